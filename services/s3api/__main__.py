@@ -1,0 +1,3 @@
+from s3api.manage import main
+
+main(prog_name="s3api")

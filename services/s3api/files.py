@@ -1,0 +1,528 @@
+"""The use cases: what can be done with files, whatever stores them. No Flask and no boto3 here.
+
+The store is a protocol that this module owns (`FileStore`), handed in as an argument. Results are frozen
+values; failures are subclasses of `FileError`, each with a stable `code`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import mimetypes
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO, Protocol
+
+MiB = 1024 * 1024
+MAX_NAME_BYTES = 1024
+MAX_PARTS = 10_000
+MIN_PART_BYTES = 8 * MiB
+# S3 takes one PUT up to 5 GiB; anything above goes up in parts.
+MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+
+
+# --- values
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file in the store. `size` in bytes, `last_modified` with a time zone, `etag` without quotes."""
+
+    name: str
+    size: int
+    last_modified: datetime
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing, in the store's order. `next_token` is None on the last page."""
+
+    files: Sequence[StoredFile]
+    prefixes: Sequence[str] = ()
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was stored: `sha256` is hex, computed from the bytes as they passed."""
+
+    name: str
+    size: int
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPost:
+    """A form to POST to `url`: the `fields` first, the file last under the name `file`."""
+
+    url: str
+    fields: Mapping[str, str]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart upload: `number` from 1, `size` in bytes, `etag` without quotes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """What a multipart upload was planned to be; it travels inside the signed upload id."""
+
+    name: str
+    upload_id: str
+    size: int
+    part_size: int
+
+    @property
+    def parts(self) -> int:
+        return max(1, -(-self.size // self.part_size))
+
+    def size_of(self, number: int) -> int:
+        """The bytes of part `number`. Raises `InvalidParts` outside 1..parts."""
+        if not 1 <= number <= self.parts:
+            raise InvalidParts(f"The part number {number} is not between 1 and {self.parts}")
+        return min(self.part_size, self.size - (number - 1) * self.part_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """HTTP's own conditions of a read, as the client sent them; None where absent."""
+
+    byte_range: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: datetime | None = None
+    if_unmodified_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it."""
+
+    file: StoredFile
+    length: int
+    content_type: str
+    content_range: str | None
+    chunks: Iterator[bytes]
+
+
+# --- errors
+
+
+class FileError(Exception):
+    """A failure with a sentence for the client and a stable code for its scripts."""
+
+    code = "file_error"
+
+    def __init__(self, message: str, *, details: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidName(FileError):
+    code = "invalid_file_name"
+
+
+class FileNotFound(FileError):
+    code = "file_not_found"
+
+
+class FileExists(FileError):
+    code = "file_exists"
+
+
+class FileChanged(FileError):
+    """A condition of the read (If-Match, If-Unmodified-Since) does not hold."""
+
+    code = "precondition_failed"
+
+
+class NotModified(FileError):
+    """Not a failure to the client: it has the file already. `details` maps header names to values."""
+
+    code = "not_modified"
+
+
+class RangeNotSatisfiable(FileError):
+    code = "range_not_satisfiable"
+
+
+class FileNotDeleted(FileError):
+    code = "file_not_deleted"
+
+
+class VersioningOff(FileError):
+    code = "versioning_off"
+
+
+class FileTooLarge(FileError):
+    code = "file_too_large"
+
+
+class DigestMismatch(FileError):
+    code = "digest_mismatch"
+
+
+class UploadInterrupted(FileError):
+    """The client went away, or stalled, before the whole body had come."""
+
+    code = "upload_interrupted"
+
+
+class UploadNotFound(FileError):
+    code = "upload_not_found"
+
+
+class InvalidParts(FileError):
+    code = "invalid_parts"
+
+
+class InvalidCursor(FileError):
+    code = "invalid_cursor"
+
+
+class Conflict(FileError):
+    code = "conflict"
+
+
+class StagingFull(FileError):
+    code = "staging_full"
+
+
+class TooBusy(FileError):
+    code = "too_busy"
+
+
+class StoreUnavailable(FileError):
+    code = "s3_unavailable"
+
+
+class StoreThrottled(StoreUnavailable):
+    code = "s3_throttled"
+
+
+class BucketNotFound(StoreUnavailable):
+    code = "bucket_not_found"
+
+
+class StoreDenied(FileError):
+    """The store refused the service itself; `code` names the operation."""
+
+    code = "s3_denied"
+
+    def __init__(self, message: str, operation: str) -> None:
+        super().__init__(message)
+        self.code = f"s3_{operation}_denied"
+
+
+class StoreFailed(FileError):
+    code = "s3_error"
+
+
+# --- the port
+
+
+class FileStore(Protocol):
+    """What the use cases need of a store.
+
+    Every method may raise `StoreUnavailable`, `StoreDenied` or `StoreFailed`; what else, each one says.
+    """
+
+    bucket: str
+
+    def check(self) -> None:
+        """Return when the bucket answers within the deadline. Raises `BucketNotFound` where there is none."""
+
+    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
+        """Up to `limit` names and prefixes together, from where the page with this `next_token` ended."""
+
+    def stat(self, name: str) -> StoredFile:
+        """Raises `FileNotFound`."""
+
+    def missing(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that are not there."""
+
+    def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
+        """Without a body `chunks` is empty, and all else is as it would be with one.
+
+        Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
+        """
+
+    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
+        """Store the body whole or not at all.
+
+        Raises what the body raises, and `FileExists` when `create_only` and the name is taken.
+        """
+
+    def delete(self, name: str) -> None:
+        """Idempotent: a missing file is no error."""
+
+    def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Idempotent. Returns, for those that could not be deleted, the code of why."""
+
+    def restore(self, name: str) -> StoredFile:
+        """Bring back the newest version. Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`."""
+
+    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
+        """A URL that answers with the file and this Content-Disposition, whether or not the file is there."""
+
+    def sign_post(
+        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+    ) -> SignedPost:
+        """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
+
+    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:
+        """Open a multipart upload; returns the store's id of it."""
+
+    def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
+        """A URL for each part, which takes exactly the part's bytes. Raises `InvalidParts`."""
+
+    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
+        """Raises `UploadNotFound`."""
+
+    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
+        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`."""
+
+    def abort_parts(self, plan: PartPlan) -> None:
+        """Idempotent."""
+
+
+# --- names
+
+
+def check_name(name: str) -> str:
+    """Return the name unchanged when it may name a file.
+
+    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, a leading slash
+    or dot segments. Raises `InvalidName` with what is wrong.
+    """
+    if not name:
+        raise InvalidName("The file name is empty")
+    _check_length(name, "The file name")
+    if _FORBIDDEN.search(name):
+        raise InvalidName("The file name contains a control character or a backslash")
+    if name.startswith("/"):
+        raise InvalidName("The file name begins with a slash")
+    if any(segment in (".", "..") for segment in name.split("/")):
+        raise InvalidName("The file name contains a dot segment ('.' or '..')")
+    return name
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
+    _check_length(prefix, "The prefix")
+    if _FORBIDDEN.search(prefix):
+        raise InvalidName("The prefix contains a control character or a backslash")
+    return prefix
+
+
+def _check_length(text: str, what: str) -> None:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidName(f"{what} is not valid UTF-8") from None
+    if length > MAX_NAME_BYTES:
+        raise InvalidName(f"{what} is {length} bytes long; at most {MAX_NAME_BYTES} are allowed")
+
+
+def guess_content_type(name: str) -> str:
+    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+
+
+# --- bodies
+
+
+@dataclass
+class Received:
+    """Bytes that a client sends, read like a file; an end before the announced `size` is an error."""
+
+    stream: IO[bytes]
+    size: int | None
+    received: int = field(default=0, kw_only=True)
+
+    def read(self, amount: int = -1) -> bytes:
+        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted`."""
+        if self.size is not None:
+            left = self.size - self.received
+            amount = left if amount < 0 else min(amount, left)
+            if not amount:
+                return b""
+        try:
+            data = self.stream.read(amount)
+        except Exception as error:  # the server's own errors of a connection that broke or stalled
+            raise UploadInterrupted("The connection ended before the whole file had been received") from error
+        if not data and self.size is not None:
+            raise UploadInterrupted(
+                f"The connection ended after {self.received} of {self.size} bytes; nothing was stored"
+            )
+        self.received += len(data)
+        return data
+
+
+@dataclass
+class Body(Received):
+    """A file's bytes on their way in, counted, hashed and held to the policy as they pass.
+
+    The last bytes are handed on only after the whole has been checked, so a store that streams it never
+    receives a body that is complete and wrong. What went wrong is kept in `failure`, because HTTP libraries
+    wrap what a body raises.
+    """
+
+    max_size: int
+    sha256: str | None = None
+    failure: FileError | None = field(default=None, kw_only=True)
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size > self.max_size:
+            raise too_large(self.max_size)
+
+    def read(self, amount: int = -1) -> bytes:
+        """Also raises `FileTooLarge` and `DigestMismatch`."""
+        try:
+            data = super().read(amount)
+            self._hash.update(data)
+            if self.received > self.max_size:
+                raise too_large(self.max_size)
+            if not data or self.received == self.size:
+                self._check_digest()
+        except FileError as error:
+            self.failure = error
+            raise
+        return data
+
+    def read_fully(self, amount: int) -> bytes:
+        """Exactly `amount` bytes, fewer only at the end."""
+        parts: list[bytes] = []
+        while amount > 0 and (data := self.read(amount)):
+            parts.append(data)
+            amount -= len(data)
+        return b"".join(parts)
+
+    def rewind(self) -> bool:
+        """Go back to the first byte, so that the store can try again; False where the stream cannot."""
+        if self.received:
+            if not getattr(self.stream, "seekable", lambda: False)():
+                return False
+            self.stream.seek(0)
+            self.received, self._hash = 0, hashlib.sha256()
+        return True
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def _check_digest(self) -> None:
+        if self.sha256 is not None and not hmac.compare_digest(self.sha256, self._hash.hexdigest()):
+            raise DigestMismatch(
+                "The body does not match the given SHA-256; nothing was stored. Send the file again"
+            )
+
+
+def too_large(limit: int) -> FileTooLarge:
+    return FileTooLarge(f"The file is larger than the limit of {limit} bytes; nothing was stored")
+
+
+# --- use cases
+
+
+def walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
+    """The page `first` and every one after it."""
+    page = first
+    yield page
+    while page.next_token is not None:
+        page = store.list_page(prefix, "", 1000, page.next_token)
+        yield page
+
+
+def delete_file(store: FileStore, name: str) -> None:
+    """Raises `FileNotFound` for a missing file."""
+    store.stat(name)
+    store.delete(name)
+
+
+def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None]:
+    """Delete what is there; returns, in the order given, None for a deleted file or the code of why not."""
+    wanted = list(dict.fromkeys(names))
+    missing = store.missing(wanted)
+    failed = store.delete_many([name for name in wanted if name not in missing])
+    return {name: FileNotFound.code if name in missing else failed.get(name) for name in wanted}
+
+
+def open_file(
+    store: FileStore,
+    name: str,
+    conditions: Conditions,
+    if_range: str | datetime | None,
+    *,
+    with_body: bool,
+) -> OpenFile:
+    """Open a file for reading, with RFC 9110's If-Range on top of what S3 knows.
+
+    S3 has no If-Range: it is asked with If-Match (or If-Unmodified-Since) and the range first, and for the
+    whole file when that does not hold.
+    """
+    if if_range is None or conditions.byte_range is None:
+        return store.open(name, conditions, with_body=with_body)
+    if isinstance(if_range, datetime):
+        ranged = Conditions(byte_range=conditions.byte_range, if_unmodified_since=if_range)
+    else:
+        ranged = Conditions(byte_range=conditions.byte_range, if_match=if_range)
+    try:
+        return store.open(name, ranged, with_body=with_body)
+    except FileChanged:
+        return store.open(name, Conditions(), with_body=with_body)
+
+
+def part_size_for(size: int) -> int:
+    """The smallest part size, a whole number of MiB and at least 8, that needs no more than 10,000 parts."""
+    return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
+
+
+def complete_upload(store: FileStore, plan: PartPlan) -> str:
+    """Complete a multipart upload from what the store itself received; returns the file's ETag.
+
+    Idempotent: completing again what was just completed answers the same. Raises `InvalidParts` naming what
+    is missing or of the wrong size; the upload then stays open to be resumed.
+    """
+    try:
+        parts = store.list_parts(plan)
+    except UploadNotFound:
+        done = _find(store, plan.name)
+        if done and done.size == plan.size and done.etag.endswith(f"-{plan.parts}"):
+            return done.etag
+        raise
+    sizes = {part.number: part.size for part in parts}
+    wrong = [number for number in range(1, plan.parts + 1) if sizes.get(number) != plan.size_of(number)]
+    if wrong:
+        shown = ", ".join(map(str, wrong[:10])) + (", …" if len(wrong) > 10 else "")
+        raise InvalidParts(
+            f"Of {plan.parts} parts {len(wrong)} are missing or of the wrong size ({shown}); upload them, "
+            "then complete again",
+            details={"missing": wrong},
+        )
+    return store.complete_parts(plan, [part for part in parts if part.number <= plan.parts])
+
+
+def _find(store: FileStore, name: str) -> StoredFile | None:
+    try:
+        return store.stat(name)
+    except FileNotFound:
+        return None

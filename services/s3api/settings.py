@@ -1,0 +1,160 @@
+"""Configuration: one frozen `Settings`, and the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+MiB = 1024 * 1024
+GiB = 1024 * MiB
+
+Verb = Literal["list", "read", "write", "delete"]
+
+
+class SettingsError(Exception):
+    """The environment does not make a valid configuration; the message names every variable at fault."""
+
+
+class TokenEntry(BaseModel):
+    """One API token, as configured: never the token itself, only its SHA-256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    verbs: Annotated[frozenset[Verb], Field(min_length=1)]
+    prefix: str = ""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _check_http_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme not in ("http", "https") or not rest:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in rest or "?" in rest or "#" in rest:
+        raise ValueError("must not carry credentials, a query or a fragment")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; every field is the environment variable of that name in capitals.
+
+    Sizes are bytes, times are seconds. AWS credentials are not here: boto3 finds and refreshes them.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+    project_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "day02"
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    aws_region: Annotated[
+        str, Field(min_length=1, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    ] = "eu-west-1"
+    s3_endpoint_url: Annotated[
+        HttpUrl | None, Field(validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    ] = None
+    s3_public_endpoint_url: HttpUrl | None = None
+
+    signing_key: Annotated[SecretStr, Field(min_length=32)]
+    api_tokens: tuple[TokenEntry, ...] = ()
+    allow_anonymous: bool = False
+    trusted_proxy_hops: Annotated[int, Field(ge=0, le=8)] = 0
+
+    max_file_bytes: Annotated[int, Field(ge=1, le=5 * 1024 * GiB)] = 5 * GiB
+    staging_dir: Path = Path("uploads")
+    staging_max_bytes: Annotated[int, Field(ge=1)] = 2 * GiB
+    download_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 120
+    upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
+    multipart_threshold_bytes: Annotated[int, Field(ge=5 * MiB, le=5 * GiB)] = 64 * MiB
+
+    s3_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2
+    s3_read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
+    client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 5000
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
+    threads: Annotated[int, Field(ge=1, le=512)] = 64
+    drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
+    graceful_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    @model_validator(mode="after")
+    def _token_names_are_unique(self) -> Settings:
+        names = [entry.name for entry in self.api_tokens]
+        if len(set(names)) != len(names):
+            raise ValueError("API_TOKENS: two entries have the same name")
+        return self
+
+    @classmethod
+    def from_environment(cls, **overrides: Any) -> Settings:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a variable is missing or wrong. The message names each and never shows a value.
+        """
+        # boto3 takes an empty variable for a value; here it means absent, so it must for both.
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+            if os.environ.get(name) == "":
+                del os.environ[name]
+        try:
+            settings = cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+        except PydanticSettingsError:  # the one variable that is JSON does not parse
+            raise SettingsError(
+                f"The configuration is not valid.\n  API_TOKENS: is not valid JSON ({_HINTS['API_TOKENS']})"
+            ) from None
+        _check_staging_dir(settings.staging_dir)
+        return settings
+
+
+_HINTS = {
+    "BUCKET": "the name of an existing S3 bucket, such as day02-files",
+    "SIGNING_KEY": "32 characters or more that every task shares; "
+    'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
+    "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
+}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = ["The configuration is not valid."]
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        variable = ".".join(str(part) for part in problem["loc"]).upper()
+        top = variable.partition(".")[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        hint = f" ({_HINTS[top]})" if top in _HINTS else ""
+        lines.append(f"  {variable}: {message}{hint}" if variable else f"  {message}")
+    return "\n".join(lines)
+
+
+def _check_staging_dir(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"The configuration is not valid.\n  STAGING_DIR: '{directory}' cannot be written "
+            f"({error.strerror}); name a directory that this user may write to"
+        ) from None
