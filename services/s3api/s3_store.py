@@ -1,0 +1,642 @@
+"""`S3FileStore`: the files of one S3 bucket, and the only module that talks to S3.
+
+IAM actions of the service, each checked against the task role's policy by a test:
+
+    s3:ListBucket                 on the bucket
+    s3:ListBucketVersions         on the bucket
+    s3:GetObject                  on the objects
+    s3:GetObjectVersion           on the objects
+    s3:PutObject                  on the objects
+    s3:DeleteObject               on the objects
+    s3:AbortMultipartUpload       on the objects
+    s3:ListMultipartUploadParts   on the objects
+
+Never DeleteObjectVersion: what the bucket versions, the service cannot destroy. `report`, for
+`s3api doctor`, also reads the bucket's configuration, with the credentials of whoever runs the command.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import boto3.session
+import urllib3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+from s3api.files import (
+    MAX_SINGLE_PUT_BYTES,
+    Body,
+    BucketNotFound,
+    Conditions,
+    Conflict,
+    DigestMismatch,
+    FileChanged,
+    FileError,
+    FileExists,
+    FileNotDeleted,
+    FileNotFound,
+    FileTooLarge,
+    InvalidName,
+    InvalidParts,
+    NotModified,
+    OpenFile,
+    Page,
+    Part,
+    PartPlan,
+    RangeNotSatisfiable,
+    SignedPost,
+    SignedUrl,
+    StoredFile,
+    StoreDenied,
+    StoreFailed,
+    StoreThrottled,
+    StoreUnavailable,
+    TooBusy,
+    Upload,
+    UploadNotFound,
+    VersioningOff,
+    part_size_for,
+)
+from s3api.settings import Settings
+
+Checksums = Literal["when_required", "when_supported"]
+
+READ_CHUNK = 256 * 1024
+# Bodies of unknown length are held in memory one part at a time; more of them at once answer 503.
+BUFFERED_UPLOADS = 4
+LOOKUP_THREADS = 16
+
+# XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
+_NOT_XML = re.compile("[\ufffe\uffff]")
+
+#: What S3's error codes mean, and HTTP's statuses where it sends no code.
+_KINDS: Mapping[str, str] = {
+    code: kind
+    for kind, codes in {
+        "bucket": "NoSuchBucket",
+        "upload": "NoSuchUpload",
+        "missing": "NoSuchKey NoSuchVersion 404",
+        "unmodified": "304",
+        "conflict": "ConditionalRequestConflict OperationAborted 409",
+        "exists": "PreconditionFailed 412",
+        "range": "InvalidRange 416",
+        "digest": "BadDigest InvalidDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
+        "large": "EntityTooLarge",
+        "parts": "InvalidPart InvalidPartOrder EntityTooSmall",
+        "name": "KeyTooLongError",
+        "throttled": "SlowDown Throttling ThrottlingException RequestLimitExceeded TooManyRequests 429",
+        "denied": "AccessDenied AllAccessDisabled ExpiredToken InvalidAccessKeyId InvalidToken "
+        "SignatureDoesNotMatch TokenRefreshRequired 401 403",
+        "unavailable": "RequestTimeout RequestTimeTooSkewed InternalError ServiceUnavailable",
+    }.items()
+    for code in codes.split()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BucketReport:
+    """What `s3api doctor` shows. A value is None where S3 did not let us see it."""
+
+    region: str | None
+    clock_skew: timedelta | None
+    versioning: bool | None
+    abort_incomplete_days: int | None
+    has_abort_rule: bool | None
+    cors_exposes_etag: bool | None
+    public_endpoint: str
+    public_endpoint_error: str | None
+
+
+class S3FileStore:
+    """A `FileStore` over one bucket. Safe for threads; one instance serves a process.
+
+    Three clients, because they must differ: `_api` for small requests (short timeouts, retried), `_transfer`
+    for bodies and long copies (long timeouts, never retried: a stream cannot be sent twice), `_public` only
+    signs, for the endpoint that clients of the service reach.
+    """
+
+    def __init__(self, settings: Settings, session: boto3.session.Session | None = None) -> None:
+        self.bucket = settings.bucket
+        self._session = session or boto3.session.Session(region_name=settings.aws_region)
+        self._region = settings.aws_region
+        self._part_size = part_size_for(settings.max_file_bytes)
+        self._buffers = threading.BoundedSemaphore(BUFFERED_UPLOADS)
+        self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="s3-lookup")
+
+        endpoint = settings.s3_endpoint_url
+        self._public_endpoint = settings.s3_public_endpoint_url or endpoint
+        pool = settings.threads + LOOKUP_THREADS
+        connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
+        transfer = settings.s3_transfer_timeout_seconds
+        # botocore's own checksum of a stream goes into a trailer, which needs HTTPS.
+        checksums: Checksums = (
+            "when_required" if (endpoint or "").startswith("http:") else "when_supported"
+        )
+        self._api = self._client(endpoint, connect, read, pool, attempts=2, checksums=checksums)
+        self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1, checksums=checksums)
+        # A presigned request must need no header that a plain client would not send.
+        self._public = self._client(
+            self._public_endpoint, connect, read, 1, attempts=1, checksums="when_required"
+        )
+
+    def _client(
+        self,
+        endpoint: str | None,
+        connect: float,
+        read: float,
+        pool: int,
+        *,
+        attempts: int,
+        checksums: Checksums,
+    ) -> Any:
+        return self._session.client(
+            "s3",
+            endpoint_url=endpoint,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=connect,
+                read_timeout=read,
+                retries={"mode": "standard", "total_max_attempts": attempts},
+                max_pool_connections=pool,
+                request_checksum_calculation=checksums,
+                response_checksum_validation="when_required",
+                s3={
+                    # Emulators and self-hosted servers have no host name for every bucket.
+                    "addressing_style": "path" if endpoint else "virtual",
+                    # A stream cannot be read twice, once to sign and once to send; TLS protects it.
+                    "payload_signing_enabled": False,
+                },
+            ),
+        )
+
+    # --- reading
+
+    def check(self) -> None:
+        with self._errors("head_bucket"):
+            self._api.head_bucket(Bucket=self.bucket)
+
+    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
+        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": limit}
+        if delimiter:
+            asked["Delimiter"] = delimiter
+        if token is not None:
+            asked["ContinuationToken"] = token
+        with self._errors("list_objects"):
+            answer = self._api.list_objects_v2(**asked)
+        return Page(
+            files=[_stored_file(entry["Key"], entry) for entry in answer.get("Contents", ())],
+            prefixes=[entry["Prefix"] for entry in answer.get("CommonPrefixes", ())],
+            next_token=answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
+        )
+
+    def stat(self, name: str) -> StoredFile:
+        with self._errors("get_object", name):
+            answer = self._api.head_object(Bucket=self.bucket, Key=name)
+        return _stored_file(name, answer)
+
+    def missing(self, names: Sequence[str]) -> set[str]:
+        def is_missing(name: str) -> bool:
+            try:
+                self.stat(name)
+            except FileNotFound:
+                return True
+            return False
+
+        return {name for name, gone in zip(names, self._lookups.map(is_missing, names), strict=True) if gone}
+
+    def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
+        asked = {
+            "Range": conditions.byte_range,
+            "IfMatch": conditions.if_match,
+            "IfNoneMatch": conditions.if_none_match,
+            "IfModifiedSince": conditions.if_modified_since,
+            "IfUnmodifiedSince": conditions.if_unmodified_since,
+        }
+        with self._errors("get_object", name):
+            ask = self._transfer.get_object if with_body else self._api.head_object
+            answer = ask(Bucket=self.bucket, Key=name, **{k: v for k, v in asked.items() if v is not None})
+        content_range = answer.get("ContentRange")
+        total = content_range.rpartition("/")[2] if content_range else answer["ContentLength"]
+        return OpenFile(
+            file=_stored_file(name, {**answer, "ContentLength": int(total)}),
+            length=answer["ContentLength"],
+            content_type=answer.get("ContentType") or "application/octet-stream",
+            content_range=content_range,
+            chunks=_chunks(answer["Body"], answer["ContentLength"]) if with_body else iter(()),
+        )
+
+    # --- writing
+
+    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
+        """One PUT of the stream where its length is known: no memory, no disk, and nothing left of a failure.
+
+        A body of unknown length, or above S3's limit for one PUT, goes up in parts held in memory one by one.
+        """
+        headers: dict[str, Any] = {"ContentType": content_type}
+        if create_only:
+            headers["IfNoneMatch"] = "*"
+        try:
+            if body.size is None or body.size > MAX_SINGLE_PUT_BYTES:
+                etag = self._put_parts(name, body, headers)
+            else:
+                etag = self._put_stream(name, body, body.size, headers)
+        except FileError:
+            # What the body raised comes back wrapped in the HTTP library's errors.
+            if body.failure is not None:
+                raise body.failure from body.failure.__cause__
+            raise
+        return Upload(name=name, size=body.received, etag=etag, sha256=body.hexdigest())
+
+    def _put_stream(self, name: str, body: Body, size: int, headers: Mapping[str, Any]) -> str:
+        if body.sha256 is not None:
+            headers = {**headers, "ChecksumSHA256": _base64_of_hex(body.sha256)}
+
+        def send() -> str:
+            with self._errors("put_object", name):
+                return _etag(
+                    self._transfer.put_object(
+                        Bucket=self.bucket, Key=name, Body=body, ContentLength=size, **headers
+                    )
+                )
+
+        try:
+            return send()
+        except StoreUnavailable:
+            # A staged file, or a stream of which S3 took nothing yet, can be sent again.
+            if body.failure is not None or not body.rewind():
+                raise
+        time.sleep(0.2)
+        return send()
+
+    def _put_parts(self, name: str, body: Body, headers: Mapping[str, Any]) -> str:
+        if not self._buffers.acquire(blocking=False):
+            raise TooBusy(
+                "Too many uploads of unknown length at once; try again, or send a Content-Length header"
+            )
+        try:
+            first = body.read_fully(self._part_size)
+            if len(first) < self._part_size:
+                with self._errors("put_object", name):
+                    return _etag(
+                        self._transfer.put_object(Bucket=self.bucket, Key=name, Body=first, **headers)
+                    )
+            condition = {k: v for k, v in headers.items() if k == "IfNoneMatch"}
+            upload_id = self.start_parts(name, headers["ContentType"], None)
+            plan = PartPlan(name, upload_id, size=0, part_size=self._part_size)
+            try:
+                parts: list[Part] = []
+                data = first
+                while data:
+                    parts.append(self._put_part(plan, len(parts) + 1, data))
+                    data = body.read_fully(self._part_size)
+                return self._complete(plan, parts, condition)
+            except BaseException:
+                self._abort_quietly(plan)
+                raise
+        finally:
+            self._buffers.release()
+
+    def _put_part(self, plan: PartPlan, number: int, data: bytes) -> Part:
+        with self._errors("put_object", plan.name):
+            answer = self._transfer.upload_part(
+                Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumber=number, Body=data
+            )
+        return Part(number=number, etag=_etag(answer), size=len(data))
+
+    def delete(self, name: str) -> None:
+        with self._errors("delete_object", name):
+            self._api.delete_object(Bucket=self.bucket, Key=name)
+
+    def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
+        failed: dict[str, str] = {}
+        bulk = [name for name in names if not _NOT_XML.search(name)]
+        for name in set(names).difference(bulk):
+            try:
+                self.delete(name)
+            except FileError as error:
+                failed[name] = error.code
+        if bulk:
+            with self._errors("delete_object"):
+                answer = self._api.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in bulk], "Quiet": True}
+                )
+            for entry in answer.get("Errors", ()):
+                denied = _KINDS.get(entry.get("Code", "")) == "denied"
+                failed[entry["Key"]] = "s3_delete_object_denied" if denied else StoreFailed.code
+        return failed
+
+    def restore(self, name: str) -> StoredFile:
+        """By copying the newest version over the delete marker, so that no permission to destroy is needed."""
+        version = self._newest_version(name)
+        with self._errors("get_object_version", name):
+            head = self._api.head_object(Bucket=self.bucket, Key=name, VersionId=version)
+        # boto3's managed copy goes in parts above S3's limit for one copy; those keep only what is named.
+        kept = {
+            key: head[key]
+            for key in ("ContentType", "Metadata", "CacheControl", "ContentDisposition", "ContentEncoding")
+            if head.get(key)
+        }
+        with self._errors("put_object", name):
+            self._transfer.copy(
+                CopySource={"Bucket": self.bucket, "Key": name, "VersionId": version},
+                Bucket=self.bucket,
+                Key=name,
+                ExtraArgs={**kept, "MetadataDirective": "REPLACE"},
+                Config=TransferConfig(multipart_threshold=MAX_SINGLE_PUT_BYTES, multipart_chunksize=1 << 29),
+            )
+        return self.stat(name)
+
+    def _newest_version(self, name: str) -> str:
+        position: dict[str, str] = {}
+        deleted = False
+        while True:
+            with self._errors("list_object_versions", name):
+                answer = self._api.list_object_versions(
+                    Bucket=self.bucket, Prefix=name, MaxKeys=100, **position
+                )
+            markers = [entry for entry in answer.get("DeleteMarkers", ()) if entry["Key"] == name]
+            versions = [entry for entry in answer.get("Versions", ()) if entry["Key"] == name]
+            deleted = deleted or any(marker["IsLatest"] for marker in markers)
+            if any(version["IsLatest"] for version in versions):
+                raise FileNotDeleted(f"The file '{name}' is not deleted, there is nothing to restore")
+            if versions:
+                newest = max(versions, key=lambda version: version["LastModified"])
+                return str(newest["VersionId"])
+            # S3 lists a key's versions before those of any longer key.
+            if not answer.get("IsTruncated") or not markers:
+                break
+            position = {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
+        if not deleted:
+            self._raise_unless_versioned(name)
+        raise FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'")
+
+    def _raise_unless_versioned(self, name: str) -> None:
+        # The role may not read this; whoever may is told the better reason.
+        versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
+        if versioning is not None and versioning.get("Status") != "Enabled":
+            raise VersioningOff(
+                f"The bucket '{self.bucket}' keeps no versions, so '{name}' cannot be restored; "
+                "with versioning on, what is deleted from then on can be"
+            )
+
+    # --- direct transfers
+
+    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
+        params = {"Bucket": self.bucket, "Key": name, "ResponseContentDisposition": disposition}
+        return self._sign("get_object", params, seconds)
+
+    def sign_post(
+        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+    ) -> SignedPost:
+        fields = {"Content-Type": content_type}
+        if sha256 is not None:
+            fields["x-amz-checksum-algorithm"] = "SHA256"
+            fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
+        conditions: list[Any] = [{key: value} for key, value in fields.items()]
+        conditions.append(["content-length-range", size, size])
+        expires_at = self._expiry(seconds)
+        with self._errors("sign"):
+            answer = self._public.generate_presigned_post(
+                self.bucket, name, Fields=fields, Conditions=conditions, ExpiresIn=seconds
+            )
+        return SignedPost(url=answer["url"], fields=answer["fields"], expires_at=expires_at)
+
+    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:
+        with self._errors("put_object", name):
+            answer = self._api.create_multipart_upload(
+                Bucket=self.bucket,
+                Key=name,
+                ContentType=content_type,
+                # S3 has no SHA-256 of a whole multipart object; the sender's own travels with it.
+                Metadata={"sha256": sha256} if sha256 else {},
+            )
+        return str(answer["UploadId"])
+
+    def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
+        return [
+            self._sign(
+                "upload_part",
+                {
+                    "Bucket": self.bucket,
+                    "Key": plan.name,
+                    "UploadId": plan.upload_id,
+                    "PartNumber": number,
+                    # Signed, so that a part of any other length is refused by S3.
+                    "ContentLength": plan.size_of(number),
+                },
+                seconds,
+            )
+            for number in numbers
+        ]
+
+    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
+        parts: list[Part] = []
+        marker = 0
+        while True:
+            with self._errors("list_parts", plan.name):
+                answer = self._api.list_parts(
+                    Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumberMarker=marker
+                )
+            parts += [
+                Part(number=part["PartNumber"], etag=_etag(part), size=part["Size"])
+                for part in answer.get("Parts", ())
+            ]
+            if not answer.get("IsTruncated"):
+                return parts
+            marker = int(answer["NextPartNumberMarker"])
+
+    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
+        return self._complete(plan, parts, {})
+
+    def _complete(self, plan: PartPlan, parts: Sequence[Part], condition: Mapping[str, str]) -> str:
+        with self._errors("put_object", plan.name):
+            answer = self._transfer.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=plan.name,
+                UploadId=plan.upload_id,
+                MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": f'"{p.etag}"'} for p in parts]},
+                **condition,
+            )
+        return _etag(answer)
+
+    def abort_parts(self, plan: PartPlan) -> None:
+        with suppress(UploadNotFound), self._errors("abort_multipart_upload", plan.name):
+            self._api.abort_multipart_upload(Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id)
+
+    def _abort_quietly(self, plan: PartPlan) -> None:
+        # The error that led here is the one to tell; the bucket's lifecycle rule is the last resort.
+        for pause in (0, 0.5, 2):
+            time.sleep(pause)
+            try:
+                self.abort_parts(plan)
+            except FileError:
+                continue
+            return
+
+    def _sign(self, operation: str, params: dict[str, Any], seconds: int) -> SignedUrl:
+        expires_at = self._expiry(seconds)
+        with self._errors("sign"):
+            url = self._public.generate_presigned_url(operation, Params=params, ExpiresIn=seconds)
+        return SignedUrl(url=url, expires_at=expires_at)
+
+    def _expiry(self, seconds: int) -> datetime:
+        """When a URL signed now stops working: the earlier of what was asked for and the credentials' end."""
+        asked = datetime.now(UTC) + timedelta(seconds=seconds)
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise StoreUnavailable("The service has no AWS credentials")
+        with self._errors("sign"):
+            credentials.get_frozen_credentials()  # refreshes them when they are about to end
+        # botocore keeps the end of temporary credentials in this attribute only; static ones have none.
+        ends: datetime | None = getattr(credentials, "_expiry_time", None)
+        return min(asked, ends.astimezone(UTC)) if ends else asked
+
+    # --- doctor
+
+    def report(self) -> BucketReport:
+        """Look at the bucket and its configuration. Raises as `check` does when there is nothing to look at."""
+        with self._errors("head_bucket"):
+            head = self._api.head_bucket(Bucket=self.bucket)
+        headers = head["ResponseMetadata"]["HTTPHeaders"]
+        now = datetime.now(UTC)
+        skew = abs(parsedate_to_datetime(headers["date"]) - now) if headers.get("date") else None
+        versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
+        lifecycle = self._look(
+            lambda: self._api.get_bucket_lifecycle_configuration(Bucket=self.bucket),
+            "NoSuchLifecycleConfiguration",
+        )
+        cors = self._look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
+        days = [
+            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
+            for rule in (lifecycle or {}).get("Rules", ())
+            if rule.get("Status") == "Enabled" and "AbortIncompleteMultipartUpload" in rule
+        ]
+        exposed = {
+            header.lower()
+            for rule in (cors or {}).get("CORSRules", ())
+            for header in rule.get("ExposeHeaders", ())
+        }
+        return BucketReport(
+            region=headers.get("x-amz-bucket-region"),
+            clock_skew=skew,
+            versioning=None if versioning is None else versioning.get("Status") == "Enabled",
+            abort_incomplete_days=min(days, default=None),
+            has_abort_rule=None if lifecycle is None else bool(days),
+            cors_exposes_etag=None if cors is None else bool({"etag", "*"} & exposed),
+            public_endpoint=self._public_endpoint or f"https://{self.bucket}.s3.{self._region}.amazonaws.com",
+            public_endpoint_error=self._try_public_endpoint(),
+        )
+
+    def _try_public_endpoint(self) -> str | None:
+        url = self.sign_download("s3api-doctor/no-such-file", 60, "attachment").url
+        try:
+            answer = urllib3.request("GET", url, timeout=5.0, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            return type(error).__name__
+        return None if answer.status == 404 else f"HTTP {answer.status}"
+
+    def _look(self, call: Callable[[], dict[str, Any]], absent: str) -> dict[str, Any] | None:
+        """The configuration, {} where there is none, None where it may not be seen."""
+        try:
+            return call()
+        except ClientError as error:
+            return {} if error.response.get("Error", {}).get("Code") == absent else None
+        except BotoCoreError:
+            return None
+
+    # --- errors
+
+    @contextmanager
+    def _errors(self, operation: str, name: str = "") -> Iterator[None]:
+        """Turn what botocore raises into the errors of `files`; the cause is kept for the log only."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._translate(error, operation, name) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StoreUnavailable("The service has no AWS credentials") from error
+        except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+            raise StoreUnavailable("S3 cannot be reached; try again") from error
+
+    def _translate(self, error: ClientError, operation: str, name: str) -> FileError:
+        """S3's code decides; where it has none (an answer to HEAD has no body), the status does."""
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        answer = error.response.get("ResponseMetadata", {})
+        status = answer.get("HTTPStatusCode", 0)
+        if operation == "head_bucket" and status == 404:
+            code = "NoSuchBucket"
+        kind = _KINDS.get(code) or _KINDS.get(str(status)) or ("unavailable" if status >= 500 else "failed")
+        if kind == "exists" and operation != "put_object":
+            kind = "changed"
+        made: dict[str, Callable[[], FileError]] = {
+            "bucket": lambda: BucketNotFound(f"The bucket '{self.bucket}' does not exist"),
+            "upload": lambda: UploadNotFound(
+                "The upload was not found; it was completed, aborted or has expired"
+            ),
+            "missing": lambda: FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'"),
+            "unmodified": lambda: NotModified("Not modified", details=answer.get("HTTPHeaders", {})),
+            "conflict": lambda: Conflict(f"Another upload of '{name}' is under way; try again"),
+            "exists": lambda: FileExists(
+                f"The file '{name}' already exists on the bucket '{self.bucket}'; nothing was stored"
+            ),
+            "changed": lambda: FileChanged(f"The file '{name}' does not match the condition of the request"),
+            "range": lambda: RangeNotSatisfiable(f"The range is outside the file '{name}'"),
+            "digest": lambda: DigestMismatch(
+                "The body does not match its SHA-256; nothing was stored. Send the file again"
+            ),
+            "large": lambda: FileTooLarge(f"S3 refused the size of '{name}'; nothing was stored"),
+            "parts": lambda: InvalidParts(
+                "S3 refused the parts of the upload; list them, and upload again what is missing"
+            ),
+            "name": lambda: InvalidName("The file name is too long for S3"),
+            "throttled": lambda: StoreThrottled("S3 asks to slow down; try again"),
+            "denied": lambda: StoreDenied(
+                f"S3 does not allow the service to do this ({operation}); its operator must look at the role",
+                operation,
+            ),
+            "unavailable": lambda: StoreUnavailable("S3 answered with an error of its own; try again"),
+            "failed": lambda: StoreFailed(f"S3 refused the request ({operation})"),
+        }
+        return made[kind]()
+
+
+def _stored_file(name: str, answer: Mapping[str, Any]) -> StoredFile:
+    size = answer["Size"] if "Size" in answer else answer["ContentLength"]
+    return StoredFile(name=name, size=size, last_modified=answer["LastModified"], etag=_etag(answer))
+
+
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer["ETag"]).strip('"')
+
+
+def _base64_of_hex(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def _chunks(body: Any, length: int) -> Iterator[bytes]:
+    """The body in pieces; the connection is closed when it was not read to its end."""
+    left = length
+    try:
+        while left > 0:
+            try:
+                data = body.read(min(READ_CHUNK, left))
+            except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+                raise StoreUnavailable("The connection to S3 ended in the middle of the file") from error
+            if not data:
+                raise StoreUnavailable("The connection to S3 ended in the middle of the file")
+            left -= len(data)
+            yield data
+    finally:
+        body.close()
