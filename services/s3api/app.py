@@ -1,0 +1,80 @@
+"""`create_app`: the only wiring of the service."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from apiflask import APIFlask
+from flask import Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import s3api
+from s3api import errors, observability, openapi, routes
+from s3api.auth import Signer, Tokens
+from s3api.files import FileStore
+from s3api.health import Readiness
+from s3api.s3_store import S3FileStore
+from s3api.schemas import Failure
+from s3api.settings import Settings
+from s3api.staging import Staging
+
+# A bulk delete of 1,000 names of 1,024 bytes, each byte escaped in JSON.
+MAX_JSON_BYTES = 8 * 1024 * 1024
+
+
+def create_app(settings: Settings, store: FileStore) -> APIFlask:
+    """The WSGI application; tests hand it a store of their own. It touches neither the disk nor S3 yet."""
+    app = APIFlask(
+        "s3api",
+        title="s3api",
+        version=s3api.__version__,
+        spec_path=None,
+        docs_path=None,
+        static_folder=None,  # type: ignore[arg-type]
+    )
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        OPENAPI_VERSION="3.1.0",
+        DESCRIPTION=(resources.files("s3api") / "static" / "api.md").read_text(encoding="utf-8"),
+        AUTO_SERVERS=False,
+        AUTO_404_RESPONSE=False,
+        AUTO_VALIDATION_ERROR_RESPONSE=False,
+        AUTO_AUTH_ERROR_RESPONSE=False,
+        HTTP_ERROR_SCHEMA=Failure.model_json_schema(),
+        VALIDATION_ERROR_STATUS_CODE=400,
+        SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
+    )
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.url_map.converters["name"] = routes.NameConverter
+    app.extensions["s3api"] = routes.Services(
+        settings=settings,
+        store=store,
+        staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
+        tokens=Tokens(settings.api_tokens, allow_anonymous=settings.allow_anonymous),
+        signer=Signer(settings.signing_key.get_secret_value()),
+        readiness=Readiness(store.check),
+    )
+    observability.observe(app)
+    app.register_blueprint(routes.bp)
+    openapi.register(app)
+    errors.register(app)
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    if settings.trusted_proxy_hops:
+        hops = settings.trusted_proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    return app
+
+
+def from_environment() -> APIFlask:
+    """What gunicorn serves."""
+    settings = Settings.from_environment()
+    app = create_app(settings, S3FileStore(settings))
+    app.extensions["s3api"].staging.sweep()  # what a process that was killed has left
+    return app

@@ -1,0 +1,140 @@
+"""Where an error becomes HTTP, once, in the envelope; nothing of a cause or a trace leaves the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apiflask import APIFlask
+from apiflask.exceptions import HTTPError
+from flask import Response, g, json
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from s3api import files
+from s3api.auth import Forbidden, Unauthorized
+from s3api.observability import log_failure
+
+_STATUS: Mapping[type[files.FileError], int] = {
+    files.InvalidName: 400,
+    files.InvalidCursor: 400,
+    files.InvalidParts: 400,
+    files.DigestMismatch: 400,
+    files.UploadInterrupted: 400,
+    files.FileNotFound: 404,
+    files.UploadNotFound: 404,
+    files.Conflict: 409,
+    files.FileNotDeleted: 409,
+    files.VersioningOff: 409,
+    files.FileExists: 412,
+    files.FileChanged: 412,
+    files.FileTooLarge: 413,
+    files.RangeNotSatisfiable: 416,
+    files.StoreDenied: 502,
+    files.StoreFailed: 502,
+    files.StoreUnavailable: 503,
+    files.StoreThrottled: 503,
+    files.BucketNotFound: 503,
+    files.TooBusy: 503,
+    files.StagingFull: 507,
+}
+
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    411: "length_required",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def status_of(error: files.FileError) -> int:
+    return _STATUS[type(error)]
+
+
+def failure(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    content: object = None,
+) -> Response:
+    """An error in the envelope."""
+    g.error_code = code
+    body: dict[str, Any] = {
+        "status": status,
+        "message": message,
+        "code": code,
+        "request_id": g.get("request_id", ""),
+    }
+    if content is not None:
+        body["content"] = content
+    response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    if status in (503, 507):
+        response.headers["Retry-After"] = "5"
+    response.headers.update(headers or {})
+    return response
+
+
+def file_error(error: files.FileError) -> Response:
+    if isinstance(error, files.NotModified):
+        given = error.details if isinstance(error.details, Mapping) else {}
+        kept = {name: given[name.lower()] for name in ("ETag", "Last-Modified") if name.lower() in given}
+        return Response(status=304, headers=kept)
+    status = status_of(error)
+    if status >= 500:
+        log_failure(error)
+    return failure(status, error.code, error.message, content=error.details)
+
+
+def unauthorized(error: Unauthorized) -> Response:
+    return failure(401, "unauthorized", str(error), headers={"WWW-Authenticate": 'Bearer realm="s3api"'})
+
+
+def forbidden(error: Forbidden) -> Response:
+    return failure(403, "forbidden", str(error))
+
+
+def http_exception(error: HTTPException) -> Response:
+    """What Flask and Werkzeug raise by themselves."""
+    status = error.code or 500
+    message = error.description or error.name
+    headers = {}
+    if isinstance(error, ClientDisconnected):
+        return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
+    if isinstance(error, RequestEntityTooLarge):
+        message = "The request body, or a field of the form, is larger than allowed"
+    elif isinstance(error, MethodNotAllowed):
+        message = "This URL does not answer to this method"
+        headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+    elif status == 404:
+        message = "There is nothing at this URL; GET /docs lists what there is"
+    return failure(status, _CODES.get(status, f"http_{status}"), message, headers=headers)
+
+
+def validation_error(error: HTTPError) -> Response:
+    """What the schemas refuse: a query value or a JSON body."""
+    problems = [
+        f"{name}: {message}".removeprefix("_schema: ")
+        for location in error.detail.values()
+        for name, messages in location.items()
+        for message in messages
+    ]
+    return failure(error.status_code, "invalid_request", "; ".join(problems) or str(error.message))
+
+
+def unexpected(error: Exception) -> Response:
+    log_failure(error)
+    return failure(
+        500, "internal_error", "The service failed unexpectedly; its log has the reason under the request id"
+    )
+
+
+def register(app: APIFlask) -> None:
+    app.error_processor(validation_error)
+    app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(Unauthorized, unauthorized)
+    app.register_error_handler(Forbidden, forbidden)
+    app.register_error_handler(HTTPException, http_exception)
+    app.register_error_handler(Exception, unexpected)

@@ -1,0 +1,78 @@
+"""How gunicorn runs the service: one process of many threads; more of it means more tasks.
+
+Stopping: on SIGTERM readiness fails at once and the service goes on for DRAIN_SECONDS, so that a load balancer
+looks away first. Then nothing new is accepted, and what is in flight has GRACEFUL_SECONDS to finish.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from prometheus_client import start_http_server
+
+from s3api.health import draining
+from s3api.observability import configure_logging, registry
+from s3api.settings import Settings, SettingsError
+
+try:
+    settings = Settings.from_environment()
+except SettingsError as error:
+    sys.exit(str(error))
+configure_logging(settings)
+
+wsgi_app = "s3api.app:from_environment()"
+bind = f"{settings.host}:{settings.port}"
+workers = 1
+worker_class = "gthread"
+threads = settings.threads
+worker_connections = 1000
+# A load balancer reuses connections for 60 s; the side that closes first must not be this one.
+keepalive = 75
+graceful_timeout = settings.graceful_seconds
+timeout = 30
+# The heartbeat file must not be on a disk: one that stalls would look like a worker that hangs.
+worker_tmp_dir = "/dev/shm" if sys.platform == "linux" else None
+control_socket_disable = True
+limit_request_line = 8190  # a name of 1,024 bytes, each percent-encoded, and an upload id need more than 4,094
+forwarded_allow_ips = ""  # X-Forwarded-* is the application's matter, by TRUSTED_PROXY_HOPS
+secure_scheme_headers: dict[str, str] = {}
+# What gunicorn says goes through the service's own logging; its access log would only repeat the request line.
+logconfig_dict: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {
+        "gunicorn.error": {"level": settings.log_level.upper(), "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+    },
+}
+
+
+def on_starting(_server: Any) -> None:
+    configure_logging(settings)  # gunicorn has put its own handlers on the root by now
+
+
+def when_ready(server: Any) -> None:
+    """Put the draining period before gunicorn's own graceful stop."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.signal(signal.SIGTERM, None)
+
+    def drain(_signal: int, _frame: FrameType | None) -> None:
+        again = draining.is_set()
+        draining.set()
+        if again or not settings.drain_seconds:
+            stop(_signal, _frame)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, settings.drain_seconds)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGTERM, drain)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Metrics on a port of their own, which nothing publishes."""
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.host, registry=registry)

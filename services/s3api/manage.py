@@ -1,0 +1,85 @@
+"""The operator's commands: make a token, look at the bucket, generate the API document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import cast, get_args
+
+import click
+from pydantic import SecretStr
+
+import s3api
+from s3api.app import create_app
+from s3api.auth import new_token
+from s3api.doctor import Verdict, diagnose
+from s3api.s3_store import S3FileStore
+from s3api.settings import Settings, SettingsError, TokenEntry, Verb
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(s3api.__version__)
+def main() -> None:
+    """Run the file API: tokens, and checks of what it depends on."""
+
+
+@main.group()
+def token() -> None:
+    """API tokens."""
+
+
+@token.command("new")
+@click.option("--name", required=True, help="Who it is for; the log shows it.")
+@click.option(
+    "--verbs",
+    default="list,read",
+    show_default=True,
+    help="What it may do: any of list, read, write, delete, separated by commas.",
+)
+@click.option("--prefix", default="", help="Only names that begin with this; all of them without it.")
+def token_new(name: str, verbs: str, prefix: str) -> None:
+    """Make a token: printed once, on standard output, and kept nowhere.
+
+    The entry for API_TOKENS, which holds only its hash, goes to standard error.
+    """
+    wanted = {verb.strip() for verb in verbs.split(",")}
+    if unknown := wanted.difference(get_args(Verb)):
+        raise click.BadParameter(
+            f"{', '.join(sorted(unknown))}: choose from {', '.join(get_args(Verb))}", param_hint="--verbs"
+        )
+    try:
+        secret, entry = new_token(name, cast("frozenset[Verb]", frozenset(wanted)), prefix)
+    except ValueError:
+        raise click.BadParameter("1 to 64 letters, digits, '.', '_' or '-'", param_hint="--name") from None
+    click.echo(secret)
+    click.echo("Put this entry into the JSON list of API_TOKENS:", err=True)
+    click.echo(entry_json(entry), err=True)
+
+
+def entry_json(entry: TokenEntry) -> str:
+    return json.dumps({**entry.model_dump(mode="json"), "verbs": sorted(entry.verbs)})
+
+
+@main.command()
+def doctor() -> None:
+    """Check the bucket that the environment names; one line a check.
+
+    Exit status 0 when all is well or only advice is left, 1 when something must be mended.
+    """
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    findings = diagnose(S3FileStore(settings), settings)
+    for finding in findings:
+        click.echo(f"{finding.verdict.value:<7} {finding.check}: {finding.message}")
+    sys.exit(1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0)
+
+
+@main.command()
+def openapi() -> None:
+    """Generate the API's OpenAPI document from the code, whatever the environment, and print it."""
+    settings = Settings.model_construct(bucket="day02-files", signing_key=SecretStr("nothing is signed"))
+    app = create_app(settings, S3FileStore(settings))
+    with app.app_context():
+        click.echo(json.dumps(app.spec, indent=2, ensure_ascii=False))

@@ -1,0 +1,149 @@
+"""Structured logs, one canonical line a request, and Prometheus metrics.
+
+A line never holds a query string (a presigned URL would be in it), a header, a token or an upload id.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import re
+import secrets
+import sys
+import time
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from s3api.settings import Settings
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:=-]{1,128}$")
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+log = structlog.get_logger("s3api")
+
+registry = CollectorRegistry()
+_requests = Counter("s3api_requests", "Requests answered", ["method", "route", "status"], registry=registry)
+_seconds = Histogram(
+    "s3api_request_seconds",
+    "Time from the request's head to the end of its answer",
+    ["method", "route"],
+    buckets=_BUCKETS,
+    registry=registry,
+)
+_in_flight = Gauge("s3api_requests_in_flight", "Requests being answered now", registry=registry)
+_received = Counter("s3api_received_bytes", "Bytes of request bodies, as announced", registry=registry)
+_sent = Counter("s3api_sent_bytes", "Bytes of answers, as announced", registry=registry)
+
+
+def configure_logging(settings: Settings) -> None:
+    """One format for the service, gunicorn and the libraries: JSON, or for people on a terminal."""
+    on_terminal = sys.stderr.isatty()
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not on_terminal)
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+    last: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=on_terminal)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "structured": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "foreign_pre_chain": shared,
+                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+                }
+            },
+            "handlers": {
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "structured",
+                    "stream": "ext://sys.stderr",
+                }
+            },
+            "root": {"handlers": ["stderr"], "level": settings.log_level.upper()},
+            # Their debug output holds headers and signatures.
+            "loggers": {
+                name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3", "s3transfer")
+            },
+        }
+    )
+
+
+def log_failure(error: BaseException) -> None:
+    """Keep the cause of an error for the log, under the request id; the client gets a sentence only."""
+    cause = error.__cause__ or error
+    log.error(
+        "request_failed",
+        request_id=g.get("request_id"),
+        error=type(error).__name__,
+        cause=f"{type(cause).__name__}: {cause}",
+        exc_info=None if hasattr(error, "code") else cause,
+    )
+
+
+def observe(app: Flask) -> None:
+    """Give every request an id, count it, and log it when the last byte of its answer is out."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        g.started = time.perf_counter()
+        _in_flight.inc()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        route = request.url_rule.rule if request.url_rule else "-"
+        started = g.started
+        fields = {
+            "request_id": g.request_id,
+            "method": request.method,
+            "route": route,
+            "path": route if "upload_id" in (request.view_args or ()) else request.path,
+            "status": response.status_code,
+            "caller": g.caller.name if "caller" in g else None,
+            "code": g.get("error_code"),
+            "client": request.remote_addr,
+            "received_bytes": request.content_length or 0,
+            "sent_bytes": response.content_length or 0,
+        }
+
+        def report() -> None:
+            seconds = time.perf_counter() - started
+            _in_flight.dec()
+            _requests.labels(request_method(fields), route, str(fields["status"])).inc()
+            _seconds.labels(request_method(fields), route).observe(seconds)
+            _received.inc(fields["received_bytes"])
+            _sent.inc(fields["sent_bytes"])
+            log.info("request", duration_ms=round(seconds * 1000, 1), **fields)
+
+        response.call_on_close(report)
+        return response
+
+
+def request_method(fields: dict[str, Any]) -> str:
+    """The method as a label: what clients make up must not become a metric of its own."""
+    method = str(fields["method"])
+    return method if method in {"GET", "HEAD", "POST", "PUT", "DELETE"} else "other"

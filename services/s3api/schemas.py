@@ -1,0 +1,172 @@
+"""Request and response models: what validates input, and what the OpenAPI document says of both."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+FileName = Annotated[str, Field(min_length=1, max_length=1024, description="1 to 1,024 bytes of UTF-8")]
+
+
+# --- requests
+
+
+class ListQuery(BaseModel):
+    prefix: Annotated[str, Field(description="Only names that begin with it")] = ""
+    delimiter: Annotated[
+        str, Field(max_length=16, description="Roll names up to the next delimiter into `prefixes`")
+    ] = ""
+    limit: Annotated[int, Field(ge=1, le=1000, description="Names on a page")] = 1000
+    cursor: Annotated[str | None, Field(description="The `next` of the page before")] = None
+    details: Annotated[bool, Field(description="Objects instead of names")] = False
+
+
+class DownloadQuery(BaseModel):
+    redirect: Annotated[bool, Field(description="Answer 302 to the URL instead of showing it")] = False
+
+
+class UploadForm(BaseModel):
+    """Only for the document: the form is parsed as it streams, not by this model."""
+
+    file: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"format": "binary"})]],
+        Field(min_length=1, description="One or more files; a name is the last segment of the part's filename"),
+    ]
+    prefix: Annotated[str, Field(description="Put before each file's own name as it stands")] = ""
+
+
+class UploadPlanRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: FileName
+    size: Annotated[int, Field(ge=0, description="Bytes")]
+    content_type: Annotated[str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] = None
+    sha256: Sha256 | None = None
+
+
+class PartUrlsRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    parts: Annotated[
+        list[Annotated[int, Field(ge=1, le=10_000)]],
+        Field(min_length=1, max_length=1000, description="Part numbers, from 1"),
+    ]
+
+
+class DeleteRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    files: Annotated[list[FileName], Field(min_length=1, max_length=1000)]
+
+
+# --- answers
+
+
+class Envelope(BaseModel):
+    status: Annotated[int, Field(description="The HTTP status, again")]
+    message: Annotated[str, Field(description="One sentence")]
+
+
+class Failure(Envelope):
+    code: Annotated[str, Field(description="Stable, for scripts, such as `file_not_found`")]
+    request_id: Annotated[str, Field(description="Also in X-Request-Id, and in the service's log")]
+    content: object = None
+
+
+class FileDetails(BaseModel):
+    name: str
+    size: int
+    last_modified: datetime
+    etag: str
+
+
+class FileList(Envelope):
+    content: list[str] | list[FileDetails]
+    prefixes: Annotated[list[str] | None, Field(description="Only with a delimiter")] = None
+    next: Annotated[str | None, Field(description="The cursor of the next page, while there is one")] = None
+
+
+class UploadedFile(BaseModel):
+    name: str
+    size: int
+    etag: str
+    sha256: str
+
+
+class UploadedFiles(Envelope):
+    content: list[UploadedFile]
+
+
+class PresignedUrl(Envelope):
+    content: Annotated[str, Field(description="The presigned URL")]
+    expires_at: datetime
+
+
+class PostPlan(BaseModel):
+    """Send a multipart/form-data POST of `fields`, then the file as `file`, to `url`."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime
+
+
+class MultipartPlan(BaseModel):
+    """Ask for part URLs, PUT each part there, then complete. Every part but the last is `part_size` bytes."""
+
+    method: Literal["MULTIPART"]
+    id: str
+    part_size: int
+    parts: int
+
+
+class UploadPlan(Envelope):
+    content: PostPlan | MultipartPlan
+
+
+class PartUrl(BaseModel):
+    number: int
+    url: str
+    size: int
+    expires_at: datetime
+
+
+class PartUrls(Envelope):
+    content: list[PartUrl]
+
+
+class UploadedPart(BaseModel):
+    number: int
+    etag: str
+    size: int
+
+
+class UploadedParts(Envelope):
+    content: list[UploadedPart]
+
+
+class CompletedUpload(BaseModel):
+    name: str
+    size: int
+    etag: str
+
+
+class Completed(Envelope):
+    content: CompletedUpload
+
+
+class DeleteResult(BaseModel):
+    name: str
+    deleted: bool
+    code: Annotated[str | None, Field(description="Why it was not deleted")] = None
+
+
+class DeleteResults(Envelope):
+    content: list[DeleteResult]
+
+
+class RestoredFile(Envelope):
+    content: FileDetails
