@@ -1,7 +1,7 @@
 """How gunicorn runs the service: one process of many threads; more of it means more tasks.
 
-Stopping: on SIGTERM readiness fails at once and the service goes on for DRAIN_SECONDS, so that a load balancer
-looks away first. Then nothing new is accepted, and what is in flight has GRACEFUL_SECONDS to finish.
+Stopping: on SIGTERM readiness fails at once and the service goes on for DRAIN_SECONDS, so that a load
+balancer looks away first. Then nothing new is accepted, and what is in flight has GRACEFUL_SECONDS to finish.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ timeout = 30
 # The heartbeat file must not be on a disk: one that stalls would look like a worker that hangs.
 worker_tmp_dir = "/dev/shm" if sys.platform == "linux" else None
 control_socket_disable = True
-limit_request_line = 8190  # a name of 1,024 bytes, each percent-encoded, and an upload id need more than 4,094
+limit_request_line = (
+    8190  # a name of 1,024 bytes, each percent-encoded, and an upload id need more than 4,094
+)
 forwarded_allow_ips = ""  # X-Forwarded-* is the application's matter, by TRUSTED_PROXY_HOPS
 secure_scheme_headers: dict[str, str] = {}
-# What gunicorn says goes through the service's own logging; its access log would only repeat the request line.
+# What gunicorn says goes through the service's own logging; its access log would say every request again.
 logconfig_dict: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -73,7 +73,9 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     ]
     listing = paths["/list_files"]["get"]["responses"]["200"]
     listing["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
-    listing["headers"] = {"Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`'}}
+    listing["headers"] = {
+        "Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`'}
+    }
     reading = paths["/files/{name}"]["get"]
     reading["parameters"] += [
         _header("Range", "One range of bytes, such as `bytes=0-99`"),
@@ -89,7 +91,8 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         "operationId": "head_read_file",
         "summary": "Answer as GET does, without the bytes",
         "responses": {
-            status: {"description": response["description"]} for status, response in reading["responses"].items()
+            status: {"description": response["description"]}
+            for status, response in reading["responses"].items()
         },
     }
     for methods in paths.values():

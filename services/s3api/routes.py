@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -74,7 +74,7 @@ class Services:
 
 
 class NameConverter(BaseConverter):
-    """A file's name in a URL: everything that is left, slashes and line breaks too; `check_name` judges it."""
+    """A file's name in a URL: all that is left, slashes and line breaks too; `check_name` judges it."""
 
     regex = r"[\s\S]+"
     part_isolating = False
@@ -99,10 +99,13 @@ def answer(message: str, content: object = None, *, status: int = 200, **more: o
     return Response(json.dumps(body) + "\n", status, mimetype="application/json")
 
 
-def documented(*refusals: int, answers: type[Envelope] = Envelope) -> Callable[[View], View]:
+def documented(
+    *refusals: int, answers: type[Envelope] = Envelope, others: Mapping[int, str] | None = None
+) -> Callable[[View], View]:
     """What the OpenAPI document says of a view's answers; nothing at run time."""
-    statuses = sorted({400, 401, 403, 500, 502, 503, *refusals})
+    statuses = sorted({400, 401, 403, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
+    reasons |= dict(others or {})
 
     def decorate(view: View) -> View:
         described: View = bp.doc(responses=reasons, security="bearer")(bp.output(answers)(view))
@@ -229,7 +232,9 @@ def upload() -> Response:
         prefix = files.check_prefix(fields.get("prefix", ""))
         if not parts or not all(own_name for own_name, _, _ in parts):
             raise files.FileNotFound("The file '' was not found")
-        wanted = [(files.check_name(prefix + own), content_type, staged) for own, content_type, staged in parts]
+        wanted = [
+            (files.check_name(prefix + own), content_type, staged) for own, content_type, staged in parts
+        ]
         caller().require("write", *(name for name, _, _ in wanted))
         stored: list[files.Upload] = []
         for name, content_type, staged in wanted:
@@ -244,7 +249,7 @@ def upload() -> Response:
                 return failure(
                     status_of(error),
                     error.code,
-                    f"{error.message}; {len(stored)} of {len(wanted)} files had been stored before '{name}'",
+                    f"{error.message}; {len(stored)} of {len(wanted)} files were stored before '{name}'",
                     content=[asdict(one) for one in stored],
                 )
     return _uploaded(stored)
@@ -447,8 +452,7 @@ def _iso(moment: datetime) -> str:
 
 @bp.get("/download/<name:name>")
 @bp.input(DownloadQuery, location="query", arg_name="query")
-@bp.doc(responses={302: "To the presigned URL, with `redirect=true`"})
-@documented(404, answers=PresignedUrl)
+@documented(404, answers=PresignedUrl, others={302: "To the presigned URL, with `redirect=true`"})
 def download(name: str, query: DownloadQuery) -> Response:
     """Hand out a presigned URL of the file, which S3 itself serves until it expires."""
     at = services()
@@ -468,8 +472,7 @@ def download(name: str, query: DownloadQuery) -> Response:
 
 
 @bp.get("/files/<name:name>")
-@documented(404, 412, 416)
-@bp.doc(responses={206: "The range that was asked for", 304: "Not modified", 200: "The bytes of the file"})
+@documented(404, 412, 416, others={206: "The range that was asked for", 304: "The client has the file"})
 def read_file(name: str) -> Response:
     """Serve the file's bytes through the service, for clients that cannot reach S3.
 
@@ -517,7 +520,7 @@ def _if_range() -> str | datetime | None:
 
 
 def _disposition(name: str, content_type: str) -> str:
-    """RFC 6266: inline for what is on the list, else a download; the name in ASCII and, if need be, in full."""
+    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, and in full if need be."""
     kind = "inline" if INLINE.match(parse_options_header(content_type)[0]) else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)

@@ -58,8 +58,8 @@ from s3api.files import (
     RangeNotSatisfiable,
     SignedPost,
     SignedUrl,
-    StoredFile,
     StoreDenied,
+    StoredFile,
     StoreFailed,
     StoreThrottled,
     StoreUnavailable,
@@ -141,9 +141,7 @@ class S3FileStore:
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
         # botocore's own checksum of a stream goes into a trailer, which needs HTTPS.
-        checksums: Checksums = (
-            "when_required" if (endpoint or "").startswith("http:") else "when_supported"
-        )
+        checksums: Checksums = "when_required" if (endpoint or "").startswith("http:") else "when_supported"
         self._api = self._client(endpoint, connect, read, pool, attempts=2, checksums=checksums)
         self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1, checksums=checksums)
         # A presigned request must need no header that a plain client would not send.
@@ -338,7 +336,7 @@ class S3FileStore:
         return failed
 
     def restore(self, name: str) -> StoredFile:
-        """By copying the newest version over the delete marker, so that no permission to destroy is needed."""
+        """By copying the newest version over the delete marker: no permission to destroy is needed."""
         version = self._newest_version(name)
         with self._errors("get_object_version", name):
             head = self._api.head_object(Bucket=self.bucket, Key=name, VersionId=version)
@@ -377,7 +375,10 @@ class S3FileStore:
             # S3 lists a key's versions before those of any longer key.
             if not answer.get("IsTruncated") or not markers:
                 break
-            position = {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
+            position = {
+                "KeyMarker": answer["NextKeyMarker"],
+                "VersionIdMarker": answer["NextVersionIdMarker"],
+            }
         if not deleted:
             self._raise_unless_versioned(name)
         raise FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'")
@@ -506,7 +507,7 @@ class S3FileStore:
     # --- doctor
 
     def report(self) -> BucketReport:
-        """Look at the bucket and its configuration. Raises as `check` does when there is nothing to look at."""
+        """Look at the bucket and its configuration. Raises as `check` does when there is none to see."""
         with self._errors("head_bucket"):
             head = self._api.head_bucket(Bucket=self.bucket)
         headers = head["ResponseMetadata"]["HTTPHeaders"]

@@ -33,7 +33,9 @@ class UploadForm(BaseModel):
 
     file: Annotated[
         list[Annotated[str, Field(json_schema_extra={"format": "binary"})]],
-        Field(min_length=1, description="One or more files; a name is the last segment of the part's filename"),
+        Field(
+            min_length=1, description="One or more files; a name is the last segment of the part's filename"
+        ),
     ]
     prefix: Annotated[str, Field(description="Put before each file's own name as it stands")] = ""
 

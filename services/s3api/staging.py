@@ -162,7 +162,7 @@ class Staging:
 
 
 def _lock(directory: Path, *, blocking: bool) -> int | None:
-    """An open, exclusively locked descriptor of the directory; None when someone else holds it, or it is gone."""
+    """An exclusively locked descriptor of the directory; None when someone else holds it, or it is gone."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
