@@ -104,7 +104,7 @@ def http_exception(error: HTTPException) -> Response:
     if isinstance(error, ClientDisconnected):
         return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
     if isinstance(error, RequestEntityTooLarge):
-        message = "The request body, or a field of the form, is larger than allowed"
+        message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
     elif isinstance(error, MethodNotAllowed):
         message = "This URL does not answer to this method"
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}

@@ -21,7 +21,6 @@ try:
     settings = Settings.from_environment()
 except SettingsError as error:
     sys.exit(str(error))
-configure_logging(settings)
 
 wsgi_app = "s3api.app:from_environment()"
 bind = f"{settings.host}:{settings.port}"
@@ -41,19 +40,7 @@ limit_request_line = (
 )
 forwarded_allow_ips = ""  # X-Forwarded-* is the application's matter, by TRUSTED_PROXY_HOPS
 secure_scheme_headers: dict[str, str] = {}
-# What gunicorn says goes through the service's own logging; its access log would say every request again.
-logconfig_dict: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "loggers": {
-        "gunicorn.error": {"level": settings.log_level.upper(), "handlers": [], "propagate": True},
-        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
-    },
-}
-
-
-def on_starting(_server: Any) -> None:
-    configure_logging(settings)  # gunicorn has put its own handlers on the root by now
+logconfig_dict = configure_logging(settings)
 
 
 def when_ready(server: Any) -> None:

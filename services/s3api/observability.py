@@ -38,8 +38,11 @@ _received = Counter("s3api_received_bytes", "Bytes of request bodies, as announc
 _sent = Counter("s3api_sent_bytes", "Bytes of answers, as announced", registry=registry)
 
 
-def configure_logging(settings: Settings) -> None:
-    """One format for the service, gunicorn and the libraries: JSON, or for people on a terminal."""
+def configure_logging(settings: Settings) -> dict[str, Any]:
+    """One format for the service, gunicorn and the libraries: JSON, or for people on a terminal.
+
+    Returns what it gave to `logging.config.dictConfig`, which gunicorn wants to give again.
+    """
     on_terminal = sys.stderr.isatty()
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not on_terminal)
     shared: list[Any] = [
@@ -63,31 +66,36 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "structured": {
-                    "()": structlog.stdlib.ProcessorFormatter,
-                    "foreign_pre_chain": shared,
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-                }
-            },
-            "handlers": {
-                "stderr": {
-                    "class": "logging.StreamHandler",
-                    "formatter": "structured",
-                    "stream": "ext://sys.stderr",
-                }
-            },
-            "root": {"handlers": ["stderr"], "level": settings.log_level.upper()},
-            # Their debug output holds headers and signatures.
-            "loggers": {
-                name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3", "s3transfer")
-            },
-        }
-    )
+    level = settings.log_level.upper()
+    # Their debug output holds headers and signatures.
+    quiet = {name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3", "s3transfer")}
+    config: dict[str, Any] = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "structured": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            }
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "structured",
+                "stream": "ext://sys.stderr",
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            **quiet,
+            "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
+            # It would say every request again.
+            "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+        },
+    }
+    logging.config.dictConfig(config)
+    return config
 
 
 def log_failure(error: BaseException) -> None:

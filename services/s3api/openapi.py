@@ -22,6 +22,22 @@ _ASSETS = {
     "swagger-ui.css": ("css/swagger-ui.css", "text/css"),
 }
 
+_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "string", "format": "binary"},
+                "description": "One or more files; a name is the last segment of the part's file name",
+            },
+            "prefix": {"type": "string", "description": "Put before each file's own name as it stands"},
+        },
+    }
+}
+
 bp = APIBlueprint("docs", __name__, enable_openapi=False)
 
 
@@ -65,6 +81,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     """Add what the framework's decorators cannot say: bodies that are bytes, streams, and HEAD."""
     paths = spec["paths"]
     binary = {"schema": {"type": "string", "format": "binary"}}
+    paths["/upload"]["post"]["requestBody"] = {"required": True, "content": {"multipart/form-data": _FORM}}
     raw = paths["/upload/{name}"]["put"]
     raw["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
     raw["parameters"] += [

@@ -39,7 +39,6 @@ from s3api.schemas import (
     RestoredFile,
     UploadedFiles,
     UploadedParts,
-    UploadForm,
     UploadPlan,
     UploadPlanRequest,
 )
@@ -49,8 +48,9 @@ from s3api.staging import StagedFile, Staging
 View = TypeVar("View", bound=Callable[..., Any])
 
 NDJSON = "application/x-ndjson"
-MAX_FORM_PARTS = 1000
-MAX_FIELD_BYTES = 64 * 1024
+MAX_FORM_PARTS = 100
+FORM_BUFFER = 128 * 1024
+MAX_FIELD_BYTES = 2 * FORM_BUFFER  # the parser holds its buffer to the same limit
 MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields beside the files
 #: What a browser may show by itself; anything else is a download.
 INLINE = re.compile(
@@ -105,7 +105,7 @@ def documented(
     """What the OpenAPI document says of a view's answers; nothing at run time."""
     statuses = sorted({400, 401, 403, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
-    reasons |= dict(others or {})
+    reasons.update((others or {}).items())
 
     def decorate(view: View) -> View:
         described: View = bp.doc(responses=reasons, security="bearer")(bp.output(answers)(view))
@@ -217,7 +217,6 @@ def _json_lines(pages: Iterator[files.Page]) -> Iterator[str]:
 
 
 @bp.post("/upload")
-@bp.input(UploadForm, location="files", arg_name="_form", validation=False)
 @documented(404, 413, 415, 507, answers=UploadedFiles)
 def upload() -> Response:
     """Upload the files of a form: staged on disk, sent to S3, removed from disk."""
@@ -249,7 +248,7 @@ def upload() -> Response:
                 return failure(
                     status_of(error),
                     error.code,
-                    f"{error.message}; {len(stored)} of {len(wanted)} files were stored before '{name}'",
+                    f"{error.message}; {len(stored)} of {len(wanted)} files stored before '{name}'",
                     content=[asdict(one) for one in stored],
                 )
     return _uploaded(stored)
@@ -267,7 +266,7 @@ def _parse_form(
     parser = MultiPartParser(
         stream_factory=lambda **_: new_file(),  # type: ignore[arg-type]
         max_form_memory_size=MAX_FIELD_BYTES,
-        buffer_size=256 * 1024,
+        buffer_size=FORM_BUFFER,
         max_form_parts=MAX_FORM_PARTS,
     )
     body = files.Received(request.environ["wsgi.input"], length)
@@ -520,7 +519,7 @@ def _if_range() -> str | datetime | None:
 
 
 def _disposition(name: str, content_type: str) -> str:
-    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, and in full if need be."""
+    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, if need be in full."""
     kind = "inline" if INLINE.match(parse_options_header(content_type)[0]) else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)

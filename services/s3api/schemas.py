@@ -28,18 +28,6 @@ class DownloadQuery(BaseModel):
     redirect: Annotated[bool, Field(description="Answer 302 to the URL instead of showing it")] = False
 
 
-class UploadForm(BaseModel):
-    """Only for the document: the form is parsed as it streams, not by this model."""
-
-    file: Annotated[
-        list[Annotated[str, Field(json_schema_extra={"format": "binary"})]],
-        Field(
-            min_length=1, description="One or more files; a name is the last segment of the part's filename"
-        ),
-    ]
-    prefix: Annotated[str, Field(description="Put before each file's own name as it stands")] = ""
-
-
 class UploadPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 

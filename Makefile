@@ -1,0 +1,86 @@
+# `make` shows what there is. The targets are what people run and what CI runs.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PORT ?= 5000
+
+# An environment each for what must not share versions, made from its hashed lock and kept until that changes.
+VENV := .venv
+BIN := $(VENV)/bin
+MINISTACK := .venv-ministack
+SCANNERS := .venv-scanners
+
+.PHONY: help
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: run
+run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= moves it) beside an embedded S3
+	@exec $(BIN)/python services/run_local.py --port $(PORT)
+
+.PHONY: test
+test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test
+	$(BIN)/pytest
+
+.PHONY: check
+check: $(VENV)/.test ## Lint, types, import directions, shell scripts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/shellcheck .ci/run
+
+.PHONY: format
+format: $(VENV)/.test ## Format the Python code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: docs
+docs: $(VENV)/.test ## Generate what is generated: the API document
+	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
+	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
+
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: lock
+lock: $(VENV)/.test ## Take the newest versions into the hashed requirement files
+	$(COMPILE) --upgrade pyproject.toml -o services/requirements.txt
+	$(COMPILE) --upgrade pyproject.toml --group test -c services/requirements.txt -o tests/requirements.txt
+	$(COMPILE) --upgrade docker/ministack/requirements.in -o docker/ministack/requirements.txt
+	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
+
+.PHONY: clean
+clean: ## Remove the environments and caches; the data of `make run` stays
+	rm -rf .venv .venv-ministack .venv-scanners .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# pip reads the user's own index settings, checks every hash, and is there wherever Python is.
+INSTALL = bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement
+
+$(VENV)/pyvenv.cfg $(MINISTACK)/pyvenv.cfg $(SCANNERS)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@$(PYTHON) -m venv $(@D) || \
+		{ rm -rf $(@D); echo "Python has no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+
+$(VENV)/.run: services/requirements.txt | $(VENV)/pyvenv.cfg
+	@echo "installing the service's dependencies into $(VENV)"
+	@$(VENV)/$(INSTALL) $<
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "s3api.pth").write_text(str(pathlib.Path("services").resolve()))'
+	@touch $@
+
+$(VENV)/.test: tests/requirements.txt | $(VENV)/.run
+	@echo "installing what the tests need into $(VENV)"
+	@$(VENV)/$(INSTALL) $<
+	@touch $@
+
+$(MINISTACK)/.ready: docker/ministack/requirements.txt | $(MINISTACK)/pyvenv.cfg
+	@echo "installing the embedded S3 into $(MINISTACK)"
+	@$(MINISTACK)/$(INSTALL) $<
+	@touch $@
+
+$(SCANNERS)/.ready: tests/infra/requirements.txt | $(SCANNERS)/pyvenv.cfg
+	@echo "installing the infrastructure's scanners into $(SCANNERS)"
+	@$(SCANNERS)/$(INSTALL) $<
+	@touch $@

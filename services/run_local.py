@@ -1,0 +1,264 @@
+"""`make run`: the API on this machine, beside an S3 that is embedded, or yours.
+
+With BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, in the environment, that S3 is used and none
+is started. Otherwise MiniStack runs on a free port of 127.0.0.1, its data in `.data/s3`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+REGION = "eu-west-1"
+LOCAL_BUCKET = "day02-local"
+# What MiniStack accepts; no secret, and worth nothing elsewhere.
+LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+STARTED_WITHIN = 30.0
+STOPPED_WITHIN = 40.0
+
+
+class CannotRun(Exception):
+    """Why the service cannot run here, in a sentence that says what to do."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], what: str, log: Path | None = None) -> None:
+    """Return when the URL answers; raise `CannotRun` when the process ends first, or takes too long."""
+    deadline = time.monotonic() + STARTED_WITHIN
+    hint = f"; see {log}" if log else ""
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise CannotRun(f"{what} ended with status {process.returncode}{hint}")
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise CannotRun(f"{what} did not answer within {STARTED_WITHIN:.0f} s{hint}")
+
+
+@contextmanager
+def ministack(program: Path, data: Path, *, held: tuple[int, ...] = ()) -> Iterator[str]:
+    """MiniStack over a data directory; yields its URL, and stops it at the end.
+
+    `held` are descriptors it keeps open for as long as it lives.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = {
+        **without_aws(os.environ),
+        **LOCAL_CREDENTIALS,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "SERVICES": "s3",
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(data / "objects"),
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(data / "state"),
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(data),
+    }
+    log = data / "ministack.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(program)],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this script, which stops the API first
+            pass_fds=held,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/_ministack/health", process, "the embedded S3", log)
+        yield url
+    finally:
+        stop(process)
+
+
+def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what would send an embedded S3, or the API before it, to a real account."""
+    return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def make_bucket(endpoint: str, bucket: str) -> None:
+    """Make the bucket where it is not there yet: versioned, so that what is deleted can be restored."""
+    s3 = boto3.session.Session(
+        aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+    ).client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}))
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket,
+            LifecycleConfiguration={
+                "Rules": [
+                    {
+                        "ID": "abort-incomplete-uploads",
+                        "Status": "Enabled",
+                        "Filter": {"Prefix": ""},
+                        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+                    }
+                ]
+            },
+        )
+        s3.put_bucket_cors(
+            Bucket=bucket,
+            CORSConfiguration={
+                "CORSRules": [
+                    {
+                        "AllowedMethods": ["GET", "PUT", "POST"],
+                        "AllowedOrigins": ["*"],
+                        "AllowedHeaders": ["*"],
+                        "ExposeHeaders": ["ETag"],
+                    }
+                ]
+            },
+        )
+
+
+def check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise CannotRun(
+                f"Port {port} of 127.0.0.1 is taken; choose another: make run PORT={port + 1}"
+            ) from None
+
+
+def signing_key(data: Path) -> str:
+    path = data / "signing_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32), encoding="ascii")
+    return path.read_text(encoding="ascii")
+
+
+def run(port: int, data: Path, ministack_program: Path) -> None:
+    bucket = os.environ.get("BUCKET", "")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    credentials = os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_PROFILE")
+    if endpoint and not bucket:
+        raise CannotRun("AWS_ENDPOINT_URL is set, but BUCKET is not: name the bucket to use there")
+    check_port(port)
+    data.mkdir(parents=True, exist_ok=True)
+    common = {
+        "PORT": str(port),
+        "SIGNING_KEY": os.environ.get("SIGNING_KEY") or signing_key(data),
+        "ALLOW_ANONYMOUS": os.environ.get("ALLOW_ANONYMOUS") or str(not os.environ.get("API_TOKENS")).lower(),
+        "METRICS_PORT": os.environ.get("METRICS_PORT") or str(free_port()),
+    }
+    if bucket and (endpoint or credentials):
+        serve({**os.environ, **common}, f"bucket {bucket}" + (f" at {endpoint}" if endpoint else ""))
+        return
+    bucket = bucket or LOCAL_BUCKET
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
+        # MiniStack holds the lock as well: should it outlive this script, a second one stays off its data.
+        with ministack(ministack_program, data / "s3", held=(lock.fileno(),)) as url:
+            make_bucket(url, bucket)
+            embedded = {**LOCAL_CREDENTIALS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": url, "BUCKET": bucket}
+            serve(
+                {**without_aws(os.environ), **common, **embedded}, f"bucket {bucket}, embedded in {data}/s3"
+            )
+
+
+def serve(environment: Mapping[str, str], where: str) -> None:
+    """Run the API until it is stopped; raise `CannotRun` when it ends by itself."""
+    port = environment["PORT"]
+    config = Path(__file__).parent / "s3api" / "gunicorn.conf.py"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", str(config)],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/livez", process, "the API")
+        print(
+            f"\n  The file API answers at {url} ({where})\n\n"
+            f"    curl {url}/\n"
+            f"    curl -F file=@README.md {url}/upload\n"
+            f"    curl {url}/list_files\n\n"
+            "  Documentation: "
+            f"{url}/docs   Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n",
+            flush=True,
+        )
+        process.wait()
+    finally:
+        stop(process)
+    if process.returncode:
+        raise CannotRun(f"the API ended with status {process.returncode}")
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    here = Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--data", type=Path, default=Path(".data"))
+    parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "ministack")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        run(arguments.port, arguments.data, arguments.ministack)
+    except CannotRun as error:
+        print(f"make run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Fixtures: the servers of a test session, a bucket for each test, and the service on each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from memory_store import MemoryStore
+from pydantic import SecretStr
+from s3api.app import create_app
+from s3api.settings import Settings
+from servers import S3, SIGNING_KEY, Service, running_ministack, running_seaweedfs, running_service
+
+
+@pytest.fixture(scope="session")
+def ministack_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with running_ministack(tmp_path_factory.mktemp("ministack")) as s3:
+        yield s3
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as s3:
+        yield s3
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    return f"day02-{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture(scope="session")
+def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """Start services as a test needs them; all are stopped at the end of the session."""
+    with ExitStack() as stack:
+
+        def make(s3: S3, bucket: str, **settings: object) -> Service:
+            directory = tmp_path_factory.mktemp("service")
+            return stack.enter_context(running_service(s3, bucket, directory, **settings))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> Service:
+    """One service on SeaweedFS for all tests that do not disturb it; its bucket is `day02-shared`."""
+    return make_service(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-shared"))
+
+
+@pytest.fixture(scope="session")
+def ministack_service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    """One service on MiniStack, whose bucket `day02-shared` keeps versions."""
+    return make_service(ministack_s3, ministack_s3.make_bucket("day02-shared", versioned=True))
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def settings_for(tmp_path: Path, **values: Any) -> Settings:
+    """Settings that do not come from the environment."""
+    given: dict[str, Any] = {
+        "bucket": "day02-memory",
+        "signing_key": SecretStr(SIGNING_KEY),
+        "allow_anonymous": True,
+        "staging_dir": tmp_path / "uploads",
+    }
+    return Settings.model_validate({**given, **values})
+
+
+@pytest.fixture
+def make_client(tmp_path: Path, store: MemoryStore) -> Callable[..., FlaskClient]:
+    """A test client of the app over the memory store, with the settings given."""
+
+    def make(**values: Any) -> FlaskClient:
+        return create_app(settings_for(tmp_path, **values), store).test_client()
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+    return make_client()

@@ -1,0 +1,217 @@
+"""A `FileStore` in memory, for tests of our own code's decisions; it is held to the contract like the real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlencode
+
+from s3api.files import (
+    Body,
+    Conditions,
+    FileChanged,
+    FileError,
+    FileExists,
+    FileNotDeleted,
+    FileNotFound,
+    InvalidParts,
+    NotModified,
+    OpenFile,
+    Page,
+    Part,
+    PartPlan,
+    RangeNotSatisfiable,
+    SignedPost,
+    SignedUrl,
+    StoredFile,
+    Upload,
+    UploadNotFound,
+)
+
+
+@dataclass
+class _Object:
+    file: StoredFile
+    data: bytes
+    content_type: str
+
+
+@dataclass
+class MemoryStore:
+    """Keeps versions. `fails_with`, while set, is raised by every call, as a store that is down would."""
+
+    bucket: str = "day02-memory"
+    fails_with: FileError | None = None
+    objects: dict[str, _Object] = field(default_factory=dict)
+    deleted: dict[str, _Object] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, str, dict[int, bytes]]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def _touch(self) -> None:
+        if self.fails_with is not None:
+            raise self.fails_with
+
+    def check(self) -> None:
+        self._touch()
+
+    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
+        self._touch()
+        entries: list[tuple[bytes, StoredFile | str]] = []
+        seen: set[str] = set()
+        # S3 lists in the order of the UTF-8 bytes.
+        for name in sorted(self.objects, key=str.encode):
+            if not name.startswith(prefix):
+                continue
+            rest = name[len(prefix) :]
+            if delimiter and delimiter in rest:
+                rolled = prefix + rest.partition(delimiter)[0] + delimiter
+                if rolled not in seen:
+                    seen.add(rolled)
+                    entries.append((rolled.encode(), rolled))
+            else:
+                entries.append((name.encode(), self.objects[name].file))
+        if token is not None:
+            entries = [entry for entry in entries if entry[0] > bytes.fromhex(token)]
+        page = entries[:limit]
+        return Page(
+            files=[entry for _, entry in page if isinstance(entry, StoredFile)],
+            prefixes=[entry for _, entry in page if isinstance(entry, str)],
+            next_token=page[-1][0].hex() if len(entries) > limit else None,
+        )
+
+    def _get(self, name: str) -> _Object:
+        self._touch()
+        if name not in self.objects:
+            raise FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'")
+        return self.objects[name]
+
+    def stat(self, name: str) -> StoredFile:
+        return self._get(name).file
+
+    def missing(self, names: Sequence[str]) -> set[str]:
+        self._touch()
+        return {name for name in names if name not in self.objects}
+
+    def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
+        stored = self._get(name)
+        file, data = stored.file, stored.data
+        modified = file.last_modified.replace(microsecond=0)
+        quoted = f'"{file.etag}"'
+        if conditions.if_match not in (None, "*", quoted):
+            raise FileChanged("The file does not match")
+        if conditions.if_match is None and conditions.if_unmodified_since is not None:
+            if modified > conditions.if_unmodified_since:
+                raise FileChanged("The file has been modified")
+        if conditions.if_none_match is not None:
+            if conditions.if_none_match in ("*", quoted):
+                raise NotModified("Not modified", details={"etag": quoted})
+        elif conditions.if_modified_since is not None and modified <= conditions.if_modified_since:
+            raise NotModified("Not modified", details={"etag": quoted})
+        content_range = None
+        if conditions.byte_range is not None:
+            first, _, last = conditions.byte_range.removeprefix("bytes=").partition("-")
+            start = int(first) if first else max(0, len(data) - int(last))
+            end = min(len(data), int(last) + 1) if first and last else len(data)
+            if start >= len(data) or start >= end:
+                raise RangeNotSatisfiable("The range is outside the file")
+            content_range = f"bytes {start}-{end - 1}/{len(data)}"
+            data = data[start:end]
+        return OpenFile(
+            file, len(data), stored.content_type, content_range, iter([data]) if with_body else iter(())
+        )
+
+    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
+        self._touch()
+        data = b"".join(_pieces(body))
+        with self._lock:
+            if create_only and name in self.objects:
+                raise FileExists(f"The file '{name}' already exists")
+            etag = self._store(name, data, content_type)
+        return Upload(name, len(data), etag, body.hexdigest())
+
+    def _store(self, name: str, data: bytes, content_type: str, etag: str | None = None) -> str:
+        etag = etag or hashlib.md5(data, usedforsecurity=False).hexdigest()
+        self.objects[name] = _Object(StoredFile(name, len(data), datetime.now(UTC), etag), data, content_type)
+        self.deleted.pop(name, None)
+        return etag
+
+    def delete(self, name: str) -> None:
+        self._touch()
+        if name in self.objects:
+            self.deleted[name] = self.objects.pop(name)
+
+    def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
+        for name in names:
+            self.delete(name)
+        return {}
+
+    def restore(self, name: str) -> StoredFile:
+        self._touch()
+        if name in self.objects:
+            raise FileNotDeleted(f"The file '{name}' is not deleted")
+        if name not in self.deleted:
+            raise FileNotFound(f"The file '{name}' was not found")
+        old = self.deleted[name]
+        self._store(name, old.data, old.content_type)
+        return self.stat(name)
+
+    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
+        query = urlencode({"expires": seconds, "disposition": disposition})
+        return SignedUrl(f"memory://{self.bucket}/{quote(name)}?{query}", _in(seconds))
+
+    def sign_post(
+        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+    ) -> SignedPost:
+        fields = {"key": name, "Content-Type": content_type, "size": str(size)}
+        if sha256:
+            fields["x-amz-checksum-sha256"] = sha256
+        return SignedPost(f"memory://{self.bucket}", fields, _in(seconds))
+
+    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:  # noqa: ARG002
+        self._touch()
+        upload_id = f"upload-{len(self.uploads)}"
+        self.uploads[upload_id] = (name, content_type, {})
+        return upload_id
+
+    def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
+        return [
+            SignedUrl(f"memory://{plan.upload_id}/{number}?size={plan.size_of(number)}", _in(seconds))
+            for number in numbers
+        ]
+
+    def _parts(self, plan: PartPlan) -> dict[int, bytes]:
+        self._touch()
+        if plan.upload_id not in self.uploads:
+            raise UploadNotFound("The upload was not found")
+        return self.uploads[plan.upload_id][2]
+
+    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
+        return [
+            Part(number, hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data))
+            for number, data in sorted(self._parts(plan).items())
+        ]
+
+    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
+        received = self._parts(plan)
+        if any(part.number not in received for part in parts):
+            raise InvalidParts("A part is missing")
+        name, content_type, _ = self.uploads.pop(plan.upload_id)
+        data = b"".join(received[part.number] for part in parts)
+        etag = f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        return self._store(name, data, content_type, etag)
+
+    def abort_parts(self, plan: PartPlan) -> None:
+        self._touch()
+        self.uploads.pop(plan.upload_id, None)
+
+
+def _pieces(body: Body) -> Iterator[bytes]:
+    while data := body.read(64 * 1024):
+        yield data
+
+
+def _in(seconds: int) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,231 @@
+"""Real servers for tests, each on a free port of loopback and gone at the end: S3 twice, and the service itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import boto3.session
+import pytest
+import requests
+from botocore.config import Config
+from run_local import LOCAL_CREDENTIALS, REGION, free_port, ministack, stop, wait_for, without_aws
+
+ROOT = Path(__file__).resolve().parent.parent
+MINISTACK_PROGRAM = ROOT / ".venv-ministack" / "bin" / "ministack"
+SIGNING_KEY = "a key for tests only, 32 characters or more"
+
+
+def need(condition: object, reason: str) -> None:
+    """Skip a test whose tool is missing on a user's machine; in CI a missing tool is a failure."""
+    if condition:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """The first true value of the condition; fails when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+    return value
+
+
+# --- S3
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3. `credentials` are environment variables."""
+
+    kind: str
+    url: str
+    credentials: Mapping[str, str]
+
+    def client(self, **config: Any) -> Any:
+        return boto3.session.Session(
+            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        ).client("s3", endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}, **config))
+
+    def make_bucket(self, name: str, *, versioned: bool = False) -> str:
+        client = self.client()
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        if versioned:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return name
+
+    def keys(self, bucket: str) -> set[str]:
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
+
+    def open_uploads(self, bucket: str) -> list[str]:
+        """The keys of the bucket's multipart uploads that are neither complete nor aborted."""
+        return [
+            entry["Key"] for entry in self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+        ]
+
+
+@contextmanager
+def running_ministack(data: Path) -> Iterator[S3]:
+    need(
+        MINISTACK_PROGRAM.exists(),
+        f"MiniStack is not installed in {MINISTACK_PROGRAM.parent}: `make test` does it",
+    )
+    with ministack(MINISTACK_PROGRAM, data) as url:
+        yield S3("ministack", url, LOCAL_CREDENTIALS)
+
+
+@contextmanager
+def running_seaweedfs(data: Path) -> Iterator[S3]:
+    """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures."""
+    credentials = {"AWS_ACCESS_KEY_ID": "weed-key", "AWS_SECRET_ACCESS_KEY": "weed-secret"}
+    data.mkdir(parents=True, exist_ok=True)
+    identities = data / "identities.json"
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": "weed-key", "secretKey": "weed-secret"}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    identities.write_text(json.dumps({"identities": [identity]}))
+    names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
+    names += ["filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"]
+    ports = {name: free_port() for name in names}
+    log = data / "seaweedfs.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                str(Path(sys.executable).parent / "weed"),
+                "-logtostderr=true",
+                "server",
+                f"-dir={data}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-master.telemetry=false",
+                "-master.volumeSizeLimitMB=1024",
+                "-volume.max=100",
+                "-s3",
+                f"-s3.config={identities}",
+                *(f"-{name}={port}" for name, port in ports.items()),
+            ],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            cwd=data,
+            env=without_aws(os.environ),
+        )
+    try:
+        s3 = S3("seaweedfs", f"http://127.0.0.1:{ports['s3.port']}", credentials)
+        wait_for(s3.url, process, "SeaweedFS", log)
+        until(lambda: _lists(s3), f"SeaweedFS lists its buckets; see {log}")
+        yield s3
+    finally:
+        stop(process)
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _lists(s3: S3) -> bool:
+    try:
+        s3.client(retries={"total_max_attempts": 1}).list_buckets()
+    except Exception:
+        return False
+    return True
+
+
+# --- the service
+
+
+@dataclass
+class Service:
+    """The API in a real gunicorn."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    metrics_url: str
+    staging: Path
+    log_path: Path
+
+    def at(self, route: str, name: str = "") -> str:
+        """The URL of a route, with a file's name percent-encoded once."""
+        return f"{self.url}{route}{quote(name, safe='')}"
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+
+    def staged(self) -> list[Path]:
+        return [path for path in self.staging.rglob("*") if path.is_file()]
+
+
+def service_environment(s3: S3, bucket: str, directory: Path, **settings: object) -> dict[str, str]:
+    """The environment of a service: `settings` by their names in `Settings`."""
+    return {
+        **without_aws(os.environ),
+        **s3.credentials,
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": s3.url,
+        "BUCKET": bucket,
+        "SIGNING_KEY": SIGNING_KEY,
+        "ALLOW_ANONYMOUS": "true",
+        "STAGING_DIR": str(directory / "uploads"),
+        "LOG_FORMAT": "json",
+        **{name.upper(): str(value) for name, value in settings.items()},
+    }
+
+
+@contextmanager
+def running_service(s3: S3, bucket: str, directory: Path, **settings: object) -> Iterator[Service]:
+    """The API under gunicorn, as it runs everywhere, on a free port; stopped at the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port, metrics_port = free_port(), free_port()
+    environment = service_environment(
+        s3, bucket, directory, **{"port": port, "metrics_port": metrics_port, **settings}
+    )
+    log = directory / "service.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "services" / "s3api" / "gunicorn.conf.py")],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            cwd=directory,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{url}/livez", process, "the service", log)
+        yield Service(
+            process,
+            url,
+            f"http://127.0.0.1:{metrics_port}/metrics",
+            Path(environment["STAGING_DIR"]),
+            log,
+        )
+    finally:
+        stop(process)
+
+
+def presigned(answer: requests.Response) -> str:
+    """The URL inside an answer of /download."""
+    assert answer.status_code == 200, answer.text
+    url: str = answer.json()["content"]
+    return url
