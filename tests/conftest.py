@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from memory_store import MemoryStore
 from pydantic import SecretStr
+
+from memory_store import MemoryStore
 from s3api.app import create_app
 from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, running_ministack, running_seaweedfs, running_service

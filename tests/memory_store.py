@@ -1,4 +1,4 @@
-"""A `FileStore` in memory, for tests of our own code's decisions; it is held to the contract like the real ones."""
+"""A `FileStore` in memory, for tests of our own code's decisions; the contract's suite holds for it too."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class MemoryStore:
         quoted = f'"{file.etag}"'
         if conditions.if_match not in (None, "*", quoted):
             raise FileChanged("The file does not match")
-        if conditions.if_match is None and conditions.if_unmodified_since is not None:
-            if modified > conditions.if_unmodified_since:
-                raise FileChanged("The file has been modified")
+        latest = conditions.if_unmodified_since
+        if conditions.if_match is None and latest is not None and modified > latest:
+            raise FileChanged("The file has been modified")
         if conditions.if_none_match is not None:
             if conditions.if_none_match in ("*", quoted):
                 raise NotModified("Not modified", details={"etag": quoted})

@@ -1,4 +1,4 @@
-"""Real servers for tests, each on a free port of loopback and gone at the end: S3 twice, and the service itself."""
+"""Real servers for tests, each on a free port of loopback and gone at the end: two S3s, and the service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ import boto3.session
 import pytest
 import requests
 from botocore.config import Config
-from run_local import LOCAL_CREDENTIALS, REGION, free_port, ministack, stop, wait_for, without_aws
+
+from run_local import LOCAL_CREDENTIALS, REGION, CannotRun, free_port, ministack, stop, wait_for, without_aws
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK_PROGRAM = ROOT / ".venv-ministack" / "bin" / "ministack"
@@ -118,9 +119,11 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 "-master.telemetry=false",
-                "-master.volumeSizeLimitMB=1024",
-                "-volume.max=100",
+                "-master.volumeSizeLimitMB=256",
+                "-volume.max=5000",  # every bucket takes seven
                 "-s3",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 f"-s3.config={identities}",
                 *(f"-{name}={port}" for name, port in ports.items()),
             ],
@@ -133,10 +136,13 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
     try:
         s3 = S3("seaweedfs", f"http://127.0.0.1:{ports['s3.port']}", credentials)
         wait_for(s3.url, process, "SeaweedFS", log)
-        until(lambda: _lists(s3), f"SeaweedFS lists its buckets; see {log}")
+        until(lambda: _lists(s3), "SeaweedFS lists its buckets")
         yield s3
+    except CannotRun as error:
+        raise CannotRun(f"{error}, which ends: {log.read_text()[-2000:]}") from None
     finally:
-        stop(process)
+        process.kill()  # its data goes with it, and its orderly stop takes half a minute
+        process.wait()
         shutil.rmtree(data, ignore_errors=True)
 
 

@@ -1,14 +1,563 @@
-def test_x(seaweedfs_service, ministack_service, client):
-    import requests
-    from servers import presigned
+"""The contract of a `FileStore`, held against every implementation: memory, MiniStack, SeaweedFS."""
 
-    for s in (seaweedfs_service, ministack_service):
-        r = requests.put(s.at("/upload/", "a b/ü+.txt"), data=b"hello")
-        assert r.status_code == 200, r.text
-        print(r.json())
-        u = presigned(requests.get(s.at("/download/", "a b/ü+.txt")))
-        r = requests.get(u)
-        print(r.status_code, r.headers, r.content)
-        r = requests.post(s.at("/upload"), files=[("file", ("x.csv", b"1234" * 1000000))])
-        print(r.text)
-    print(client.get("/").text)
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3.session
+import pytest
+import requests
+from pydantic import SecretStr
+
+from memory_store import MemoryStore
+from s3api import files
+from s3api.files import Body, Conditions, FileStore, PartPlan
+from s3api.s3_store import S3FileStore
+from s3api.settings import Settings
+from servers import S3, SIGNING_KEY
+
+MiB = 1024 * 1024
+STORES = ["memory", "ministack", "seaweedfs"]
+
+
+def s3_store(s3: S3, bucket: str, **values: Any) -> S3FileStore:
+    settings = Settings.model_validate(
+        {"bucket": bucket, "signing_key": SecretStr(SIGNING_KEY), "s3_endpoint_url": s3.url, **values}
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=s3.credentials["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=s3.credentials["AWS_SECRET_ACCESS_KEY"],
+        region_name=settings.aws_region,
+    )
+    return S3FileStore(settings, session)
+
+
+def s3_of(request: pytest.FixtureRequest, kind: str) -> S3:
+    s3: S3 = request.getfixturevalue(f"{kind}_s3")
+    return s3
+
+
+def empty_store(request: pytest.FixtureRequest, *, versioned: bool) -> FileStore:
+    kind: str = request.param
+    if kind == "memory":
+        return MemoryStore()
+    s3 = s3_of(request, kind)
+    return s3_store(s3, s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}", versioned=versioned))
+
+
+@pytest.fixture(params=STORES)
+def any_store(request: pytest.FixtureRequest) -> FileStore:
+    """An empty store of each kind."""
+    return empty_store(request, versioned=False)
+
+
+@pytest.fixture(params=STORES)
+def versioned_store(request: pytest.FixtureRequest) -> FileStore:
+    """An empty store of each kind that keeps versions."""
+    return empty_store(request, versioned=True)
+
+
+@pytest.fixture(params=["ministack", "seaweedfs"])
+def real_store(request: pytest.FixtureRequest) -> tuple[S3, S3FileStore]:
+    """An empty bucket on each real S3, for what a client does with a signed URL."""
+    s3 = s3_of(request, request.param)
+    return s3, s3_store(s3, s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}"))
+
+
+def body(data: bytes, *, size: int | None = -1, sha256: str | None = None, limit: int = 1 << 40) -> Body:
+    return Body(io.BytesIO(data), len(data) if size == -1 else size, limit, sha256)
+
+
+def put(store: FileStore, name: str, data: bytes = b"data") -> files.Upload:
+    return store.put(name, body(data), "text/plain", create_only=False)
+
+
+def content(store: FileStore, name: str, **conditions: Any) -> bytes:
+    return b"".join(store.open(name, Conditions(**conditions), with_body=True).chunks)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# --- putting and reading
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"0123456789" * 200_000], ids=["empty", "one byte", "2 MB"])
+def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
+    """A file comes back byte for byte, with its size, its SHA-256 and its content type."""
+    stored = put(any_store, "a/b.txt", data)
+
+    opened = any_store.open("a/b.txt", Conditions(), with_body=True)
+    assert b"".join(opened.chunks) == data
+    assert stored == files.Upload("a/b.txt", len(data), stored.etag, sha256(data))
+    assert (opened.length, opened.content_type, opened.content_range) == (len(data), "text/plain", None)
+    assert any_store.stat("a/b.txt").etag == stored.etag == opened.file.etag
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"small", b"x" * (9 * MiB)], ids=["empty", "less than a part", "two parts"]
+)
+def test_a_body_of_unknown_length_is_stored(any_store: FileStore, data: bytes) -> None:
+    """A body without a length is stored whole, in parts where it is large."""
+    stored = any_store.put("unknown", body(data, size=None), "text/plain", create_only=False)
+
+    assert stored.size == len(data)
+    assert stored.sha256 == sha256(data)
+    assert content(any_store, "unknown") == data
+
+
+def test_a_put_replaces(any_store: FileStore) -> None:
+    """A second put of a name replaces the first."""
+    put(any_store, "name", b"old")
+    put(any_store, "name", b"new")
+
+    assert content(any_store, "name") == b"new"
+
+
+def test_times_have_a_zone_and_are_now(any_store: FileStore) -> None:
+    """The modification time is the time of the put, with a time zone."""
+    put(any_store, "name")
+
+    assert abs(any_store.stat("name").last_modified - datetime.now(UTC)) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
+@pytest.mark.parametrize("length", [4, 9 * MiB], ids=["small", "large"])
+def test_create_only_never_replaces(any_store: FileStore, size: int | None, length: int) -> None:
+    """With create_only the first put creates and the second raises, leaving the first."""
+    first, second = b"1" * length, b"2" * length
+    any_store.put("name", body(first, size=size), "text/plain", create_only=True)
+    with pytest.raises(files.FileExists):
+        any_store.put("name", body(second, size=size), "text/plain", create_only=True)
+
+    assert any_store.stat("name").size == length
+    assert content(any_store, "name", byte_range="bytes=0-0") == b"1"
+
+
+def test_of_concurrent_creations_one_wins(any_store: FileStore) -> None:
+    """Of many creations of one name at once exactly one succeeds."""
+    outcomes: list[str] = []
+
+    def create(data: bytes) -> None:
+        try:
+            any_store.put("name", body(data), "text/plain", create_only=True)
+            outcomes.append("created")
+        except (files.FileExists, files.Conflict):
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=create, args=(bytes([n]) * 1000,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == ["created", *["refused"] * 7]
+
+
+@pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
+@pytest.mark.parametrize("length", [10, 9 * MiB], ids=["small", "large"])
+def test_a_wrong_digest_stores_nothing(any_store: FileStore, size: int | None, length: int) -> None:
+    """A body that does not match its SHA-256 is refused, and nothing is stored or left open."""
+    with pytest.raises(files.DigestMismatch):
+        any_store.put(
+            "name", body(b"x" * length, size=size, sha256=sha256(b"y")), "text/plain", create_only=False
+        )
+
+    with pytest.raises(files.FileNotFound):
+        any_store.stat("name")
+    assert_no_open_uploads(any_store)
+
+
+@pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
+def test_a_right_digest_is_accepted(any_store: FileStore, size: int | None) -> None:
+    """A body that matches its SHA-256 is stored."""
+    data = b"x" * (9 * MiB)
+    stored = any_store.put(
+        "name", body(data, size=size, sha256=sha256(data)), "text/plain", create_only=False
+    )
+
+    assert stored.sha256 == sha256(data)
+    assert any_store.stat("name").size == len(data)
+
+
+@pytest.mark.parametrize("announced", [20, 20 * MiB], ids=["small", "large"])
+def test_a_body_that_ends_early_stores_nothing(any_store: FileStore, announced: int) -> None:
+    """A stream that ends before its announced length raises, and nothing is stored."""
+    with pytest.raises(files.UploadInterrupted):
+        any_store.put("name", body(b"x" * (announced // 2), size=announced), "text/plain", create_only=False)
+
+    with pytest.raises(files.FileNotFound):
+        any_store.stat("name")
+
+
+def test_a_body_that_fails_in_its_second_part_leaves_nothing_open(any_store: FileStore) -> None:
+    """A stream of unknown length that breaks after its first part leaves neither an object nor parts."""
+
+    class Breaks(io.BytesIO):
+        def read(self, amount: int | None = -1) -> bytes:
+            if self.tell() > 8 * MiB:
+                raise ConnectionResetError
+            return super().read(amount)
+
+    stream = Body(Breaks(b"x" * (20 * MiB)), None, 1 << 40)
+    with pytest.raises(files.UploadInterrupted):
+        any_store.put("name", stream, "text/plain", create_only=False)
+
+    with pytest.raises(files.FileNotFound):
+        any_store.stat("name")
+    assert_no_open_uploads(any_store)
+
+
+@pytest.mark.parametrize("length", [101, 9 * MiB], ids=["small", "large"])
+def test_a_body_over_the_limit_stores_nothing(any_store: FileStore, length: int) -> None:
+    """A stream of unknown length that grows over the limit is refused, and nothing is stored."""
+    with pytest.raises(files.FileTooLarge):
+        any_store.put(
+            "name", body(b"x" * length, size=None, limit=length - 1), "text/plain", create_only=False
+        )
+
+    with pytest.raises(files.FileNotFound):
+        any_store.stat("name")
+    assert_no_open_uploads(any_store)
+
+
+def assert_no_open_uploads(store: FileStore) -> None:
+    if isinstance(store, S3FileStore):
+        assert "Uploads" not in store._api.list_multipart_uploads(Bucket=store.bucket)
+
+
+# --- reading, with conditions
+
+
+@pytest.mark.parametrize(
+    ("byte_range", "expected", "content_range"),
+    [
+        ("bytes=0-0", b"0", "bytes 0-0/10"),
+        ("bytes=2-5", b"2345", "bytes 2-5/10"),
+        ("bytes=7-", b"789", "bytes 7-9/10"),
+        ("bytes=-3", b"789", "bytes 7-9/10"),
+        ("bytes=5-99", b"56789", "bytes 5-9/10"),
+    ],
+)
+def test_ranges(any_store: FileStore, byte_range: str, expected: bytes, content_range: str) -> None:
+    """One range of bytes is served, with its place in the whole."""
+    put(any_store, "name", b"0123456789")
+    opened = any_store.open("name", Conditions(byte_range=byte_range), with_body=True)
+
+    assert b"".join(opened.chunks) == expected
+    assert (opened.length, opened.content_range, opened.file.size) == (len(expected), content_range, 10)
+
+
+def test_a_range_outside_the_file_is_refused(any_store: FileStore) -> None:
+    """A range that begins after the end raises."""
+    put(any_store, "name", b"0123456789")
+
+    with pytest.raises(files.RangeNotSatisfiable):
+        any_store.open("name", Conditions(byte_range="bytes=10-"), with_body=True)
+
+
+@pytest.mark.parametrize("with_body", [True, False])
+def test_conditions(any_store: FileStore, *, with_body: bool) -> None:
+    """If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since are judged by the store."""
+    etag = put(any_store, "name").etag
+    before, after = datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(seconds=1)
+
+    def opens(**conditions: Any) -> bool:
+        opened = any_store.open("name", Conditions(**conditions), with_body=with_body)
+        return opened.length == len(b"".join(opened.chunks)) if with_body else opened.length == 4
+
+    assert opens(if_match=f'"{etag}"')
+    assert opens(if_none_match='"other"')
+    assert opens(if_modified_since=before)
+    assert opens(if_unmodified_since=after)
+    with pytest.raises(files.FileChanged):
+        opens(if_match='"other"')
+    with pytest.raises(files.FileChanged):
+        opens(if_unmodified_since=before)
+    with pytest.raises(files.NotModified):
+        opens(if_none_match=f'"{etag}"')
+
+
+def test_without_a_body_all_else_is_the_same(any_store: FileStore) -> None:
+    """Opening without a body tells everything but the bytes."""
+    put(any_store, "name", b"0123456789")
+    opened = any_store.open("name", Conditions(), with_body=False)
+
+    assert (opened.length, opened.content_type, list(opened.chunks)) == (10, "text/plain", [])
+
+
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_a_missing_file_raises(any_store: FileStore, call: str) -> None:
+    """A file that is not there raises, with its name and the bucket in the sentence."""
+    calls: dict[str, Callable[[], object]] = {
+        "stat": lambda: any_store.stat("no such file"),
+        "open": lambda: any_store.open("no such file", Conditions(), with_body=True),
+    }
+    with pytest.raises(files.FileNotFound) as caught:
+        calls[call]()
+
+    assert caught.value.message == f"The file 'no such file' was not found on the bucket '{any_store.bucket}'"
+
+
+# --- listing
+
+NAMES = ["a.txt", "b/1.txt", "b/2.txt", "b/c/3.txt", "z é.txt", "ü.txt", "\U0001f600.txt"]
+
+
+def names_of(store: FileStore, prefix: str = "", delimiter: str = "", limit: int = 1000) -> list[str]:
+    found: list[str] = []
+    token = None
+    while True:
+        page = store.list_page(prefix, delimiter, limit, token)
+        assert len(page.files) + len(page.prefixes) <= limit
+        found += [file.name for file in page.files] + list(page.prefixes)
+        if page.next_token is None:
+            return found
+        token = page.next_token
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_a_listing_is_complete_and_in_order(any_store: FileStore, limit: int) -> None:
+    """Every name comes once, in the order of its UTF-8 bytes, whatever the size of a page."""
+    for name in reversed(NAMES):
+        put(any_store, name)
+
+    assert names_of(any_store, limit=limit) == sorted(NAMES, key=str.encode)
+    assert names_of(any_store, prefix="b/", limit=limit) == ["b/1.txt", "b/2.txt", "b/c/3.txt"]
+    assert names_of(any_store, prefix="nothing", limit=limit) == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+def test_a_delimiter_rolls_names_up(any_store: FileStore, limit: int) -> None:
+    """With a delimiter, names below a prefix are one entry, once, also over pages."""
+    for name in NAMES:
+        put(any_store, name)
+
+    found = names_of(any_store, delimiter="/", limit=limit)
+    assert sorted(found, key=str.encode) == ["a.txt", "b/", "z é.txt", "ü.txt", "\U0001f600.txt"]
+    assert sorted(names_of(any_store, "b/", "/", limit)) == ["b/1.txt", "b/2.txt", "b/c/"]
+
+
+def test_a_listing_tells_size_and_etag(any_store: FileStore) -> None:
+    """A listed file has the size, the ETag and the time that a look at it has."""
+    put(any_store, "name", b"12345")
+    (listed,) = any_store.list_page("", "", 1000, None).files
+    looked = any_store.stat("name")
+
+    assert (listed.name, listed.size, listed.etag) == (looked.name, 5, looked.etag)
+    assert abs(listed.last_modified - looked.last_modified) < timedelta(seconds=1)
+
+
+# --- deleting and restoring
+
+
+def test_deleting_is_idempotent(any_store: FileStore) -> None:
+    """A deleted file is gone, and deleting what is not there is no error."""
+    put(any_store, "name")
+    any_store.delete("name")
+    any_store.delete("name")
+    any_store.delete("never there")
+
+    assert names_of(any_store) == []
+
+
+def test_deleting_many(any_store: FileStore) -> None:
+    """Many are deleted in one call, those that were never there included, and the others stay."""
+    names = ["plain", "a&b<c>.txt", "q'\"", "é/ü"]
+    for name in [*names, "stays"]:
+        put(any_store, name)
+
+    assert any_store.missing([*names, "never there"]) == {"never there"}
+    assert any_store.delete_many([*names, "never there"]) == {}
+    assert names_of(any_store) == ["stays"]
+
+
+def test_restoring(versioned_store: FileStore) -> None:
+    """A deleted file comes back as it last was; one that is there, or never was, cannot."""
+    put(versioned_store, "name", b"old")
+    put(versioned_store, "name", b"newest")
+    put(versioned_store, "name, longer", b"another")
+    with pytest.raises(files.FileNotDeleted):
+        versioned_store.restore("name")
+    versioned_store.delete("name")
+    restored = versioned_store.restore("name")
+
+    assert content(versioned_store, "name") == b"newest"
+    assert versioned_store.open("name", Conditions(), with_body=False).content_type == "text/plain"
+    assert restored.size == 6
+    with pytest.raises(files.FileNotFound):
+        versioned_store.restore("nam")
+
+
+def test_without_versions_nothing_is_restored(real_store: tuple[S3, S3FileStore]) -> None:
+    """A bucket without versions says so."""
+    _, store = real_store
+    put(store, "name")
+    store.delete("name")
+
+    with pytest.raises(files.VersioningOff):
+        store.restore("name")
+
+
+# --- the bucket
+
+
+def test_check(any_store: FileStore) -> None:
+    """A bucket that is there passes."""
+    any_store.check()
+
+
+@pytest.mark.parametrize("kind", ["ministack", "seaweedfs"])
+def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, kind: str) -> None:
+    """Every call on a bucket that is not there raises, and names it."""
+    store = s3_store(s3_of(request, kind), "day02-not-there")
+
+    with pytest.raises(files.BucketNotFound, match="'day02-not-there'"):
+        store.check()
+    with pytest.raises(files.BucketNotFound):
+        store.list_page("", "", 10, None)
+    if kind != "seaweedfs":  # it makes a bucket that is written to
+        with pytest.raises(files.BucketNotFound):
+            put(store, "name")
+
+
+def test_wrong_credentials_are_a_refusal_that_names_the_operation(seaweedfs_s3: S3) -> None:
+    """A refused service raises with the operation in the code, and nothing of S3's own words."""
+    bucket = seaweedfs_s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}")
+    refused = S3(
+        "seaweedfs", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "unknown", "AWS_SECRET_ACCESS_KEY": "wrong"}
+    )
+
+    with pytest.raises(files.StoreDenied) as caught:
+        s3_store(refused, bucket).list_page("", "", 10, None)
+    assert caught.value.code == "s3_list_objects_denied"
+    assert "unknown" not in caught.value.message
+
+
+def test_an_unreachable_store_raises_within_its_deadline() -> None:
+    """Nothing listening is told as such, quickly."""
+    nowhere = S3("nowhere", "http://127.0.0.1:9", {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
+    store = s3_store(nowhere, "day02-bucket", s3_connect_timeout_seconds=0.5)
+    started = time.monotonic()
+
+    with pytest.raises(files.StoreUnavailable):
+        store.list_page("", "", 10, None)
+    assert time.monotonic() - started < 10
+
+
+# --- what clients do with signed URLs
+
+
+def test_a_signed_download_serves_and_expires(real_store: tuple[S3, S3FileStore]) -> None:
+    """A presigned URL serves the file with its disposition, refuses another signature, and dies in time."""
+    _, store = real_store
+    put(store, "a b/ü +.txt", b"content")
+    signed = store.sign_download("a b/ü +.txt", 2, 'attachment; filename="x"')
+    answer = requests.get(signed.url, timeout=10)
+
+    assert (answer.status_code, answer.content) == (200, b"content")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="x"'
+    assert timedelta(0) < signed.expires_at - datetime.now(UTC) <= timedelta(seconds=2)
+    assert requests.get(signed.url.replace("Signature=", "Signature=0"), timeout=10).status_code == 403
+    while datetime.now(UTC) < signed.expires_at + timedelta(seconds=1):
+        time.sleep(0.1)
+    assert requests.get(signed.url, timeout=10).status_code == 403
+
+
+def test_urls_need_no_header_that_a_plain_client_does_not_send(real_store: tuple[S3, S3FileStore]) -> None:
+    """A presigned URL signs the host alone; a part's also its length, which every client sends."""
+    _, store = real_store
+    plan = PartPlan("name", store.start_parts("name", "text/plain", None), 10 * MiB, 8 * MiB)
+
+    download = store.sign_download("name", 60, "inline").url
+    part = store.sign_parts(plan, [1], 60)[0].url
+    assert "X-Amz-SignedHeaders=host&" in download
+    assert "X-Amz-SignedHeaders=content-length%3Bhost&" in part
+    assert "checksum" not in (download + part).lower()
+
+
+def post(signed: files.SignedPost, data: bytes) -> requests.Response:
+    return requests.post(signed.url, data=dict(signed.fields), files={"file": ("sent.bin", data)}, timeout=30)
+
+
+def test_a_signed_post_stores_exactly_what_was_planned(real_store: tuple[S3, S3FileStore]) -> None:
+    """A presigned POST stores the planned size and type, and S3 refuses any other size."""
+    _, store = real_store
+    signed = store.sign_post("up/ü.txt", 5, "text/x-planned", None, 60)
+
+    assert post(signed, b"longer").status_code in (400, 403)
+    assert post(signed, b"no").status_code in (400, 403)
+    with pytest.raises(files.FileNotFound):
+        store.stat("up/ü.txt")
+    assert post(signed, b"right").status_code in (200, 201, 204)
+    opened = store.open("up/ü.txt", Conditions(), with_body=True)
+    assert b"".join(opened.chunks) == b"right"
+    assert opened.content_type == "text/x-planned"
+
+
+def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3FileStore]) -> None:
+    """Parts go to S3 by their URLs; what has come is listed; completing joins it, and can be repeated."""
+    _, store = real_store
+    data = b"".join(bytes([n]) * MiB for n in range(11))
+    upload_id = store.start_parts("big.bin", "application/x-big", sha256(data))
+    plan = PartPlan("big.bin", upload_id, len(data), 8 * MiB)
+    first, second = store.sign_parts(plan, [1, 2], 60)
+
+    assert requests.put(first.url, data=data[: 8 * MiB], timeout=30).status_code == 200
+    assert [(part.number, part.size) for part in store.list_parts(plan)] == [(1, 8 * MiB)]
+    with pytest.raises(files.InvalidParts) as caught:
+        files.complete_upload(store, plan)
+    assert caught.value.details == {"missing": [2]}
+    assert requests.put(second.url, data=data[8 * MiB :], timeout=30).status_code == 200
+    etag = files.complete_upload(store, plan)
+    assert files.complete_upload(store, plan) == etag
+    assert content(store, "big.bin") == data
+    with pytest.raises(files.InvalidParts):
+        store.sign_parts(plan, [3], 60)
+
+
+def test_an_aborted_upload_is_gone(real_store: tuple[S3, S3FileStore]) -> None:
+    """Aborting drops the parts, is idempotent, and leaves nothing to list or complete."""
+    _, store = real_store
+    plan = PartPlan("name", store.start_parts("name", "text/plain", None), 5, 8 * MiB)
+    requests.put(store.sign_parts(plan, [1], 60)[0].url, data=b"12345", timeout=10)
+    store.abort_parts(plan)
+    store.abort_parts(plan)
+
+    with pytest.raises(files.UploadNotFound):
+        store.list_parts(plan)
+    with pytest.raises(files.UploadNotFound):
+        files.complete_upload(store, plan)
+    assert_no_open_uploads(store)
+
+
+def test_temporary_credentials_bound_the_expiry(seaweedfs_s3: S3) -> None:
+    """A URL signed with credentials that end soon says that it ends with them."""
+    store = s3_store(seaweedfs_s3, "day02-any")
+    ends = datetime.now(UTC) + timedelta(seconds=30)
+    credentials = store._session.get_credentials()
+    credentials._expiry_time = ends  # type: ignore[union-attr]
+
+    assert store.sign_download("name", 120, "inline").expires_at == ends
+    assert store.sign_download("name", 10, "inline").expires_at < ends
+
+
+def test_urls_are_signed_for_the_public_endpoint(seaweedfs_s3: S3) -> None:
+    """A presigned URL and a presigned POST name the host that clients reach, and are valid there."""
+    bucket = seaweedfs_s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}")
+    public = seaweedfs_s3.url.replace("127.0.0.1", "localhost")
+    store = s3_store(seaweedfs_s3, bucket, s3_public_endpoint_url=public)
+    put(store, "name", b"reached")
+    signed = store.sign_download("name", 60, "inline")
+
+    assert signed.url.startswith(public + "/")
+    assert requests.get(signed.url, timeout=10).content == b"reached"
+    assert store.sign_post("name", 1, "text/plain", None, 60).url.startswith(public + "/")

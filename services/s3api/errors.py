@@ -8,7 +8,13 @@ from typing import Any
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, g, json
-from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+)
 
 from s3api import files
 from s3api.auth import Forbidden, Unauthorized
@@ -108,6 +114,8 @@ def http_exception(error: HTTPException) -> Response:
     elif isinstance(error, MethodNotAllowed):
         message = "This URL does not answer to this method"
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+    elif isinstance(error, BadRequest) and message == BadRequest.description:
+        message = "The body is not valid JSON"  # all else that is raised here has a sentence of its own
     elif status == 404:
         message = "There is nothing at this URL; GET /docs lists what there is"
     return failure(status, _CODES.get(status, f"http_{status}"), message, headers=headers)
@@ -124,6 +132,11 @@ def validation_error(error: HTTPError) -> Response:
     return failure(error.status_code, "invalid_request", "; ".join(problems) or str(error.message))
 
 
+def client_stalled(_error: TimeoutError) -> Response:
+    """The client's own connection timed out; what S3's do has become a `FileError` long before."""
+    return file_error(files.UploadInterrupted("The body stopped coming; send the request again"))
+
+
 def unexpected(error: Exception) -> Response:
     log_failure(error)
     return failure(
@@ -137,4 +150,5 @@ def register(app: APIFlask) -> None:
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)
     app.register_error_handler(HTTPException, http_exception)
+    app.register_error_handler(TimeoutError, client_stalled)
     app.register_error_handler(Exception, unexpected)

@@ -11,6 +11,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -98,12 +99,12 @@ def configure_logging(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def log_failure(error: BaseException) -> None:
+def log_failure(error: BaseException, request_id: str | None = None) -> None:
     """Keep the cause of an error for the log, under the request id; the client gets a sentence only."""
     cause = error.__cause__ or error
     log.error(
         "request_failed",
-        request_id=g.get("request_id"),
+        request_id=request_id or g.get("request_id"),
         error=type(error).__name__,
         cause=f"{type(cause).__name__}: {cause}",
         exc_info=None if hasattr(error, "code") else cause,
@@ -147,8 +148,20 @@ def observe(app: Flask) -> None:
             _sent.inc(fields["sent_bytes"])
             log.info("request", duration_ms=round(seconds * 1000, 1), **fields)
 
+        if response.is_streamed:
+            response.response = _watched(response.response, fields)
         response.call_on_close(report)
         return response
+
+
+def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Iterator[Any]:
+    """The chunks of a streamed answer; one that breaks off can only be told of in the log."""
+    try:
+        yield from chunks
+    except Exception as error:
+        fields["code"] = getattr(error, "code", "internal_error")
+        log_failure(error, fields["request_id"])
+        raise
 
 
 def request_method(fields: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort
 
+from s3api.schemas import NAME_SCHEMA
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'"
@@ -86,7 +88,11 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     raw["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
     raw["parameters"] += [
         _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
-        _header("Content-Digest", "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing"),
+        _header(
+            "Content-Digest",
+            "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing",
+            pattern="sha-256=:[A-Za-z0-9+/]{43}=:",
+        ),
     ]
     listing = paths["/list_files"]["get"]["responses"]["200"]
     listing["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
@@ -115,7 +121,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     for methods in paths.values():
         for operation in methods.values():
             if isinstance(operation, dict):
-                _describe_headers(operation["responses"])
+                _describe(operation)
     return spec
 
 
@@ -129,8 +135,13 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
     }
 
 
-def _describe_headers(responses: dict[str, Any]) -> None:
-    for status, response in responses.items():
+def _describe(operation: dict[str, Any]) -> None:
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+    for parameter in operation["parameters"]:
+        if (parameter["in"], parameter["name"]) == ("path", "name"):
+            parameter["schema"] |= NAME_SCHEMA
+    for status, response in operation["responses"].items():
         headers = response.setdefault("headers", {})
         headers["X-Request-Id"] = {"schema": {"type": "string"}}
         if status in ("503", "507"):

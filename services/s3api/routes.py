@@ -25,6 +25,7 @@ from s3api.auth import Caller, Signer, Tokens
 from s3api.errors import failure, status_of
 from s3api.files import Body, Conditions, FileStore, StoredFile
 from s3api.health import Readiness, draining
+from s3api.observability import log_failure
 from s3api.schemas import (
     Completed,
     DeleteRequest,
@@ -117,6 +118,7 @@ def documented(
 @bp.before_app_request
 def admit() -> None:
     """Refuse what cannot be decoded, and find out who asks, before any view runs."""
+    _stop_waiting_for_a_stalled_client()
     try:
         request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
         unquote_to_bytes(request.query_string).decode("utf-8")
@@ -155,6 +157,7 @@ def readyz() -> Response:
         return failure(503, "draining", "The service is draining and will stop")
     error = services().readiness.failure()
     if isinstance(error, files.FileError):
+        log_failure(error)
         return failure(503, error.code, error.message)
     if error is not None:
         raise error
@@ -222,7 +225,6 @@ def upload() -> Response:
     """Upload the files of a form: staged on disk, sent to S3, removed from disk."""
     at = services()
     caller().require("write")
-    _stop_waiting_for_a_stalled_client()
     length = request.content_length
     if length is not None and length > at.settings.max_file_bytes + MAX_FORM_OVERHEAD:
         raise files.too_large(at.settings.max_file_bytes)
@@ -245,6 +247,7 @@ def upload() -> Response:
                 if not stored:
                     raise
                 # The files before this one are in S3; saying so beats hiding it.
+                log_failure(error)
                 return failure(
                     status_of(error),
                     error.code,
@@ -294,7 +297,6 @@ def upload_raw(name: str) -> Response:
     length = request.content_length
     if length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
         raise LengthRequired("Send a Content-Length, or the body chunked")
-    _stop_waiting_for_a_stalled_client()
     stored = at.store.put(
         name,
         Body(request.environ["wsgi.input"], length, at.settings.max_file_bytes, _wanted_digest()),
@@ -347,7 +349,7 @@ def _wanted_digest() -> str | None:
 
 
 def _stop_waiting_for_a_stalled_client() -> None:
-    """A body that stops coming must not hold its thread for ever; S3 drops a stalled upload as well."""
+    """A body that stops coming, or an answer that nobody reads, must not hold its thread for ever."""
     socket = request.environ.get("gunicorn.socket")
     if socket is not None:
         socket.settimeout(services().settings.client_stall_seconds)

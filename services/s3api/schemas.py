@@ -5,10 +5,26 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
-FileName = Annotated[str, Field(min_length=1, max_length=1024, description="1 to 1,024 bytes of UTF-8")]
+#: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in a
+#: URL, a form or a JSON body, is the same one.
+NAME_SCHEMA: dict[str, JsonValue] = {
+    "description": "1 to 1,024 bytes of UTF-8",
+    "minLength": 1,
+    "maxLength": 1024,
+    "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\]+$",
+}
+FileName = Annotated[str, Field(json_schema_extra=NAME_SCHEMA)]
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number, so 5.0 is an integer; true and "5" are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
 
 
 # --- requests
@@ -29,25 +45,25 @@ class DownloadQuery(BaseModel):
 
 
 class UploadPlanRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: FileName
-    size: Annotated[int, Field(ge=0, description="Bytes")]
+    size: Annotated[Integer, Field(ge=0, description="Bytes")]
     content_type: Annotated[str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] = None
     sha256: Sha256 | None = None
 
 
 class PartUrlsRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     parts: Annotated[
-        list[Annotated[int, Field(ge=1, le=10_000)]],
+        list[Annotated[Integer, Field(ge=1, le=10_000)]],
         Field(min_length=1, max_length=1000, description="Part numbers, from 1"),
     ]
 
 
 class DeleteRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     files: Annotated[list[FileName], Field(min_length=1, max_length=1000)]
 

@@ -129,6 +129,8 @@ class Settings(BaseSettings):
         return settings
 
 
+_OTHER_NAMES = {"AWS_ENDPOINT_URL_S3": "AWS_ENDPOINT_URL", "AWS_REGION": "AWS_DEFAULT_REGION"}
+
 _HINTS = {
     "BUCKET": "the name of an existing S3 bucket, such as day02-files",
     "SIGNING_KEY": "32 characters or more that every task shares; "
@@ -141,6 +143,8 @@ def _explain(error: ValidationError) -> str:
     lines = ["The configuration is not valid."]
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         variable = ".".join(str(part) for part in problem["loc"]).upper()
+        if variable not in os.environ:
+            variable = _OTHER_NAMES.get(variable, variable)
         top = variable.partition(".")[0]
         message = problem["msg"].removeprefix("Value error, ")
         hint = f" ({_HINTS[top]})" if top in _HINTS else ""

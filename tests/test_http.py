@@ -1,0 +1,1006 @@
+"""Every row of the HTTP contract, and every refusal, over the store in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+import flask
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from memory_store import MemoryStore
+from s3api import files
+from s3api.auth import hash_token
+from s3api.errors import _STATUS
+from s3api.files import Body
+
+BUCKET = "day02-memory"
+MakeClient = Callable[..., FlaskClient]
+
+
+def stored(store: MemoryStore, *names: str, data: bytes = b"data") -> None:
+    for name in names:
+        store.put(name, Body(io.BytesIO(data), len(data), 1 << 40), "text/plain", create_only=False)
+
+
+def form(*parts: tuple[str, bytes], **fields: str) -> dict[str, Any]:
+    return {"data": {**fields, "file": [(io.BytesIO(data), name) for name, data in parts]}}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def said(answer: TestResponse, status: int, message: str) -> Any:
+    """The answer is this sentence in the envelope; returns its content."""
+    assert answer.mimetype == "application/json"
+    body = answer.get_json()
+    assert (answer.status_code, body["status"], body["message"]) == (status, status, message)
+    return body.get("content")
+
+
+def refused(answer: TestResponse, status: int, code: str) -> str:
+    """The answer is a failure with this code, in the envelope; returns its sentence."""
+    body = answer.get_json()
+    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    message: str = body["message"]
+    return message
+
+
+# --- what the mission names
+
+
+def test_index(client: FlaskClient) -> None:
+    """The root says which project it is connected to."""
+    said(client.get("/"), 200, "Successfully connected to day02 upload/download API")
+
+
+def test_index_names_the_configured_project(make_client: MakeClient) -> None:
+    """The sentence holds the configured project's name."""
+    answer = make_client(project_name="other").get("/")
+
+    said(answer, 200, "Successfully connected to other upload/download API")
+
+
+def test_list_files(client: FlaskClient, store: MemoryStore) -> None:
+    """The listing is the list of names."""
+    stored(store, "b.txt", "a.txt")
+    content = said(client.get("/list_files"), 200, f"Successfully listed files on s3 bucket '{BUCKET}'")
+
+    assert content == ["a.txt", "b.txt"]
+
+
+def test_list_files_of_an_empty_bucket(client: FlaskClient) -> None:
+    """An empty bucket is an empty list, not an absent one."""
+    assert said(client.get("/list_files"), 200, f"Successfully listed files on s3 bucket '{BUCKET}'") == []
+
+
+def test_upload(client: FlaskClient, store: MemoryStore, tmp_path: Path) -> None:
+    """A form's file is stored under its own name, described, and gone from the staging directory."""
+    answer = client.post("/upload", **form(("a.csv", b"1,2,3")))
+    content = said(answer, 200, f"Successfully uploaded 'a.csv' to the bucket '{BUCKET}'")
+
+    etag = hashlib.md5(b"1,2,3").hexdigest()
+    assert content == [{"name": "a.csv", "size": 5, "etag": etag, "sha256": sha256(b"1,2,3")}]
+    assert store.objects["a.csv"].data == b"1,2,3"
+    assert store.objects["a.csv"].content_type == "text/csv"
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_upload_of_several_files(client: FlaskClient, store: MemoryStore) -> None:
+    """Several files are one sentence, their names joined, with the prefix before each as it stands."""
+    answer = client.post("/upload", **form(("a.csv", b"1"), ("b.csv", b"22"), prefix="reports/2026-"))
+    content = said(
+        answer,
+        200,
+        f"Successfully uploaded 'reports/2026-a.csv, reports/2026-b.csv' to the bucket '{BUCKET}'",
+    )
+
+    assert [one["size"] for one in content] == [1, 2]
+    assert sorted(store.objects) == ["reports/2026-a.csv", "reports/2026-b.csv"]
+
+
+def test_upload_takes_the_last_segment_of_a_path(client: FlaskClient, store: MemoryStore) -> None:
+    """A file name that is a path is its last segment."""
+    client.post("/upload", **form(("some/folder/a.csv", b"1")))
+
+    assert list(store.objects) == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        {},
+        {"data": {"other": "field"}},
+        {"data": {"file": "not a file"}},
+        {"data": {"file": (io.BytesIO(b"x"), "")}},
+        {"data": {"other": (io.BytesIO(b"x"), "a.csv")}},
+        {"data": b"", "content_type": "application/json"},
+        {"data": {"prefix": "x"}, "content_type": "application/x-www-form-urlencoded"},
+    ],
+)
+def test_upload_without_a_file(client: FlaskClient, request_of: Mapping[str, Any]) -> None:
+    """A form without a file part, or with an empty file name, is 404."""
+    answer = client.post("/upload", **request_of)
+
+    said(answer, 404, "The file '' was not found")
+    refused(answer, 404, "file_not_found")
+
+
+def test_download(client: FlaskClient, store: MemoryStore) -> None:
+    """A download is a presigned URL of 120 s, told with its end."""
+    stored(store, "a.csv")
+    answer = client.get("/download/a.csv")
+    content = said(answer, 200, "Successfully generated presigned url for 'a.csv'")
+
+    assert content.startswith(f"memory://{BUCKET}/a.csv?expires=120&")
+    ends = datetime.fromisoformat(answer.get_json()["expires_at"])
+    assert 115 < (ends - datetime.now(UTC)).total_seconds() <= 120
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_download_of_a_missing_file(client: FlaskClient) -> None:
+    """A missing file is 404, with the sentence that scripts compare."""
+    answer = client.get("/download/missing.csv")
+
+    said(answer, 404, f"The file 'missing.csv' was not found on the bucket '{BUCKET}'")
+    refused(answer, 404, "file_not_found")
+
+
+# --- listing
+
+
+def test_a_page_has_a_cursor_and_a_link(client: FlaskClient, store: MemoryStore) -> None:
+    """A page that is not the last has the same next in its body and in its Link header."""
+    stored(store, *(f"p/é {n}" for n in range(5)), "q")
+    first = client.get("/list_files", query_string={"prefix": "p/", "limit": 2, "details": "true"})
+    (link,) = re.findall(r'^<(/list_files\?[^>]+)>; rel="next"$', first.headers["Link"])
+    second = client.get(link)
+    third = client.get("/list_files", query_string={"prefix": "p/", "cursor": second.get_json()["next"]})
+
+    assert [one["name"] for one in first.get_json()["content"]] == ["p/é 0", "p/é 1"]
+    assert [one["name"] for one in second.get_json()["content"]] == ["p/é 2", "p/é 3"]
+    assert third.get_json()["content"] == ["p/é 4"]
+    assert "next" not in third.get_json()
+    assert "Link" not in third.headers
+
+
+def test_details(client: FlaskClient, store: MemoryStore) -> None:
+    """Details are name, size, time and ETag."""
+    stored(store, "a.txt", data=b"12345")
+    (one,) = client.get("/list_files?details=true").get_json()["content"]
+
+    assert list(one) == ["name", "size", "last_modified", "etag"]
+    assert (one["size"], one["last_modified"][-1]) == (5, "Z")
+    datetime.fromisoformat(one["last_modified"])
+
+
+def test_a_delimiter_gives_prefixes(client: FlaskClient, store: MemoryStore) -> None:
+    """With a delimiter, what is below it is rolled up into prefixes."""
+    stored(store, "a.txt", "b/1", "b/2")
+    body = client.get("/list_files?delimiter=/").get_json()
+
+    assert (body["content"], body["prefixes"]) == (["a.txt"], ["b/"])
+
+
+def test_ndjson_streams_everything(client: FlaskClient, store: MemoryStore) -> None:
+    """As JSON lines the whole listing comes, whatever the size of a page, a file's details on each line."""
+    stored(store, *(f"{n:04}" for n in range(1500)))
+    answer = client.get("/list_files", headers={"Accept": "application/x-ndjson"})
+    lines = answer.text.splitlines()
+
+    assert answer.mimetype == "application/x-ndjson"
+    assert [json.loads(line)["name"] for line in lines] == [f"{n:04}" for n in range(1500)]
+    assert set(json.loads(lines[0])) == {"name", "size", "last_modified", "etag"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "details=perhaps", "limit="])
+def test_a_bad_query_value_is_named(client: FlaskClient, query: str) -> None:
+    """A query value that is not allowed is 400, and the sentence names it."""
+    message = refused(client.get(f"/list_files?{query}"), 400, "invalid_request")
+
+    assert message.startswith(query.partition("=")[0])
+
+
+@pytest.mark.parametrize("query", ["prefix=b", "delimiter=/", ""])
+def test_a_cursor_is_bound_to_its_query(client: FlaskClient, store: MemoryStore, query: str) -> None:
+    """A cursor that was not given out for this query is 400."""
+    stored(store, "a1", "a2", "b1")
+    cursor = client.get("/list_files?prefix=a&limit=1").get_json()["next"]
+
+    assert client.get(f"/list_files?prefix=a&cursor={cursor}").get_json()["content"] == ["a2"]
+    refused(client.get(f"/list_files?{query}&cursor={cursor}"), 400, "invalid_cursor")
+    refused(client.get("/list_files?prefix=a&cursor=made-up"), 400, "invalid_cursor")
+    refused(client.get("/list_files?prefix=a&cursor="), 400, "invalid_cursor")
+
+
+def test_a_cursor_of_another_key_is_refused(make_client: MakeClient, store: MemoryStore) -> None:
+    """A cursor signed by another key is 400."""
+    stored(store, "a1", "a2")
+    cursor = make_client(signing_key="x" * 32).get("/list_files?limit=1").get_json()["next"]
+
+    refused(make_client().get(f"/list_files?cursor={cursor}"), 400, "invalid_cursor")
+
+
+# --- raw uploads
+
+
+def test_a_raw_upload(client: FlaskClient, store: MemoryStore) -> None:
+    """The raw body is stored under the name of the URL."""
+    answer = client.put("/upload/folder/a.csv", data=b"1,2,3")
+    content = said(answer, 200, f"Successfully uploaded 'folder/a.csv' to the bucket '{BUCKET}'")
+
+    assert content[0]["sha256"] == sha256(b"1,2,3")
+    assert store.objects["folder/a.csv"].data == b"1,2,3"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, "text/csv"),
+        ("application/octet-stream", "text/csv"),
+        ("application/x-www-form-urlencoded", "text/csv"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+    ],
+)
+def test_the_content_type_of_a_raw_upload(
+    client: FlaskClient, store: MemoryStore, given: str | None, kept: str
+) -> None:
+    """The client's content type is kept, unless it only says that the client does not know."""
+    client.put("/upload/a.csv", data=b"1", content_type=given)
+
+    assert store.objects["a.csv"].content_type == kept
+
+
+def test_create_only(client: FlaskClient, store: MemoryStore) -> None:
+    """With If-None-Match: * a name that is taken is 412, and its file stays."""
+    headers = {"If-None-Match": "*"}
+
+    assert client.put("/upload/a", data=b"first", headers=headers).status_code == 200
+    refused(client.put("/upload/a", data=b"second", headers=headers), 412, "file_exists")
+    assert store.objects["a"].data == b"first"
+    refused(client.put("/upload/a", data=b"x", headers={"If-None-Match": '"etag"'}), 400, "bad_request")
+    refused(client.put("/upload/a", data=b"x", headers={"If-Match": "*"}), 400, "bad_request")
+
+
+def content_digest(data: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+def test_a_content_digest(client: FlaskClient, store: MemoryStore) -> None:
+    """A Content-Digest that matches is accepted, among others too; one that does not stores nothing."""
+    right = {"Content-Digest": f"sha-512=:AAAA:, {content_digest(b'data')}"}
+    wrong = {"Content-Digest": content_digest(b"other")}
+
+    assert client.put("/upload/right", data=b"data", headers=right).status_code == 200
+    refused(client.put("/upload/wrong", data=b"data", headers=wrong), 400, "digest_mismatch")
+    empty = client.put("/upload/wrong", headers=wrong, environ_overrides={"CONTENT_LENGTH": "0"})
+    refused(empty, 400, "digest_mismatch")
+    assert list(store.objects) == ["right"]
+
+
+@pytest.mark.parametrize(
+    "header", ["sha-256=abc", "sha-256=:not base64!:", "sha-256=:AAAA:", "md5=:AAAA:", ""]
+)
+def test_a_content_digest_that_is_not_understood(client: FlaskClient, header: str) -> None:
+    """A Content-Digest without a SHA-256 in it is 400: silently not checking would be worse."""
+    message = refused(
+        client.put("/upload/a", data=b"x", headers={"Content-Digest": header}), 400, "bad_request"
+    )
+
+    assert "Content-Digest" in message
+
+
+def test_a_raw_upload_needs_a_length_or_chunks(client: FlaskClient) -> None:
+    """Without a length and without chunks there is no telling where the body ends: 411."""
+    answer = client.put("/upload/a")
+
+    refused(answer, 411, "length_required")
+
+
+@pytest.mark.parametrize("way", ["raw", "form", "plan"])
+def test_one_limit_for_every_way_in(make_client: MakeClient, store: MemoryStore, way: str) -> None:
+    """A file above the limit is 413 by every way in, and at the limit it is not."""
+    client = make_client(max_file_bytes=10)
+
+    def send(size: int) -> TestResponse:
+        if way == "raw":
+            return client.put("/upload/a", data=b"x" * size)
+        if way == "form":
+            return client.post("/upload", **form(("a", b"x" * size)))
+        return client.post("/uploads", json={"name": "a", "size": size})
+
+    assert send(10).status_code == 200
+    store.objects.clear()
+    refused(send(11), 413, "file_too_large")
+    assert store.objects == {}
+
+
+def test_a_form_far_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
+    """A form whose announced length no file within the limit can explain is 413 before it is read."""
+
+    class Unread:
+        def read(self, _amount: int = -1) -> bytes:
+            raise AssertionError("the body was read")
+
+    announced = {
+        "wsgi.input": Unread(),
+        "CONTENT_LENGTH": "2000000",
+        "CONTENT_TYPE": "multipart/form-data; boundary=b",
+    }
+    answer = make_client(max_file_bytes=10).post("/upload", environ_overrides=announced)
+
+    refused(answer, 413, "file_too_large")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b\r\nnonsense",
+        b"no boundary at all",
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nends',
+    ],
+)
+def test_a_malformed_form(client: FlaskClient, store: MemoryStore, tmp_path: Path, body: bytes) -> None:
+    """A form that is malformed or cut off is 400, stores nothing and leaves nothing on disk."""
+    answer = client.post("/upload", data=body, content_type="multipart/form-data; boundary=b")
+
+    refused(answer, 400, "bad_request")
+    assert store.objects == {}
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_form_that_is_no_form(client: FlaskClient) -> None:
+    """A body of another type is 415, with how to send it."""
+    answer = client.post("/upload", data=b"{}", content_type="application/json")
+
+    assert "multipart/form-data" in refused(answer, 415, "unsupported_media_type")
+
+
+def test_a_form_of_too_many_parts(client: FlaskClient) -> None:
+    """A form with more parts than anyone needs is 413."""
+    answer = client.post("/upload", **form(*((f"{n}", b"") for n in range(101))))
+
+    refused(answer, 413, "body_too_large")
+
+
+def test_the_staging_budget(make_client: MakeClient, tmp_path: Path) -> None:
+    """A form over the staging budget is 507 and leaves nothing; the next one within it succeeds."""
+    client = make_client(staging_max_bytes=1000)
+    answer = client.post("/upload", **form(("a", b"x" * 2000)))
+
+    assert "PUT /upload/" in refused(answer, 507, "staging_full")
+    assert "Retry-After" in answer.headers
+    assert list((tmp_path / "uploads").iterdir()) == []
+    assert client.post("/upload", **form(("a", b"x" * 100))).status_code == 200
+
+
+def test_a_form_that_fails_half_way_says_what_is_stored(
+    client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a later file of a form fails, the answer names those that were stored."""
+    put = store.put
+
+    def fail_on_b(name: str, *args: Any, **kwargs: Any) -> files.Upload:
+        if name == "b":
+            raise files.StoreUnavailable("S3 cannot be reached; try again")
+        return put(name, *args, **kwargs)
+
+    monkeypatch.setattr(store, "put", fail_on_b)
+    answer = client.post("/upload", **form(("a", b"1"), ("b", b"2"), ("c", b"3")))
+
+    assert "1 of 3 files" in refused(answer, 503, "s3_unavailable")
+    assert [one["name"] for one in answer.get_json()["content"]] == ["a"]
+
+
+# --- direct uploads
+
+
+def test_a_small_upload_is_planned_as_a_post(client: FlaskClient) -> None:
+    """A plan below the threshold is one presigned POST, with the checksum and the type in its fields."""
+    wanted = {"name": "a.csv", "size": 5, "sha256": sha256(b"12345")}
+    answer = client.post("/uploads", json=wanted)
+    plan = said(answer, 200, f"Successfully planned the upload of 'a.csv' to the bucket '{BUCKET}'")
+
+    assert list(plan) == ["method", "url", "fields", "expires_at"]
+    assert plan["method"] == "POST"
+    assert plan["fields"]["Content-Type"] == "text/csv"
+    assert plan["fields"]["x-amz-checksum-sha256"] == wanted["sha256"]
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"name": "big", "size": 64 * 1024 * 1024}, {"name": "${filename}", "size": 1}]
+)
+def test_a_large_upload_is_planned_in_parts(
+    client: FlaskClient, store: MemoryStore, wanted: dict[str, Any]
+) -> None:
+    """From the threshold up, and for a name that S3 would replace in a POST, the plan is multipart."""
+    plan = client.post("/uploads", json=wanted).get_json()["content"]
+    upload = f"/uploads/{plan['id']}"
+    parts = [{"parts": list(range(1, plan["parts"] + 1))}]
+    signed = client.post(f"{upload}/parts", json=parts[0]).get_json()["content"]
+
+    assert plan["method"] == "MULTIPART"
+    assert [part["number"] for part in signed] == parts[0]["parts"]
+    assert sum(part["size"] for part in signed) == wanted["size"]
+    for part in signed:
+        store.uploads["upload-0"][2][part["number"]] = b"x" * part["size"]
+    assert [part["size"] for part in client.get(f"{upload}/parts").get_json()["content"]] == [
+        part["size"] for part in signed
+    ]
+    done = said(
+        client.post(f"{upload}/complete"),
+        200,
+        f"Successfully uploaded '{wanted['name']}' to the bucket '{BUCKET}'",
+    )
+    assert done["size"] == wanted["size"]
+    assert client.post(f"{upload}/complete").get_json()["content"] == done
+    assert store.objects[wanted["name"]].file.size == wanted["size"]
+
+
+def test_completing_too_early_names_what_is_missing(client: FlaskClient) -> None:
+    """Completing without all parts is 400, names them, and the upload can go on."""
+    plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+    answer = client.post(f"/uploads/{plan['id']}/complete")
+
+    assert "13 parts 13 are missing" in refused(answer, 400, "invalid_parts")
+    assert answer.get_json()["content"] == {"missing": list(range(1, 14))}
+    assert client.get(f"/uploads/{plan['id']}/parts").get_json()["content"] == []
+
+
+def test_aborting(client: FlaskClient, store: MemoryStore) -> None:
+    """Aborting is safe to repeat, and the upload is gone."""
+    plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+
+    for _ in range(2):
+        said(client.delete(f"/uploads/{plan['id']}"), 200, "Successfully aborted the upload of 'big'")
+    assert store.uploads == {}
+    refused(client.get(f"/uploads/{plan['id']}/parts"), 404, "upload_not_found")
+
+
+@pytest.mark.parametrize("tamper", [lambda i: i + "x", lambda i: "x" + i, lambda _: "made-up"])
+def test_an_upload_id_cannot_be_made_up(client: FlaskClient, tamper: Callable[[str], str]) -> None:
+    """An id that the service did not sign is 404, whatever is asked of it."""
+    plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+    made_up = tamper(plan["id"])
+
+    refused(client.get(f"/uploads/{made_up}/parts"), 404, "upload_not_found")
+    refused(client.post(f"/uploads/{made_up}/complete"), 404, "upload_not_found")
+    refused(client.delete(f"/uploads/{made_up}"), 404, "upload_not_found")
+
+
+def test_a_part_number_outside_the_plan(client: FlaskClient) -> None:
+    """A URL for a part that the plan does not have is 400."""
+    plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+
+    refused(client.post(f"/uploads/{plan['id']}/parts", json={"parts": [14]}), 400, "invalid_parts")
+    refused(client.post(f"/uploads/{plan['id']}/parts", json={"parts": [0]}), 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        ({"size": 1}, "name"),
+        ({"name": "a"}, "size"),
+        ({"name": "a", "size": -1}, "size"),
+        ({"name": "a", "size": 1, "sha256": "short"}, "sha256"),
+        ({"name": "a", "size": 1, "content_type": "a\r\nb"}, "content_type"),
+        ({"name": "a", "size": 1, "unknown": 1}, "unknown"),
+        ([], "_schema"),
+    ],
+)
+def test_a_bad_plan_is_named(client: FlaskClient, wanted: object, named: str) -> None:
+    """A JSON body that is not allowed is 400, and the sentence names what is wrong."""
+    message = refused(client.post("/uploads", json=wanted), 400, "invalid_request")
+
+    assert named == "_schema" or named in message
+
+
+def test_json_that_does_not_parse(client: FlaskClient) -> None:
+    """A body that is no JSON is 400 in the envelope."""
+    refused(client.post("/uploads", data=b"{", content_type="application/json"), 400, "bad_request")
+
+
+# --- downloads
+
+
+def test_download_redirects(client: FlaskClient, store: MemoryStore) -> None:
+    """With redirect=true the answer leads to the presigned URL."""
+    stored(store, "a.csv")
+    answer = client.get("/download/a.csv?redirect=true")
+
+    assert (answer.status_code, answer.data) == (302, b"")
+    assert answer.headers["Location"].startswith(f"memory://{BUCKET}/a.csv")
+
+
+def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) -> None:
+    """The bytes come with what a client needs to cache, resume and not be fooled."""
+    stored(store, "a.csv", data=b"1,2,3")
+    answer = client.get("/files/a.csv")
+    head = client.head("/files/a.csv")
+
+    assert (answer.status_code, answer.data) == (200, b"1,2,3")
+    assert answer.headers["Content-Length"] == "5"
+    assert answer.headers["ETag"] == f'"{store.objects["a.csv"].file.etag}"'
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "sandbox"
+    assert "Last-Modified" in answer.headers
+    volatile = {"X-Request-Id", "Date"}
+    assert head.data == b""
+    assert {k: v for k, v in head.headers if k not in volatile} == {
+        k: v for k, v in answer.headers if k not in volatile
+    }
+
+
+def test_reading_a_range(client: FlaskClient, store: MemoryStore) -> None:
+    """A range is 206 with its place; one outside is 416; more than one, or nonsense, is the whole file."""
+    stored(store, "a", data=b"0123456789")
+
+    part = client.get("/files/a", headers={"Range": "bytes=2-4"})
+    assert (part.status_code, part.data, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
+    refused(client.get("/files/a", headers={"Range": "bytes=10-"}), 416, "range_not_satisfiable")
+    for ignored in ("bytes=0-1,3-4", "bytes=x", "lines=1-2"):
+        assert client.get("/files/a", headers={"Range": ignored}).data == b"0123456789"
+
+
+def test_reading_conditionally(client: FlaskClient, store: MemoryStore) -> None:
+    """What the client has is 304; what it insists on and is not there any more is 412."""
+    stored(store, "a")
+    first = client.get("/files/a")
+    etag, modified = first.headers["ETag"], first.headers["Last-Modified"]
+
+    assert client.get("/files/a", headers={"If-None-Match": etag}).status_code == 304
+    assert client.get("/files/a", headers={"If-Modified-Since": modified}).status_code == 304
+    assert client.get("/files/a", headers={"If-Match": etag}).status_code == 200
+    refused(client.get("/files/a", headers={"If-Match": '"other"'}), 412, "precondition_failed")
+
+
+def test_if_range(client: FlaskClient, store: MemoryStore) -> None:
+    """A range is honoured while If-Range holds; when the file has changed, the whole of it comes."""
+    stored(store, "a", data=b"0123456789")
+    first = client.get("/files/a")
+
+    def resumed(validator: str) -> int:
+        return client.get("/files/a", headers={"Range": "bytes=5-", "If-Range": validator}).status_code
+
+    assert resumed(first.headers["ETag"]) == 206
+    assert resumed(first.headers["Last-Modified"]) == 206
+    assert resumed('"another"') == 200
+    assert resumed("Mon, 01 Jan 2024 00:00:00 GMT") == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "disposition"),
+    [
+        ("a.png", "image/png", 'inline; filename="a.png"'),
+        ("a.txt", "text/plain; charset=utf-8", 'inline; filename="a.txt"'),
+        ("a.html", "text/html", 'attachment; filename="a.html"'),
+        ("a.svg", "image/svg+xml", 'attachment; filename="a.svg"'),
+        ("x/y/a b.bin", "application/octet-stream", 'attachment; filename="a b.bin"'),
+        ('q"uote%.txt', "text/plain", "inline; filename=\"q_uote_.txt\"; filename*=UTF-8''q%22uote%25.txt"),
+        (
+            "é\U0001f600.txt",
+            "text/plain",
+            "inline; filename=\"__.txt\"; filename*=UTF-8''%C3%A9%F0%9F%98%80.txt",
+        ),
+        ("folder/", "text/plain", 'inline; filename="folder"'),
+    ],
+)
+def test_what_is_served_inline_is_an_allow_list(
+    client: FlaskClient, store: MemoryStore, name: str, content_type: str, disposition: str
+) -> None:
+    """Only types that are safe to show are inline; a name is told in ASCII, and in full where it is not."""
+    store.put(name, Body(io.BytesIO(b""), 0, 1), content_type, create_only=False)
+    answer = client.get(f"/files/{quote(name, safe='')}")
+
+    assert answer.headers["Content-Disposition"] == disposition
+
+
+# --- deleting and restoring
+
+
+def test_delete(client: FlaskClient, store: MemoryStore) -> None:
+    """A deleted file is gone; deleting it again is 404."""
+    stored(store, "a")
+
+    said(client.delete("/delete/a"), 200, f"Successfully deleted file 'a' on s3 bucket '{BUCKET}'")
+    said(client.delete("/delete/a"), 404, f"The file 'a' was not found on the bucket '{BUCKET}'")
+
+
+def test_a_link_must_not_delete(client: FlaskClient, store: MemoryStore) -> None:
+    """GET on the delete URL is 405 and deletes nothing."""
+    stored(store, "a")
+    answer = client.get("/delete/a")
+
+    refused(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == "DELETE"
+    assert list(store.objects) == ["a"]
+
+
+def test_delete_many(client: FlaskClient, store: MemoryStore) -> None:
+    """Each of many files has its own result, a missing one too; a name given twice has one."""
+    stored(store, "a", "b")
+    answer = client.post("/delete", json={"files": ["a", "missing", "b", "a"]})
+    content = said(answer, 200, f"Successfully deleted 2 of 3 files on s3 bucket '{BUCKET}'")
+
+    assert content == [
+        {"name": "a", "deleted": True},
+        {"name": "missing", "deleted": False, "code": "file_not_found"},
+        {"name": "b", "deleted": True},
+    ]
+
+
+@pytest.mark.parametrize("names", [[], ["x"] * 1001, "a", [1], None])
+def test_a_bad_bulk_delete(client: FlaskClient, names: object) -> None:
+    """A bulk delete of none, of more than 1,000, or of what is no name is 400."""
+    refused(client.post("/delete", json={"files": names}), 400, "invalid_request")
+
+
+def test_a_bulk_delete_of_the_longest_names(client: FlaskClient) -> None:
+    """A thousand names of a thousand bytes fit."""
+    answer = client.post("/delete", json={"files": [f"{n:04}" + "\U0001f600" * 255 for n in range(1000)]})
+
+    assert (answer.status_code, len(answer.get_json()["content"])) == (200, 1000)
+
+
+def test_restore(client: FlaskClient, store: MemoryStore) -> None:
+    """A deleted file comes back; one that is not deleted is 409, one that never was is 404."""
+    stored(store, "a")
+    client.delete("/delete/a")
+    content = said(client.post("/restore/a"), 200, f"Successfully restored file 'a' on s3 bucket '{BUCKET}'")
+
+    assert content["name"] == "a"
+    assert list(store.objects) == ["a"]
+    refused(client.post("/restore/a"), 409, "file_not_deleted")
+    refused(client.post("/restore/b"), 404, "file_not_found")
+
+
+# --- the service itself
+
+
+def test_livez_touches_nothing(client: FlaskClient, store: MemoryStore) -> None:
+    """Liveness answers while S3 is down."""
+    store.fails_with = files.StoreUnavailable("S3 cannot be reached; try again")
+
+    assert client.get("/livez").status_code == 200
+
+
+def test_readyz_asks_s3(make_client: MakeClient, store: MemoryStore) -> None:
+    """Readiness follows S3, and names a missing bucket."""
+    assert make_client().get("/readyz").status_code == 200
+    store.fails_with = files.BucketNotFound("The bucket 'day02-memory' does not exist")
+    answer = make_client().get("/readyz")
+
+    assert "day02-memory" in refused(answer, 503, "bucket_not_found")
+    assert answer.headers["Retry-After"]
+
+
+def test_readyz_asks_once_a_second(
+    client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many ask, S3 is asked once."""
+    asked: list[int] = []
+    monkeypatch.setattr(store, "check", lambda: asked.append(1))
+    fresh = client.application.extensions["s3api"].readiness
+    monkeypatch.setattr(fresh, "_check", store.check)
+    for _ in range(50):
+        client.get("/readyz")
+
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("path", ["/nope", "/download/", "/upload/x/y", "/uploads/x/y/z"])
+def test_an_unknown_url(client: FlaskClient, path: str) -> None:
+    """What is not there is 404 or 405 in the envelope."""
+    answer = client.get(path)
+
+    refused(answer, *((405, "method_not_allowed") if path.startswith("/upload/") else (404, "not_found")))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "MADEUP"])
+def test_an_unknown_method(client: FlaskClient, method: str) -> None:
+    """A method that a URL does not answer to is 405 in the envelope, with those it does."""
+    answer = client.open("/list_files", method=method)
+
+    refused(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_the_request_id(client: FlaskClient) -> None:
+    """A sane request id is kept, anything else replaced; every answer has one."""
+    assert client.get("/", headers={"X-Request-Id": "abc-123"}).headers["X-Request-Id"] == "abc-123"
+    replaced = client.get("/", headers={"X-Request-Id": "has spaces"}).headers["X-Request-Id"]
+    assert re.match(r"^[0-9a-f]{16}$", replaced)
+
+
+def test_the_document_and_its_page(client: FlaskClient) -> None:
+    """The document is OpenAPI 3.1, and the page that shows it loads nothing from elsewhere."""
+    document = client.get("/openapi.json").get_json()
+    page = client.get("/docs")
+
+    assert document["openapi"].startswith("3.1")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) == 3
+    for asset in assets:
+        assert client.get(f"/{asset}").status_code == 200
+    refused(client.get("/docs/../settings.py"), 404, "not_found")
+
+
+# --- failures of S3
+
+CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("GET", "/list_files", {}),
+    ("GET", "/download/a", {}),
+    ("GET", "/files/a", {}),
+    ("PUT", "/upload/a", {"data": b"x"}),
+    ("POST", "/upload", {"data": {"file": (io.BytesIO(b"x"), "a")}}),
+    ("POST", "/uploads", {"json": {"name": "a", "size": 100 * 1024 * 1024}}),
+    ("DELETE", "/delete/a", {}),
+    ("POST", "/delete", {"json": {"files": ["a"]}}),
+    ("POST", "/restore/a", {}),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[f"{m} {p}" for m, p, _ in CALLS])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (files.StoreUnavailable("S3 cannot be reached; try again"), 503),
+        (files.StoreThrottled("S3 asks to slow down; try again"), 503),
+        (files.StoreDenied("S3 does not allow it", "get_object"), 502),
+        (files.StoreFailed("S3 refused the request"), 502),
+    ],
+    ids=["unavailable", "throttled", "denied", "failed"],
+)
+def test_failures_of_s3(
+    client: FlaskClient,
+    store: MemoryStore,
+    call: tuple[str, str, dict[str, Any]],
+    error: files.FileError,
+    status: int,
+) -> None:
+    """Whatever is asked, a failing store is a clear answer with a stable code, never a 500."""
+    method, path, more = call
+    store.fails_with = error
+    if "data" in more and isinstance(more["data"], dict):
+        more = form(("a", b"x"))
+    answer = client.open(path, method=method, **more)
+
+    refused(answer, status, error.code)
+    assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+def test_the_unexpected_is_500_and_tells_nothing(
+    client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours is 500 in the envelope, without its message."""
+    monkeypatch.setattr(store, "list_page", lambda *_: 1 / 0)
+    message = refused(client.get("/list_files"), 500, "internal_error")
+
+    assert "division" not in message
+
+
+def test_every_error_has_a_status() -> None:
+    """No error of the use cases is left without an HTTP status."""
+
+    def all_of(kind: type[files.FileError]) -> set[type[files.FileError]]:
+        return {kind}.union(*(all_of(sub) for sub in kind.__subclasses__()))
+
+    assert all_of(files.FileError) - {files.FileError, files.NotModified} == set(_STATUS)
+
+
+# --- names
+
+ALLOWED = [
+    "plain.txt",
+    "with space.txt",
+    "+()'!*&#?%=.txt",
+    "accents-é-ü.txt",
+    "\U0001f600.txt",
+    "漢字.txt",
+    "a//b",
+    "folder/",
+    "a...b/..c/d..",
+    "x" * 1024,
+    "é" * 512,
+    "100%25.txt",
+    "a%2Fb",
+    "a;b:c@d$,~[]{}|^`<>",
+    "\u2028\ufffe\ufffd",
+]
+REFUSED = [
+    "..",
+    ".",
+    "a/../b",
+    "../a",
+    "a/.",
+    "a/./b",
+    "/leading",
+    "back\\slash",
+    "nul\x00",
+    "line\nbreak",
+    "\x7f",
+    "\x85",
+    "x" * 1025,
+    "é" * 513,
+]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_allowed_names_go_round(client: FlaskClient, store: MemoryStore, name: str) -> None:
+    """A name that is allowed goes in, is listed, read, planned for and deleted, unchanged."""
+    url = quote(name, safe="")
+
+    assert client.put(f"/upload/{url}", data=b"x").get_json()["content"][0]["name"] == name
+    assert list(store.objects) == [name]
+    assert client.get("/list_files").get_json()["content"] == [name]
+    assert client.get(f"/files/{url}").data == b"x"
+    assert client.get(f"/download/{url}").status_code == 200
+    assert client.post("/uploads", json={"name": name, "size": 1}).status_code == 200
+    assert client.delete(f"/delete/{url}").status_code == 200
+    assert client.post(f"/restore/{url}").status_code == 200
+    assert client.post("/delete", json={"files": [name]}).get_json()["content"][0]["deleted"]
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_names_are_refused_everywhere(client: FlaskClient, store: MemoryStore, name: str) -> None:
+    """A name that is not allowed is 400 by every way in, and the store never hears of it."""
+    store.fails_with = files.StoreFailed("the store was asked")
+    url = quote(name, safe="")
+    calls = [("PUT", "/upload/"), ("GET", "/download/"), ("GET", "/files/"), ("DELETE", "/delete/")]
+    for method, route in [*calls, ("POST", "/restore/")]:
+        refused(client.open(f"{route}{url}", method=method, data=b""), 400, "invalid_file_name")
+    assert client.post("/uploads", json={"name": name, "size": 1}).status_code == 400
+    assert client.post("/delete", json={"files": ["fine", name]}).status_code == 400
+    if "/" not in name:
+        refused(client.post("/upload", **form(("x", b""), prefix=f"{name}/")), 400, "invalid_file_name")
+
+
+@pytest.mark.parametrize("url", ["/files/%2e%2e", "/files/%2E%2E%2Fx", "/files/a%2F..%2Fb", "/files/%2Fetc"])
+def test_encoded_bypasses(client: FlaskClient, url: str) -> None:
+    """A dot segment or a leading slash is one however it is encoded."""
+    refused(client.get(url), 400, "invalid_file_name")
+
+
+@pytest.mark.parametrize("url", ["/files/%ff", "/files/%c3%28", "/list_files?prefix=%ff", "/%ff"])
+def test_what_is_not_utf8_is_refused(client: FlaskClient, url: str) -> None:
+    """A URL that is not UTF-8 is 400: it must not be turned into another name."""
+    path, _, query = url.partition("?")
+    answer = client.get(
+        "/",
+        environ_overrides={"PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "QUERY_STRING": query},
+    )
+
+    refused(answer, 400, "invalid_file_name")
+
+
+def test_plus_and_space_are_two_names(client: FlaskClient, store: MemoryStore) -> None:
+    """In a path a plus is a plus; in a query it is a space."""
+    stored(store, "a+b", "a b")
+
+    assert client.delete("/delete/a+b").status_code == 200
+    assert list(store.objects) == ["a b"]
+    assert client.get("/list_files?prefix=a+b").get_json()["content"] == ["a b"]
+
+
+# --- who may
+
+TOKEN = "s3api_for-this-test"
+
+
+def entry(verbs: list[str], prefix: str = "") -> dict[str, Any]:
+    return {"name": "test", "verbs": verbs, "prefix": prefix, "sha256": hash_token(TOKEN)}
+
+
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+BY_VERB: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+    "list": [("GET", "/list_files?prefix=p/", {})],
+    "read": [("GET", "/download/p/a", {}), ("GET", "/files/p/a", {})],
+    "write": [
+        ("PUT", "/upload/p/a", {"data": b"x"}),
+        ("POST", "/uploads", {"json": {"name": "p/a", "size": 1}}),
+        ("POST", "/restore/p/gone", {}),
+    ],
+    "delete": [("POST", "/delete", {"json": {"files": ["p/a"]}}), ("DELETE", "/delete/p/a", {})],
+}
+
+
+@pytest.mark.parametrize("granted", list(BY_VERB))
+def test_a_token_may_what_its_verbs_say(make_client: MakeClient, store: MemoryStore, granted: str) -> None:
+    """Each verb opens its own URLs and no others."""
+    client = make_client(allow_anonymous=False, api_tokens=[entry([granted])])
+    for verb, calls in BY_VERB.items():
+        for method, path, more in calls:
+            stored(store, "p/a", "p/gone")
+            store.delete("p/gone")
+            answer = client.open(path, method=method, headers=AUTHORIZED, **more)
+            if verb == granted:
+                assert answer.status_code == 200, (path, answer.text)
+            else:
+                refused(answer, 403, "forbidden")
+
+
+@pytest.mark.parametrize("verb", list(BY_VERB))
+def test_a_token_is_held_to_its_prefix(make_client: MakeClient, store: MemoryStore, verb: str) -> None:
+    """Outside its prefix a token may nothing, not even learn what is there."""
+    client = make_client(allow_anonymous=False, api_tokens=[entry(list(BY_VERB), prefix="other/")])
+    stored(store, "p/a")
+    for method, path, more in BY_VERB[verb]:
+        refused(client.open(path, method=method, headers=AUTHORIZED, **more), 403, "forbidden")
+    refused(client.get("/list_files", headers=AUTHORIZED), 403, "forbidden")
+    refused(client.get("/download/p/missing", headers=AUTHORIZED), 403, "forbidden")
+    answer = client.post("/upload", headers=AUTHORIZED, **form(("a", b"x"), prefix="p/"))
+    refused(answer, 403, "forbidden")
+    assert list(store.objects) == ["p/a"]
+
+
+def test_an_upload_id_is_no_permission(make_client: MakeClient) -> None:
+    """Whoever may not write the name may not use an upload id of it either."""
+    everything = make_client()
+    plan = everything.post("/uploads", json={"name": "p/a", "size": 100 * 1024 * 1024}).get_json()["content"]
+    held = make_client(allow_anonymous=False, api_tokens=[entry(["write"], prefix="other/")])
+
+    refused(held.get(f"/uploads/{plan['id']}/parts", headers=AUTHORIZED), 403, "forbidden")
+    refused(held.delete(f"/uploads/{plan['id']}", headers=AUTHORIZED), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong", "Bearer", "Basic dXNlcjpwYXNz", "", f"Bearer {TOKEN}x", "Bearer é"]
+)
+def test_without_a_valid_token(make_client: MakeClient, header: str | None) -> None:
+    """No token, or another one, is 401 with how to send it, also where the file is missing."""
+    client = make_client(allow_anonymous=False, api_tokens=[entry(["list", "read"])])
+    headers = {} if header is None else {"Authorization": header}
+    answer = client.get("/download/missing", headers=headers)
+
+    refused(answer, 401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    for public in ("/", "/livez", "/readyz", "/docs", "/openapi.json"):
+        assert client.get(public, headers=headers).status_code == 200
+
+
+def test_with_nothing_configured_nothing_answers(make_client: MakeClient) -> None:
+    """Without tokens and without anonymous access only the three public URLs answer."""
+    client = make_client(allow_anonymous=False)
+
+    for public in ("/", "/livez", "/readyz"):
+        assert client.get(public).status_code == 200
+    for closed in ("/list_files", "/docs", "/openapi.json", "/download/a"):
+        assert "API_TOKENS" in refused(client.get(closed), 401, "unauthorized")
+
+
+def test_anonymous_access_does_not_excuse_a_wrong_token(make_client: MakeClient) -> None:
+    """Who sends a token means it: a wrong one is 401 even where none is needed."""
+    client = make_client(allow_anonymous=True, api_tokens=[entry(["list"])])
+
+    assert client.get("/list_files").status_code == 200
+    refused(client.get("/list_files", headers={"Authorization": "Bearer wrong"}), 401, "unauthorized")
+    refused(client.get("/download/a", headers=AUTHORIZED), 403, "forbidden")
+
+
+def test_no_forwarded_header_is_believed_by_default(
+    make_client: MakeClient,
+) -> None:
+    """X-Forwarded-For changes the client's address only behind the configured number of hops."""
+    headers = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Forwarded-Proto": "https"}
+    seen = []
+    for hops in (0, 1, 2):
+        client = make_client(trusted_proxy_hops=hops)
+        client.application.add_url_rule("/who", view_func=lambda: str(flask.request.remote_addr))
+        seen.append(client.get("/who", headers=headers).text)
+
+    assert seen == ["127.0.0.1", "198.51.100.7", "203.0.113.9"]

@@ -1,0 +1,335 @@
+"""What an operator meets: configuration, tokens, the doctor, logs and metrics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import pytest
+import requests
+from flask.testing import FlaskClient
+
+from conftest import settings_for
+from memory_store import MemoryStore
+from s3api import files, health, manage
+from s3api.auth import Tokens
+from s3api.doctor import Verdict, diagnose
+from s3api.s3_store import BucketReport
+from s3api.settings import Settings, SettingsError, TokenEntry
+from servers import S3, SIGNING_KEY, Service, service_environment, until
+from test_store import s3_store
+
+VALID = {"BUCKET": "day02-files", "SIGNING_KEY": SIGNING_KEY}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Replace the whole environment by a valid one, with the changes given; None removes."""
+
+    def replace(**changes: str | None) -> None:
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in {**VALID, "STAGING_DIR": str(tmp_path / "uploads"), **changes}.items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
+
+    return replace
+
+
+# --- configuration
+
+
+def test_the_defaults(environment: Callable[..., None]) -> None:
+    """Two variables are enough, and the defaults are the mission's."""
+    environment()
+    settings = Settings.from_environment()
+
+    assert (settings.project_name, settings.aws_region, settings.port) == ("day02", "eu-west-1", 5000)
+    assert (settings.download_url_seconds, settings.allow_anonymous) == (120, False)
+    assert settings.host == "127.0.0.1"
+
+
+def test_settings_are_frozen(environment: Callable[..., None]) -> None:
+    """Nothing changes the configuration of a running service."""
+    environment()
+
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.from_environment().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BUCKET", None),
+        ("BUCKET", "Not_A_Bucket"),
+        ("SIGNING_KEY", None),
+        ("SIGNING_KEY", "too-short-and-secret"),
+        ("PORT", "seventy-thousand"),
+        ("PORT", "70000"),
+        ("AWS_ENDPOINT_URL", "localhost:4566"),
+        ("S3_PUBLIC_ENDPOINT_URL", "http://user:secret-word@host"),
+        ("API_TOKENS", "not-json-secret"),
+        ("API_TOKENS", '[{"name": "secret-name"}]'),
+        ("API_TOKENS", '[{"name":"a","verbs":["admin"],"sha256":"%s"}]' % ("0" * 64)),
+        ("API_TOKENS", json.dumps([{"name": "a", "verbs": ["list"], "sha256": "0" * 64}] * 2)),
+        ("STAGING_DIR", "/proc/nowhere"),
+        ("MULTIPART_THRESHOLD_BYTES", "1"),
+        ("LOG_LEVEL", "loud"),
+        ("TRUSTED_PROXY_HOPS", "-1"),
+        ("PROJECT_NAME", "a\nb"),
+    ],
+)
+def test_a_wrong_variable_is_named_and_not_shown(
+    environment: Callable[..., None], name: str, value: str | None
+) -> None:
+    """The message names the variable at fault and never repeats its value."""
+    environment(**{name: value})
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment()
+
+    message = str(caught.value).replace("import secrets; print(secrets.token_urlsafe(32))", "")
+    assert f"  {name}" in message
+    assert "secret" not in message
+
+
+def test_every_wrong_variable_is_named_at_once(environment: Callable[..., None]) -> None:
+    """One start tells all that is wrong."""
+    environment(BUCKET=None, SIGNING_KEY="short", PORT="x")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment()
+
+    assert all(name in str(caught.value) for name in ("BUCKET", "SIGNING_KEY", "PORT"))
+
+
+def test_an_empty_variable_is_an_absent_one(environment: Callable[..., None]) -> None:
+    """An empty variable means what an absent one does, for boto3 too."""
+    environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="")
+    settings = Settings.from_environment()
+
+    assert (settings.s3_endpoint_url, settings.api_tokens, settings.port) == (None, (), 5000)
+    assert "AWS_ENDPOINT_URL" not in os.environ
+
+
+def test_settings_never_show_a_secret(environment: Callable[..., None]) -> None:
+    """Printing the settings shows no key."""
+    environment()
+
+    assert SIGNING_KEY not in repr(Settings.from_environment())
+
+
+# --- tokens
+
+
+def run(*arguments: str, **options: Any) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(manage.main, arguments, **options)
+
+
+def test_a_new_token_works(environment: Callable[..., None]) -> None:
+    """The token that is printed is the one the printed entry lets in."""
+    made = run("token", "new", "--name", "ci", "--verbs", "read,write", "--prefix", "builds/")
+    token = made.stdout.strip()
+    entry = made.stderr.splitlines()[-1]
+    environment(API_TOKENS=f"[{entry}]")
+    caller = Tokens(Settings.from_environment().api_tokens, allow_anonymous=False).identify(f"Bearer {token}")
+
+    assert made.exit_code == 0
+    assert (caller.name, sorted(caller.verbs), caller.prefix) == ("ci", ["read", "write"], "builds/")
+    assert token not in entry
+    assert len(token) > 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--name", "a b"], "--name"), (["--name", "a", "--verbs", "read,admin"], "admin"), ([], "--name")],
+)
+def test_a_bad_token_request(arguments: list[str], named: str) -> None:
+    """What cannot be a token is refused with what to change."""
+    made = run("token", "new", *arguments)
+
+    assert made.exit_code == 2
+    assert named in made.stderr
+
+
+# --- the doctor
+
+
+def report(**changes: Any) -> BucketReport:
+    good: dict[str, Any] = {
+        "region": "eu-west-1",
+        "clock_skew": timedelta(seconds=1),
+        "versioning": True,
+        "abort_incomplete_days": 1,
+        "has_abort_rule": True,
+        "cors_exposes_etag": True,
+        "public_endpoint": "https://s3.example",
+        "public_endpoint_error": None,
+    }
+    return BucketReport(**{**good, **changes})
+
+
+class Reports:
+    def __init__(self, result: BucketReport | files.FileError) -> None:
+        self._result = result
+
+    def report(self) -> BucketReport:
+        if isinstance(self._result, files.FileError):
+            raise self._result
+        return self._result
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "verdict"),
+    [
+        ({}, "bucket", Verdict.OK),
+        ({"region": "us-east-1"}, "region", Verdict.FAILED),
+        ({"region": None}, "region", Verdict.UNKNOWN),
+        ({"clock_skew": timedelta(minutes=6)}, "clock", Verdict.FAILED),
+        ({"clock_skew": None}, "clock", Verdict.UNKNOWN),
+        ({"public_endpoint_error": "HTTP 403"}, "public endpoint", Verdict.FAILED),
+        ({"versioning": False}, "versioning", Verdict.ADVICE),
+        ({"versioning": None}, "versioning", Verdict.UNKNOWN),
+        ({"has_abort_rule": False}, "incomplete uploads", Verdict.ADVICE),
+        ({"cors_exposes_etag": False}, "CORS", Verdict.ADVICE),
+    ],
+)
+def test_a_finding_for_each_check(
+    tmp_path: Path, changes: dict[str, Any], check: str, verdict: Verdict
+) -> None:
+    """Each thing that is wrong is one finding, and the others stay well."""
+    findings = diagnose(Reports(report(**changes)), settings_for(tmp_path))
+
+    assert {finding.check: finding.verdict for finding in findings}[check] is verdict
+    assert sum(finding.verdict is not Verdict.OK for finding in findings) == (verdict is not Verdict.OK)
+    assert len(findings) == 7
+
+
+def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
+    """Without a bucket there is nothing else to say."""
+    (finding,) = diagnose(Reports(files.BucketNotFound("no such bucket")), settings_for(tmp_path))
+
+    assert finding.verdict is Verdict.FAILED
+
+
+def test_the_doctor_on_a_real_bucket(
+    ministack_s3: S3, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a check; a bare bucket passes with advice, one that is not there fails."""
+    ministack_s3.make_bucket(bucket_name)
+    for name, value in service_environment(ministack_s3, bucket_name, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    bare = run("doctor")
+    monkeypatch.setenv("BUCKET", "day02-not-there")
+    missing = run("doctor")
+
+    assert bare.exit_code == 0, bare.output
+    lines = bare.stdout.splitlines()
+    assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == [
+        "bucket",
+        "region",
+        "clock",
+        "public endpoint",
+        "versioning",
+        "incomplete uploads",
+        "CORS",
+    ]
+    assert "advice  versioning" in bare.stdout
+    assert missing.exit_code == 1
+    assert "day02-not-there" in missing.stdout
+
+
+def test_the_doctor_says_what_is_not_configured(environment: Callable[..., None]) -> None:
+    """A wrong environment is told like everywhere else."""
+    environment(BUCKET=None)
+    outcome = run("doctor")
+
+    assert outcome.exit_code == 1
+    assert "BUCKET" in outcome.stderr
+
+
+def test_a_refused_look_is_unknown(seaweedfs_s3: S3, bucket_name: str) -> None:
+    """A configuration that may not be read is told as unknown, not as absent."""
+    seaweedfs_s3.make_bucket(bucket_name)
+    store = s3_store(seaweedfs_s3, bucket_name)
+    refused = S3("x", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "no", "AWS_SECRET_ACCESS_KEY": "no"})
+    other = s3_store(refused, bucket_name)
+
+    assert store._look(lambda: store._api.get_bucket_versioning(Bucket=bucket_name), "") is not None
+    assert store._look(lambda: other._api.get_bucket_versioning(Bucket=bucket_name), "") is None
+
+
+# --- health, logs, metrics
+
+
+def test_the_probe(ministack_service: Service) -> None:
+    """The container's probe is 0 for a URL that answers 200, else 1."""
+    assert health.probe(f"{ministack_service.url}/livez") == 0
+    assert health.probe(f"{ministack_service.url}/nope") == 1
+    assert health.probe("http://127.0.0.1:9/livez") == 1
+
+
+def test_one_line_a_request_and_no_secret_in_it(ministack_service: Service) -> None:
+    """Each request is one line with its id, and no query string, token or upload id is in any."""
+    service = ministack_service
+    requests.put(service.at("/upload/", "logged.txt"), data=b"x", timeout=10)
+    url = requests.get(service.at("/download/", "logged.txt"), timeout=10).json()["content"]
+    secret = {"Authorization": "Bearer s3api_secret-token", "X-Request-Id": "find-this-one"}
+    requests.get(service.at("/list_files?prefix=secret-prefix"), headers=secret, timeout=10)
+    plan = requests.post(service.at("/uploads"), json={"name": "big", "size": 1 << 27}, timeout=10).json()[
+        "content"
+    ]
+    requests.delete(f"{service.url}/uploads/{plan['id']}", timeout=10)
+    lines = until(
+        lambda: [line for line in service.log_lines() if line.get("request_id") == "find-this-one"],
+        "the request is logged",
+    )
+    text = service.log_path.read_text()
+
+    assert [line["event"] for line in lines] == ["request"]
+    assert (lines[0]["status"], lines[0]["code"], lines[0]["route"]) == (401, "unauthorized", "/list_files")
+    signature = url.partition("X-Amz-Signature=")[2][:64]
+    for secret_text in ("s3api_secret-token", "secret-prefix", signature, plan["id"], SIGNING_KEY):
+        assert secret_text not in text
+
+
+def test_the_cause_of_a_failure_is_logged_not_told(
+    client: FlaskClient, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the cause under the request id; the client has a sentence."""
+    error = files.StoreUnavailable("S3 cannot be reached; try again")
+    error.__cause__ = RuntimeError("arn:aws:iam::123456789012:role/secret")
+    store.fails_with = error
+    with caplog.at_level(logging.ERROR):
+        answer = client.get("/list_files", headers={"X-Request-Id": "abc"})
+
+    assert "arn:" not in answer.text
+    assert answer.get_json()["request_id"] == "abc"
+
+
+def test_metrics_have_a_port_of_their_own(ministack_service: Service) -> None:
+    """Requests are counted by route, never by name, and not on the public port."""
+    requests.get(ministack_service.at("/download/", "counted-nowhere.txt"), timeout=10)
+    requests.request("MADEUP", ministack_service.url, timeout=10)
+    metrics = until(
+        lambda: (
+            text := requests.get(ministack_service.metrics_url, timeout=10).text,
+            "MADEUP" not in text and 'method="other"' in text and text,
+        )[1],
+        "the requests are counted",
+    )
+
+    assert 's3api_requests_total{method="GET",route="/download/<name:name>",status="404"}' in metrics
+    assert "counted-nowhere" not in metrics
+    assert requests.get(ministack_service.at("/metrics"), timeout=10).status_code == 404
+
+
+def test_a_token_entry_is_printed_whole() -> None:
+    """The printed entry is what the configuration reads."""
+    entry = TokenEntry(name="a", verbs=frozenset({"read", "list"}), prefix="p/", sha256="0" * 64)
+
+    assert TokenEntry.model_validate_json(manage.entry_json(entry)) == entry
