@@ -1,0 +1,74 @@
+"""The README's promises: its tour of curl lines, run as they stand, and its links."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from servers import ROOT, S3, Service, need
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIFE = 2
+
+
+def test_the_tour(
+    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Every line of the tour does what it says: uploaded, listed, downloaded the same, expired, deleted."""
+    need(shutil.which("curl") and shutil.which("sha256sum"), "the tour needs curl and sha256sum")
+    service = make_service(ministack_s3, ministack_s3.make_bucket(bucket_name), download_url_seconds=LIFE)
+    found = re.search(r"<!-- tour -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert found
+    script = found[1].replace("http://127.0.0.1:5000", service.url).replace("sleep 121", f"sleep {LIFE + 1}")
+    course_file = os.environ.get("S3API_COURSE_FILE")
+    data = Path(course_file).read_bytes() if course_file else b"ID,Name\n1,Sudoku\n" * 100_000
+    (tmp_path / "appstore_games.csv").write_bytes(data)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    assert f"Successfully uploaded 'appstore_games.csv' to the bucket '{bucket_name}'" in out
+    assert '"content": ["appstore_games.csv"]' in out
+    first, second = re.findall(r"^([0-9a-f]{64})  ", out, re.MULTILINE)
+    assert first == second
+    assert "<Code>AccessDenied</Code>" in out
+    assert f"Successfully deleted file 'appstore_games.csv' on s3 bucket '{bucket_name}'" in out
+    assert (tmp_path / "copy.csv").read_bytes() == data
+
+
+PAGES = [path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file that is there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not urlsplit(link).scheme]
+    missing = [
+        target
+        for target in targets
+        if not target.startswith("#") and not (ROOT / page.parent / target.partition("#")[0]).exists()
+    ]
+
+    assert missing == []
+
+
+def test_every_variable_is_documented() -> None:
+    """The page on configuration names every setting, and none that is not one."""
+    from s3api.settings import Settings  # noqa: PLC0415
+
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"`([A-Z0-9_]+)`", rows))
+    settings = {name.upper() for name in Settings.model_fields} - {"S3_ENDPOINT_URL"} | {"AWS_ENDPOINT_URL"}
+
+    assert named == settings
