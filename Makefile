@@ -50,37 +50,42 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	$(COMPILE) --upgrade pyproject.toml --group test -c services/requirements.txt -o tests/requirements.txt
 	$(COMPILE) --upgrade docker/ministack/requirements.in -o docker/ministack/requirements.txt
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
+	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
 	rm -rf .venv .venv-ministack .venv-scanners .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-# pip reads the user's own index settings, checks every hash, and is there wherever Python is.
-INSTALL = bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement
+# uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
+INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
 
-$(VENV)/pyvenv.cfg $(MINISTACK)/pyvenv.cfg $(SCANNERS)/pyvenv.cfg:
+$(VENV)/.uv: services/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
-	@$(PYTHON) -m venv $(@D) || \
-		{ rm -rf $(@D); echo "Python has no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@[ -e $(VENV)/pyvenv.cfg ] || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Python has no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
 
-$(VENV)/.run: services/requirements.txt | $(VENV)/pyvenv.cfg
+$(VENV)/.run: services/requirements.txt $(VENV)/.uv
 	@echo "installing the service's dependencies into $(VENV)"
-	@$(VENV)/$(INSTALL) $<
+	$(INSTALL)
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "s3api.pth").write_text(str(pathlib.Path("services").resolve()))'
 	@touch $@
 
-$(VENV)/.test: tests/requirements.txt | $(VENV)/.run
+$(VENV)/.test: tests/requirements.txt $(VENV)/.run
 	@echo "installing what the tests need into $(VENV)"
-	@$(VENV)/$(INSTALL) $<
+	$(INSTALL)
 	@touch $@
 
-$(MINISTACK)/.ready: docker/ministack/requirements.txt | $(MINISTACK)/pyvenv.cfg
+$(MINISTACK)/.ready: docker/ministack/requirements.txt $(VENV)/.uv
 	@echo "installing the embedded S3 into $(MINISTACK)"
-	@$(MINISTACK)/$(INSTALL) $<
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(MINISTACK)
+	$(INSTALL)
 	@touch $@
 
-$(SCANNERS)/.ready: tests/infra/requirements.txt | $(SCANNERS)/pyvenv.cfg
+$(SCANNERS)/.ready: tests/infra/requirements.txt $(VENV)/.uv
 	@echo "installing the infrastructure's scanners into $(SCANNERS)"
-	@$(SCANNERS)/$(INSTALL) $<
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SCANNERS)
+	$(INSTALL)
 	@touch $@
