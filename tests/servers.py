@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -50,6 +51,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 # --- S3
 
 
+@functools.cache
+def _session(key: str, secret: str) -> boto3.session.Session:
+    """One for all clients of the same credentials: it reads S3's description, which takes a while, once."""
+    return boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+
+
 @dataclass(frozen=True)
 class S3:
     """A running S3. `credentials` are environment variables."""
@@ -58,12 +65,13 @@ class S3:
     url: str
     credentials: Mapping[str, str]
 
+    def session(self) -> boto3.session.Session:
+        return _session(self.credentials["AWS_ACCESS_KEY_ID"], self.credentials["AWS_SECRET_ACCESS_KEY"])
+
     def client(self, **config: Any) -> Any:
-        return boto3.session.Session(
-            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-        ).client("s3", endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}, **config))
+        return self.session().client(
+            "s3", endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}, **config)
+        )
 
     def make_bucket(self, name: str, *, versioned: bool = False) -> str:
         client = self.client()
