@@ -249,7 +249,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(".data"))
     parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "ministack")
     arguments = parser.parse_args()
-    for stopping in (signal.SIGTERM, signal.SIGINT):  # a shell that starts us in the background ignores SIGINT
+    for stopping in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # a shell that starts us in the background ignores SIGINT
         signal.signal(stopping, interrupt)
     try:
         run(arguments.port, arguments.data, arguments.ministack)

@@ -107,7 +107,8 @@ class Signer:
             of, token = self._cursors.loads(cursor)
         except (BadSignature, ValueError, TypeError):
             of, token = None, None
-        if of != list(query) or not isinstance(token, str):
+        # Base64 has several spellings of the same bytes; only the one that was given out is taken.
+        if of != list(query) or not isinstance(token, str) or self.cursor(query, token) != cursor:
             raise InvalidCursor(
                 "The cursor was not given out for this query; begin again without it, "
                 "and keep prefix and delimiter the same from page to page"

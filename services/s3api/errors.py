@@ -7,7 +7,7 @@ from typing import Any
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, g, json
+from flask import Response, g, json, request
 from werkzeug.exceptions import (
     BadRequest,
     ClientDisconnected,
@@ -87,6 +87,9 @@ def file_error(error: files.FileError) -> Response:
     if isinstance(error, files.NotModified):
         given = error.details if isinstance(error.details, Mapping) else {}
         kept = {name: given[name.lower()] for name in ("ETag", "Last-Modified") if name.lower() in given}
+        asked = request.headers.get("If-None-Match", "*")
+        if asked != "*" and "," not in asked:  # a 304 must name the ETag, which not every S3 does
+            kept.setdefault("ETag", asked)
         return Response(status=304, headers=kept)
     status = status_of(error)
     if status >= 500:

@@ -7,6 +7,8 @@ balancer looks away first. Then nothing new is accepted, and what is in flight h
 from __future__ import annotations
 
 import signal
+import socket
+import struct
 import sys
 from types import FrameType
 from typing import Any
@@ -44,7 +46,14 @@ logconfig_dict = configure_logging(settings)
 
 
 def when_ready(server: Any) -> None:
-    """Put the draining period before gunicorn's own graceful stop."""
+    """Put the draining period before gunicorn's own graceful stop; bound the wait for a request's head."""
+    # gunicorn reads the head without a timeout. Connections inherit this one from the socket that listens;
+    # it ends a read that blocks, and not those of the application, which have timeouts of their own.
+    whole, part = divmod(settings.client_stall_seconds, 1)
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1_000_000))
+        )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         server.signal(signal.SIGTERM, None)

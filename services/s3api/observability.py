@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from s3api.settings import Settings
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:=-]{1,128}$")
+_QUERY = re.compile(r"\?[^\s\"']*=[^\s\"']*")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 log = structlog.get_logger("s3api")
@@ -106,7 +107,8 @@ def log_failure(error: BaseException, request_id: str | None = None) -> None:
         "request_failed",
         request_id=request_id or g.get("request_id"),
         error=type(error).__name__,
-        cause=f"{type(cause).__name__}: {cause}",
+        # An error of the HTTP library names the URL it asked, and signatures are in its query.
+        cause=_QUERY.sub("?…", f"{type(cause).__name__}: {cause}"),
         exc_info=None if hasattr(error, "code") else cause,
     )
 

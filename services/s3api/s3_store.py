@@ -284,20 +284,20 @@ class S3FileStore:
                 "Too many uploads of unknown length at once; try again, or send a Content-Length header"
             )
         try:
-            first = body.read_fully(self._part_size)
-            if len(first) < self._part_size:
+            data = body.read_fully(self._part_size)
+            if len(data) < self._part_size:
                 with self._errors("put_object", name):
                     return _etag(
-                        self._transfer.put_object(Bucket=self.bucket, Key=name, Body=first, **headers)
+                        self._transfer.put_object(Bucket=self.bucket, Key=name, Body=data, **headers)
                     )
             condition = {k: v for k, v in headers.items() if k == "IfNoneMatch"}
             upload_id = self.start_parts(name, headers["ContentType"], None)
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size)
             try:
                 parts: list[Part] = []
-                data = first
                 while data:
                     parts.append(self._put_part(plan, len(parts) + 1, data))
+                    data = b""  # or two parts are held while the next is read
                     data = body.read_fully(self._part_size)
                 return self._complete(plan, parts, condition)
             except BaseException:

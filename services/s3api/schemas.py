@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
-#: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in a
-#: URL, a form or a JSON body, is the same one.
+#: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in
+#: a URL, a form or a JSON body, is the same one.
 NAME_SCHEMA: dict[str, JsonValue] = {
     "description": "1 to 1,024 bytes of UTF-8",
     "minLength": 1,
@@ -24,7 +24,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
+Whole = BeforeValidator(_whole)
 
 
 # --- requests
@@ -48,7 +48,7 @@ class UploadPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: FileName
-    size: Annotated[Integer, Field(ge=0, description="Bytes")]
+    size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
     content_type: Annotated[str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] = None
     sha256: Sha256 | None = None
 
@@ -57,7 +57,7 @@ class PartUrlsRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     parts: Annotated[
-        list[Annotated[Integer, Field(ge=1, le=10_000)]],
+        list[Annotated[int, Field(ge=1, le=10_000), Whole]],
         Field(min_length=1, max_length=1000, description="Part numbers, from 1"),
     ]
 

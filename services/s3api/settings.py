@@ -159,6 +159,6 @@ def _check_staging_dir(directory: Path) -> None:
             pass
     except OSError as error:
         raise SettingsError(
-            f"The configuration is not valid.\n  STAGING_DIR: '{directory}' cannot be written "
-            f"({error.strerror}); name a directory that this user may write to"
+            f"The configuration is not valid.\n  STAGING_DIR: cannot be written ({error.strerror}); "
+            "name a directory that this user may write to"
         ) from None

@@ -147,7 +147,9 @@ class Staging:
 
     def _folders(self) -> list[Path]:
         return [
-            entry for entry in self._directory.iterdir() if _OWN.match(entry.name) and not entry.is_symlink()
+            entry
+            for entry in self._directory.iterdir()
+            if _OWN.match(entry.name) and entry.is_dir() and not entry.is_symlink()
         ]
 
     @contextmanager

@@ -1,0 +1,727 @@
+"""What clients see, and what is left behind, when clients and S3 fail; with a real gunicorn and a real S3."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from faulty_s3 import (
+    ARN,
+    AnswerError,
+    Asked,
+    BreakAnswer,
+    Fault,
+    FaultyS3,
+    Hang,
+    Reset,
+    Swallow,
+    running_faulty_s3,
+)
+from raw_client import RawClient, form
+from servers import S3, SIGNING_KEY, Service, running_service, until
+
+MiB = 1024 * 1024
+PART = 8 * MiB
+DEADLINE = 15.0  # what the settings below allow is 5 s; the rest is for a machine that is busy
+QUICK = {
+    "s3_connect_timeout_seconds": 1,
+    "s3_read_timeout_seconds": 1,
+    "s3_transfer_timeout_seconds": 2,
+    "client_stall_seconds": 2,
+    "max_file_bytes": 64 * MiB,
+    "staging_max_bytes": 32 * MiB,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A service whose S3 fails when told to, and the bucket as it is behind the failures."""
+
+    service: Service
+    faulty: FaultyS3
+    s3: S3
+    bucket: str
+
+    def left_behind(self) -> tuple[set[str], list[str], list[Path]]:
+        """The objects, the open multipart uploads and the staged files."""
+        staged = list(self.service.staging.iterdir())
+        return self.s3.keys(self.bucket), self.s3.open_uploads(self.bucket), staged
+
+    def is_clean(self) -> bool:
+        return self.left_behind() == (set(), [], [])
+
+    def alive(self) -> bool:
+        return requests.get(self.service.at("/livez"), timeout=5).status_code == 200
+
+    def in_flight(self) -> int:
+        metrics = requests.get(self.service.metrics_url, timeout=5).text
+        line = next(line for line in metrics.splitlines() if line.startswith("s3api_requests_in_flight "))
+        return int(float(line.split()[1]))
+
+    def logged(self, event: str, **fields: object) -> dict[str, Any]:
+        """The line of the log with this event and these fields, once it is there."""
+
+        def find() -> dict[str, Any] | None:
+            lines = [line for line in self.service.log_lines() if line["event"] == event]
+            wanted = [line for line in lines if fields.items() <= line.items()]
+            return wanted[-1] if wanted else None
+
+        found: dict[str, Any] = until(find, f"the log has {event} with {fields}")
+        return found
+
+
+@pytest.fixture(scope="module")
+def shared_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    bucket = seaweedfs_s3.make_bucket("day02-faults")
+    directory = tmp_path_factory.mktemp("faults")
+    with (
+        running_faulty_s3(seaweedfs_s3) as faulty,
+        running_service(faulty.s3, bucket, directory, **QUICK) as service,
+    ):
+        yield Stage(service, faulty, seaweedfs_s3, bucket)
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Iterator[Stage]:
+    """The service and its S3 in good health, with nothing stored; emptied at the end."""
+    stage = shared_stage
+    until(lambda: requests.get(stage.service.at("/readyz"), timeout=10).ok, "the service is ready")
+    stage.faulty.asked.clear()
+    try:
+        yield stage
+    finally:
+        client = stage.s3.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=stage.bucket):
+            if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
+                client.delete_objects(Bucket=stage.bucket, Delete={"Objects": keys})
+
+
+def put(stage: Stage, name: str, data: bytes = b"some bytes") -> None:
+    stage.s3.client().put_object(Bucket=stage.bucket, Key=name, Body=data)
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """As an iterator a body has no length, so that it is sent chunked."""
+    for start in range(0, len(data), MiB):
+        yield data[start : start + MiB]
+
+
+def only(method: str, **query: str) -> Callable[[Asked], bool]:
+    def when(asked: Asked) -> bool:
+        return asked.method == method and all(asked.query.get(k, [""])[0] == v for k, v in query.items())
+
+    return when
+
+
+def code_of(answer: requests.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+# --- S3 fails
+
+
+def first_failure(ask: Callable[[], requests.Response]) -> requests.Response:
+    """The first answer that is no success: readiness and slots may say yes for a moment longer."""
+    answers: list[requests.Response] = until(
+        lambda: [] if (answer := ask()).ok else [answer], "a request is refused"
+    )
+    return answers[0]
+
+
+Operation = Callable[[Service], requests.Response]
+OPERATIONS: dict[str, Operation] = {
+    "readyz": lambda at: first_failure(lambda: requests.get(at.at("/readyz"), timeout=60)),
+    "list": lambda at: requests.get(at.at("/list_files"), timeout=60),
+    "list as lines": lambda at: requests.get(
+        at.at("/list_files"), headers={"Accept": "application/x-ndjson"}, timeout=60
+    ),
+    "download": lambda at: requests.get(at.at("/download/", "there.txt"), timeout=60),
+    "files": lambda at: requests.get(at.at("/files/", "there.txt"), timeout=60),
+    "head": lambda at: requests.head(at.at("/files/", "there.txt"), timeout=60),
+    "raw upload": lambda at: requests.put(at.at("/upload/", "raw"), data=b"x" * 100_000, timeout=60),
+    "short chunked upload": lambda at: requests.put(
+        at.at("/upload/", "short"), data=pieces(b"x" * 100), timeout=60
+    ),
+    "long chunked upload": lambda at: requests.put(
+        at.at("/upload/", "long"), data=pieces(b"x" * (PART + 1)), timeout=60
+    ),
+    "form upload": lambda at: requests.post(
+        at.at("/upload"), files={"file": ("form", b"x" * 100_000)}, timeout=60
+    ),
+    "plan": lambda at: requests.post(
+        at.at("/uploads"), json={"name": "planned", "size": 64 * MiB}, timeout=60
+    ),
+    "delete": lambda at: requests.delete(at.at("/delete/", "there.txt"), timeout=60),
+    "delete many": lambda at: requests.post(at.at("/delete"), json={"files": ["there.txt", "b"]}, timeout=60),
+    "restore": lambda at: requests.post(at.at("/restore/", "there.txt"), timeout=60),
+}
+#: Those that ask S3 by HEAD first, whose answers have no body, and so no code beside the status.
+BY_HEAD = {"readyz", "download", "head", "delete", "delete many"}
+DENIED = {
+    "readyz": "s3_head_bucket_denied",
+    "list": "s3_list_objects_denied",
+    "list as lines": "s3_list_objects_denied",
+    "restore": "s3_list_object_versions_denied",
+    **dict.fromkeys(("download", "files", "head", "delete", "delete many"), "s3_get_object_denied"),
+    **dict.fromkeys(
+        ("raw upload", "short chunked upload", "long chunked upload", "form upload", "plan"),
+        "s3_put_object_denied",
+    ),
+}
+
+
+def all_operations(stage: Stage) -> dict[str, tuple[requests.Response, float]]:
+    """The answers to every operation, all asked at once, and the seconds each took; the service lives on."""
+
+    def timed(operation: Operation) -> tuple[requests.Response, float]:
+        started = time.monotonic()
+        return operation(stage.service), time.monotonic() - started
+
+    with ThreadPoolExecutor(len(OPERATIONS)) as pool:
+        asked = {name: pool.submit(timed, operation) for name, operation in OPERATIONS.items()}
+        while not all(one.done() for one in asked.values()):
+            assert stage.alive()
+            time.sleep(0.2)
+        return {name: one.result() for name, one in asked.items()}
+
+
+def check_failures(
+    stage: Stage, answers: dict[str, tuple[requests.Response, float]], wanted: dict[str, tuple[int, str]]
+) -> None:
+    """Every answer is as documented, says nothing of S3's own words, and has its cause in the log."""
+    requested = {
+        name: stage.logged("request", request_id=answer.headers["X-Request-Id"])
+        for name, (answer, _) in answers.items()
+    }
+    # Taken from the log, because an answer to HEAD has no body.
+    seen = {name: (answer.status_code, requested[name]["code"]) for name, (answer, _) in answers.items()}
+
+    assert seen == wanted
+    for name, (answer, seconds) in answers.items():
+        request_id = answer.headers["X-Request-Id"]
+        shown = answer.text + str(answer.headers)
+
+        assert seconds < DEADLINE, name
+        assert ("Retry-After" in answer.headers) == (answer.status_code == 503), name
+        assert stage.logged("request_failed", request_id=request_id)["cause"], name
+        if name != "head":
+            assert answer.json()["status"] == answer.status_code
+            assert (answer.json()["request_id"], answer.json()["code"]) == (request_id, wanted[name][1])
+        for secret in (ARN, "arn:", "Traceback", "botocore", SIGNING_KEY, *stage.s3.credentials.values()):
+            assert secret not in shown, name
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "code_by_head"),
+    [
+        (Hang(), "s3_unavailable", "s3_unavailable"),
+        (Reset(), "s3_unavailable", "s3_unavailable"),
+        (AnswerError(500, "InternalError"), "s3_unavailable", "s3_unavailable"),
+        (AnswerError(503, "SlowDown"), "s3_throttled", "s3_unavailable"),
+        (AnswerError(503, "ServiceUnavailable"), "s3_unavailable", "s3_unavailable"),
+    ],
+    ids=["hangs", "resets", "500", "slow-down", "503"],
+)
+def test_s3_that_fails_is_503_within_the_deadline(
+    stage: Stage, fault: Fault, code: str, code_by_head: str
+) -> None:
+    """S3 that hangs, resets or answers 5xx is 503 with Retry-After; nothing is left and nobody hangs."""
+    put(stage, "there.txt")
+    with stage.faulty.failing(fault):
+        answers = all_operations(stage)
+
+    check_failures(
+        stage, answers, {name: (503, code_by_head if name in BY_HEAD else code) for name in OPERATIONS}
+    )
+    assert stage.alive()
+    assert stage.left_behind() == ({"there.txt"}, [], [])
+    until(lambda: requests.get(stage.service.at("/list_files"), timeout=10).ok, "the service recovers")
+
+
+def test_s3_that_refuses_connections_is_503(stage: Stage) -> None:
+    """S3 whose port is closed is 503 for every operation, and all is well once it is back."""
+    put(stage, "there.txt")
+    with stage.faulty.down():
+        answers = all_operations(stage)
+
+    check_failures(stage, answers, dict.fromkeys(OPERATIONS, (503, "s3_unavailable")))
+    assert stage.left_behind() == ({"there.txt"}, [], [])
+    until(lambda: requests.get(stage.service.at("/list_files"), timeout=10).ok, "the service recovers")
+
+
+def test_s3_that_denies_is_502_with_a_code_that_names_the_operation(stage: Stage) -> None:
+    """A role that may not do something is 502 and names the operation, never the role; the log has it."""
+    put(stage, "there.txt")
+    with stage.faulty.failing(AnswerError(403, "AccessDenied")):
+        answers = all_operations(stage)
+    listing = answers["list"][0].headers["X-Request-Id"]
+
+    check_failures(
+        stage, answers, {name: (503 if name == "readyz" else 502, DENIED[name]) for name in OPERATIONS}
+    )
+    assert ARN in stage.logged("request_failed", request_id=listing)["cause"]
+    assert stage.left_behind() == ({"there.txt"}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        (AnswerError(403, "AccessDenied"), (502, "s3_delete_object_denied")),
+        (AnswerError(503, "SlowDown"), (503, "s3_throttled")),
+    ],
+    ids=["denied", "slow-down"],
+)
+@pytest.mark.parametrize("way", ["delete", "delete many"])
+def test_a_deletion_that_s3_refuses_deletes_nothing(
+    stage: Stage, fault: Fault, failure: tuple[int, str], way: str
+) -> None:
+    """A deletion that S3 refuses after the file was found is an error, and the file is still there."""
+    put(stage, "there.txt")
+    put(stage, "b")
+    with stage.faulty.failing(fault, lambda asked: asked.method != "HEAD"):
+        answer = OPERATIONS[way](stage.service)
+
+    assert code_of(answer) == failure
+    assert stage.s3.keys(stage.bucket) == {"there.txt", "b"}
+
+
+def test_a_missing_bucket_is_named_by_readiness(
+    seaweedfs_s3: S3, bucket_name: str, make_service: Callable[..., Service]
+) -> None:
+    """Where the bucket does not exist /readyz is 503 and names it, and uploads are 503 as well."""
+    service = make_service(seaweedfs_s3, bucket_name, **QUICK)
+    answer = requests.get(service.at("/readyz"), timeout=10)
+    listing = requests.get(service.at("/list_files"), timeout=10)
+
+    assert code_of(answer) == (503, "bucket_not_found")
+    assert bucket_name in answer.json()["message"]
+    assert answer.headers["Retry-After"]
+    assert code_of(listing) == (503, "bucket_not_found")
+
+
+def test_readiness_does_not_wait_for_others(stage: Stage) -> None:
+    """While S3 hangs, many probes of readiness at once are all answered within the deadline."""
+    started = time.monotonic()
+    with stage.faulty.failing(Hang()), ThreadPoolExecutor(20) as pool:
+        probes = pool.map(lambda _: OPERATIONS["readyz"](stage.service), range(20))
+        codes = {code_of(answer) for answer in probes}
+
+    assert codes == {(503, "s3_unavailable")}
+    assert time.monotonic() - started < DEADLINE
+
+
+# --- S3 fails half-way
+
+
+def test_s3_that_resets_a_streamed_upload_stores_nothing(stage: Stage) -> None:
+    """A raw upload that S3 breaks off is 503 before the client has sent it all, and stores nothing."""
+    with stage.faulty.failing(Reset(5 * MiB), only("PUT")), RawClient(stage.service.url) as client:
+        client.begin("PUT", "/upload/half", Content_Length=20 * MiB)
+        client.send(b"x" * 10 * MiB)
+        answer = client.answer()
+
+    assert (answer.status, answer.json()["code"]) == (503, "s3_unavailable")
+    assert answer.headers["Retry-After"]
+    until(stage.is_clean, "nothing is left")
+
+
+def test_a_form_is_sent_again_when_s3_fails_once(stage: Stage) -> None:
+    """A staged file can be sent twice, so one reset of S3 in the middle of it costs the client nothing."""
+    data = b"0123456789" * 300_000
+    failures = iter([True])
+    with stage.faulty.failing(Reset(MiB), lambda asked: asked.method == "PUT" and next(failures, False)):
+        answer = requests.post(stage.service.at("/upload"), files={"file": ("twice", data)}, timeout=60)
+    stored = stage.s3.client().get_object(Bucket=stage.bucket, Key="twice")["Body"].read()
+
+    assert answer.status_code == 200
+    assert answer.json()["content"][0]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert stored == data
+    assert stage.left_behind() == ({"twice"}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "when", "failure"),
+    [
+        (AnswerError(500, "InternalError"), only("PUT", partNumber="2"), (503, "s3_unavailable")),
+        (Reset(5), only("PUT", partNumber="2"), (503, "s3_unavailable")),
+        (Hang(), only("PUT", partNumber="2"), (503, "s3_unavailable")),
+        (AnswerError(403, "AccessDenied"), only("PUT", partNumber="2"), (502, "s3_put_object_denied")),
+        # S3 can find out that it failed after it has said 200.
+        (
+            AnswerError(200, "InternalError"),
+            lambda asked: "uploadId" in asked.query and asked.method == "POST",
+            (503, "s3_unavailable"),
+        ),
+    ],
+    ids=["500", "reset", "hang", "denied", "200-that-failed"],
+)
+def test_s3_that_fails_a_later_part_leaves_no_open_upload(
+    stage: Stage, fault: Fault, when: Callable[[Asked], bool], failure: tuple[int, str]
+) -> None:
+    """A chunked upload whose second part, or whose end, S3 fails is an error, and is aborted."""
+    with stage.faulty.failing(fault, when):
+        answer = requests.put(
+            stage.service.at("/upload/", "parts"), data=pieces(b"x" * (PART + 10)), timeout=60
+        )
+
+    assert code_of(answer) == failure
+    assert any(asked.query.get("partNumber") == ["1"] for asked in stage.faulty.asked)
+    until(stage.is_clean, "nothing is left")
+
+
+def test_an_abort_that_fails_is_tried_again(stage: Stage) -> None:
+    """When S3 fails the abort as well, at first, the multipart upload is aborted all the same."""
+    failures = iter([True, True])
+
+    def when(asked: Asked) -> bool:
+        second = asked.query.get("partNumber") == ["2"]
+        return second or (asked.method == "DELETE" and next(failures, False))
+
+    with stage.faulty.failing(AnswerError(500, "InternalError"), when):
+        answer = requests.put(
+            stage.service.at("/upload/", "parts"), data=pieces(b"x" * (PART + 10)), timeout=60
+        )
+
+    assert code_of(answer) == (503, "s3_unavailable")
+    until(stage.is_clean, "nothing is left")
+
+
+def test_a_form_of_which_s3_takes_the_first_file_only_says_so(stage: Stage) -> None:
+    """When the second file of a form fails the answer lists the first, which is stored."""
+    with stage.faulty.failing(AnswerError(403, "AccessDenied"), lambda asked: asked.path.endswith("/second")):
+        answer = requests.post(
+            stage.service.at("/upload"),
+            files=[("file", ("first", b"1")), ("file", ("second", b"2"))],
+            timeout=60,
+        )
+    body = answer.json()
+
+    assert code_of(answer) == (502, "s3_put_object_denied")
+    assert [stored["name"] for stored in body["content"]] == ["first"]
+    assert ARN not in answer.text
+    assert ARN in stage.logged("request_failed", request_id=body["request_id"])["cause"]
+    assert stage.left_behind() == ({"first"}, [], [])
+
+
+@pytest.mark.parametrize("fault", [BreakAnswer(MiB), BreakAnswer(MiB, hang=True)], ids=["ends", "hangs"])
+def test_a_download_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage, fault: Fault) -> None:
+    """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why."""
+    put(stage, "large", b"x" * 10 * MiB)
+    started = time.monotonic()
+    with stage.faulty.failing(fault, only("GET")):
+        answer = requests.get(stage.service.at("/files/", "large"), stream=True, timeout=60)
+        with answer, pytest.raises(requests.exceptions.ChunkedEncodingError):
+            answer.content  # noqa: B018 - reading it is what fails
+    failure = stage.logged("request_failed", request_id=answer.headers["X-Request-Id"])
+    line = stage.logged("request", request_id=answer.headers["X-Request-Id"])
+
+    assert time.monotonic() - started < DEADLINE
+    assert failure["error"] == "StoreUnavailable"
+    assert line["code"] == "s3_unavailable"
+    until(lambda: stage.in_flight() == 0, "no request is left")
+
+
+def test_a_listing_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage) -> None:
+    """A streamed listing whose second page S3 fails is a broken transfer, not a short listing."""
+    client = stage.s3.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: client.put_object(Bucket=stage.bucket, Key=f"{i:04}"), range(1001)))
+    with stage.faulty.failing(
+        AnswerError(500, "InternalError"), lambda asked: "continuation-token" in asked.query
+    ):
+        answer = requests.get(
+            stage.service.at("/list_files"),
+            headers={"Accept": "application/x-ndjson"},
+            stream=True,
+            timeout=60,
+        )
+        with answer, pytest.raises(requests.exceptions.ChunkedEncodingError):
+            answer.content  # noqa: B018 - reading it is what fails
+
+    assert answer.status_code == 200
+    assert stage.logged("request_failed", request_id=answer.headers["X-Request-Id"])["cause"]
+
+
+@pytest.mark.parametrize("way", ["known", "chunked", "form"])
+def test_a_client_that_goes_on_sending_can_read_why_it_is_refused(small_stage: Stage, way: str) -> None:
+    """A client that sends all of a body that is too large, without looking up, still gets the 413."""
+    data = b"x" * 64 * MiB
+    service = small_stage.service
+    if way == "form":
+        answer = requests.post(service.at("/upload"), files={"file": ("large", data)}, timeout=60)
+    else:
+        body: Any = pieces(data) if way == "chunked" else data
+        answer = requests.put(service.at("/upload/", "large"), data=body, timeout=60)
+
+    assert code_of(answer) == (413, "file_too_large")
+    until(small_stage.is_clean, "nothing is left", 5)
+
+
+@pytest.mark.parametrize(
+    "fault", [Reset(5 * MiB), AnswerError(500, "InternalError", 5 * MiB)], ids=["reset", "500"]
+)
+def test_a_client_that_goes_on_sending_can_read_that_s3_failed(stage: Stage, fault: Fault) -> None:
+    """A client whose upload S3 breaks off gets the 503, however much it still had to send."""
+    with stage.faulty.failing(fault, only("PUT")):
+        answer = requests.put(stage.service.at("/upload/", "large"), data=b"x" * 60 * MiB, timeout=60)
+
+    assert code_of(answer) == (503, "s3_unavailable")
+    until(stage.is_clean, "nothing is left", 5)
+
+
+# --- clients fail
+
+
+def half_raw(client: RawClient) -> None:
+    client.begin("PUT", "/upload/gone", Content_Length=10 * MiB)
+    client.send(b"x" * 5 * MiB)
+
+
+def half_chunked(client: RawClient) -> None:
+    client.begin("PUT", "/upload/gone", Transfer_Encoding="chunked")
+    client.send_chunk(b"x" * (PART + MiB))
+    client.send(b"100000\r\nno more of this chunk")
+
+
+def half_form(client: RawClient) -> None:
+    content_type, body = form(("gone", b"x" * 5 * MiB))
+    client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+    client.send(body[: 3 * MiB])
+
+
+def half_chunked_form(client: RawClient) -> None:
+    content_type, body = form(("gone", b"x" * 5 * MiB))
+    client.begin("POST", "/upload", Content_Type=content_type, Transfer_Encoding="chunked")
+    client.send_chunk(body[: 3 * MiB])
+
+
+HALVES = [half_raw, half_chunked, half_form, half_chunked_form]
+
+
+def wait_for_half(stage: Stage, half: Callable[[RawClient], None]) -> None:
+    """Return when the service works on what half a request has brought."""
+    if half in (half_form, half_chunked_form):
+        until(lambda: any(path.stat().st_size for path in stage.service.staged()), "a file is staged")
+    elif half is half_chunked:
+        until(lambda: any("partNumber" in asked.query for asked in stage.faulty.asked), "a part is stored")
+    else:
+        until(lambda: any(asked.method == "PUT" for asked in stage.faulty.asked), "the upload has begun")
+
+
+@pytest.mark.parametrize("orderly", [True, False], ids=["closes", "resets"])
+@pytest.mark.parametrize("half", HALVES)
+def test_a_client_that_vanishes_leaves_nothing(
+    stage: Stage, half: Callable[[RawClient], None], orderly: bool
+) -> None:
+    """Of a client that disconnects half-way no object, no staged file and no open upload is left."""
+    with RawClient(stage.service.url) as client:
+        half(client)
+        wait_for_half(stage, half)
+        if not orderly:
+            client.vanish()
+    until(lambda: stage.in_flight() == 0, "the request has ended", DEADLINE)
+
+    until(stage.is_clean, "nothing is left", 5)
+    assert stage.service.log_lines()[-1]["code"] == "upload_interrupted"
+    assert stage.alive()
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_a_client_that_stalls_is_answered_and_leaves_nothing(
+    stage: Stage, half: Callable[[RawClient], None]
+) -> None:
+    """A client that stops sending is 400 after CLIENT_STALL_SECONDS, and nothing of it is left."""
+    with RawClient(stage.service.url) as client:
+        half(client)
+        answer = client.answer(DEADLINE)
+
+    assert (answer.status, answer.json()["code"]) == (400, "upload_interrupted")
+    until(stage.is_clean, "nothing is left", 5)
+
+
+def test_a_client_that_stalls_in_a_json_body_does_not_hold_its_thread(stage: Stage) -> None:
+    """A JSON body that stops coming is 400 after CLIENT_STALL_SECONDS as well."""
+    with RawClient(stage.service.url) as client:
+        client.begin("POST", "/delete", Content_Type="application/json", Content_Length=100)
+        client.send(b'{"files": [')
+        answer = client.answer(DEADLINE)
+
+    assert (answer.status, answer.json()["code"]) == (400, "upload_interrupted")
+
+
+def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
+    seaweedfs_s3: S3, make_service: Callable[..., Service]
+) -> None:
+    """As many half request heads as there are threads keep the service busy for CLIENT_STALL_SECONDS only."""
+    service = make_service(seaweedfs_s3, "day02-unused", threads=2, client_stall_seconds=1)
+    with RawClient(service.url) as one, RawClient(service.url) as other:
+        one.send(b"GET /livez HT")
+        other.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+        answer = requests.get(service.at("/livez"), timeout=DEADLINE)
+        ends = [one.socket.recv(1), other.socket.recv(1)]
+
+    assert answer.status_code == 200
+    assert ends == [b"", b""]
+
+
+@pytest.mark.parametrize("vanishes", [True, False], ids=["vanishes", "stalls"])
+def test_a_client_that_stops_reading_does_not_hold_its_thread(stage: Stage, vanishes: bool) -> None:
+    """A download whose client goes away, or stops reading, ends and frees its thread."""
+    put(stage, "large", b"x" * 32 * MiB)
+    with RawClient(stage.service.url, receive_buffer=4096) as client:
+        client.begin("GET", "/files/large")
+        assert client.socket.recv(100)
+        assert stage.in_flight() == 1
+        if vanishes:
+            client.vanish()
+
+        until(lambda: stage.in_flight() == 0, "the download has ended", DEADLINE)
+    assert stage.alive()
+
+
+# --- limits
+
+
+@pytest.fixture(scope="module")
+def small_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A service that takes files up to 10 MiB, and stages 3 MiB at a time."""
+    bucket = seaweedfs_s3.make_bucket("day02-limits")
+    directory = tmp_path_factory.mktemp("limits")
+    limits = {"max_file_bytes": 10 * MiB, "staging_max_bytes": 3 * MiB}
+    with (
+        running_faulty_s3(seaweedfs_s3) as faulty,
+        running_service(faulty.s3, bucket, directory, **limits) as service,
+    ):
+        yield Stage(service, faulty, seaweedfs_s3, bucket)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type"),
+    [("PUT", "/upload/large", "text/plain"), ("POST", "/upload", "multipart/form-data; boundary=b")],
+    ids=["raw", "form"],
+)
+def test_a_body_that_is_known_to_be_too_large_is_refused_unread(
+    small_stage: Stage, method: str, path: str, content_type: str
+) -> None:
+    """A Content-Length above MAX_FILE_BYTES is 413 before any of the body has been sent."""
+    with RawClient(small_stage.service.url) as client:
+        client.begin(method, path, Content_Type=content_type, Content_Length=12 * MiB, Expect="100-continue")
+        answer = client.answer()
+
+    assert (answer.status, answer.json()["code"]) == (413, "file_too_large")
+    assert small_stage.is_clean()
+
+
+def test_a_chunked_body_that_becomes_too_large_stores_nothing(small_stage: Stage) -> None:
+    """A body of unknown length is 413 once it is above MAX_FILE_BYTES, and its stored parts are gone."""
+    with RawClient(small_stage.service.url) as client:
+        client.begin("PUT", "/upload/large", Transfer_Encoding="chunked")
+        for _ in range(11):
+            client.send_chunk(b"x" * MiB)
+        client.send_chunk(b"")
+        answer = client.answer()
+
+    assert (answer.status, answer.json()["code"]) == (413, "file_too_large")
+    assert any("partNumber" in asked.query for asked in small_stage.faulty.asked)
+    until(small_stage.is_clean, "nothing is left", 5)
+
+
+def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:
+    """A form that the staging budget has no room for is 507, until the one that takes it is done."""
+    service = small_stage.service
+    content_type, body = form(("first", b"x" * 2 * MiB))
+
+    def second() -> requests.Response:
+        return requests.post(service.at("/upload"), files={"file": ("second", b"y" * 2 * MiB)}, timeout=60)
+
+    with RawClient(service.url) as client:
+        client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+        client.send(body[:MiB])
+        until(service.staged, "the first form is being staged")
+        refused = second()
+        raw = requests.put(service.at("/upload/", "raw"), data=b"z" * 2 * MiB, timeout=60)
+        client.send(body[MiB:])
+        first = client.answer()
+    accepted = second()
+
+    assert code_of(refused) == (507, "staging_full")
+    assert refused.headers["Retry-After"]
+    assert raw.status_code == 200
+    assert first.status == 200
+    assert accepted.status_code == 200
+    assert small_stage.left_behind() == ({"first", "second", "raw"}, [], [])
+    for name in ("first", "second", "raw"):
+        requests.delete(service.at("/delete/", name), timeout=60).raise_for_status()
+
+
+def test_more_uploads_of_unknown_length_than_buffers_are_told_to_wait(small_stage: Stage) -> None:
+    """A fifth chunked upload at once is 503, while bodies of known length go on; later all is well."""
+    service = small_stage.service
+
+    def small_upload() -> requests.Response:
+        return requests.put(service.at("/upload/", "small"), data=pieces(b"s"), timeout=60)
+
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(service.url)) for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.begin("PUT", f"/upload/slow-{number}", Transfer_Encoding="chunked")
+            client.send_chunk(b"some")
+        refused = first_failure(small_upload)
+        known = requests.put(service.at("/upload/", "known"), data=b"k", timeout=60)
+        for client in clients:
+            client.send_chunk(b"")
+        answers = [client.answer().status for client in clients]
+    again = small_upload()
+
+    assert code_of(refused) == (503, "too_busy")
+    assert refused.headers["Retry-After"]
+    assert known.status_code == 200
+    assert answers == [200] * 4
+    assert again.status_code == 200
+    names = [f"slow-{number}" for number in range(4)] + ["small", "known"]
+    requests.post(service.at("/delete"), json={"files": names}, timeout=60).raise_for_status()
+
+
+def test_memory_does_not_grow_with_an_upload(seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """A raw upload of 512 MiB grows the worker by less than 32 MiB at any time."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the memory of another process is read from /proc, which is not there")
+    bucket = seaweedfs_s3.make_bucket("day02-memory")
+    block = b"\0" * MiB
+    with (
+        running_faulty_s3(seaweedfs_s3) as faulty,
+        running_service(faulty.s3, bucket, tmp_path) as service,
+    ):
+        worker = worker_of(service)
+        requests.put(service.at("/upload/", "warm"), data=block, timeout=60).raise_for_status()
+        before = memory(worker, "VmRSS")
+        with faulty.failing(Swallow(), only("PUT")), RawClient(service.url) as client:
+            client.begin("PUT", "/upload/known", Content_Length=512 * MiB)
+            for _ in range(512):
+                client.send(block)
+            known = client.answer()
+        after_known = memory(worker, "VmHWM")
+
+    assert known.status == 200
+    assert known.json()["content"][0]["size"] == 512 * MiB
+    assert after_known - before < 32 * MiB
+
+
+def worker_of(service: Service) -> int:
+    booted = [line["event"] for line in service.log_lines() if "Booting worker with pid" in line["event"]]
+    return int(booted[-1].rpartition(" ")[2])
+
+
+def memory(process: int, what: str) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(f"{what}:"))
+    return int(line.split()[1]) * 1024

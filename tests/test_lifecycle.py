@@ -1,0 +1,562 @@
+"""The life of the processes: starting, stopping, being killed, and `make run`; nothing of it is simulated."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from raw_client import RawClient, form
+from run_local import free_port, stop, without_aws
+from servers import (
+    MINISTACK_PROGRAM,
+    ROOT,
+    S3,
+    SIGNING_KEY,
+    Service,
+    need,
+    running_service,
+    service_environment,
+    until,
+)
+
+MiB = 1024 * 1024
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "services" / "s3api" / "gunicorn.conf.py")]
+
+
+def refuses(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port), 1).close()
+    except OSError:
+        return True
+    return False
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # One that has ended and that nobody has asked about is still there by its number.
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and ") Z " in status.read_text())
+
+
+def workers(log: str) -> list[int]:
+    """The processes that gunicorn said it started, the newest last."""
+    events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
+    return [int(event.split()[-1]) for event in events if event.startswith("Booting worker with pid")]
+
+
+def sha256_in_s3(s3: S3, bucket: str, name: str) -> str:
+    return hashlib.sha256(s3.client().get_object(Bucket=bucket, Key=name)["Body"].read()).hexdigest()
+
+
+# --- stopping
+
+
+def test_sigterm_drains_then_finishes_what_is_in_flight(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """On SIGTERM readiness fails first, uploads under way are stored whole, and the process ends with 0."""
+    s3, bucket = seaweedfs_s3, seaweedfs_s3.make_bucket(bucket_name)
+    raw_data, form_data = b"raw " * MiB, b"form" * MiB
+    content_type, body = form(("form.bin", form_data))
+    with ExitStack() as stack:
+        service = stack.enter_context(running_service(s3, bucket, tmp_path, drain_seconds=4))
+        raw = stack.enter_context(RawClient(service.url))
+        raw.begin("PUT", "/upload/raw.bin", Content_Length=len(raw_data))
+        raw.send(raw_data[:MiB])
+        staged = stack.enter_context(RawClient(service.url))
+        staged.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+        staged.send(body[:MiB])
+        until(lambda: any(path.stat().st_size for path in service.staged()), "the form is being staged")
+        until(lambda: requests.get(service.at("/readyz"), timeout=10).ok, "the service is ready")
+
+        service.terminate()
+        draining: requests.Response = until(
+            lambda: [one for one in [requests.get(service.at("/readyz"), timeout=10)] if not one.ok],
+            "readiness fails",
+            3,
+        )[0]
+        alive = requests.get(service.at("/livez"), timeout=10)
+        during = requests.put(service.at("/upload/", "during"), data=b"still taken", timeout=10)
+        until(lambda: not answers(service), "nothing new is answered")
+        running = service.process.poll() is None
+        raw.send(raw_data[MiB:])
+        staged.send(body[MiB:])
+        statuses = raw.answer().status, staged.answer().status
+        status = service.process.wait(20)
+
+        assert draining.status_code == 503
+        assert draining.json()["code"] == "draining"
+        assert draining.headers["Retry-After"]
+        assert alive.status_code == 200
+        assert during.status_code == 200
+        assert running
+        assert statuses == (200, 200)
+        assert status == 0
+        assert refuses(service.url)
+        assert list(service.staging.iterdir()) == []
+    assert sha256_in_s3(s3, bucket, "raw.bin") == hashlib.sha256(raw_data).hexdigest()
+    assert sha256_in_s3(s3, bucket, "form.bin") == hashlib.sha256(form_data).hexdigest()
+
+
+def answers(service: Service) -> bool:
+    try:
+        return requests.get(service.at("/livez"), timeout=1).ok
+    except requests.exceptions.RequestException:
+        return False
+
+
+def test_an_upload_that_outlasts_the_grace_leaves_nothing(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """After GRACEFUL_SECONDS the process ends, whatever is in flight; the next start cleans up."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    content_type, body = form(("form.bin", b"x" * MiB))
+    with (
+        running_service(seaweedfs_s3, bucket, tmp_path, graceful_seconds=1) as service,
+        RawClient(service.url) as raw,
+        RawClient(service.url) as staged,
+    ):
+        raw.begin("PUT", "/upload/raw.bin", Content_Length=2 * MiB)
+        raw.send(b"x" * MiB)
+        staged.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+        staged.send(body[: MiB // 2])
+        until(service.staged, "the form is being staged")
+        service.terminate()
+        service.process.wait(20)
+    with running_service(seaweedfs_s3, bucket, tmp_path) as service:
+        left = list(service.staging.iterdir())
+
+    assert left == []
+    assert seaweedfs_s3.keys(bucket) == set()
+    assert seaweedfs_s3.open_uploads(bucket) == []
+
+
+def test_connections_are_kept_for_longer_than_a_load_balancer_keeps_them(
+    seaweedfs_s3: S3, seaweedfs_service: Service, tmp_path: Path
+) -> None:
+    """A connection serves one request after another, and waits for the next one for more than 60 s."""
+    environment = service_environment(seaweedfs_s3, "day02-unused", tmp_path, port=free_port())
+    shown = subprocess.run(
+        [*GUNICORN, "--print-config"], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    config = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    values = {name.strip(): value.strip() for name, value in config.items()}
+    parts = urlsplit(seaweedfs_service.url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=20)
+    try:
+        ports = []
+        for _ in range(3):
+            connection.request("GET", "/livez")
+            answer = connection.getresponse()
+            answer.read()
+            kept = answer.headers.get("Connection", "keep-alive")
+            assert (answer.status, kept) == (200, "keep-alive")
+            ports.append(connection.sock.getsockname()[1])
+    finally:
+        connection.close()
+
+    assert int(values["keepalive"]) > 60
+    assert len(set(ports)) == 1
+
+
+# --- being killed
+
+
+def fill_with_foreign(directory: Path) -> dict[Path, bytes]:
+    """What users may keep in the directory, some of it named almost as the service names its own folders."""
+    digits = "0123456789abcdef" * 2
+    elsewhere = directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    names = [
+        "notes.txt",
+        ".hidden",
+        "reports/2024/january.csv",
+        f"reports/s3api-staged-{digits}/0.part",
+        "s3api-staged-/0.part",
+        "s3api-staged-mine/0.part",
+        f"s3api-staged-{digits[:-1]}/0.part",
+        f"s3api-staged-{digits}0/0.part",
+        f"S3API-STAGED-{digits}/0.part",
+        f"s3api-staged-{digits.upper()}/0.part",
+        f"my-s3api-staged-{digits}/0.part",
+        f"s3api-staged-{digits}.bak/0.part",
+        f"s3api-staged-{'f' * 32}",  # a file by the very name of a folder of the service's own
+        "0.part",
+        "reserved",
+    ]
+    for name in names:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    (elsewhere / "precious.txt").write_bytes(b"precious")
+    (directory / f"s3api-staged-{'a' * 32}").symlink_to(elsewhere)
+    (directory / "link").symlink_to(elsewhere)
+    (directory / "empty").mkdir()
+    (directory / "dangling").symlink_to(directory / "nothing")
+    return contents(directory.parent)
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    """Every path below, with its bytes, or b"" where it is no file; the service's log is not among them."""
+    found = {}
+    for folder, folders, names in os.walk(directory):  # unlike rglob it bears what goes away meanwhile
+        for path in (Path(folder, name) for name in (*folders, *names) if name != "service.log"):
+            with suppress(FileNotFoundError):
+                found[path] = path.read_bytes() if path.is_file() else b""
+    return found
+
+
+def test_sweeps_touch_nothing_but_what_the_service_staged(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """Whatever else lies in STAGING_DIR survives every sweep, byte for byte; what was staged goes."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    staging = tmp_path / "uploads"
+    staging.mkdir()
+    foreign = fill_with_foreign(staging)
+    orphan = staging / f"s3api-staged-{'0' * 32}"
+    content_type, body = form(("half.bin", b"x" * MiB))
+
+    def make_orphan() -> None:
+        orphan.mkdir()
+        (orphan / "0.part").write_bytes(b"left by a process that was killed")
+
+    make_orphan()
+    with running_service(seaweedfs_s3, bucket, tmp_path) as service:
+        at_start = contents(tmp_path)
+        make_orphan()
+        with RawClient(service.url) as client:
+            client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+            client.send(body[: MiB // 2])
+            ours = foreign.keys() | {orphan, orphan / "0.part"}
+            until(lambda: contents(tmp_path).keys() > ours, "a file is being staged")
+            answer = requests.post(service.at("/upload"), files={"file": ("whole", b"w")}, timeout=60)
+            half = contents(tmp_path)
+        until(lambda: contents(tmp_path) == foreign, "only what is foreign is left")
+        refused = requests.post(service.at("/upload"), data={"prefix": "x"}, timeout=60)
+
+    assert at_start == foreign
+    assert answer.status_code == 200, answer.text
+    assert orphan not in half
+    assert half.keys() > foreign.keys()
+    assert refused.status_code == 404
+    assert contents(tmp_path) == foreign
+
+
+def test_a_killed_worker_is_replaced_and_its_staged_files_are_swept(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """After a kill -9 of the worker a new one answers, without the files that the old one had staged."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    content_type, body = form(("half.bin", b"x" * 4 * MiB))
+    with running_service(seaweedfs_s3, bucket, tmp_path) as service:
+        (service.staging / "notes.txt").write_bytes(b"not ours")
+        [worker] = workers(service.log_path.read_text())
+        with RawClient(service.url) as client:
+            client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+            client.send(body[: 2 * MiB])
+            until(lambda: len(service.staged()) > 1, "the form is being staged")
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: len(workers(service.log_path.read_text())) == 2, "a new worker starts")
+            until(lambda: answers(service), "the new worker answers")
+        left = [path.name for path in service.staging.iterdir()]
+        upload = requests.post(service.at("/upload"), files={"file": ("whole", b"w")}, timeout=60)
+
+        assert left == ["notes.txt"]
+        assert upload.status_code == 200
+    assert not is_running(worker)
+
+
+def test_a_service_that_was_killed_whole_sweeps_when_it_starts_again(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """After a kill -9 of all its processes the next start removes what was staged; S3 has nothing of it."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    content_type, body = form(("half.bin", b"x" * 4 * MiB))
+    with (
+        running_service(seaweedfs_s3, bucket, tmp_path) as service,
+        RawClient(service.url) as client,
+        RawClient(service.url) as raw,
+    ):
+        (service.staging / "notes.txt").write_bytes(b"not ours")
+        client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+        client.send(body[: 2 * MiB])
+        raw.begin("PUT", "/upload/raw.bin", Content_Length=4 * MiB)
+        raw.send(b"x" * 2 * MiB)
+        until(lambda: len(service.staged()) > 1, "the form is being staged")
+        os.killpg(service.process.pid, signal.SIGKILL)
+        service.process.wait(20)
+        until(lambda: refuses(service.url), "its processes are gone")
+        before = len(service.staged())
+    with running_service(seaweedfs_s3, bucket, tmp_path) as service:
+        left = [path.name for path in service.staging.iterdir()]
+
+    assert before > 1
+    assert left == ["notes.txt"]
+    assert seaweedfs_s3.keys(bucket) == set()
+
+
+# --- starting
+
+
+def test_it_starts_and_writes_nothing_but_its_staging_directory(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """A service starts, answers and serves metrics; it makes no control socket and no file of its own."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    home = tmp_path / "home"
+    home.mkdir()
+    surroundings = {"home": home, "xdg_runtime_dir": home, "tmpdir": home, "pythondontwritebytecode": 1}
+    with running_service(seaweedfs_s3, bucket, tmp_path / "service", **surroundings) as service:
+        hello = requests.get(service.at("/"), timeout=10)
+        metrics = requests.get(service.metrics_url, timeout=10)
+        made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+
+    assert hello.json()["message"] == "Successfully connected to day02 upload/download API"
+    assert "s3api_requests_total" in metrics.text
+    assert made == {"home", "service", "service/uploads", "service/service.log"}
+
+
+ENTRY = {"name": "ci", "verbs": ["read"], "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BUCKET", None),
+        ("BUCKET", "Not_A_Bucket"),
+        ("SIGNING_KEY", None),
+        ("SIGNING_KEY", "short-secret"),
+        ("API_TOKENS", '[{"name": "secret-json"'),
+        ("API_TOKENS", json.dumps([{**ENTRY, "sha256": "secret-no-hash"}])),
+        ("API_TOKENS", json.dumps([ENTRY, ENTRY])),
+        ("STAGING_DIR", "a-file/uploads"),
+        ("AWS_ENDPOINT_URL", "localhost-without-scheme:9000"),
+        ("S3_PUBLIC_ENDPOINT_URL", "http://user:secret-password@s3.test"),
+        ("PORT", "secret-port"),
+        ("MAX_FILE_BYTES", "-12345"),
+    ],
+)
+def test_a_wrong_configuration_ends_it_with_a_message_that_names_the_variable(
+    variable: str, value: str | None, tmp_path: Path
+) -> None:
+    """With a variable missing or wrong the process ends with a status, names it and shows no value."""
+    (tmp_path / "a-file").touch()
+    s3 = S3("none", "http://127.0.0.1:1", {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    environment = service_environment(s3, "day02-unused", tmp_path, port=free_port(), metrics_port=0)
+    environment.pop(variable, None)
+    if value is not None:
+        environment[variable] = value
+    ended = subprocess.run(
+        GUNICORN, env=environment, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    said = ended.stdout + ended.stderr
+
+    assert ended.returncode != 0
+    assert said.startswith("The configuration is not valid."), said
+    assert variable in said
+    assert value is None or value not in said
+    assert SIGNING_KEY not in said
+    assert "secret-" not in said
+    assert "Traceback" not in said
+
+
+def test_a_taken_port_ends_it(seaweedfs_service: Service, seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """A service whose port is taken ends with a status, and the one that has it goes on."""
+    port = urlsplit(seaweedfs_service.url).port
+    environment = service_environment(seaweedfs_s3, "day02-shared", tmp_path, port=port, metrics_port=0)
+    ended = subprocess.run(
+        GUNICORN, env=environment, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+
+    assert ended.returncode != 0
+    assert str(port) in ended.stderr
+    assert answers(seaweedfs_service)
+
+
+# --- make run
+
+
+class Local:
+    """`make run` in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def gunicorn(self) -> list[int]:
+        """The master and the worker of the API."""
+        log = self.log.read_text()
+        events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
+        masters = [int(event.rpartition("(")[2].rstrip(")")) for event in events if "Listening at" in event]
+        return masters + workers(log)
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+def local_command(port: int, data: Path) -> list[str]:
+    script = ROOT / "services" / "run_local.py"
+    command = [sys.executable, str(script), "--port", str(port), "--data", str(data)]
+    return [*command, "--ministack", str(MINISTACK_PROGRAM)]
+
+
+def local_environment(directory: Path, **more: str) -> dict[str, str]:
+    mine = ("BUCKET", "SIGNING_KEY", "API_TOKENS", "ALLOW_ANONYMOUS", "METRICS_PORT", "STAGING_DIR")
+    clean = {name: value for name, value in without_aws(os.environ).items() if name not in mine}
+    return {**clean, "STAGING_DIR": str(directory / "uploads"), "LOG_FORMAT": "json", **more}
+
+
+@contextmanager
+def running_local(data: Path, **environment: str) -> Iterator[Local]:
+    data.parent.mkdir(parents=True, exist_ok=True)
+    log = data.parent / "make-run.log"
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            local_command(port, data),
+            env=local_environment(data.parent, **environment),
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            cwd=data.parent,
+        )
+    try:
+        until(
+            lambda: b"The file API answers" in log.read_bytes() or process.poll() is not None,
+            "the local service starts",
+            60,
+        )
+        yield Local(process, f"http://127.0.0.1:{port}", log)
+    finally:
+        stop(process)
+
+
+def run_local(port: int, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`make run`, where it is to fail."""
+    return subprocess.run(
+        local_command(port, data),
+        env=local_environment(data.parent, **environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=data.parent,
+        check=False,
+    )
+
+
+def is_unlocked(data: Path) -> bool:
+    """The embedded S3 holds this lock for as long as it lives."""
+    with (data / "lock").open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+@pytest.fixture
+def ministack_installed() -> None:
+    need(MINISTACK_PROGRAM.exists(), f"MiniStack is not installed in {MINISTACK_PROGRAM.parent}")
+
+
+@pytest.mark.usefixtures("ministack_installed")
+def test_make_run_keeps_the_data_and_stops_all_it_started(tmp_path: Path) -> None:
+    """What was uploaded is there in the next run; Ctrl-C ends both processes; a second run is told off."""
+    data = tmp_path / ".data"
+    with running_local(data) as local:
+        upload = requests.put(f"{local.url}/upload/kept.txt", data=b"kept", timeout=30)
+        second = run_local(free_port(), data)
+        same_port = run_local(int(local.url.rpartition(":")[2]), tmp_path / "other")
+        started = local.gunicorn()
+        locked = not is_unlocked(data)
+        status = local.interrupt()
+        said = local.log.read_text()
+    gone = [not is_running(process) for process in started]
+    unlocked = is_unlocked(data)
+    with running_local(data) as local:
+        listed = requests.get(f"{local.url}/list_files", timeout=30).json()
+        url = requests.get(f"{local.url}/download/kept.txt", timeout=30).json()["content"]
+        bytes_again = requests.get(url, timeout=30).content
+        local.interrupt()
+
+    assert upload.status_code == 200, upload.text
+    assert status == 0
+    assert "Traceback" not in said
+    assert said.count(f"    curl {local.url.rpartition(':')[0]}") == 2
+    assert (len(started), gone) == (2, [True, True])
+    assert refuses(local.url)
+    assert locked
+    assert unlocked
+    assert listed["message"] == "Successfully listed files on s3 bucket 'day02-local'"
+    assert listed["content"] == ["kept.txt"]
+    assert bytes_again == b"kept"
+    for ended, words in ((second, "Another `make run` uses"), (same_port, "is taken; choose another")):
+        assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+        assert words in ended.stderr
+
+
+@pytest.mark.usefixtures("ministack_installed")
+@pytest.mark.parametrize("victim", ["worker and master", "script"])
+def test_make_run_does_not_leave_half_of_itself(tmp_path: Path, victim: str) -> None:
+    """When the API is killed, or the script gets SIGTERM, the embedded S3 stops as well."""
+    data = tmp_path / ".data"
+    with running_local(data) as local:
+        started = local.gunicorn()
+        if victim == "script":
+            local.process.terminate()
+        else:
+            os.killpg(started[0], signal.SIGKILL)
+        status = local.process.wait(60)
+
+    assert (status == 0) == (victim == "script")
+    assert not any(is_running(process) for process in started)
+    assert is_unlocked(data)
+
+
+def test_make_run_with_an_s3_of_your_own_starts_none(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """With BUCKET and AWS_ENDPOINT_URL set the API uses that S3, and no embedded one is started."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    data = tmp_path / ".data"
+    own = {"BUCKET": bucket, "AWS_ENDPOINT_URL": seaweedfs_s3.url, **seaweedfs_s3.credentials}
+    with running_local(data, **own) as local:
+        upload = requests.put(f"{local.url}/upload/mine.txt", data=b"mine", timeout=30)
+        said = local.log.read_text()
+        status = local.interrupt()
+
+    assert upload.status_code == 200, upload.text
+    assert seaweedfs_s3.keys(bucket) == {"mine.txt"}
+    assert f"bucket {bucket} at {seaweedfs_s3.url}" in said
+    assert status == 0
+    assert not (data / "s3").exists()
+    assert not (data / "lock").exists()
+
+
+def test_make_run_with_an_endpoint_and_no_bucket_says_so(tmp_path: Path) -> None:
+    """AWS_ENDPOINT_URL without BUCKET is an error that names both."""
+    ended = run_local(free_port(), tmp_path / ".data", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+
+    assert ended.returncode == 1
+    assert "AWS_ENDPOINT_URL is set, but BUCKET is not" in ended.stderr
