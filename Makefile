@@ -38,9 +38,10 @@ format: $(VENV)/.test ## Format the Python code
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/.test ## Generate what is generated: the API document
+docs: $(VENV)/.test ## Generate what is generated: the API document, the modules' tables, the diagram, the policy
 	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
 	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
+	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

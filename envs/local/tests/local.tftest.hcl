@@ -1,0 +1,72 @@
+# The plans made here are also read, from the JSON that `terraform test -json -verbose` prints, by tests/infra.
+
+mock_provider "aws" {
+  source = "../../tests/infra/mocks"
+
+  override_data {
+    target = module.cluster.data.aws_default_tags.current
+    values = { tags = { project_name = "day02", environment = "local" } }
+  }
+}
+
+mock_provider "aws" {
+  alias  = "us_east_1"
+  source = "../../tests/infra/mocks"
+
+  override_data {
+    target = module.billing_alarm.data.aws_region.current
+    values = { name = "us-east-1" }
+  }
+}
+
+variables {
+  image            = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  data_bucket_name = "day02-data"
+}
+
+run "plan" {
+  command = plan
+}
+
+run "create" {
+  assert {
+    condition     = output.url == "http://${output.load_balancer_dns_name}:5000"
+    error_message = "The URL is the load balancer's name with the port."
+  }
+}
+
+run "change" {
+  command = plan
+
+  variables {
+    image                  = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+    s3_public_endpoint_url = "http://127.0.0.1:4567"
+  }
+}
+
+run "replace" {
+  command = plan
+
+  plan_options {
+    replace = [
+      module.network.aws_vpc.this,
+      module.load_balancer.aws_lb.this,
+      module.cluster.aws_ecs_cluster.this,
+      module.cluster.aws_autoscaling_group.this,
+      module.registry.aws_ecr_repository.this,
+      module.service.aws_iam_role.task,
+      module.service.aws_cloudwatch_log_group.this,
+      module.billing_alarm.aws_sns_topic.this,
+    ]
+  }
+}
+
+run "refuses_a_bucket_of_another_name" {
+  command = plan
+
+  variables {
+    data_bucket_name = "other-data"
+  }
+
+  expect_failures = [var.data_bucket_name]
+}

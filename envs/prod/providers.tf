@@ -1,0 +1,17 @@
+provider "aws" {
+  region = "eu-west-1"
+
+  default_tags {
+    tags = { project_name = "day02", environment = "prod" }
+  }
+}
+
+# Charges are measured in us-east-1 only.
+provider "aws" {
+  alias  = "us_east_1"
+  region = "us-east-1"
+
+  default_tags {
+    tags = { project_name = "day02", environment = "prod" }
+  }
+}

@@ -1,0 +1,57 @@
+# Charges are measured in us-east-1 only, whatever region they arise in, and an alarm notifies topics of its own region
+# only: the caller hands this module a provider of us-east-1.
+data "aws_region" "current" {
+  lifecycle {
+    postcondition {
+      condition     = self.name == "us-east-1"
+      error_message = "The billing alarm needs a provider of us-east-1: charges are measured nowhere else."
+    }
+  }
+}
+
+data "aws_caller_identity" "current" {}
+
+#trivy:ignore:AVD-AWS-0095 AWS's key for topics does not let CloudWatch publish, and a customer key costs 1 USD a month: the very limit.
+resource "aws_sns_topic" "this" {
+  #checkov:skip=CKV_AWS_26:AWS's key for topics does not let CloudWatch publish, and a customer key costs 1 USD a month: the very limit.
+  name = var.topic_name
+}
+
+resource "aws_sns_topic_policy" "this" {
+  arn = aws_sns_topic.this.arn
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "AlarmsOfThisAccount"
+      Effect    = "Allow"
+      Principal = { Service = "cloudwatch.amazonaws.com" }
+      Action    = "sns:Publish"
+      Resource  = aws_sns_topic.this.arn
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
+  })
+}
+
+# AWS sends a mail with a link to confirm; until then the subscription is pending and nothing is sent.
+resource "aws_sns_topic_subscription" "email" {
+  topic_arn = aws_sns_topic.this.arn
+  protocol  = "email"
+  endpoint  = var.email
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  alarm_name          = "${var.name}-billing"
+  alarm_description   = "Estimated charges of the month have reached ${var.limit_usd} USD"
+  namespace           = "AWS/Billing"
+  metric_name         = "EstimatedCharges"
+  dimensions          = { Currency = "USD" }
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = var.limit_usd
+  evaluation_periods  = 1
+
+  # The metric is updated about every six hours.
+  period        = 21600
+  alarm_actions = [aws_sns_topic.this.arn]
+}

@@ -1,0 +1,126 @@
+locals {
+  firewall = var.request_limit_per_ip == null ? 0 : 1
+}
+
+resource "aws_wafv2_web_acl" "this" {
+  count = local.firewall
+
+  name        = "${var.name}-waf"
+  description = "Blocks an address that asks too often, and known attacks"
+  scope       = "REGIONAL"
+
+  default_action {
+    allow {}
+  }
+
+  rule {
+    name     = "request-limit-per-ip"
+    priority = 1
+
+    action {
+      block {}
+    }
+
+    statement {
+      rate_based_statement {
+        aggregate_key_type    = "IP"
+        evaluation_window_sec = 300
+        limit                 = var.request_limit_per_ip
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "${var.name}-request-limit-per-ip"
+      sampled_requests_enabled   = false
+    }
+  }
+
+  rule {
+    name     = "known-bad-inputs"
+    priority = 2
+
+    override_action {
+      none {}
+    }
+
+    statement {
+      managed_rule_group_statement {
+        vendor_name = "AWS"
+        name        = "AWSManagedRulesKnownBadInputsRuleSet"
+
+        # A file may hold anything, so what is found in bodies is only counted.
+        dynamic "rule_action_override" {
+          for_each = ["JavaDeserializationRCE_BODY", "Log4JRCE_BODY"]
+
+          content {
+            name = rule_action_override.value
+
+            action_to_use {
+              count {}
+            }
+          }
+        }
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "${var.name}-known-bad-inputs"
+      sampled_requests_enabled   = false
+    }
+  }
+
+  visibility_config {
+    cloudwatch_metrics_enabled = true
+    metric_name                = "${var.name}-waf"
+    sampled_requests_enabled   = false
+  }
+}
+
+resource "aws_wafv2_web_acl_association" "this" {
+  count = local.firewall
+
+  resource_arn = aws_lb.this.arn
+  web_acl_arn  = aws_wafv2_web_acl.this[0].arn
+}
+
+#trivy:ignore:AVD-AWS-0017 CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
+resource "aws_cloudwatch_log_group" "firewall" {
+  count = local.firewall
+
+  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
+  # WAF delivers only to groups whose name begins so.
+  name              = "aws-waf-logs-${var.name}"
+  retention_in_days = 365
+}
+
+resource "aws_wafv2_web_acl_logging_configuration" "this" {
+  count = local.firewall
+
+  resource_arn            = aws_wafv2_web_acl.this[0].arn
+  log_destination_configs = [aws_cloudwatch_log_group.firewall[0].arn]
+
+  # Blocked requests only: all of them would cost more than the service.
+  logging_filter {
+    default_behavior = "DROP"
+
+    filter {
+      behavior    = "KEEP"
+      requirement = "MEETS_ANY"
+
+      condition {
+        action_condition {
+          action = "BLOCK"
+        }
+      }
+    }
+  }
+
+  # A bearer token must not end in a log.
+  redacted_fields {
+    single_header {
+      name = "authorization"
+    }
+  }
+}

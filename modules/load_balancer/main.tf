@@ -1,0 +1,88 @@
+locals {
+  https = var.certificate_arn != null
+}
+
+#trivy:ignore:AVD-AWS-0053 The API is meant to be reached from outside; by whom is allowed_cidrs.
+resource "aws_lb" "this" {
+  #checkov:skip=CKV_AWS_150:Deletion protection is on in prod; day02 must be destroyable whole at any time.
+  #checkov:skip=CKV2_AWS_20:With a certificate port 80 redirects; without one there is nothing to redirect to.
+  #checkov:skip=CKV2_AWS_76:The firewall has the rules against Log4j; the list of anonymous addresses, wanted too, blocks clients in clouds.
+  name                       = "${var.name}-alb"
+  internal                   = false
+  load_balancer_type         = "application"
+  subnets                    = var.subnet_ids
+  security_groups            = [aws_security_group.this.id]
+  drop_invalid_header_fields = true
+  enable_deletion_protection = var.deletion_protection
+
+  # Always on for an application load balancer; said because the mission asks for it.
+  enable_cross_zone_load_balancing = true
+
+  # The server's keep-alive (75 s) must outlast this, or a request meets a closing connection and becomes a 502.
+  idle_timeout = 60
+
+  dynamic "access_logs" {
+    for_each = var.access_logs_bucket_name == null ? [] : [var.access_logs_bucket_name]
+
+    content {
+      enabled = true
+      bucket  = access_logs.value
+      prefix  = var.name
+    }
+  }
+}
+
+# Ports are dynamic (bridge mode), so ECS registers each task as instance and port; `port` below is only a default that
+# no target uses.
+resource "aws_lb_target_group" "this" {
+  name        = "${var.name}-tg"
+  vpc_id      = var.vpc_id
+  target_type = "instance"
+  protocol    = "HTTP"
+  port        = 5000
+
+  # Uploads differ in length by orders of magnitude: taking turns would pile them on one task.
+  load_balancing_algorithm_type = "least_outstanding_requests"
+  deregistration_delay          = var.deregistration_delay_seconds
+
+  health_check {
+    path                = "/readyz"
+    matcher             = "200"
+    interval            = 30
+    timeout             = 10
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
+#trivy:ignore:AVD-AWS-0054 No certificate exists for the balancer's own name: plain HTTP until certificate_arn is given, as in prod.
+resource "aws_lb_listener" "this" {
+  load_balancer_arn = aws_lb.this.arn
+  port              = var.port
+  protocol          = local.https ? "HTTPS" : "HTTP"
+  certificate_arn   = var.certificate_arn
+  ssl_policy        = local.https ? "ELBSecurityPolicy-TLS13-1-2-2021-06" : null
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.this.arn
+  }
+}
+
+resource "aws_lb_listener" "redirect" {
+  count = local.https ? 1 : 0
+
+  load_balancer_arn = aws_lb.this.arn
+  port              = 80
+  protocol          = "HTTP"
+
+  default_action {
+    type = "redirect"
+
+    redirect {
+      protocol    = "HTTPS"
+      port        = var.port
+      status_code = "HTTP_301"
+    }
+  }
+}

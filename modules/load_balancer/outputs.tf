@@ -1,0 +1,37 @@
+output "dns_name" {
+  description = "DNS name of the balancer."
+  value       = aws_lb.this.dns_name
+}
+
+output "url" {
+  description = "Where the API answers."
+  value       = "${local.https ? "https" : "http"}://${aws_lb.this.dns_name}:${var.port}"
+}
+
+output "arn_suffix" {
+  description = "The balancer as CloudWatch names it."
+  value       = aws_lb.this.arn_suffix
+}
+
+output "security_group_id" {
+  description = "Id of the balancer's security group."
+  value       = aws_security_group.this.id
+}
+
+output "target_group_arn" {
+  description = "ARN of the target group, usable only once a listener forwards to it."
+  value       = aws_lb_target_group.this.arn
+
+  # ECS refuses a service whose target group no balancer uses.
+  depends_on = [aws_lb_listener.this]
+}
+
+output "target_group_arn_suffix" {
+  description = "The target group as CloudWatch names it."
+  value       = aws_lb_target_group.this.arn_suffix
+}
+
+output "deregistration_delay_seconds" {
+  description = "Seconds that a leaving task goes on serving what it has begun."
+  value       = var.deregistration_delay_seconds
+}

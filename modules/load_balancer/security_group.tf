@@ -1,0 +1,35 @@
+# Its one way out, to the instances' ephemeral ports, is added where the instances are made.
+resource "aws_security_group" "this" {
+  name        = "${var.name}-alb-sg"
+  description = "Load balancer: in from the allowed ranges on the listeners' ports"
+  vpc_id      = var.vpc_id
+
+  tags = { Name = "${var.name}-alb-sg" }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "listener" {
+  for_each = toset(var.allowed_cidrs)
+
+  security_group_id = aws_security_group.this.id
+  description       = "API"
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = var.port
+  to_port           = var.port
+}
+
+resource "aws_vpc_security_group_ingress_rule" "redirect" {
+  for_each = local.https ? toset(var.allowed_cidrs) : []
+
+  #checkov:skip=CKV_AWS_260:Port 80 only redirects to HTTPS, and only for allowed_cidrs.
+  security_group_id = aws_security_group.this.id
+  description       = "Redirect to HTTPS"
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = 80
+  to_port           = 80
+}

@@ -1,0 +1,166 @@
+mock_provider "aws" {
+  source = "../../tests/infra/mocks"
+}
+
+variables {
+  name             = "day02"
+  cidr             = "10.0.0.0/16"
+  data_bucket_name = "day02-data"
+  public_subnets = {
+    1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
+    2 = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1b" }
+  }
+}
+
+run "plan" {
+  command = plan
+
+  assert {
+    condition     = aws_vpc.this.cidr_block == "10.0.0.0/16" && aws_vpc.this.enable_dns_hostnames && aws_vpc.this.enable_dns_support
+    error_message = "The VPC has the range given, and DNS names."
+  }
+
+  assert {
+    condition     = aws_vpc.this.tags.Name == "day02-vpc"
+    error_message = "The VPC is named."
+  }
+
+  assert {
+    condition     = { for key, subnet in aws_subnet.public : subnet.tags.Name => "${subnet.cidr_block} ${subnet.availability_zone}" } == { day02-sn-pub-1 = "10.0.1.0/24 eu-west-1a", day02-sn-pub-2 = "10.0.2.0/24 eu-west-1b" }
+    error_message = "Each subnet has its name, range and zone."
+  }
+
+  assert {
+    condition     = alltrue([for subnet in aws_subnet.public : subnet.map_public_ip_on_launch])
+    error_message = "Instances get a public address: without one they reach nothing."
+  }
+
+  assert {
+    condition     = aws_route.internet.destination_cidr_block == "0.0.0.0/0"
+    error_message = "The default route leads to the internet."
+  }
+
+  assert {
+    condition     = keys(aws_route_table_association.public) == ["1", "2"]
+    error_message = "Both subnets use the route table."
+  }
+
+  assert {
+    condition     = aws_internet_gateway.this.tags.Name == "day02-igw" && aws_route_table.public.tags.Name == "day02-rt"
+    error_message = "The gateway and the route table are named."
+  }
+
+  # The provider leaves rules that are not given as they are computed, so none may be given.
+  assert {
+    condition     = aws_default_security_group.this.tags.Name == "day02-unused"
+    error_message = "The default security group is adopted."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.s3.service_name == "com.amazonaws.eu-west-1.s3"
+    error_message = "The S3 endpoint is the free one, of the region."
+  }
+
+  assert {
+    condition     = jsondecode(aws_vpc_endpoint.s3.policy).Statement[0].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
+    error_message = "The S3 endpoint lets the data bucket through, and no other bucket of anyone's."
+  }
+
+  assert {
+    condition = alltrue([for bucket in ["prod-eu-west-1-starport-layer-bucket", "al2023-repos-eu-west-1-de612dc2"] :
+      contains(jsondecode(aws_vpc_endpoint.s3.policy).Statement[1].Resource, "arn:aws:s3:::${bucket}/*")
+    ])
+    error_message = "The S3 endpoint lets ECR's layers and the packages of AL2023 through."
+  }
+
+  assert {
+    condition     = length(aws_flow_log.this) == 0
+    error_message = "Flow logs are off unless asked for."
+  }
+}
+
+run "wired" {
+  assert {
+    condition     = alltrue([for subnet in aws_subnet.public : subnet.vpc_id == aws_vpc.this.id]) && aws_internet_gateway.this.vpc_id == aws_vpc.this.id && aws_route_table.public.vpc_id == aws_vpc.this.id
+    error_message = "Everything is in the VPC."
+  }
+
+  assert {
+    condition     = aws_route.internet.gateway_id == aws_internet_gateway.this.id && aws_route.internet.route_table_id == aws_route_table.public.id
+    error_message = "The default route leads to the gateway."
+  }
+
+  assert {
+    condition     = alltrue([for key, subnet in aws_subnet.public : aws_route_table_association.public[key].subnet_id == subnet.id && aws_route_table_association.public[key].route_table_id == aws_route_table.public.id])
+    error_message = "Each subnet is associated with the route table."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.route_table_ids == toset([aws_route_table.public.id])
+    error_message = "The S3 endpoint is on the subnets' route table."
+  }
+
+  assert {
+    condition     = output.vpc_id == aws_vpc.this.id && length(output.public_subnet_ids) == 2
+    error_message = "The outputs name the VPC and both subnets."
+  }
+}
+
+run "flow_logs" {
+  command = plan
+
+  variables {
+    flow_log_retention_days = 365
+  }
+
+  assert {
+    condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow_logs[0].retention_in_days == 365
+    error_message = "Flow logs keep all traffic, as long as asked for."
+  }
+}
+
+run "refuses_a_vpc_range_that_aws_does_not_take" {
+  command = plan
+
+  variables {
+    cidr = "10.0.0.0/8"
+  }
+
+  expect_failures = [var.cidr]
+}
+
+run "refuses_one_availability_zone" {
+  command = plan
+
+  variables {
+    public_subnets = {
+      1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
+      2 = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1a" }
+    }
+  }
+
+  expect_failures = [var.public_subnets]
+}
+
+run "refuses_a_subnet_outside_the_vpc" {
+  command = plan
+
+  variables {
+    public_subnets = {
+      1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
+      2 = { cidr = "10.1.2.0/24", availability_zone = "eu-west-1b" }
+    }
+  }
+
+  expect_failures = [var.public_subnets]
+}
+
+run "refuses_a_retention_that_aws_does_not_take" {
+  command = plan
+
+  variables {
+    flow_log_retention_days = 31
+  }
+
+  expect_failures = [var.flow_log_retention_days]
+}

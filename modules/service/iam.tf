@@ -1,0 +1,92 @@
+locals {
+  account = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
+
+  # By name only: a value that Terraform never reads is in no plan and no state.
+  secret_arns = { for name, parameter in var.secrets : name => "arn:aws:ssm:${local.account}:parameter${parameter}" }
+
+  assumed_by_tasks = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
+  })
+}
+
+# What the API may do: exactly what it does, on the one bucket.
+resource "aws_iam_role" "task" {
+  name               = var.task_role_name
+  assume_role_policy = local.assumed_by_tasks
+}
+
+resource "aws_iam_role_policy" "task" {
+  name = "data-bucket"
+  role = aws_iam_role.task.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Bucket"
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
+        Resource = data.aws_s3_bucket.data.arn
+      },
+      {
+        # Not s3:DeleteObjectVersion: the API can hide a file, never destroy it.
+        Sid    = "Objects"
+        Effect = "Allow"
+        Action = [
+          "s3:AbortMultipartUpload",
+          "s3:DeleteObject",
+          "s3:GetObject",
+          "s3:GetObjectVersion",
+          "s3:ListMultipartUploadParts",
+          "s3:PutObject",
+        ]
+        Resource = "${data.aws_s3_bucket.data.arn}/*"
+      },
+    ]
+  })
+}
+
+# What ECS needs to start a task: the API itself never holds it.
+resource "aws_iam_role" "execution" {
+  name               = "${var.name}-execution"
+  assume_role_policy = local.assumed_by_tasks
+}
+
+resource "aws_iam_role_policy" "execution" {
+  name = "start-tasks"
+  role = aws_iam_role.execution.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "RegistryLogin"
+        Effect   = "Allow"
+        Action   = "ecr:GetAuthorizationToken"
+        Resource = "*" # the action knows no resource
+      },
+      {
+        Sid      = "Image"
+        Effect   = "Allow"
+        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = "arn:aws:ecr:${local.account}:repository/${var.name}"
+      },
+      {
+        Sid      = "Log"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.this.arn}:*"
+      },
+      {
+        Sid      = "Secrets"
+        Effect   = "Allow"
+        Action   = "ssm:GetParameters"
+        Resource = values(local.secret_arns)
+      },
+    ]
+  })
+}

@@ -1,0 +1,353 @@
+mock_provider "aws" {
+  source = "../../tests/infra/mocks"
+}
+
+variables {
+  name             = "day02"
+  image            = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  data_bucket_name = "day02-data"
+  task_role_name   = "s3_access"
+  tasks            = { min = 2, max = 2 }
+  environment      = { ALLOW_ANONYMOUS = "true" }
+  secrets          = { SIGNING_KEY = "/day02/signing_key" }
+
+  cluster = {
+    name                   = "day02"
+    capacity_provider_name = "day02-flask-asg-1"
+    task_memory_mib        = 772
+  }
+
+  load_balancer = {
+    arn_suffix                   = "app/day02-alb/0123456789abcdef"
+    target_group_arn             = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/day02-tg/0123456789abcdef"
+    target_group_arn_suffix      = "targetgroup/day02-tg/0123456789abcdef"
+    deregistration_delay_seconds = 30
+  }
+}
+
+run "deployment" {
+  command = plan
+
+  assert {
+    condition     = aws_ecs_service.this.desired_count == 2 && aws_ecs_service.this.deployment_minimum_healthy_percent == 100 && aws_ecs_service.this.deployment_maximum_percent == 200
+    error_message = "Two tasks run, and while a deployment rolls never fewer."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.deployment_circuit_breaker[0].enable && aws_ecs_service.this.deployment_circuit_breaker[0].rollback
+    error_message = "A deployment whose tasks do not come up is rolled back."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.alarms[0].enable && aws_ecs_service.this.alarms[0].rollback && aws_ecs_service.this.alarms[0].alarm_names == toset(["day02-target-5xx"])
+    error_message = "A deployment whose tasks answer with errors is rolled back."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.wait_for_steady_state
+    error_message = "Apply ends when the tasks serve."
+  }
+
+  assert {
+    condition     = one(aws_ecs_service.this.capacity_provider_strategy).capacity_provider == "day02-flask-asg-1" && aws_ecs_service.this.force_new_deployment
+    error_message = "Tasks are placed by the capacity provider, and a change of it does not replace the service."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.ordered_placement_strategy[*].field == tolist(["attribute:ecs.availability-zone", "instanceId"])
+    error_message = "Tasks are spread over zones, then over instances."
+  }
+
+  assert {
+    condition     = one(aws_ecs_service.this.load_balancer).container_port == 5000 && one(aws_ecs_service.this.load_balancer).container_name == "api" && one(aws_ecs_service.this.load_balancer).target_group_arn == var.load_balancer.target_group_arn
+    error_message = "The target group forwards to the container's port."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.this.retention_in_days == 30
+    error_message = "The log is kept for 30 days."
+  }
+
+  assert {
+    condition     = length(aws_appautoscaling_target.this) == 0 && length(aws_cloudwatch_dashboard.this) == 0 && length(aws_cloudwatch_metric_alarm.balancer) == 0 && length(aws_sns_topic.alarms) == 0
+    error_message = "Scaling, alarms and dashboard are off unless asked for."
+  }
+}
+
+run "container" {
+  command = plan
+
+  assert {
+    condition     = aws_ecs_task_definition.this.network_mode == "bridge" && aws_ecs_task_definition.this.requires_compatibilities == toset(["EC2"])
+    error_message = "Tasks use the bridge of their instance."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].image == var.image
+    error_message = "The image is the one given, by digest."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].memoryReservation == 256 && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].memory == 384
+    error_message = "A task is placed by 256 MiB and never exceeds 384."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].portMappings == [{ containerPort = 5000, hostPort = 0, protocol = "tcp" }]
+    error_message = "The host's port is a free one."
+  }
+
+  assert {
+    condition = { for setting in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : setting.name => setting.value } == {
+      ALLOW_ANONYMOUS    = "true"
+      AWS_REGION         = "eu-west-1"
+      BUCKET             = "day02-data"
+      DRAIN_SECONDS      = "30"
+      HOST               = "0.0.0.0"
+      PORT               = "5000"
+      PROJECT_NAME       = "day02"
+      TRUSTED_PROXY_HOPS = "1"
+    }
+    error_message = "The API gets its settings, and no other."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].secrets == [{ name = "SIGNING_KEY", valueFrom = "arn:aws:ssm:eu-west-1:123456789012:parameter/day02/signing_key" }]
+    error_message = "Secrets are references."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].readonlyRootFilesystem && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].user == "10001"
+    error_message = "The root file system is read-only, and the user is not root."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].linuxParameters.capabilities.drop == ["ALL"] && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].dockerSecurityOptions == ["no-new-privileges"]
+    error_message = "The container has no capability, and can gain none."
+  }
+
+  assert {
+    condition     = one(aws_ecs_task_definition.this.volume).docker_volume_configuration[0].scope == "task" && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].mountPoints == [{ containerPath = "/srv/uploads", readOnly = false, sourceVolume = "staging" }]
+    error_message = "Uploads are staged on a volume that goes with the task."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command == ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:5000/livez"]
+    error_message = "The container is asked whether it lives."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].stopTimeout == 60
+    error_message = "A task has longer to stop than it drains."
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].logConfiguration.options.mode == "non-blocking"
+    error_message = "The API does not wait for its log."
+  }
+}
+
+run "permissions" {
+  assert {
+    condition     = aws_ecs_task_definition.this.task_role_arn == aws_iam_role.task.arn && aws_ecs_task_definition.this.execution_role_arn == aws_iam_role.execution.arn
+    error_message = "The API runs as its own role, and ECS starts it as another."
+  }
+
+  assert {
+    condition     = output.task_role_name == "s3_access"
+    error_message = "The role of the API has the name given."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.task.assume_role_policy).Statement[0].Principal.Service == "ecs-tasks.amazonaws.com" && jsondecode(aws_iam_role.task.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    error_message = "Only tasks of this account take the role."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.task.policy).Statement[*].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
+    error_message = "The role reaches one bucket."
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.task.policy, "s3:DeleteObjectVersion") && !strcontains(aws_iam_role_policy.task.policy, "s3:*")
+    error_message = "The role cannot destroy a version."
+  }
+
+  assert {
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Resource if statement.Sid == "Secrets"]) == ["arn:aws:ssm:eu-west-1:123456789012:parameter/day02/signing_key"]
+    error_message = "ECS reads the secrets given, and no other."
+  }
+
+  assert {
+    condition     = output.service_name == "day02" && output.task_definition_arn == aws_ecs_task_definition.this.arn && output.log_group_name == "/ecs/day02"
+    error_message = "The outputs tell a deployment what to compare and where the log is."
+  }
+}
+
+run "production" {
+  command = plan
+
+  variables {
+    tasks              = { min = 2, max = 6 }
+    log_retention_days = 365
+    alarm_email        = "oncall@example.com"
+    environment        = {}
+    secrets            = { SIGNING_KEY = "/day02/signing_key", API_TOKENS = "/day02/api_tokens" }
+  }
+
+  assert {
+    condition     = aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 6 && aws_appautoscaling_target.this[0].resource_id == "service/day02/day02"
+    error_message = "The service scales between the least and the most."
+  }
+
+  assert {
+    condition     = { for key, policy in aws_appautoscaling_policy.this : key => policy.target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type } == { cpu = "ECSServiceAverageCPUUtilization", requests = "ALBRequestCountPerTarget" }
+    error_message = "It follows the CPU and the requests."
+  }
+
+  assert {
+    condition     = aws_appautoscaling_policy.this["requests"].target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].resource_label == "app/day02-alb/0123456789abcdef/targetgroup/day02-tg/0123456789abcdef"
+    error_message = "The requests are those of the service's target group."
+  }
+
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.balancer) == ["elb-5xx", "latency", "unhealthy-hosts"] && length(aws_cloudwatch_metric_alarm.tasks_missing) == 1
+    error_message = "There is an alarm for each way to fail."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.balancer["latency"].extended_statistic == "p95" && aws_cloudwatch_metric_alarm.balancer["latency"].threshold == 5
+    error_message = "Latency is the 95th percentile."
+  }
+
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets) == 5
+    error_message = "One dashboard shows it all."
+  }
+
+  assert {
+    condition     = aws_sns_topic_subscription.alarms[0].endpoint == "oncall@example.com" && aws_cloudwatch_log_group.this.retention_in_days == 365
+    error_message = "The owner is told, and the log is kept."
+  }
+}
+
+run "production_is_wired" {
+  variables {
+    alarm_email = "oncall@example.com"
+  }
+
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.balancer), aws_cloudwatch_metric_alarm.tasks_missing, [aws_cloudwatch_metric_alarm.target_5xx]) : alarm.alarm_actions == toset([aws_sns_topic.alarms[0].arn])])
+    error_message = "Every alarm tells the owner."
+  }
+}
+
+run "refuses_an_image_by_tag" {
+  command = plan
+
+  variables {
+    image = "day02:latest"
+  }
+
+  expect_failures = [var.image]
+}
+
+run "refuses_what_is_no_bucket" {
+  command = plan
+
+  variables {
+    data_bucket_name = "s3://day02-data"
+  }
+
+  expect_failures = [var.data_bucket_name]
+}
+
+run "refuses_a_role_name_that_iam_does_not_take" {
+  command = plan
+
+  variables {
+    task_role_name = "s3 access"
+  }
+
+  expect_failures = [var.task_role_name]
+}
+
+run "refuses_a_secret_in_place_of_its_name" {
+  command = plan
+
+  variables {
+    secrets = { SIGNING_KEY = "correct horse battery staple" }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "refuses_no_signing_key" {
+  command = plan
+
+  variables {
+    secrets = {}
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "refuses_that_no_one_may_call" {
+  command = plan
+
+  variables {
+    environment = {}
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "refuses_a_most_below_the_least" {
+  command = plan
+
+  variables {
+    tasks = { min = 2, max = 1 }
+  }
+
+  expect_failures = [var.tasks]
+}
+
+run "refuses_a_reservation_above_the_limit" {
+  command = plan
+
+  variables {
+    memory_mib = { reservation = 385, limit = 384 }
+  }
+
+  expect_failures = [var.memory_mib]
+}
+
+run "refuses_memory_that_two_tasks_do_not_find_on_an_instance" {
+  command = plan
+
+  variables {
+    memory_mib = { reservation = 256, limit = 387 }
+  }
+
+  expect_failures = [var.memory_mib]
+}
+
+run "refuses_a_retention_that_aws_does_not_take" {
+  command = plan
+
+  variables {
+    log_retention_days = 100
+  }
+
+  expect_failures = [var.log_retention_days]
+}
+
+run "refuses_what_is_no_address" {
+  command = plan
+
+  variables {
+    alarm_email = "oncall"
+  }
+
+  expect_failures = [var.alarm_email]
+}

@@ -1,0 +1,139 @@
+variable "name" {
+  description = "Name of the service, and of the image's repository; prefix of every other name."
+  type        = string
+}
+
+variable "image" {
+  description = "The image, pinned by digest: <repository>@sha256:<digest>, or sha256:<id> of one already on the machine."
+  type        = string
+
+  validation {
+    condition     = can(regex("^(.+@)?sha256:[0-9a-f]{64}$", var.image))
+    error_message = "image must be pinned by digest: a tag can come to mean another image between two tasks."
+  }
+}
+
+variable "cluster" {
+  description = "The cluster: pass the module cluster itself."
+  type = object({
+    name                   = string
+    capacity_provider_name = string
+    task_memory_mib        = number
+  })
+}
+
+variable "load_balancer" {
+  description = "The load balancer: pass the module load_balancer itself."
+  type = object({
+    arn_suffix                   = string
+    target_group_arn             = string
+    target_group_arn_suffix      = string
+    deregistration_delay_seconds = number
+  })
+}
+
+variable "data_bucket_name" {
+  description = "The existing bucket that holds the files; only ever read by Terraform."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.data_bucket_name))
+    error_message = "data_bucket_name must be a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens."
+  }
+}
+
+variable "task_role_name" {
+  description = "Name of the role that the API runs as."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9+=,.@_-]{1,64}$", var.task_role_name))
+    error_message = "task_role_name must be 1 to 64 letters, digits and +=,.@_-: IAM takes no other."
+  }
+}
+
+variable "environment" {
+  description = "Settings of the API beside those that the module makes; they win."
+  type        = map(string)
+  default     = {}
+}
+
+variable "secrets" {
+  description = "Settings that are secret, as names of existing SSM parameters, e.g. SIGNING_KEY = \"/day02/signing_key\"."
+  type        = map(string)
+
+  validation {
+    condition     = alltrue([for parameter in values(var.secrets) : can(regex("^/[A-Za-z0-9_./-]+$", parameter))])
+    error_message = "secrets must be names of SSM parameters, beginning with a slash."
+  }
+
+  validation {
+    condition     = contains(keys(var.secrets), "SIGNING_KEY")
+    error_message = "secrets must have SIGNING_KEY: without it no task starts."
+  }
+
+  validation {
+    condition     = contains(keys(var.secrets), "API_TOKENS") || lookup(var.environment, "ALLOW_ANONYMOUS", "") == "true"
+    error_message = "secrets must have API_TOKENS, unless environment says ALLOW_ANONYMOUS = \"true\": else no one may call the API."
+  }
+}
+
+variable "tasks" {
+  description = "How many tasks there are at least and at most; more than the least turns scaling on."
+  type = object({
+    min = number
+    max = number
+  })
+
+  validation {
+    condition     = var.tasks.min >= 1 && var.tasks.max >= var.tasks.min
+    error_message = "tasks.min must be at least 1, and tasks.max not less."
+  }
+}
+
+variable "memory_mib" {
+  description = "Memory of a task, in MiB: what it is placed by and what it may never exceed."
+  type = object({
+    reservation = number
+    limit       = number
+  })
+  default = {
+    reservation = 256
+    limit       = 384
+  }
+
+  validation {
+    condition     = var.memory_mib.reservation >= 6 && var.memory_mib.reservation <= var.memory_mib.limit
+    error_message = "memory_mib.reservation must be at least 6, Docker's least, and not more than the limit."
+  }
+
+  validation {
+    condition     = 2 * var.memory_mib.limit <= var.cluster.task_memory_mib
+    error_message = "Twice memory_mib.limit must fit on one instance: while a deployment rolls, its old and new task stand side by side."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days that the API's log is kept."
+  type        = number
+  default     = 30
+
+  validation {
+    condition = contains(
+      [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.log_retention_days
+    )
+    error_message = "log_retention_days must be a retention that CloudWatch Logs knows: 1, 3, 5, 7, 14, 30, 60, 90, ... 3653."
+  }
+}
+
+variable "alarm_email" {
+  description = "Address that alarms are sent to, with which come the alarms and a dashboard; null is none of them."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alarm_email == null ? true : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", var.alarm_email))
+    error_message = "alarm_email must be an e-mail address."
+  }
+}

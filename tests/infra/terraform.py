@@ -1,0 +1,270 @@
+"""Terraform, run where it can leave nothing behind: in a copy of the code, with every provider mocked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MODULES = tuple(sorted(f"modules/{path.name}" for path in (CHECKOUT / "modules").iterdir() if path.is_dir()))
+ROOTS = ("envs/day02", "envs/prod", "envs/local")
+DIRECTORIES = (*MODULES, *ROOTS)
+
+# What an operator passes; any value will do where no AWS is asked.
+_VARIABLES = {
+    "image": "sha256:" + "0" * 64,
+    "data_bucket_name": "day02-data",
+    "billing_email": "owner@example.com",
+    "alarm_email": "owner@example.com",
+    "allowed_cidrs": '["203.0.113.0/24"]',
+    "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
+    "access_logs_bucket_name": "day02-access-logs",
+}
+
+# For the one plan that a mocked provider cannot make: a real provider that asks nothing.
+_OFFLINE = """
+terraform {
+  backend "local" {}
+}
+
+provider "aws" {
+  access_key                  = "offline"
+  secret_key                  = "offline"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+provider "aws" {
+  alias                       = "us_east_1"
+  access_key                  = "offline"
+  secret_key                  = "offline"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+"""
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """What `terraform test -json` printed: each run's status, all errors, and a root's plans and states."""
+
+    __test__ = False
+
+    statuses: dict[str, str]
+    plans: dict[str, dict[str, Any]]
+    states: dict[str, dict[str, Any]]
+    errors: list[str]
+
+
+# No credentials but the made-up ones: a test that would ask AWS fails at once.
+_NO_AWS = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+# What a deployment from this checkout leaves in a root is no part of the code.
+_LEFT_BY_RUNS = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfplan")
+
+T = TypeVar("T")
+
+
+def _once(
+    work: Callable[[Workspace, str], T],
+) -> Callable[[Workspace, str], T]:
+    """Done once for each directory; a second caller waits for the first."""
+    results: dict[tuple[int, str], T] = {}
+    locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
+
+    @wraps(work)
+    def done(workspace: Workspace, directory: str) -> T:
+        key = (id(workspace), directory)
+        with locks[key]:
+            if key not in results:
+                results[key] = work(workspace, directory)
+            return results[key]
+
+    return done
+
+
+class Workspace:
+    """A copy of the modules, the roots and the mocks; each directory initialised once, from its lock file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for part in ("modules", "envs", "tests/infra/mocks"):
+            shutil.copytree(CHECKOUT / part, path / part, ignore=_LEFT_BY_RUNS)
+        self._pool = ThreadPoolExecutor(max_workers=2)
+
+    def begin(self, directories: Iterable[str]) -> None:
+        """Start on what the tests will ask for, two directories at a time."""
+        for directory in directories:
+            self._pool.submit(self.plans if directory in ROOTS else self.test, directory)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        shutil.rmtree(self.path)
+
+    def run(self, directory: str, *arguments: str, check: bool = True) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        result = subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.path / directory,
+            env={**environment, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **_NO_AWS},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and result.returncode:
+            said = f"{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+            raise AssertionError(f"terraform {' '.join(arguments)} in {directory}:\n{said}")
+        return result.stdout
+
+    @_once
+    def init(self, directory: str) -> None:
+        locked = (self.path / directory / ".terraform.lock.hcl").exists()
+        lock_file = ["-lockfile=readonly"] if locked else []
+        self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
+
+    @_once
+    def test(self, directory: str) -> TestRun:
+        self.init(directory)
+        statuses: dict[str, str] = {}
+        plans: dict[str, dict[str, Any]] = {}
+        states: dict[str, dict[str, Any]] = {}
+        errors: list[str] = []
+        # Only the roots' plans are read, and each comes with 13 MB of schemas.
+        verbose = ["-verbose"] if directory in ROOTS else []
+        for line in self.run(directory, "test", "-json", *verbose, check=False).splitlines():
+            event = json.loads(line)
+            run = event.get("@testrun", "")
+            match event["type"]:
+                case "test_run" if event["test_run"]["progress"] == "complete":
+                    statuses[run] = event["test_run"]["status"]
+                case "test_plan":
+                    plans[run] = _without_schemas(event["test_plan"])
+                case "test_state":
+                    states[run] = _without_schemas(event["test_state"])
+                case "diagnostic" if event["diagnostic"]["severity"] == "error":
+                    errors.append(f"{run}: {event['diagnostic']['summary']}: {event['diagnostic']['detail']}")
+        return TestRun(statuses, plans, states, errors)
+
+    @_once
+    def offline(self, root: str) -> str:
+        """A copy of the root, its state local, its providers real but asking nothing."""
+        copy = self.path / f"{root}-offline"
+        shutil.copytree(self.path / root, copy, ignore=shutil.ignore_patterns(".terraform", "tests"))
+        (copy / "offline_override.tf").write_text(_OFFLINE)
+        directory = copy.relative_to(self.path).as_posix()
+        self.run(directory, "init", "-input=false", "-no-color")
+        return directory
+
+    @_once
+    def destroy_plan(self, root: str) -> dict[str, Any]:
+        """The plan of `terraform destroy`, from the state that the mocked apply left."""
+        directory = self.offline(root)
+        copy = self.path / directory
+        (copy / "terraform.tfstate").write_text(json.dumps(_state_file(self.test(root).states["create"])))
+        asked = [name for name in _VARIABLES if f'variable "{name}"' in (copy / "variables.tf").read_text()]
+        variables = [argument for name in asked for argument in ("-var", f"{name}={_VARIABLES[name]}")]
+        self.run(directory, "plan", "-destroy", "-refresh=false", "-input=false", "-out=plan", *variables)
+        plan: dict[str, Any] = json.loads(self.run(directory, "show", "-json", "plan"))
+        return plan
+
+    def plans(self, root: str) -> dict[str, dict[str, Any]]:
+        """Every kind of plan of a root: create, change, replace and destroy."""
+        plans = self.test(root).plans
+        return {
+            "create": plans["plan"],
+            "change": plans["change"],
+            "replace": plans["replace"],
+            "destroy": self.destroy_plan(root),
+        }
+
+    @_once
+    def graph(self, root: str) -> dict[str, set[str]]:
+        """Which resources each resource waits for, directly, as Terraform orders them."""
+        edges: dict[str, set[str]] = {}
+        for line in self.run(self.offline(root), "graph").splitlines():
+            if " -> " in line:
+                after, before = (part.strip(' ";') for part in line.split(" -> "))
+                edges.setdefault(after, set()).add(before)
+        return edges
+
+
+def managed(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The changes of a plan to what it manages, by address."""
+    return {change["address"]: change for change in plan["resource_changes"] if change["mode"] == "managed"}
+
+
+def after(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a plan would leave, by address."""
+    return {address: change["change"]["after"] for address, change in managed(plan).items()}
+
+
+def waits_for(graph: dict[str, set[str]], resource: str) -> set[str]:
+    """Everything that must exist before `resource` does, and outlives it on destroy."""
+    found: set[str] = set()
+    todo = [resource]
+    while todo:
+        for before in graph.get(todo.pop(), set()) - found:
+            found.add(before)
+            todo.append(before)
+    return found
+
+
+def _without_schemas(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key != "provider_schemas"}  # 13 MB of them
+
+
+def _state_file(state: dict[str, Any]) -> dict[str, Any]:
+    """The state as `terraform test` shows it, in the form of a state file."""
+    resources: dict[tuple[str, str, str], dict[str, Any]] = {}
+    todo = [state["root_module"]]
+    while todo:
+        module = todo.pop()
+        todo.extend(module.get("child_modules", []))
+        address = module.get("address", "")
+        alias = ".us_east_1" if address == "module.billing_alarm" else ""
+        for resource in module.get("resources", []):
+            if resource["mode"] != "managed":
+                continue
+            entry = resources.setdefault(
+                (address, resource["type"], resource["name"]),
+                {
+                    "mode": "managed",
+                    "type": resource["type"],
+                    "name": resource["name"],
+                    "provider": f'provider["registry.terraform.io/hashicorp/aws"]{alias}',
+                    "instances": [],
+                    **({"module": address} if address else {}),
+                },
+            )
+            entry["instances"].append(
+                {
+                    "schema_version": resource["schema_version"],
+                    "attributes": resource["values"],
+                    "dependencies": resource.get("depends_on", []),
+                    **({"index_key": resource["index"]} if "index" in resource else {}),
+                }
+            )
+    return {
+        "version": 4,
+        "terraform_version": state.get("terraform_version", "1.11.0"),
+        "serial": 1,
+        "lineage": "mocked",
+        "outputs": {},
+        "resources": list(resources.values()),
+    }

@@ -1,0 +1,116 @@
+"""What is written about the infrastructure is what the code says."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from infra import deployer_policy, terraform_docs
+from infra.terraform import CHECKOUT, MODULES, ROOTS, Workspace, managed
+
+EXAMPLE = re.compile(r"^```hcl\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+# The examples are one stack; this plans it and then, mocked, makes it.
+RUN_EXAMPLE = """
+mock_provider "aws" {
+  source = "../../tests/infra/mocks"
+}
+
+mock_provider "aws" {
+  alias  = "us_east_1"
+  source = "../../tests/infra/mocks"
+
+  override_data {
+    target = module.billing_alarm.data.aws_region.current
+    values = { name = "us-east-1" }
+  }
+}
+
+run "example" {}
+"""
+
+
+def test_generated_files_are_fresh(workspace: Workspace) -> None:
+    """The READMEs' tables, the deployer's policy and the diagram are what the generator would write."""
+    stale = [path.relative_to(CHECKOUT).as_posix() for path in terraform_docs.stale(workspace)]
+
+    assert stale == [], "run: make docs"
+
+
+def test_examples_of_the_readmes_make_one_stack(workspace: Workspace) -> None:
+    """The examples of the modules' READMEs, taken together, plan and apply."""
+    examples = {module: EXAMPLE.findall((CHECKOUT / module / "README.md").read_text()) for module in MODULES}
+    directory = workspace.path / "envs/readme"
+    (directory / "tests").mkdir(parents=True)
+    (directory / "main.tf").write_text("\n".join(block for blocks in examples.values() for block in blocks))
+    (directory / "providers.tf").write_text('provider "aws" {\n  region = "eu-west-1"\n}\n')
+    (directory / "tests" / "example.tftest.hcl").write_text(RUN_EXAMPLE)
+    result = workspace.test("envs/readme")
+
+    assert [module for module, blocks in examples.items() if not blocks] == []
+    assert result.errors == []
+    assert result.statuses == {"example": "pass"}
+
+
+def test_diagram_is_a_picture() -> None:
+    """The diagram stands by itself: it asks for no font, image or script from elsewhere."""
+    svg = (CHECKOUT / "docs/infrastructure/day02.svg").read_text()
+
+    assert svg.startswith("<svg")
+    assert re.findall(r"(?:href|src|url)\s*[=(]\s*[\"']?(?!#)", svg) == []
+    assert "<script" not in svg
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("kind", ["create", "change", "replace", "destroy"])
+def test_deployer_may_do_what_a_plan_needs(workspace: Workspace, root: str, kind: str) -> None:
+    """Every type of resource in any plan has its actions listed, and the policy has them all."""
+    types = {change["type"] for change in managed(workspace.plans(root)[kind]).values()}
+    policy = json.loads((CHECKOUT / "docs/infrastructure/deployer-policy.json").read_text())
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+
+    assert types - set(deployer_policy.RESOURCES) == set()
+    assert deployer_policy.needed(types) - allowed == set()
+
+
+def test_deployer_may_read_what_the_data_sources_read(workspace: Workspace) -> None:
+    """Every type of data source of any root has its actions listed."""
+    types: set[str] = set()
+    for root in ROOTS:
+        calls = workspace.destroy_plan(root)["configuration"]["root_module"]["module_calls"]
+        resources = [resource for call in calls.values() for resource in call["module"]["resources"]]
+        types |= {resource["type"] for resource in resources if resource["mode"] == "data"}
+
+    assert types == set(deployer_policy.DATA)
+
+
+def test_deployer_has_nothing_that_no_plan_needs(workspace: Workspace) -> None:
+    """No type of resource is listed that no root has: its actions would be granted for nothing."""
+    types = {change["type"] for root in ROOTS for change in managed(workspace.plans(root)["create"]).values()}
+
+    assert set(deployer_policy.RESOURCES) == types
+
+
+def test_deployers_policy_is_least_privilege() -> None:
+    """It fits a role, has no wildcard for an action, and never reaches the files or a bucket's settings."""
+    text = (CHECKOUT / "docs/infrastructure/deployer-policy.json").read_text()
+    statements = json.loads(text)["Statement"]
+    s3 = {
+        action: statement["Resource"]
+        for statement in statements
+        for action in statement["Action"]
+        if action.startswith("s3:")
+    }
+    state = "arn:aws:s3:::day02*-tfstate/*"
+
+    assert len(re.sub(r"\s", "", text)) <= 10_240
+    assert not any("*" in action for statement in statements for action in statement["Action"])
+    assert s3 == {
+        "s3:DeleteObject": state,
+        "s3:GetBucketLocation": "arn:aws:s3:::day02*",
+        "s3:GetObject": state,
+        "s3:ListBucket": "arn:aws:s3:::day02*",
+        "s3:PutObject": state,
+    }

@@ -1,0 +1,238 @@
+"""The values of each environment, on its plan: the mission's to the letter, and where production differs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from infra.terraform import Workspace, after
+
+HTTP_FROM_ANYWHERE = 'module.load_balancer.aws_vpc_security_group_ingress_rule.listener["0.0.0.0/0"]'
+
+# address, path into the planned values, the mission's value
+MISSION = [
+    ("module.network.aws_vpc.this", "cidr_block", "10.0.0.0/16"),
+    ("module.network.aws_vpc.this", "enable_dns_hostnames", True),
+    ("module.network.aws_vpc.this", "tags.Name", "day02-vpc"),
+    ('module.network.aws_subnet.public["1"]', "cidr_block", "10.0.1.0/24"),
+    ('module.network.aws_subnet.public["1"]', "availability_zone", "eu-west-1a"),
+    ('module.network.aws_subnet.public["1"]', "map_public_ip_on_launch", True),
+    ('module.network.aws_subnet.public["1"]', "tags.Name", "day02-sn-pub-1"),
+    ('module.network.aws_subnet.public["2"]', "cidr_block", "10.0.2.0/24"),
+    ('module.network.aws_subnet.public["2"]', "availability_zone", "eu-west-1b"),
+    ('module.network.aws_subnet.public["2"]', "map_public_ip_on_launch", True),
+    ('module.network.aws_subnet.public["2"]', "tags.Name", "day02-sn-pub-2"),
+    ("module.network.aws_internet_gateway.this", "tags.Name", "day02-igw"),
+    ("module.network.aws_route_table.public", "tags.Name", "day02-rt"),
+    ("module.network.aws_route.internet", "destination_cidr_block", "0.0.0.0/0"),
+    ("module.cluster.aws_security_group.this", "name", "day02-flask-sg"),
+    ("module.service.aws_iam_role.task", "name", "s3_access"),
+    ("module.cluster.aws_launch_template.this", "instance_type", "t2.micro"),
+    ("module.cluster.aws_autoscaling_group.this", "min_size", 2),
+    ("module.cluster.aws_autoscaling_group.this", "max_size", 2),
+    ("module.cluster.aws_autoscaling_group.this", "health_check_type", "ELB"),
+    ("module.load_balancer.aws_security_group.this", "name", "day02-alb-sg"),
+    (HTTP_FROM_ANYWHERE, "from_port", 5000),
+    (HTTP_FROM_ANYWHERE, "to_port", 5000),
+    ("module.load_balancer.aws_lb.this", "internal", False),
+    ("module.load_balancer.aws_lb.this", "enable_cross_zone_load_balancing", True),
+    ("module.load_balancer.aws_lb_listener.this", "port", 5000),
+    ("module.load_balancer.aws_lb_listener.this", "protocol", "HTTP"),
+    ("module.load_balancer.aws_lb_target_group.this", "health_check.0.interval", 30),
+    ("module.load_balancer.aws_lb_target_group.this", "health_check.0.healthy_threshold", 2),
+    ("module.service.aws_ecs_service.this", "desired_count", 2),
+    ("module.service.aws_cloudwatch_log_group.this", "retention_in_days", 30),
+    ("module.registry.aws_ecr_repository.this", "image_tag_mutability", "IMMUTABLE"),
+    ("module.registry.aws_ecr_repository.this", "force_delete", True),
+    ("module.billing_alarm.aws_cloudwatch_metric_alarm.this", "metric_name", "EstimatedCharges"),
+    ("module.billing_alarm.aws_cloudwatch_metric_alarm.this", "dimensions.Currency", "USD"),
+    (
+        "module.billing_alarm.aws_cloudwatch_metric_alarm.this",
+        "comparison_operator",
+        "GreaterThanOrEqualToThreshold",
+    ),
+    ("module.billing_alarm.aws_cloudwatch_metric_alarm.this", "threshold", 1),
+    ("module.billing_alarm.aws_sns_topic.this", "name", "BillingAlarm"),
+    ("module.billing_alarm.aws_sns_topic_subscription.email", "protocol", "email"),
+]
+
+# the same, where production differs
+PRODUCTION = [
+    ("module.load_balancer.aws_lb_listener.this", "protocol", "HTTPS"),
+    ("module.load_balancer.aws_lb_listener.this", "port", 443),
+    ("module.load_balancer.aws_lb_listener.this", "ssl_policy", "ELBSecurityPolicy-TLS13-1-2-2021-06"),
+    ("module.load_balancer.aws_lb_listener.redirect[0]", "default_action.0.redirect.0.protocol", "HTTPS"),
+    ("module.load_balancer.aws_lb.this", "enable_deletion_protection", True),
+    ("module.load_balancer.aws_lb.this", "access_logs.0.bucket", "day02-access-logs"),
+    ("module.load_balancer.aws_lb_target_group.this", "deregistration_delay", "60"),
+    ("module.load_balancer.aws_wafv2_web_acl.this[0]", "scope", "REGIONAL"),
+    ("module.network.aws_cloudwatch_log_group.flow_logs[0]", "retention_in_days", 365),
+    ("module.cluster.aws_launch_template.this", "instance_type", "t3.small"),
+    ("module.cluster.aws_autoscaling_group.this", "min_size", 2),
+    ("module.cluster.aws_autoscaling_group.this", "max_size", 4),
+    ("module.registry.aws_ecr_repository.this", "force_delete", False),
+    ("module.service.aws_iam_role.task", "name", "day02-prod-s3_access"),
+    ("module.service.aws_appautoscaling_target.this[0]", "min_capacity", 2),
+    ("module.service.aws_appautoscaling_target.this[0]", "max_capacity", 6),
+    ("module.service.aws_cloudwatch_log_group.this", "retention_in_days", 365),
+    ("module.service.aws_cloudwatch_metric_alarm.tasks_missing[0]", "alarm_name", "day02-prod-tasks-missing"),
+    ('module.service.aws_cloudwatch_metric_alarm.balancer["elb-5xx"]', "threshold", 10),
+    ('module.service.aws_cloudwatch_metric_alarm.balancer["latency"]', "extended_statistic", "p95"),
+    ('module.service.aws_cloudwatch_metric_alarm.balancer["unhealthy-hosts"]', "threshold", 1),
+    ("module.service.aws_cloudwatch_dashboard.this[0]", "dashboard_name", "day02-prod"),
+    ("module.service.aws_sns_topic_subscription.alarms[0]", "endpoint", "oncall@example.com"),
+]
+
+
+def _value(values: Any, path: str) -> Any:
+    for key in path.split("."):
+        values = values[int(key) if isinstance(values, list) else key]
+    return values
+
+
+def _container(workspace: Workspace, root: str) -> dict[str, Any]:
+    definition = after(workspace.plans(root)["create"])["module.service.aws_ecs_task_definition.this"]
+    container: dict[str, Any] = json.loads(definition["container_definitions"])[0]
+    return container
+
+
+def _environment(workspace: Workspace, root: str) -> dict[str, str]:
+    return {setting["name"]: setting["value"] for setting in _container(workspace, root)["environment"]}
+
+
+@pytest.mark.parametrize(("address", "path", "value"), MISSION)
+def test_day02_has_the_missions_values(workspace: Workspace, address: str, path: str, value: object) -> None:
+    """A value that the mission names is planned to the letter."""
+    assert _value(after(workspace.plans("envs/day02")["create"])[address], path) == value
+
+
+def test_day02_tags_everything_with_the_project(workspace: Workspace) -> None:
+    """Whatever can carry tags carries the project's name, so that what is left can be found by it."""
+    untagged = [
+        address
+        for address, values in after(workspace.plans("envs/day02")["create"]).items()
+        if "tags_all" in values and "tags" not in values
+    ]
+
+    assert untagged == []
+
+
+def test_day02_instances_carry_the_courses_tag(workspace: Workspace) -> None:
+    """The group's tag is propagated to instances as they are launched."""
+    group = after(workspace.plans("envs/day02")["create"])["module.cluster.aws_autoscaling_group.this"]
+
+    assert {"key": "Autoscaling Flask", "value": "flask-asg", "propagate_at_launch": True} in group["tag"]
+
+
+def test_day02_spans_both_subnets(workspace: Workspace) -> None:
+    """Group and balancer use both subnets, and both subnets the route table."""
+    resources = workspace.test("envs/day02").states["create"]
+    values = {resource["address"]: resource["values"] for resource in _resources(resources["root_module"])}
+    subnets = {values[f'module.network.aws_subnet.public["{number}"]']["id"] for number in (1, 2)}
+    associations = [f'module.network.aws_route_table_association.public["{number}"]' for number in (1, 2)]
+
+    assert set(values["module.cluster.aws_autoscaling_group.this"]["vpc_zone_identifier"]) == subnets
+    assert set(values["module.load_balancer.aws_lb.this"]["subnets"]) == subnets
+    assert {values[association]["subnet_id"] for association in associations} == subnets
+
+
+def test_day02_instances_belong_to_their_group_and_security_group(workspace: Workspace) -> None:
+    """No target group is attached to the group: its checks would recycle instances for ever."""
+    values = {
+        resource["address"]: resource["values"]
+        for resource in _resources(workspace.test("envs/day02").states["create"]["root_module"])
+    }
+    group = values["module.cluster.aws_autoscaling_group.this"]
+    template = values["module.cluster.aws_launch_template.this"]
+
+    assert template["vpc_security_group_ids"] == [values["module.cluster.aws_security_group.this"]["id"]]
+    assert group["launch_template"][0]["id"] == template["id"]
+    assert group["name_prefix"] == "day02-flask-asg-"
+    assert not group["target_group_arns"]
+
+
+def test_day02_answers_bare_curl(workspace: Workspace) -> None:
+    """The course's calls need no token."""
+    environment = _environment(workspace, "envs/day02")
+
+    assert environment["ALLOW_ANONYMOUS"] == "true"
+    assert environment["PROJECT_NAME"] == "day02"
+
+
+def test_day02_narrows_to_one_address_by_one_variable(workspace: Workspace) -> None:
+    """With `allowed_cidrs` the balancer lets in that range alone, and SSH opens only when asked for."""
+    plan = after(workspace.plans("envs/day02")["change"])
+    ranges = {
+        values["cidr_ipv4"]
+        for address, values in plan.items()
+        if "load_balancer.aws_vpc_security_group_ingress_rule" in address and values
+    }
+
+    assert ranges == {"203.0.113.7/32"}
+    assert plan["module.cluster.aws_vpc_security_group_ingress_rule.ssh[0]"]["from_port"] == 22
+    assert not any(".ssh[" in address for address in after(workspace.plans("envs/day02")["create"]))
+
+
+@pytest.mark.parametrize(("address", "path", "value"), PRODUCTION)
+def test_prod_differs(workspace: Workspace, address: str, path: str, value: object) -> None:
+    """A value of production is planned."""
+    assert _value(after(workspace.plans("envs/prod")["create"])[address], path) == value
+
+
+def test_prod_requires_tokens(workspace: Workspace) -> None:
+    """Nobody calls production without a token, and tokens and signing key are references."""
+    secrets = {secret["name"] for secret in _container(workspace, "envs/prod")["secrets"]}
+
+    assert _environment(workspace, "envs/prod")["ALLOW_ANONYMOUS"] == "false"
+    assert secrets == {"API_TOKENS", "SIGNING_KEY"}
+
+
+def test_prod_asks_who_may_call(workspace: Workspace) -> None:
+    """Production has no default for who may reach it, nor for its certificate."""
+    variables = workspace.destroy_plan("envs/prod")["configuration"]["root_module"]["variables"]
+
+    asked = ("allowed_cidrs", "certificate_arn", "alarm_email")
+
+    assert [name for name in asked if "default" in variables[name]] == []
+
+
+@pytest.mark.parametrize("root", ["envs/day02", "envs/prod"])
+def test_state_is_remote_and_locked(workspace: Workspace, root: str) -> None:
+    """The state is in S3, encrypted, locked natively, and its bucket is named at init."""
+    backend = (workspace.path / root / "terraform.tf").read_text().split('backend "s3" {')[1].split("}")[0]
+
+    assert "use_lockfile = true" in backend
+    assert "encrypt      = true" in backend
+    assert "bucket" not in backend
+    assert "dynamodb" not in backend
+
+
+def test_local_talks_to_the_emulator_only(workspace: Workspace) -> None:
+    """The local root's tasks are sent to the emulated AWS, and so is every service its provider uses."""
+    environment = _environment(workspace, "envs/local")
+    providers = (workspace.path / "envs/local/providers.tf").read_text()
+    services = [
+        "autoscaling",
+        "cloudwatch",
+        "ec2",
+        "ecr",
+        "ecs",
+        "elbv2",
+        "iam",
+        "logs",
+        "s3",
+        "sns",
+        "ssm",
+        "sts",
+    ]
+
+    assert environment["AWS_ENDPOINT_URL"] == "http://169.254.170.2:4566"
+    assert environment["S3_PUBLIC_ENDPOINT_URL"] == "http://127.0.0.1:4566"
+    assert [name for name in services if f" {name} " not in providers] == []
+
+
+def _resources(module: dict[str, Any]) -> list[dict[str, Any]]:
+    children = [resource for child in module.get("child_modules", []) for resource in _resources(child)]
+    return [*module.get("resources", []), *children]

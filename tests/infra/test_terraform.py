@@ -1,0 +1,172 @@
+"""Every module and root: formatted, valid, and passing its own native tests."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from infra.terraform import CHECKOUT, DIRECTORIES, MODULES, ROOTS, Workspace, managed, waits_for
+
+SERVICE = "module.service.aws_ecs_service.this"
+SUBNET_USERS = ("module.load_balancer.aws_lb.this", "module.cluster.aws_autoscaling_group.this")
+
+
+def test_terraform_code_is_formatted(workspace: Workspace) -> None:
+    """`terraform fmt` would change nothing."""
+    assert workspace.run(".", "fmt", "-check", "-recursive", "-diff", check=False) == ""
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_directory_is_valid(workspace: Workspace, directory: str) -> None:
+    """Each directory initialises, a root from its lock file as it stands, and is valid."""
+    workspace.init(directory)
+
+    assert "Success!" in workspace.run(directory, "validate", "-no-color")
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_native_tests_pass(workspace: Workspace, directory: str) -> None:
+    """Each directory's `terraform test` passes, and has something to say."""
+    result = workspace.test(directory)
+
+    assert result.errors == []
+    assert set(result.statuses.values()) == {"pass"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_validation_has_a_run_that_it_refuses(module: str) -> None:
+    """For each validation of a variable there is a run that expects it to fail."""
+    validations = {name: body.count("  validation {") for name, body in _variables(module).items()}
+    tests = "".join(path.read_text() for path in (CHECKOUT / module / "tests").glob("*.tftest.hcl"))
+    refused = re.findall(r"expect_failures = \[var\.(\w+)\]", tests)
+
+    assert [name for name, count in validations.items() if refused.count(name) < count] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_has_a_small_surface(module: str) -> None:
+    """A module takes a dozen variables at most, each described and typed, none of type any."""
+    variables = _variables(module)
+
+    assert len(variables) <= 12
+    assert all(re.search(r"^  description += ", body, re.MULTILINE) for body in variables.values())
+    assert all(re.search(r"^  type += (?!any|.*\(any)", body, re.MULTILINE) for body in variables.values())
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_root_holds_no_resource(root: str) -> None:
+    """A root is wiring: providers, backend, module calls, variables and outputs."""
+    blocks = {
+        block
+        for path in (CHECKOUT / root).glob("*.tf")
+        for block in re.findall(r"^(\w+)[ \"\w]*\{", path.read_text(), re.MULTILINE)
+    }
+
+    assert blocks <= {"terraform", "provider", "module", "variable", "output"}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_roots_lock_every_platform(root: str) -> None:
+    """The lock file has the provider's checksums for fifteen platforms, so it holds wherever it is used."""
+    lock = (CHECKOUT / root / ".terraform.lock.hcl").read_text()
+
+    assert lock.count('"zh:') == 15
+    assert 'version     = "5.100.0"' in lock
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_order_in_which_destroy_cannot_hang(workspace: Workspace, root: str) -> None:
+    """The service goes first: all it needs to stop, instances and permissions among it, outlives it."""
+    needed = {
+        "module.cluster.aws_ecs_cluster_capacity_providers.this",
+        "module.cluster.aws_ecs_capacity_provider.this",
+        "module.cluster.aws_autoscaling_group.this",
+        "module.cluster.aws_launch_template.this",
+        "module.cluster.aws_ecs_cluster.this",
+        "module.cluster.aws_iam_role_policy_attachment.instance",
+        "module.cluster.aws_vpc_security_group_egress_rule.https",
+        "module.load_balancer.aws_lb_listener.this",
+        "module.service.aws_iam_role_policy.execution",
+        "module.service.aws_iam_role_policy.task",
+    }
+
+    assert needed <= waits_for(workspace.graph(root), SERVICE)
+
+
+@pytest.mark.parametrize("user", SUBNET_USERS)
+@pytest.mark.parametrize("root", ROOTS)
+def test_who_uses_a_subnet_waits_for_its_route(workspace: Workspace, root: str, user: str) -> None:
+    """The balancer and the group come after the route to the internet, and go before it."""
+    needed = {"module.network.aws_route.internet", "module.network.aws_route_table_association.public"}
+
+    assert needed <= waits_for(workspace.graph(root), user)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_only_the_task_count_is_ignored(root: str) -> None:
+    """No drift is hidden but that of the task count, which scaling and destroy set."""
+    ignored = [
+        match
+        for path in CHECKOUT.glob("modules/*/*.tf")
+        for match in re.findall(r"ignore_changes\s*=\s*(\[[^\]]*\]|\w+)", path.read_text())
+    ]
+
+    assert ignored == ["[desired_count]"]
+    assert not any("ignore_changes" in path.read_text() for path in (CHECKOUT / root).glob("*.tf"))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("kind", ["create", "change", "replace", "destroy"])
+def test_no_plan_manages_a_bucket(workspace: Workspace, root: str, kind: str) -> None:
+    """Whatever is done to the stack, no plan touches a bucket or anything in one."""
+    changes = managed(workspace.plans(root)[kind])
+    actions = {action for change in changes.values() for action in change["change"]["actions"]}
+
+    assert [address for address, change in changes.items() if change["type"].startswith("aws_s3")] == []
+    assert {"create": "create", "change": "update", "replace": "delete", "destroy": "delete"}[kind] in actions
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_destroy_plan_takes_everything(workspace: Workspace, root: str) -> None:
+    """Destroy leaves nothing of what create made."""
+    plans = workspace.plans(root)
+    destroyed = {
+        address
+        for address, change in managed(plans["destroy"]).items()
+        if change["change"]["actions"] == ["delete"]
+    }
+
+    assert destroyed == set(managed(plans["create"]))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_no_attribute_given_is_dropped(workspace: Workspace, root: str) -> None:
+    """Terraform drops what an object() does not declare: every attribute that a root gives is declared."""
+    calls = workspace.destroy_plan(root)["configuration"]["root_module"]["module_calls"]
+    given = 0
+    for call in calls.values():
+        for name, type_ in _object_types(f"modules/{call['source'].rsplit('/', 1)[-1]}").items():
+            assert "optional(" not in type_, "a misspelt optional attribute would be dropped in silence"
+            declared = set(re.findall(r"^\s*(\w+)\s+=", type_, re.MULTILINE))
+            value = call["expressions"].get(name, {}).get("constant_value")
+            if value is None:
+                continue
+            for entry in value.values() if type_.startswith("map(") else [value]:
+                given += 1
+                assert set(entry) == declared
+
+    assert given >= 3
+
+
+def _variables(directory: str) -> dict[str, str]:
+    """The variables of a directory, each with its block's body."""
+    text = (CHECKOUT / directory / "variables.tf").read_text()
+    return dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.DOTALL | re.MULTILINE))
+
+
+def _object_types(directory: str) -> dict[str, str]:
+    """The variables whose type has an object() in it, with that type."""
+    form = re.compile(r"^  type += ((?:map\()?object\(\{.*?^  \}\)+)", re.DOTALL | re.MULTILINE)
+    types = {name: form.search(body) for name, body in _variables(directory).items()}
+    return {name: match[1] for name, match in types.items() if match}
