@@ -701,7 +701,7 @@ def test_readyz_asks_once_a_second(
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("path", ["/nope", "/download/", "/upload/x/y", "/uploads/x/y/z"])
+@pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/upload/x/y", "/uploads/x/y/z"])
 def test_an_unknown_url(client: FlaskClient, path: str) -> None:
     """What is not there is 404 or 405 in the envelope."""
     answer = client.get(path)
@@ -990,6 +990,19 @@ def test_anonymous_access_does_not_excuse_a_wrong_token(make_client: MakeClient)
     assert client.get("/list_files").status_code == 200
     refused(client.get("/list_files", headers={"Authorization": "Bearer wrong"}), 401, "unauthorized")
     refused(client.get("/download/a", headers=AUTHORIZED), 403, "forbidden")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_changes_nothing(client: FlaskClient, store: MemoryStore, site: str) -> None:
+    """Where no token is needed, a browser does not delete for a foreign page; for our own page it does."""
+    stored(store, "a")
+    foreign = {"Sec-Fetch-Site": site}
+    own = {"Sec-Fetch-Site": "same-origin"}
+
+    refused(client.post("/delete", json={"files": ["a"]}, headers=foreign), 403, "forbidden")
+    refused(client.post("/upload", headers=foreign, **form(("b", b"x"))), 403, "forbidden")
+    assert client.get("/list_files", headers=foreign).get_json()["content"] == ["a"]
+    assert client.post("/delete", json={"files": ["a"]}, headers=own).status_code == 200
 
 
 def test_no_forwarded_header_is_believed_by_default(

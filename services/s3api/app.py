@@ -47,7 +47,6 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
     app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
     app.extensions["s3api"] = routes.Services(
         settings=settings,

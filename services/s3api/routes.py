@@ -21,7 +21,7 @@ from werkzeug.http import http_date, parse_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
 from s3api import files
-from s3api.auth import Caller, Signer, Tokens
+from s3api.auth import ANONYMOUS, Caller, Forbidden, Signer, Tokens
 from s3api.errors import failure, status_of
 from s3api.files import Body, Conditions, FileStore, StoredFile
 from s3api.health import Readiness, draining
@@ -57,6 +57,7 @@ MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields beside the fil
 INLINE = re.compile(
     r"^(image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+)$"
 )
+_BACKSLASH = re.compile(r'\\(?!")')
 PUBLIC = {"api.index", "api.livez", "api.readyz"}
 
 bp = APIBlueprint("api", __name__, tag="Files")
@@ -129,6 +130,10 @@ def admit() -> None:
     if request.blueprint == "docs" and services().tokens.configured:
         return  # documentation is no secret; but with nothing configured, nothing is served at all
     g.caller = services().tokens.identify(request.headers.get("Authorization"))
+    # A browser sends no token by itself, so only a service that wants none must mind who makes it ask.
+    foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if g.caller is ANONYMOUS and foreign and request.method not in ("GET", "HEAD"):
+        raise Forbidden("A page of another site may not change files here")
 
 
 # --- the service itself
@@ -279,6 +284,9 @@ def _parse_form(
         raise BadRequest("The form is not valid multipart/form-data, or ends too early") from None
     named = []
     for part in parts.getlist("file"):
+        # Browsers send a backslash as it is; the parser would drop it, and so change the name.
+        if _BACKSLASH.search(part.headers.get("Content-Disposition", "")):
+            raise files.InvalidName("The file name contains a backslash")
         own_name = (part.filename or "").rpartition("/")[2]
         named.append((own_name, _content_type(own_name, part.content_type), cast(StagedFile, part.stream)))
     return fields, named

@@ -1,0 +1,116 @@
+"""What is not about files: health, the document, unknown URLs, request ids, tokens."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin
+
+import pytest
+import requests
+
+from e2e.api import Api, good, refused
+
+
+def test_health(api: Api) -> None:
+    """The service is alive, and ready while S3 answers."""
+    assert good(api.call("GET", "/livez"))["message"] == "The service is alive"
+    assert good(api.call("GET", "/readyz"))["message"] == "The service is ready"
+
+
+def test_health_needs_no_token(api: Api) -> None:
+    """The root and the probes answer whoever asks."""
+    headers = {"Host": api.target.host} if api.target.host else {}
+
+    for path in ("/", "/livez", "/readyz"):
+        assert requests.get(api.target.url + path, headers=headers, timeout=30).status_code == 200
+
+
+def test_document(api: Api) -> None:
+    """The OpenAPI document describes what the contract has."""
+    answer = api.call("GET", "/openapi.json")
+    document = answer.json()
+
+    assert answer.headers["Content-Type"] == "application/json"
+    assert document["openapi"].startswith("3.1")
+    assert {
+        *("/", "/list_files", "/upload", "/upload/{name}", "/download/{name}", "/files/{name}"),
+        *("/delete/{name}", "/delete", "/restore/{name}", "/livez", "/readyz", "/uploads"),
+        *("/uploads/{upload_id}/parts", "/uploads/{upload_id}/complete", "/uploads/{upload_id}"),
+    } <= set(document["paths"])
+
+
+def test_docs(api: Api) -> None:
+    """The documentation's page loads all that it needs from the service itself."""
+    answer = api.call("GET", "/docs")
+    needed = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert needed
+    for asset in needed:
+        url = urljoin(f"{api.target.url}/docs", asset)
+        assert url.startswith(api.target.url)
+        assert api.session.get(url, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/metrics", "/docs/nothing", "/docs/../x", "/uploads/a/b/c", "/%2e%2e"]
+)
+def test_unknown_url(api: Api, path: str) -> None:
+    """A URL that leads nowhere answers in the envelope; metrics are not on this port."""
+    answer = api.raw("GET", path)
+
+    refused(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/", "GET"),
+        ("PATCH", "/list_files", "GET"),
+        ("GET", "/upload", "POST"),
+        ("POST", "/upload/a", "PUT"),
+        ("GET", "/restore/a", "POST"),
+        ("OPTIONS", "/files/a", "GET"),
+        ("BREW", "/livez", "GET"),
+    ],
+)
+def test_unknown_method(api: Api, method: str, path: str, allowed: str) -> None:
+    """A method that a URL does not answer to is 405, and the answer says which it does."""
+    answer = api.raw(method, path)
+
+    refused(answer, 405, "method_not_allowed")
+    assert allowed in answer.headers["Allow"]
+
+
+def test_request_id(api: Api) -> None:
+    """Every answer has an id of its request, the client's own where it sends a sound one."""
+    own = api.call("GET", "/livez", headers={"X-Request-Id": "my-own.id-1"})
+    unsound = api.call("GET", "/livez", headers={"X-Request-Id": "<script>"})
+    ids = {api.call("GET", "/livez").headers["X-Request-Id"] for _ in range(3)}
+
+    assert own.headers["X-Request-Id"] == "my-own.id-1"
+    assert "<" not in unsound.headers["X-Request-Id"]
+    assert len(ids) == 3
+
+
+def test_nothing_is_sniffed(api: Api) -> None:
+    """No answer may be taken for another type than it says."""
+    for path in ("/", "/nothing", "/docs", "/list_files?limit=0"):
+        assert api.call("GET", path).headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_wrong_token(api: Api) -> None:
+    """A token that is not configured is 401, even where none is needed."""
+    answer = api.call("GET", "/list_files", headers={"Authorization": "Bearer s3api_wrong"})
+
+    refused(answer, 401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_no_token(api: Api) -> None:
+    """Where a token is needed, nothing of the files is shown without one."""
+    if not api.target.token:
+        pytest.skip("S3API_TOKEN is not set: the service is open to all")
+    answer = api.call("GET", "/list_files", headers={"Authorization": None})
+
+    refused(answer, 401, "unauthorized")

@@ -1,0 +1,154 @@
+"""The OpenAPI document: true to the code in both directions, and to the running service under fuzzing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from click.testing import CliRunner
+from schemathesis.config import SchemathesisConfig
+
+from conftest import settings_for
+from memory_store import MemoryStore
+from s3api import manage
+from s3api.app import create_app
+from s3api.auth import ALL_VERBS, Signer, new_token
+from s3api.files import PartPlan
+from servers import ROOT, S3, SIGNING_KEY, Service
+
+STATIC = ROOT / "services" / "s3api" / "static" / "openapi.json"
+DOCUMENT: dict[str, Any] = json.loads(STATIC.read_text(encoding="utf-8"))
+# The document does not describe itself, nor the page that shows it.
+UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}"}
+
+TOKEN, ENTRY = new_token("fuzz", ALL_VERBS, "")
+NAMES = ["a b.txt", "ü+(1).csv", "a//b", "emoji-😀/日本語", "100%25.txt"]
+UPLOAD_ID = Signer(SIGNING_KEY).upload_id(PartPlan("a b.txt", "no-such-upload", 20 << 20, 8 << 20))
+
+# Statuses that answer data which the document allows. The first are the tool's own; an operation adds what a
+# schema cannot know.
+ANSWERS = ["2xx", "3xx", "401", "403", "404", "409"]
+
+
+def _operation(path: str, *answers: str, **checks: dict[str, Any]) -> dict[str, Any]:
+    accepted = {"expected-statuses": [*ANSWERS, *answers]}
+    return {"include-path": path, "checks": {"positive_data_acceptance": accepted, **checks}}
+
+
+schema = schemathesis.openapi.from_dict(
+    DOCUMENT,
+    config=SchemathesisConfig.from_dict(
+        {
+            "dictionaries": {"names": {"values": NAMES}, "uploads": {"values": [UPLOAD_ID]}},
+            "parameters": {
+                "path.name": {"dictionary": "names", "probability": 0.5},
+                "path.upload_id": {"dictionary": "uploads", "probability": 0.5},
+            },
+            "auth": {"openapi": {"bearer": {"bearer": TOKEN}}},
+            "generation": {"mode": "all", "max-examples": 30, "deterministic": True},
+            "operations": [
+                # A cursor is what was given out, and is signed.
+                _operation("/list_files", "400"),
+                # The prefix and the file's own name make a name together; in a form everything is text, so
+                # there is no wrong type of a field.
+                _operation("/upload", "400", negative_data_rejection={"enabled": False}),
+                # A digest must be that of the body, and `If-None-Match: *` refuses a name that is taken.
+                _operation("/upload/{name}", "400", "412"),
+                # A size may be above the limit.
+                _operation("/uploads", "413"),
+                # A part may be outside the plan.
+                _operation("/uploads/{upload_id}/parts", "400"),
+                # A condition may not hold, and a range may lie outside the file.
+                _operation("/files/{name}", "412", "416"),
+            ],
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    """A service that wants a token, so that what answers without one is found."""
+    bucket = ministack_s3.make_bucket("day02-fuzzed", versioned=True)
+    entries = f"[{manage.entry_json(ENTRY)}]"
+    service = make_service(ministack_s3, bucket, api_tokens=entries, allow_anonymous=False)
+    client = ministack_s3.client()
+    for name in NAMES:
+        client.put_object(Bucket=bucket, Key=name, Body=b"some bytes to read ranges of")
+    return service
+
+
+@schema.parametrize()
+def test_operation_answers_as_its_document_says(case: schemathesis.Case[Any], fuzzed: Service) -> None:
+    """Whatever is sent, right or wrong, the answer is one that the document describes, and never a 500."""
+    response = case.call(base_url=fuzzed.url)
+
+    assert response.status_code not in (500, 502, 503), response.text
+    case.validate_response(response)
+
+
+def test_fuzzing_leaves_a_healthy_service(fuzzed: Service) -> None:
+    """After all of it the service is ready, nothing is staged, and no request has failed unexpectedly."""
+    ready = requests.get(f"{fuzzed.url}/readyz", timeout=10)
+
+    assert ready.status_code == 200, ready.text
+    assert fuzzed.staged() == []
+    assert [line for line in fuzzed.log_lines() if line.get("code") == "internal_error"] == []
+
+
+def test_committed_document_is_the_generated_one() -> None:
+    """The committed document is what the code generates; `make docs` makes it so."""
+    generated = CliRunner().invoke(manage.main, ["openapi"], catch_exceptions=False)
+
+    assert generated.exit_code == 0
+    assert generated.output == STATIC.read_text(encoding="utf-8")
+
+
+def test_document_is_valid_openapi() -> None:
+    """The document is valid OpenAPI 3.1, each of its schemas included."""
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    schema.validate()
+
+
+def test_document_and_routes_are_the_same(tmp_path: Path) -> None:
+    """Every route and method of the service is in the document, and nothing else is."""
+    rules = create_app(settings_for(tmp_path), MemoryStore()).url_map.iter_rules()
+    served = {
+        (method, path)
+        for rule in rules
+        if (path := re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)) not in UNDOCUMENTED
+        for method in rule.methods or ()
+    }
+    documented = {
+        (method.upper(), path)
+        for path, operations in DOCUMENT["paths"].items()
+        for method in operations
+        if method in {"get", "head", "post", "put", "patch", "delete", "options", "trace"}
+    }
+    # Every GET answers to HEAD as well, which HTTP itself says; the document does where HEAD is of use.
+    implied = {("HEAD", path) for method, path in documented if method == "GET"}
+
+    assert served - implied == documented - implied
+    assert implied <= served
+    assert ("HEAD", "/files/{name}") in documented
+
+
+def test_operations_declare_who_may(tmp_path: Path) -> None:
+    """The document asks for a token wherever the service does."""
+    client = create_app(
+        settings_for(tmp_path, api_tokens=(ENTRY,), allow_anonymous=False), MemoryStore()
+    ).test_client()
+    asked = {}
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            url = path.replace("{name}", "a").replace("{upload_id}", "a")
+            status = client.open(url, method=method.upper()).status_code
+            asked[method, path] = (status == 401, bool(operation.get("security")))
+
+    assert {where: found for where, found in asked.items() if found[0] != found[1]} == {}
