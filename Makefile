@@ -20,6 +20,26 @@ help: ## Show this
 run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= moves it) beside an embedded S3
 	@exec $(BIN)/python services/run_local.py --port $(PORT)
 
+# What this machine's builds need beside: make image DOCKER_BUILD_FLAGS='--network host'
+DOCKER_BUILD_FLAGS ?=
+IMAGE ?= s3api:local
+COMPOSE := docker compose -f docker/compose.yaml
+
+.PHONY: image
+image: ## Build the container image (IMAGE= names it)
+	DOCKER_BUILDKIT=1 docker build -f docker/Dockerfile -t $(IMAGE) $(DOCKER_BUILD_FLAGS) \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' services/s3api/__init__.py)" .
+
+.PHONY: up
+up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
+	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
+	@echo "The file API answers at http://127.0.0.1:$${S3API_PORT:-5000}; make down stops it"
+
+.PHONY: down
+down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
+	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
+
 .PHONY: test
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test
 	$(BIN)/pytest

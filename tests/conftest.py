@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
+from localstack_container import running_localstack
 from memory_store import MemoryStore
 from s3api.app import create_app
 from s3api.settings import Settings
@@ -27,6 +28,12 @@ def ministack_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 @pytest.fixture(scope="session")
 def seaweedfs_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as s3:
+        yield s3
+
+
+@pytest.fixture(scope="session")
+def localstack_s3() -> Iterator[S3]:
+    with running_localstack() as s3:
         yield s3
 
 

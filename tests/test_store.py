@@ -1,4 +1,4 @@
-"""The contract of a `FileStore`, held against every implementation: memory, MiniStack, SeaweedFS."""
+"""The contract of a `FileStore`, held against every implementation: memory, and each S3 at hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from s3api.settings import Settings
 from servers import S3, SIGNING_KEY
 
 MiB = 1024 * 1024
-STORES = ["memory", "ministack", "seaweedfs"]
+STORES = ["memory", "ministack", "seaweedfs", "localstack"]
 
 
 def s3_store(s3: S3, bucket: str, **values: Any) -> S3FileStore:
@@ -58,7 +58,7 @@ def versioned_store(request: pytest.FixtureRequest) -> FileStore:
     return empty_store(request, versioned=True)
 
 
-@pytest.fixture(params=["ministack", "seaweedfs"])
+@pytest.fixture(params=["ministack", "seaweedfs", "localstack"])
 def real_store(request: pytest.FixtureRequest) -> tuple[S3, S3FileStore]:
     """An empty bucket on each real S3, for what a client does with a signed URL."""
     s3 = s3_of(request, request.param)
@@ -409,7 +409,7 @@ def test_check(any_store: FileStore) -> None:
     any_store.check()
 
 
-@pytest.mark.parametrize("kind", ["ministack", "seaweedfs"])
+@pytest.mark.parametrize("kind", ["ministack", "seaweedfs", "localstack"])
 def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, kind: str) -> None:
     """Every call on a bucket that is not there raises, and names it."""
     store = s3_store(s3_of(request, kind), "day02-not-there")

@@ -13,6 +13,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
 
 from s3api.health import draining
@@ -24,10 +25,21 @@ try:
 except SettingsError as error:
     sys.exit(str(error))
 
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gthread, but a worker that stops refuses new connections instead of leaving them unanswered."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
 wsgi_app = "s3api.app:from_environment()"
 bind = f"{settings.host}:{settings.port}"
 workers = 1
-worker_class = "gthread"
+worker_class = Worker
 threads = settings.threads
 worker_connections = 1000
 # A load balancer reuses connections for 60 s; the side that closes first must not be this one.

@@ -1,0 +1,155 @@
+"""The compose file: what its user sees, with LocalStack, and with the S3 that keeps its data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+import docker
+import pytest
+import requests
+from docker.models.images import Image
+
+from containers import Api, Compose, MakeApi
+from localstack_container import s3_client
+from servers import ROOT, presigned, until
+
+BUCKET = "day02-local"
+
+
+def test_services(compose: Compose, engine: docker.DockerClient) -> None:
+    """Without any profile named there are the API and LocalStack, and both are healthy."""
+    services = compose("ps", "--services").split()
+    states = {
+        name: compose.container(engine, name).attrs["State"]["Health"]["Status"] for name in sorted(services)
+    }
+
+    assert states == {"api": "healthy", "localstack": "healthy"}
+
+
+def test_loopback_only(compose: Compose, engine: docker.DockerClient) -> None:
+    """Every port that is published is one of loopback."""
+    published = [
+        binding["HostIp"]
+        for service in ("api", "localstack")
+        for bindings in compose.container(engine, service).attrs["NetworkSettings"]["Ports"].values()
+        for binding in bindings or ()
+    ]
+
+    assert published == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_default_ports() -> None:
+    """Without a choice of the user's the API is at port 5000 and S3 at 4566."""
+    settings = {"S3API_PORT": "", "S3_PORT": "", "S3API_IMAGE": ""}
+    config = Compose("s3api-test-config", "", settings=settings)("config")
+
+    assert 'published: "5000"' in config
+    assert 'published: "4566"' in config
+    assert "S3_PUBLIC_ENDPOINT_URL: http://127.0.0.1:4566" in config
+
+
+def test_s3_alone_is_served(compose: Compose) -> None:
+    """LocalStack serves S3 and no other service of AWS."""
+    states = requests.get(f"{compose.s3_url}/_localstack/health", timeout=10).json()["services"]
+
+    assert {name for name, state in states.items() if state != "disabled"} == {"s3"}
+
+
+def test_bucket(compose: Compose) -> None:
+    """The init hook makes the bucket: versioned, cleaned of abandoned parts, open to browsers."""
+    s3 = s3_client(compose.s3_url)
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    (cors,) = s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
+
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert rule["Status"] == "Enabled"
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert "ETag" in cors["ExposeHeaders"]
+
+
+def test_doctor(composed: Api) -> None:
+    """`s3api doctor` inside the container finds everything it checks in order, the public endpoint aside."""
+    found = composed.run("python3", "-m", "s3api", "doctor")[1]
+    wrong = [line for line in found.splitlines() if not line.startswith("ok")]
+
+    # 127.0.0.1 is the user's machine, which a container does not reach by that name.
+    assert all("public endpoint" in line for line in wrong), found
+
+
+def test_presigned_url(composed: Api, compose: Compose) -> None:
+    """The presigned URL works from this machine as it stands, lives 120 s, and is worthless when altered."""
+    requests.put(composed.at("/upload/", "dir/a b+ü.txt"), data=b"hello", timeout=30).raise_for_status()
+    url = presigned(requests.get(composed.at("/download/", "dir/a b+ü.txt"), timeout=30))
+
+    assert url.startswith(compose.s3_url)
+    assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["120"]
+    assert requests.get(url, timeout=30).content == b"hello"
+    assert requests.get(url.replace("X-Amz-Expires=120", "X-Amz-Expires=999"), timeout=30).status_code == 403
+
+
+def test_presigned_url_dies(make_api: MakeApi) -> None:
+    """A presigned URL answers 403 once its time is over."""
+    api = make_api(download_url_seconds="2")
+    requests.put(api.at("/upload/", "short.txt"), data=b"hello", timeout=30).raise_for_status()
+    url = presigned(requests.get(api.at("/download/", "short.txt"), timeout=30))
+
+    assert requests.get(url, timeout=30).content == b"hello"
+    until(lambda: requests.get(url, timeout=30).status_code == 403, "the URL expires", 10)
+
+
+@pytest.mark.timeout(600)
+def test_black_box_suite(composed: Api) -> None:
+    """The whole black-box suite passes against the composed service."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e"],
+        cwd=ROOT,
+        env={**os.environ, "S3API_URL": composed.url, "S3API_VERSIONED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout[-1500:])
+
+    assert done.returncode == 0, done.stdout[-10_000:]
+
+
+def test_persistent_profile(engine: docker.DockerClient, run_id: str, image: Image) -> None:
+    """The profile `persistent` keeps the files when all is taken down, until the volume goes too."""
+    project = Compose(f"{run_id}-persistent", image.tags[0], profiles=("persistent",))
+    try:
+        project("up", "-d", "--wait")
+        api = project.api(engine)
+        requests.put(api.at("/upload/", "kept.txt"), data=b"kept", timeout=30).raise_for_status()
+        project("down")
+        between = project.left(engine)
+        project("up", "-d", "--wait")
+        api = project.api(engine)
+        listed = requests.get(api.at("/list_files"), timeout=30).json()["content"]
+        url = presigned(requests.get(api.at("/download/", "kept.txt"), timeout=30))
+        content = requests.get(url, timeout=30).content
+        versioning = s3_client(project.s3_url).get_bucket_versioning(Bucket=BUCKET)
+        services = project("ps", "--services").split()
+    finally:
+        project("down", "--volumes")
+
+    assert between == [f"{run_id}-persistent_s3"]
+    assert sorted(services) == ["api", "ministack"]
+    assert listed == ["kept.txt"]
+    assert content == b"kept"
+    assert versioning["Status"] == "Enabled"
+    assert project.left(engine) == []
+
+
+def test_down_takes_all(engine: docker.DockerClient, run_id: str, image: Image) -> None:
+    """`docker compose down` leaves no container, network or volume."""
+    project = Compose(f"{run_id}-down", image.tags[0])
+    project("create", "--no-build")
+    made = project.left(engine)
+    project("down")
+
+    assert len(made) == 3  # the API, LocalStack, their network
+    assert project.left(engine) == []

@@ -1,0 +1,266 @@
+"""What the image holds, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+from docker.models.images import Image
+
+from containers import SCANNERS, build, revision, run_in
+from servers import ROOT, need
+
+MAX_BYTES_OVER_BASE = 120_000_000
+DOCKERFILES = ["docker/Dockerfile", "docker/ministack/Dockerfile"]
+
+
+@pytest.fixture(scope="module")
+def shell(engine: docker.DockerClient, image: Image) -> Iterator[Container]:
+    """A container of the image in which nothing runs but commands of the tests."""
+    container = engine.containers.run(
+        image, ["60"], entrypoint="sleep", detach=True, network_mode="none", init=True
+    )
+    yield container
+    container.remove(force=True)
+
+
+def output(container: Container, *command: str) -> str:
+    code, text = run_in(container, *command)
+    assert code == 0, text
+    return text.strip()
+
+
+def ours(image: Image) -> list[dict[str, Any]]:
+    """The history of the image, without its base's."""
+    return [entry for entry in image.history() if entry["Comment"].startswith("buildkit")]
+
+
+def test_user(image: Image) -> None:
+    """The image runs as a numeric user that is not root, so that an orchestrator can tell."""
+    assert image.attrs["Config"]["User"] == "10001:10001"
+
+
+def test_entrypoint(image: Image) -> None:
+    """The service is process 1 itself, without a shell before it."""
+    config = image.attrs["Config"]
+
+    assert config["Entrypoint"] == ["gunicorn", "-c", "/srv/app/s3api/gunicorn.conf.py"]
+    assert not config["Cmd"]
+    assert list(config["ExposedPorts"]) == ["5000/tcp"]
+
+
+def test_health_check(image: Image) -> None:
+    """The image's health check asks for liveness by the service's own probe."""
+    check = image.attrs["Config"]["Healthcheck"]
+
+    assert check["Test"] == ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:5000/livez"]
+
+
+def test_labels(image: Image) -> None:
+    """The labels tell what the image is and from which commit it was built."""
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image.labels.items()}
+
+    assert labels["title"] == "s3api"
+    assert labels["revision"] == revision()
+    assert {"description", "licenses", "version"} < set(labels)
+
+
+def test_size(image: Image) -> None:
+    """The image adds no more than its budget to the base image."""
+    size = sum(entry["Size"] for entry in ours(image))
+    print(f"{size / 1e6:.0f} MB over the base image")
+
+    assert 20_000_000 < size <= MAX_BYTES_OVER_BASE
+
+
+def test_environment(image: Image) -> None:
+    """The image's environment holds settings and no secret: one more variable is a decision."""
+    text = " ".join(entry["CreatedBy"] for entry in ours(image))
+    names = {entry.partition("=")[0] for entry in image.attrs["Config"]["Env"]}
+    set_by_us = {name for name in names if re.search(rf"\b{name}=", text)}
+
+    assert set_by_us == {
+        "HOST",
+        "LOG_FORMAT",
+        "MALLOC_ARENA_MAX",
+        "METRICS_PORT",
+        "PATH",
+        "PORT",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "STAGING_DIR",
+    }
+
+
+def test_history(image: Image) -> None:
+    """No instruction of the image's history names a secret."""
+    text = " ".join(entry["CreatedBy"] for entry in ours(image))
+
+    assert not re.search(r"(?i)secret|password|token|signing_key|access_key|-----BEGIN|://[^/ ]*@", text)
+
+
+def test_contents(shell: Container) -> None:
+    """Beside the interpreter there are the dependencies, the package and the staging directory."""
+    assert output(shell, "ls", "-A", "/srv").split() == ["app", "uploads", "venv"]
+    assert output(shell, "ls", "-A", "/srv/app").split() == ["s3api"]
+    assert output(shell, "ls", "-A", "/srv/uploads") == ""
+    assert output(shell, "stat", "-c", "%u:%g", "/srv/uploads") == "10001:10001"
+
+
+def test_nothing_of_the_build_is_left(shell: Container) -> None:
+    """No compiler, no pip and no package cache come along."""
+    for program in ("gcc", "cc", "make", "pip", "pip3", "uv", "curl", "wget"):
+        assert shell.exec_run(["sh", "-c", f"command -v {program}"])[0] != 0, program
+    assert shell.exec_run(["python3", "-c", "import pip"])[0] != 0
+    assert shell.exec_run(["python3", "-c", "import ensurepip._bundled"])[0] != 0
+
+    left = output(
+        shell, "sh", "-c", "find /var/lib/apt/lists /var/cache/apt /srv /tmp -type f 2>/dev/null || :"
+    )
+    assert [path for path in left.splitlines() if path.endswith((".deb", ".whl", "Packages", ".bin"))] == []
+
+
+def test_the_user_owns_nothing_that_runs(shell: Container) -> None:
+    """The service cannot change its own code, even where the root is not read-only."""
+    assert output(shell, "find", "/srv/app", "/srv/venv", "-writable", "!", "-type", "l") == ""
+
+
+def test_bytecode_is_there(shell: Container) -> None:
+    """Every module is compiled in advance, since under a read-only root nobody may do it later."""
+    script = """
+import importlib.util, pathlib, sysconfig
+roots = ["/srv/app", "/srv/venv/lib", sysconfig.get_path("stdlib")]
+files = [path for root in roots for path in pathlib.Path(root).rglob("*.py")]
+missing = [str(path) for path in files if not pathlib.Path(importlib.util.cache_from_source(path)).exists()]
+print(len(files) > 1000, missing)
+"""
+
+    assert output(shell, "python3", "-c", script) == "True []"
+
+
+def test_modules_import(shell: Container) -> None:
+    """Debian's interpreter has what the service needs, and botocore the services that it talks to."""
+    script = """
+import ctypes, fcntl, mmap, sqlite3, ssl, zlib
+import boto3, gunicorn.workers.gthread, s3api.app, s3api.manage
+for service in ("s3", "sts", "sso", "sso-oidc"):
+    boto3.session.Session(region_name="eu-west-1").client(service)
+assert ssl.create_default_context().get_ca_certs()
+"""
+
+    assert output(shell, "python3", "-W", "error", "-c", script) == ""
+
+
+def test_operators_commands(shell: Container) -> None:
+    """The operator's commands run in the image."""
+    assert output(shell, "python3", "-m", "s3api", "token", "new", "--name", "ops").startswith("s3api_")
+
+
+# --- the cache
+
+
+def test_second_build(engine: docker.DockerClient, image: Image, run_id: str, build_context: Path) -> None:
+    """A second build of the same sources takes every step from the cache and makes the same image."""
+    again = build(build_context, f"{run_id}:second")
+    second = engine.images.get(f"{run_id}:second")
+    engine.images.remove(f"{run_id}:second")
+
+    assert again.executed == []
+    assert second.attrs["RootFS"] == image.attrs["RootFS"]
+
+
+def test_change_of_code(
+    engine: docker.DockerClient, image: Image, run_id: str, build_context: Path, tmp_path: Path
+) -> None:
+    """A change of the code rebuilds the code's layer alone."""
+    context = tmp_path / "context"
+    shutil.copytree(build_context, context)
+    with (context / "services" / "s3api" / "files.py").open("a") as file:
+        file.write("\n# changed\n")
+    changed = build(context, f"{run_id}:changed")
+    layers = engine.images.get(f"{run_id}:changed").attrs["RootFS"]["Layers"]
+    engine.images.remove(f"{run_id}:changed")
+
+    assert all("/srv/app" in step for step in changed.executed), changed.executed
+    assert layers[:-1] == image.attrs["RootFS"]["Layers"][:-1]
+    assert layers[-1] != image.attrs["RootFS"]["Layers"][-1]
+
+
+# --- scanners
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_hadolint(name: str) -> None:
+    """hadolint finds nothing in the Dockerfiles beyond the exceptions that they give a reason for."""
+    hadolint = Path(sys.executable).parent / "hadolint"
+    need(hadolint.exists(), "hadolint is not installed: `make test` does it")
+    found = subprocess.run([hadolint, ROOT / name], capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0, found.stdout
+
+
+def trivy(cache: Path, *arguments: str) -> list[dict[str, Any]]:
+    """What trivy finds by the rules that it carries, without fetching any."""
+    program = SCANNERS / "trivy"
+    need(program.exists(), "trivy is not installed: `make test` does it")
+    done = subprocess.run(
+        [
+            program,
+            "--quiet",
+            f"--cache-dir={cache}",
+            *arguments[:1],
+            "--format=json",
+            "--skip-check-update",
+            "--skip-version-check",
+            "--disable-telemetry",
+            *arguments[1:],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results: list[dict[str, Any]] = json.loads(done.stdout).get("Results", [])
+    return [
+        {"target": result["Target"], "id": found.get("ID") or found["RuleID"], "title": found["Title"]}
+        for result in results
+        for found in [*result.get("Misconfigurations", []), *result.get("Secrets", [])]
+    ]
+
+
+def scan_image(cache: Path, tag: str) -> list[dict[str, Any]]:
+    scanners = ["--scanners=secret", "--image-config-scanners=misconfig,secret"]
+    return trivy(cache, "image", "--image-src=docker", *scanners, tag)
+
+
+def test_trivy_on_the_image(image: Image, tmp_path: Path) -> None:
+    """trivy finds no secret in the image's files and nothing wrong in its configuration."""
+    assert scan_image(tmp_path, image.tags[0]) == []
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_trivy_on_the_files(name: str, tmp_path: Path) -> None:
+    """trivy finds nothing wrong in the Dockerfiles."""
+    assert trivy(tmp_path, "config", str(ROOT / name)) == []
+
+
+def test_trivy_would_find(engine: docker.DockerClient, image: Image, run_id: str, tmp_path: Path) -> None:
+    """The same scan finds a secret in a file, and root as the user, where they are."""
+    key = "wJalrXUtnFEMI" + "K7MDENGbPxRfiCYabcdefghijkl"
+    (tmp_path / "notes.txt").write_text(f'aws_secret_access_key = "{key}"\n')
+    (tmp_path / "Dockerfile").write_text(f"FROM {image.tags[0]}\nUSER root\nCOPY notes.txt /srv/app/\n")
+    tag = f"{run_id}:spoiled"
+    subprocess.run(["docker", "build", "--quiet", "-t", tag, str(tmp_path)], capture_output=True, check=True)
+    found = {one["id"] for one in scan_image(tmp_path / "cache", tag)}
+    engine.images.remove(tag)
+
+    assert {"aws-secret-access-key", "DS-0002"} <= found
