@@ -162,7 +162,8 @@ assert ssl.create_default_context().get_ca_certs()
 
 def test_operators_commands(shell: Container) -> None:
     """The operator's commands run in the image."""
-    assert output(shell, "python3", "-m", "s3api", "token", "new", "--name", "ops").startswith("s3api_")
+    token = "python3 -m s3api token new --name ops 2>/dev/null"
+    assert output(shell, "sh", "-c", token).startswith("s3api_")
 
 
 # --- the cache
