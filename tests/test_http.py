@@ -252,6 +252,8 @@ def test_a_raw_upload(client: FlaskClient, store: MemoryStore) -> None:
         ("application/octet-stream", "text/csv"),
         ("application/x-www-form-urlencoded", "text/csv"),
         ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ("text/ü", "text/csv"),
+        ("text/" + "x" * 300, "text/csv"),
     ],
 )
 def test_the_content_type_of_a_raw_upload(

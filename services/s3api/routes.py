@@ -58,6 +58,7 @@ INLINE = re.compile(
     r"^(image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+)$"
 )
 _BACKSLASH = re.compile(r'\\(?!")')
+_HEADER_VALUE = re.compile(r"^[\x21-\x7e][\x20-\x7e]{0,254}$")
 PUBLIC = {"api.index", "api.livez", "api.readyz"}
 
 bp = APIBlueprint("api", __name__, tag="Files")
@@ -323,11 +324,9 @@ def _uploaded(stored: Sequence[files.Upload]) -> Response:
 
 
 def _content_type(name: str, given: str | None) -> str:
-    """What the client says, unless that is only its way to say that it does not know."""
-    if given and parse_options_header(given)[0] not in (
-        "application/octet-stream",
-        "application/x-www-form-urlencoded",
-    ):
+    """What the client says, unless it says only that it does not know, or what no header can carry."""
+    unknown = ("application/octet-stream", "application/x-www-form-urlencoded")
+    if given and _HEADER_VALUE.match(given) and parse_options_header(given)[0] not in unknown:
         return given
     return files.guess_content_type(name)
 
