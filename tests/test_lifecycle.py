@@ -46,6 +46,13 @@ def refuses(url: str) -> bool:
     return False
 
 
+def answers(service: Service) -> bool:
+    try:
+        return requests.get(service.at("/livez"), timeout=1).ok
+    except requests.exceptions.RequestException:
+        return False
+
+
 def is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
