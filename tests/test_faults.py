@@ -1,8 +1,9 @@
 """What clients see, and what is left behind, when clients and S3 fail; with a real gunicorn and a real S3."""
 
-from __future__ import select
+from __future__ import annotations
 
 import hashlib
+import select
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
