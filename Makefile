@@ -41,8 +41,32 @@ down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test
-	$(BIN)/pytest
+test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test but those of test-deploy
+	$(BIN)/pytest --ignore=tests/deploy/test_emulator.py --ignore=tests/deploy/test_stack.py
+
+.PHONY: test-deploy
+test-deploy: $(VENV)/.test $(MINISTACK)/.ready ## Deploy, break, mend and destroy the stack on emulated AWS
+	$(BIN)/pytest tests/deploy
+
+# The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
+ENV ?= local
+DEPLOY := PYTHONPATH=docker $(BIN)/python -m deploy
+
+.PHONY: deploy bucket url logs destroy
+deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod
+	@$(DEPLOY) deploy --env $(ENV)
+
+bucket: $(VENV)/.test ## Make the buckets of ENV, outside Terraform
+	@$(DEPLOY) bucket --env $(ENV)
+
+url: $(VENV)/.test ## Print where ENV serves
+	@$(DEPLOY) url --env $(ENV)
+
+logs: $(VENV)/.test ## Print what ENV's tasks said in the last minutes
+	@$(DEPLOY) logs --env $(ENV)
+
+destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
+	@$(DEPLOY) destroy --env $(ENV)
 
 .PHONY: check
 check: $(VENV)/.test ## Lint, types, import directions, shell scripts
@@ -70,6 +94,7 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	$(COMPILE) --upgrade pyproject.toml -o services/requirements.txt
 	$(COMPILE) --upgrade pyproject.toml --group test -c services/requirements.txt -o tests/requirements.txt
 	$(COMPILE) --upgrade docker/ministack/requirements.in -o docker/ministack/requirements.txt
+	$(COMPILE) --upgrade docker/aws/requirements.in -c docker/ministack/requirements.txt -o docker/aws/requirements.txt
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 

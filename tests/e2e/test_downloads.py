@@ -142,11 +142,12 @@ def test_head(api: Api, stored: tuple[str, str]) -> None:
     """HEAD answers as GET does, without the bytes."""
     name, _ = stored
     got, head = api.call("GET", "/files/", name), api.call("HEAD", "/files/", name)
-    ignored = {"Date", "X-Request-Id", "Connection", "Keep-Alive", "Server"}
+    # A balancer may write the names of headers otherwise than the service did.
+    ignored = {"date", "x-request-id", "connection", "keep-alive", "server"}
 
     assert (head.status_code, head.content) == (200, b"")
-    assert {k: v for k, v in head.headers.items() if k not in ignored} == {
-        k: v for k, v in got.headers.items() if k not in ignored
+    assert {k: v for k, v in head.headers.lower_items() if k not in ignored} == {
+        k: v for k, v in got.headers.lower_items() if k not in ignored
     }
     assert api.call("HEAD", "/files/", api.name("none")).status_code == 404
 

@@ -1,0 +1,296 @@
+"""The emulated load balancers as real ones: HAProxy, configured from what the emulator recorded of ELBv2.
+
+Listener ports, health checks, algorithm and timeouts are the recorded values, so what Terraform asked for is
+what balances. Targets come and go over HAProxy's runtime socket; its process is replaced only when a listener
+changes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger("balancer")
+
+SLOTS = 16
+POLL_SECONDS = 0.05
+# The shortest time in which a busy task on a busy laptop surely answers its health check.
+LEAST_TIMEOUT_SECONDS = 3.0
+_STATISTICS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Group:
+    """A target group: how it balances and when a target is healthy. Times are seconds, scaled already."""
+
+    arn: str
+    path: str
+    codes: str
+    interval: float
+    timeout: float
+    rise: int
+    fall: int
+    algorithm: str
+
+    @property
+    def name(self) -> str:
+        """As HAProxy knows it: a name of its own, letters and digits."""
+        return "tg-" + re.sub(r"[^A-Za-z0-9-]", "-", self.arn.split("targetgroup/", 1)[-1])
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port, and the target group behind it."""
+
+    port: int
+    group: Group
+    idle_timeout: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the balancer knows of a target: `initial`, `healthy` or `unhealthy`, and why."""
+
+    state: str
+    reason: str = ""
+
+
+@dataclass
+class _Slot:
+    """A server of HAProxy's, and the target that has it, if any."""
+
+    name: str
+    target: tuple[str, int] | None = None
+    was_healthy: bool = False
+    freed_at: float = field(default=0.0)
+
+
+def group_of(record: Mapping[str, Any], attributes: Mapping[str, str], time_scale: float) -> Group:
+    """A target group from the emulator's record of it, its times divided by the scale."""
+    timeout = record["HealthCheckTimeoutSeconds"]
+    return Group(
+        arn=record["TargetGroupArn"],
+        path=record["HealthCheckPath"],
+        codes=record["Matcher"]["HttpCode"],
+        interval=record["HealthCheckIntervalSeconds"] / time_scale,
+        timeout=min(timeout, max(timeout / time_scale, LEAST_TIMEOUT_SECONDS)),
+        rise=record["HealthyThresholdCount"],
+        fall=record["UnhealthyThresholdCount"],
+        algorithm=attributes.get("load_balancing.algorithm.type", "round_robin"),
+    )
+
+
+def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
+    """HAProxy's configuration for these listeners."""
+    lines = [
+        "global",
+        f"  stats socket {control} mode 600 level admin",
+        "  maxconn 2000",
+        "  hard-stop-after 120s",
+        "defaults",
+        "  mode http",
+        "  timeout connect 10s",
+        "  timeout http-request 60s",
+        "  option forwardfor",
+        # Nothing of the request has been sent when a connection fails, so another target may have it.
+        "  option redispatch 1",
+        "  retries 2",
+        "  retry-on conn-failure",
+    ]
+    for listener in listeners:
+        lines += [
+            f"frontend port-{listener.port}",
+            f"  bind :{listener.port}",
+            f"  timeout client {listener.idle_timeout}s",
+            f"  timeout http-keep-alive {listener.idle_timeout}s",
+            "  http-request set-header X-Forwarded-Proto http",
+            "  http-request set-header X-Forwarded-Port %[dst_port]",
+            f"  default_backend {listener.group.name}",
+        ]
+    idle_timeouts = {listener.group: listener.idle_timeout for listener in listeners}
+    for group, idle_timeout in idle_timeouts.items():
+        lines += [
+            f"backend {group.name}",
+            f"  timeout server {idle_timeout}s",
+            f"  timeout check {group.timeout * 1000:.0f}ms",
+            "  balance " + ("leastconn" if group.algorithm == "least_outstanding_requests" else "roundrobin"),
+            "  option httpchk",
+            f"  http-check send meth GET uri {group.path} ver HTTP/1.1 hdr Host balancer",
+            f"  http-check expect status {group.codes}",
+            f"  default-server check inter {group.interval * 1000:.0f}ms rise {group.rise} fall {group.fall}",
+            f"  server-template t {SLOTS} 127.0.0.1:1 disabled",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+class Balancer:
+    """One HAProxy for all listeners, kept in step with the emulator by a thread of its own."""
+
+    def __init__(self, directory: Path, time_scale: float) -> None:
+        self._control = directory / "control"
+        self._file = directory / "haproxy.cfg"
+        self._time_scale = time_scale
+        self._listeners: tuple[Listener, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._slots: dict[str, list[_Slot]] = {}
+        self._lock = threading.Lock()
+        self._statistics: dict[tuple[str, str], dict[str, str]] = {}
+        self._statistics_at = float("-inf")
+
+    def run(self) -> None:
+        """Follow the emulator's records for ever."""
+        while True:
+            try:
+                self.follow()
+            except Exception:
+                logger.exception("The balancer could not follow; it tries again")
+                time.sleep(1)
+            time.sleep(POLL_SECONDS)
+
+    def follow(self) -> None:
+        listeners, targets = self._recorded()
+        with self._lock:
+            if listeners != self._listeners:
+                self._replace(listeners)
+            for listener in self._listeners:
+                group = listener.group
+                self._place(group.name, targets.get(group.arn, set()))
+
+    def health(self, arn: str, address: str) -> Health:
+        """The health of the target with that address in the target group with that ARN."""
+        with self._lock:
+            for listener in self._listeners:
+                if listener.group.arn != arn:
+                    continue
+                for slot in self._slots.get(listener.group.name, ()):
+                    if slot.target and slot.target[0] == address:
+                        return self._health(listener.group, slot)
+        return Health("initial", "not registered with a listener yet")
+
+    def _health(self, group: Group, slot: _Slot) -> Health:
+        server = self._server(group.name, slot.name)
+        status = server.get("status", "")
+        check = f"{server.get('check_status', '')} {server.get('check_code', '')}".strip()
+        if status.startswith("UP"):
+            slot.was_healthy = True
+            return Health("healthy")
+        if slot.was_healthy or (status.startswith("DOWN") and check and not check.startswith("L7OK")):
+            return Health("unhealthy", f"health check of {group.path}: {check}")
+        return Health("initial", "health checks have just begun")
+
+    def _server(self, backend: str, name: str) -> dict[str, str]:
+        if time.monotonic() - self._statistics_at > _STATISTICS_SECONDS:
+            rows = csv.DictReader(io.StringIO(self._command("show stat").lstrip("# ")))
+            self._statistics = {(row["pxname"], row["svname"]): row for row in rows}
+            self._statistics_at = time.monotonic()
+        return self._statistics.get((backend, name), {})
+
+    def _recorded(self) -> tuple[tuple[Listener, ...], dict[str, set[tuple[str, int]]]]:
+        from ministack.services import alb  # loaded only when the emulator itself needs it
+
+        attributes = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _every(alb._tg_attrs)}
+        balancers = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _every(alb._lb_attrs)}
+        groups = {
+            arn: group_of(tg, attributes.get(arn, {}), self._time_scale) for arn, tg in _every(alb._tgs)
+        }
+        listeners = []
+        for _, listener in _every(alb._listeners):
+            group = next(
+                (a.get("TargetGroupArn") for a in listener["DefaultActions"] if a["Type"] == "forward"), None
+            )
+            if group in groups and listener["Protocol"] == "HTTP":
+                idle = balancers.get(listener["LoadBalancerArn"], {}).get(
+                    "idle_timeout.timeout_seconds", "60"
+                )
+                listeners.append(Listener(listener["Port"], groups[group], int(idle)))
+        targets = {
+            arn: {(t["Id"], int(t.get("Port") or 0)) for t in registered}
+            for arn, registered in _every(alb._targets)
+        }
+        return tuple(sorted(listeners, key=lambda listener: listener.port)), targets
+
+    def _replace(self, listeners: tuple[Listener, ...]) -> None:
+        """A new process for the new listeners; the old one finishes what it has begun."""
+        self._file.write_text(configuration(listeners, self._control))
+        healthy = {
+            (name, slot.target) for name, slots in self._slots.items() for slot in slots if slot.was_healthy
+        }
+        old = self._process
+        self._process = None
+        if listeners:
+            finish = ["-sf", str(old.pid)] if old and old.poll() is None else []
+            self._process = subprocess.Popen(["haproxy", "-q", "-db", "-f", str(self._file), *finish])
+            self._wait_for_control()
+        elif old:
+            old.terminate()
+        if old:
+            threading.Thread(target=old.wait, daemon=True).start()
+        before = self._slots
+        self._listeners = listeners
+        self._slots = {
+            listener.group.name: [_Slot(f"t{number}") for number in range(1, SLOTS + 1)]
+            for listener in listeners
+        }
+        for name, slots in before.items():
+            if name in self._slots:
+                self._place(name, {slot.target for slot in slots if slot.target}, healthy)
+
+    def _wait_for_control(self) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                if (
+                    self._command("show info").find(f"Pid: {self._process.pid if self._process else 0}\n")
+                    >= 0
+                ):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise RuntimeError("HAProxy does not answer on its socket")
+
+    def _place(
+        self,
+        backend: str,
+        targets: set[tuple[str, int]],
+        healthy: frozenset[tuple[str, Any]] | set[tuple[str, Any]] = frozenset(),
+    ) -> None:
+        slots = self._slots[backend]
+        for slot in slots:
+            if slot.target and slot.target not in targets:
+                # Requests that the target has begun go on; it gets no others.
+                self._command(f"set server {backend}/{slot.name} state maint")
+                slot.target, slot.was_healthy, slot.freed_at = None, False, time.monotonic()
+        placed = {slot.target for slot in slots}
+        for target in sorted(targets - placed):
+            slot = min((slot for slot in slots if slot.target is None), key=lambda slot: slot.freed_at)
+            known = (backend, target) in healthy
+            server = f"{backend}/{slot.name}"
+            self._command(f"set server {server} addr {target[0]} port {target[1]}")
+            self._command(f"set server {server} state ready")
+            self._command(f"set server {server} health {'up' if known else 'down'}")
+            slot.target, slot.was_healthy = target, known
+            self._statistics_at = float("-inf")
+
+    def _command(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self._control))
+            connection.sendall(command.encode() + b"\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        return answer.decode()
+
+
+def _every(store: Any) -> list[tuple[str, Any]]:
+    """Keys and values of a store of the emulator's, over all accounts and regions."""
+    return [(key[-1], value) for key, value in list(store._data.items())]

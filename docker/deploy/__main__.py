@@ -1,0 +1,48 @@
+"""The command line of the package: see `make help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from botocore.exceptions import ClientError
+
+from deploy import commands
+from deploy.environments import environment
+from deploy.steps import Failed, Reporter, explain
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
+    parser.add_argument("command", choices=["deploy", "bucket", "url", "logs", "destroy"])
+    parser.add_argument("--env", required=True)
+    parser.add_argument("--follow", action="store_true", help="logs: go on")
+    given = parser.parse_args(arguments)
+    report = Reporter()
+    try:
+        where = environment(given.env)
+        match given.command:
+            case "deploy":
+                commands.deploy(where, report)
+            case "bucket":
+                commands.bucket(where, report)
+            case "url":
+                print(commands.url(where, commands.Quiet()))
+            case "logs":
+                commands.logs(where, commands.Quiet(), follow=given.follow)
+            case "destroy":
+                print(commands.destroy(where, report))
+    except Failed as failure:
+        report.line(explain(failure))
+        return 1
+    except ClientError as error:
+        report.line(explain(commands.reason(error)))
+        return 1
+    except KeyboardInterrupt:
+        report.line("stopped; what is done is done, and the same command goes on from there")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

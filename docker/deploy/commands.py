@@ -1,0 +1,212 @@
+"""The commands: what each of `make deploy`, `bucket`, `url`, `logs` and `destroy` does, step by step."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from botocore.exceptions import ClientError
+from docker.errors import APIError, ImageNotFound
+
+from deploy import emulator, prepare
+from deploy.environments import Environment
+from deploy.image import build, engine, push, revision
+from deploy.service import Service, audit, count_objects, delete_task_definitions
+from deploy.smoke import smoke
+from deploy.stack import NO_IMAGE, Stack
+from deploy.steps import Failed, Reporter
+
+LOG_MINUTES = 15
+BEFORE_THE_SERVICE = tuple(
+    f"module.{name}" for name in ("network", "load_balancer", "cluster", "registry", "billing_alarm")
+)
+
+
+def begin(environment: Environment, report: Reporter) -> Environment:
+    """The preflight: everything that can be known to fail before something is changed."""
+    with report.step("tools"):
+        prepare.tools()
+        client = engine()
+    if environment.local:
+        with report.step("the emulated AWS"):
+            prepare.memory(client)
+            environment = replace(environment, local=emulator.start(client, environment.local, report))
+            root = replace(environment, credentials=emulator.ROOT)
+            prepare.make_buckets(root, report)
+            environment = emulator.deployer(root, report)
+    with report.step("account, buckets, secrets, service-linked role"):
+        environment = prepare.account(environment, report)
+        prepare.buckets_exist(environment)
+        prepare.parameters(environment, report)
+        prepare.service_linked_role(environment, report)
+    return environment
+
+
+def deploy(environment: Environment, report: Reporter) -> str:
+    """Have the stack as the checkout says; the URL where it serves. Repeatable from wherever it ended."""
+    environment = begin(environment, report)
+    return release(environment, report)
+
+
+def release(environment: Environment, report: Reporter) -> str:
+    """What follows the preflight: build, push, apply, wait, try."""
+    client = engine()
+    stack = Stack(environment, report)
+    with report.step("terraform init"):
+        stack.init()
+        outputs = stack.outputs()
+    with report.step("build the image"):
+        image_id = build(
+            client,
+            report,
+            environment.image,
+            dockerfile=environment.dockerfile,
+            arguments={"REVISION": revision()},
+        )
+    if "service_name" not in outputs:
+        # The image needs its registry; and the provider cannot plan a service whose capacity provider has no
+        # name yet.
+        with report.step("terraform apply, all but the service"):
+            stack.apply(NO_IMAGE, targets=BEFORE_THE_SERVICE)
+            outputs = stack.outputs()
+    with report.step(f"push to {outputs['repository_url']}"):
+        pushed = push(client, environment, image_id, outputs["repository_url"], report)
+    with report.step("terraform apply"):
+        stack.apply(pushed.reference)
+        outputs = stack.outputs()
+    service = Service(environment, outputs["cluster_name"], outputs["service_name"])
+    with report.step("the new tasks"):
+        service.check(outputs["task_definition_arn"], outputs["log_group_name"])
+        service.wait_until_healthy(report)
+    where = address(environment, outputs["url"])
+    with report.step("smoke test"):
+        smoke(where, os.environ.get("S3API_TOKEN"), report)
+    report.line(
+        f"✓ {environment.name} serves at {where} ({report.seconds:.0f} s)\n\n"
+        f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
+    )
+    return where
+
+
+def address(environment: Environment, url: str) -> str:
+    """Where the API answers: for `local` a port of this machine, where the balancer's name is unknown."""
+    return f"http://127.0.0.1:{environment.local.api_port}" if environment.local else url
+
+
+def bucket(environment: Environment, report: Reporter) -> None:
+    """Make the data bucket and the state's, outside Terraform; what is as it should be stays."""
+    if environment.local:
+        with report.step("the emulated AWS"):
+            local = emulator.start(engine(), environment.local, report)
+            environment = replace(environment, local=local, credentials=emulator.ROOT)
+    with report.step("buckets"):
+        environment = prepare.account(environment, report)
+        prepare.make_buckets(environment, report)
+
+
+def url(environment: Environment, report: Reporter) -> str:
+    environment = _as_it_stands(environment)
+    return address(environment, _outputs(environment, report)["url"])
+
+
+def logs(environment: Environment, report: Reporter, *, follow: bool = False) -> None:
+    """Print what the tasks said in the last minutes, and with `follow` what they go on to say."""
+    environment = _as_it_stands(environment)
+    group = _outputs(environment, report)["log_group_name"]
+    client = environment.client("logs")
+    since = int((time.time() - LOG_MINUTES * 60) * 1000)
+    seen: set[str] = set()
+    while True:
+        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
+            for event in page["events"]:
+                if event["eventId"] not in seen:
+                    seen.add(event["eventId"])
+                    print(event["logStreamName"].rsplit("/", 1)[-1][:8], event["message"], flush=True)
+        if not follow:
+            return
+        time.sleep(2)
+
+
+def destroy(environment: Environment, report: Reporter) -> str:
+    """Remove the stack whole, and say what is left; the bucket stays. Repeatable from wherever it ended."""
+    with report.step("tools"):
+        prepare.tools()
+        client = engine()
+    if environment.local:
+        with report.step("the emulated AWS"):
+            local = emulator.start(client, environment.local, report)
+            environment = replace(environment, local=local, credentials=emulator.ROOT)
+            prepare.make_buckets(environment, report)
+            environment = emulator.deployer(environment, report)
+    with report.step("account"):
+        environment = prepare.account(environment, report)
+        prepare.buckets_exist(environment)
+    stack = Stack(environment, report)
+    with report.step("terraform init"):
+        stack.init()
+        outputs = stack.outputs()
+    if "service_name" in outputs:
+        with report.step("scale to zero"):
+            Service(environment, outputs["cluster_name"], outputs["service_name"]).scale_to_zero(report)
+    with report.step("terraform destroy"):
+        stack.destroy()
+    with report.step("task definitions"):
+        report.say(f"{delete_task_definitions(environment)} removed")
+    with report.step("audit by tag"):
+        left = audit(environment)
+        if left:
+            raise Failed(f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Destroy again")
+        said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
+    if environment.local:
+        with report.step("stop the emulated AWS"):
+            _forget_tags(outputs.get("repository_url", ""))
+            emulator.stop(client, environment.local)
+            running = emulator.tasks(client, environment.local)
+            if running:
+                raise Failed(f"{len(running)} tasks still run", "Destroy again")
+    report.line(f"✓ {said} ({report.seconds:.0f} s)")
+    return said
+
+
+def _forget_tags(repository: str) -> None:
+    """Remove the engine's names for images of a registry that is gone; builds may need the images."""
+    client = engine()
+    for image in client.images.list(name=repository) if repository else ():
+        for tag in image.tags:
+            if tag.startswith(f"{repository}:"):
+                try:
+                    client.images.remove(tag, noprune=True)
+                except (ImageNotFound, APIError):
+                    continue  # a container has it still
+
+
+def _as_it_stands(environment: Environment) -> Environment:
+    if environment.local:
+        return emulator.as_found(engine(), environment)
+    return prepare.account(environment, Quiet())
+
+
+def _outputs(environment: Environment, report: Reporter) -> dict[str, str]:
+    stack = Stack(environment, report)
+    stack.init()
+    outputs = stack.outputs()
+    if "url" not in outputs:
+        raise Failed(f"{environment.name} is not deployed", f"make deploy ENV={environment.name}")
+    return outputs
+
+
+class Quiet(Reporter):
+    """For commands whose output is read by scripts."""
+
+    def line(self, text: str) -> None:
+        pass
+
+
+def reason(error: ClientError) -> Failed:
+    """An error of AWS's own as a failure; a permission that is missing is named by AWS."""
+    details = error.response["Error"]
+    return Failed(
+        f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",
+        "Where a permission is missing: docs/infrastructure/deployer-policy.json has what a deployer needs",
+    )

@@ -1,0 +1,185 @@
+"""The emulated AWS as a container of the engine, with the engine's socket, and who deploys to it."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import docker
+from botocore.exceptions import ClientError
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+
+from deploy.environments import CHECKOUT, POLICY, REGION, Environment, LocalAws
+from deploy.image import build
+from deploy.steps import Failed, Reporter
+
+IMAGE = "day02-aws:local"
+STARTED_WITHIN = 60
+STOPPED_WITHIN = 90
+# The emulator's root, whom its AUTH lets do everything; worth nothing elsewhere.
+ROOT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+DEPLOYER = "deployer"
+
+
+def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> LocalAws:
+    """Have it running; the ports it really has."""
+    running = container(engine, local)
+    if running is not None and running.status == "running":
+        found = _with_ports_of(running, local)
+        _wait(found)
+        report.say(f"runs already, at {found.url}")
+        return found
+    if running is not None:
+        running.remove(force=True)
+    for port, variable in ((local.aws_port, "AWS_PORT"), (local.api_port, "PORT")):
+        _check_port(port, variable)
+    build(engine, report, IMAGE, context=CHECKOUT / "docker", dockerfile="aws/Dockerfile")
+    network = _network(engine, local)
+    made = engine.containers.create(
+        IMAGE,
+        name=local.name,
+        hostname=local.name,  # by it the emulator finds itself, and the network that tasks join
+        ports={"4566/tcp": ("127.0.0.1", local.aws_port), "5000/tcp": ("127.0.0.1", local.api_port)},
+        environment={
+            "MINISTACK_REGION": REGION,
+            "TASK_AWS_ADDRESS": local.address,
+            "REGISTRY_HOST": f"127.0.0.1:{local.aws_port}",
+            "TIME_SCALE": str(local.time_scale),
+            "LOG_LEVEL": "WARNING",
+        },
+        volumes=["/var/run/docker.sock:/var/run/docker.sock", f"{local.volume}:/data"],
+        network=network,
+        networking_config={network: engine.api.create_endpoint_config(ipv4_address=local.address)},
+    )
+    made.start()
+    _wait(local, made)
+    report.say(f"container {local.name} answers at {local.url}; its data is in the volume {local.volume}")
+    return local
+
+
+def stop(engine: docker.DockerClient, local: LocalAws) -> None:
+    """Stop it, its state saved; the volume stays, and with it the bucket."""
+    running = container(engine, local)
+    if running is not None:
+        running.stop(timeout=STOPPED_WITHIN)
+        running.remove(force=True)
+    for network in engine.networks.list(names=[f"^{local.name}$"]):
+        network.remove()
+
+
+def purge(engine: docker.DockerClient, local: LocalAws) -> None:
+    """Nothing of it left, its data neither: for tests."""
+    for task in tasks(engine, local):
+        task.remove(force=True, v=True)
+    running = container(engine, local)
+    if running is not None:
+        running.remove(force=True, v=True)
+    for network in engine.networks.list(names=[f"^{local.name}$"]):
+        network.remove()
+    with suppress(NotFound):
+        engine.volumes.get(local.volume).remove()
+
+
+def tasks(engine: docker.DockerClient, local: LocalAws, *, every: bool = True) -> list[Any]:
+    """The containers of its ECS tasks."""
+    found: list[Any] = engine.containers.list(
+        all=every, ignore_removed=True, filters={"label": "ministack=ecs", "network": local.name}
+    )
+    return found
+
+
+def container(engine: docker.DockerClient, local: LocalAws) -> Any | None:
+    try:
+        return engine.containers.get(local.name)
+    except NotFound:
+        return None
+
+
+def as_found(engine: docker.DockerClient, environment: Environment) -> Environment:
+    """The environment with the ports that its running emulator has, and the key of its deployer."""
+    assert environment.local is not None
+    running = container(engine, environment.local)
+    if running is None or running.status != "running":
+        raise Failed("the emulated AWS does not run", "Start it: make deploy ENV=local")
+    return replace(environment, local=_with_ports_of(running, environment.local), credentials=ROOT)
+
+
+def deployer(environment: Environment, report: Reporter) -> Environment:
+    """The environment as a user sees it who has the deployer's policy and nothing more."""
+    iam = replace(environment, credentials=ROOT).client("iam")
+    try:
+        iam.create_user(UserName=DEPLOYER)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityAlreadyExists":
+            raise
+    iam.put_user_policy(UserName=DEPLOYER, PolicyName="deployer", PolicyDocument=POLICY.read_text())
+    for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
+    key = iam.create_access_key(UserName=DEPLOYER)["AccessKey"]
+    report.say(f"from here on as user {DEPLOYER}, with {POLICY.relative_to(CHECKOUT)} and nothing more")
+    return replace(
+        environment,
+        credentials={
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        },
+    )
+
+
+def _network(engine: docker.DockerClient, local: LocalAws) -> str:
+    if not engine.networks.list(names=[f"^{local.name}$"]):
+        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=local.subnet)])
+        try:
+            engine.networks.create(local.name, ipam=pool)
+        except APIError as error:
+            raise Failed(
+                f"the network {local.subnet}, where tasks look for their credentials, cannot be made: "
+                f"{error.explanation}",
+                "Another network has it: `docker network ls`, then remove that one",
+            ) from None
+    return local.name
+
+
+def _check_port(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise Failed(
+                f"port {port} of 127.0.0.1 is taken",
+                f"Choose another: make deploy ENV=local {variable}={port + 1}",
+            ) from None
+
+
+def _with_ports_of(running: Any, local: LocalAws) -> LocalAws:
+    published = running.attrs["HostConfig"]["PortBindings"]
+    return replace(
+        local,
+        aws_port=int(published["4566/tcp"][0]["HostPort"]),
+        api_port=int(published["5000/tcp"][0]["HostPort"]),
+    )
+
+
+def _wait(local: LocalAws, made: Any = None) -> None:
+    deadline = time.monotonic() + STARTED_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{local.url}/_ministack/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+        if made is not None:
+            made.reload()
+            if made.status == "exited":
+                break
+    said = made.logs(tail=20).decode(errors="replace") if made is not None else ""
+    raise Failed(
+        f"the emulated AWS does not answer at {local.url}: {said[-1500:]}",
+        f"Look at it: docker logs {local.name}",
+    )

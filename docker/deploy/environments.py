@@ -1,0 +1,132 @@
+"""The environments, what differs between them, and the clients that reach their AWS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import boto3.session
+import botocore.session
+from botocore.config import Config
+
+from deploy.steps import Failed
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+REGION = "eu-west-1"
+BILLING_REGION = "us-east-1"
+POLICY = CHECKOUT / "docs" / "infrastructure" / "deployer-policy.json"
+
+# What each environment's main.tf calls its stack, and the SSM parameters that it names; a test compares them.
+PROJECTS = {"local": "day02", "day02": "day02", "prod": "day02-prod"}
+SECRETS = {
+    "local": {"SIGNING_KEY": "/day02/signing_key"},
+    "day02": {"SIGNING_KEY": "/day02/signing_key"},
+    "prod": {"API_TOKENS": "/day02-prod/api_tokens", "SIGNING_KEY": "/day02-prod/signing_key"},
+}
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """The emulated AWS: its container, network and volume, and the ports of 127.0.0.1 that it takes.
+
+    `address` is its own on `subnet`; the SDKs take a task's credentials from 169.254.170.2 and
+    169.254.170.23 only, so one machine has place for two.
+    """
+
+    name: str = "day02-aws"
+    subnet: str = "169.254.170.0/28"
+    address: str = "169.254.170.2"
+    aws_port: int = 4566
+    api_port: int = 5000
+    time_scale: int = 10
+
+    @property
+    def volume(self) -> str:
+        return f"{self.name}-data"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.aws_port}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment to deploy to. `work` is Terraform's for what it downloads, and for `local`'s state."""
+
+    name: str
+    bucket: str
+    state_bucket: str
+    image: str = "s3api:deploy"
+    dockerfile: str = "docker/Dockerfile"
+    work: Path | None = None
+    local: LocalAws | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def project(self) -> str:
+        return PROJECTS[self.name]
+
+    @property
+    def root(self) -> Path:
+        return CHECKOUT / "envs" / self.name
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        return SECRETS[self.name]
+
+    def session(self) -> boto3.session.Session:
+        # The emulator has none of the operator's profiles, whichever AWS_PROFILE names.
+        core = botocore.session.Session({"profile": (None, None, None, None)}) if self.local else None
+        return boto3.session.Session(
+            botocore_session=core,
+            aws_access_key_id=self.credentials.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=self.credentials.get("AWS_SECRET_ACCESS_KEY"),
+            region_name=REGION,
+        )
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        style: Any = {"addressing_style": "path"} if self.local else {}
+        return self.session().client(
+            service,  # type: ignore[call-overload]  # boto3's stubs know each service by a literal
+            region_name=region,
+            endpoint_url=self.local.url if self.local else None,
+            config=Config(s3=style, retries={"mode": "standard", "total_max_attempts": 4}),
+        )
+
+    def with_account(self, account: str) -> Environment:
+        """The buckets' names where nobody has named them."""
+        return replace(
+            self,
+            bucket=self.bucket or f"{self.project}-{account}",
+            state_bucket=self.state_bucket or f"{self.project}-{account}-tfstate",
+        )
+
+
+def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
+    """The environment of that name, with what the operator said in variables.
+
+    BUCKET, STATE_BUCKET   other names than the account's
+    PORT, AWS_PORT         other ports of 127.0.0.1, for `local`
+    """
+    if name not in PROJECTS:
+        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(PROJECTS)}")
+    bucket = variables.get("BUCKET", "")
+    if bucket and not bucket.startswith("day02-"):
+        raise Failed(f"the bucket '{bucket}' does not begin with day02-", "Name another: BUCKET=day02-…")
+    if name != "local":
+        return Environment(name, bucket, variables.get("STATE_BUCKET", ""))
+    local = LocalAws(
+        aws_port=_port(variables, "AWS_PORT", LocalAws.aws_port),
+        api_port=_port(variables, "PORT", LocalAws.api_port),
+    )
+    return Environment(name, bucket or "day02-local", "", work=CHECKOUT / ".data" / "deploy", local=local)
+
+
+def _port(variables: Mapping[str, str], name: str, default: int) -> int:
+    given = variables.get(name) or str(default)
+    if not given.isdigit() or not 0 < int(given) < 65_536:
+        raise Failed(f"{name}={given} is no port", f"Say {name}= with a number from 1 to 65535")
+    return int(given)

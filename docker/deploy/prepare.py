@@ -1,0 +1,244 @@
+"""What must be there before Terraform: who deploys, the buckets, the secrets, the role of ECS itself."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import docker
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy.environments import REGION, Environment
+from deploy.steps import Failed, Reporter
+
+TERRAFORM_AT_LEAST = (1, 11)
+MIB = 1024 * 1024
+# Two tasks and the two that replace them, each at its limit; the emulator and Terraform beside them.
+LOCAL_MEMORY = 4 * 384 * MIB + 1024 * MIB
+_KEY_BYTES = 48
+_ABSENT = {"404", "NoSuchBucket", "NotFound"}
+
+
+def tools() -> None:
+    """Terraform is there, and new enough for a state that locks itself."""
+    if shutil.which("terraform") is None:
+        raise Failed(
+            "terraform is not installed", "Install Terraform 1.11 or newer: developer.hashicorp.com/terraform"
+        )
+    said = subprocess.run(
+        ["terraform", "version", "-json"], capture_output=True, text=True, check=True
+    ).stdout
+    version = str(json.loads(said)["terraform_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < TERRAFORM_AT_LEAST:
+        raise Failed(f"Terraform {version} is too old", "Install 1.11 or newer")
+
+
+def memory(engine: docker.DockerClient) -> None:
+    """This machine can hold the tasks at their limits. (On AWS the plan checks it: modules/service.)"""
+    total = int(engine.info()["MemTotal"])
+    if total < LOCAL_MEMORY:
+        raise Failed(
+            f"Docker has {total // MIB} MiB of memory, and the tasks may take {LOCAL_MEMORY // MIB}",
+            "Give Docker more memory in its settings",
+        )
+
+
+def account(environment: Environment, report: Reporter) -> Environment:
+    """Who deploys, and where to."""
+    try:
+        me = environment.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        raise Failed(
+            f"AWS does not know who you are: {error}",
+            "Log in (aws sso login), or say AWS_PROFILE=…, and try again",
+        ) from None
+    report.say(f"{me['Arn']} in account {me['Account']}, region {REGION}")
+    return environment.with_account(str(me["Account"]))
+
+
+def buckets_exist(environment: Environment) -> None:
+    """The data bucket is there and in the region; so is the state's, where the state is not a file."""
+    for name in _buckets(environment):
+        region = _region_of(environment, name)
+        if region is None:
+            raise Failed(
+                f"the bucket {name} does not exist",
+                f"Make it, once and outside Terraform: make bucket ENV={environment.name}",
+            )
+        if region != REGION:
+            raise Failed(
+                f"the bucket {name} is in {region}, and the stack in {REGION}",
+                f"Use one in {REGION}: BUCKET=day02-… STATE_BUCKET=day02-…-tfstate",
+            )
+
+
+def make_buckets(environment: Environment, report: Reporter) -> None:
+    """Make the buckets where they are not, and put right what is not as it should be; no more."""
+    for name in _buckets(environment):
+        if _region_of(environment, name) is None:
+            environment.client("s3").create_bucket(
+                Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+            report.say(f"made {name}")
+        # The emulator speaks plain HTTP, and enforces the policy.
+        changed = protect(environment.client("s3"), name, tls=environment.local is None)
+        report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
+
+
+def _buckets(environment: Environment) -> list[str]:
+    return [environment.bucket, *([] if environment.local else [environment.state_bucket])]
+
+
+def _region_of(environment: Environment, name: str) -> str | None:
+    """The bucket's region, or None where there is no such bucket."""
+    s3 = environment.client("s3")
+    try:
+        s3.head_bucket(Bucket=name)
+        return str(s3.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1")
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in _ABSENT:
+            return None
+        if code in {"403", "AccessDenied"}:
+            raise Failed(
+                f"the bucket {name} is not yours to use",
+                "It may be another account's: name another (BUCKET=day02-…), or ask for s3:ListBucket on it",
+            ) from None
+        if code in {"301", "PermanentRedirect"}:
+            return "another region"
+        raise
+
+
+# --- what a bucket must be like
+
+
+def tls_only(bucket: str) -> dict[str, Any]:
+    """The statement that refuses whoever comes without TLS."""
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+ABORT = {
+    "ID": "abort-incomplete-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+CLOSED = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+
+
+def protect(s3: Any, bucket: str, *, tls: bool = True) -> list[str]:
+    """Make a bucket as it should be; what had to be changed.
+
+    Rules and statements of the owner's own stay. A bucket encrypted with another key stays so.
+    """
+    changed: list[str] = []
+
+    def ensure(what: str, right: bool, put: Callable[[], object]) -> None:
+        if not right:
+            put()
+            changed.append(what)
+
+    ensure(
+        "versioned",
+        s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled",
+        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
+    )
+    ensure(
+        "encrypted",
+        bool(_setting(s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfiguration")),
+        lambda: s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTED),
+    )
+    ensure(
+        "public access blocked",
+        _setting(s3.get_public_access_block, bucket, "PublicAccessBlockConfiguration") == CLOSED,
+        lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
+    )
+    rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
+    ensure(
+        "incomplete uploads aborted after a day",
+        any(
+            rule["Status"] == "Enabled"
+            and (rule.get("Filter") or {"Prefix": ""}) == {"Prefix": ""}
+            and rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") == 1
+            for rule in rules
+        ),
+        lambda: s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket,
+            LifecycleConfiguration={"Rules": [*(r for r in rules if r.get("ID") != ABORT["ID"]), ABORT]},
+        ),
+    )
+    if tls:
+        policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')
+        statement = tls_only(bucket)
+        others = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
+        ensure(
+            "TLS only",
+            statement in policy.get("Statement", []),
+            lambda: s3.put_bucket_policy(
+                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*others, statement]})
+            ),
+        )
+    return changed
+
+
+def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:
+    """A setting of a bucket, or None where it has none."""
+    try:
+        return get(Bucket=bucket).get(key)
+    except ClientError as error:
+        if error.response["Error"]["Code"].startswith(
+            ("NoSuch", "ServerSideEncryptionConfigurationNotFound")
+        ):
+            return None
+        raise
+
+
+# --- secrets, and the role of ECS
+
+
+def parameters(environment: Environment, report: Reporter) -> None:
+    """The secrets that tasks read are there; a signing key is made, tokens only their owner can make."""
+    ssm = environment.client("ssm")
+    names = list(environment.secrets.values())
+    found = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": names}])
+    there = {parameter["Name"] for parameter in found["Parameters"]}
+    for variable, name in environment.secrets.items():
+        if name in there:
+            continue
+        if variable != "SIGNING_KEY":
+            raise Failed(
+                f"the parameter {name} does not exist",
+                "Make a token (python3 -m s3api token new --name … --verbs list,read), then store its entry: "
+                f"aws ssm put-parameter --name {name} --type SecureString --value '[…]'",
+            )
+        ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_urlsafe(_KEY_BYTES))
+        report.say(f"made {name}")
+
+
+def service_linked_role(environment: Environment, report: Reporter) -> None:
+    """ECS's own role, which the account's first service needs; made once, never Terraform's."""
+    try:
+        environment.client("iam").create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
+    except ClientError as error:
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        if code == "EntityAlreadyExists" or (code == "InvalidInput" and "taken" in message):
+            return
+        raise
+    report.say("made AWSServiceRoleForECS")

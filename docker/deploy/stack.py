@@ -1,0 +1,182 @@
+"""Terraform, run for one environment: what it plans and applies is shown as it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploy.environments import Environment
+from deploy.steps import Failed, Reporter
+
+# Fits the variable's validation and names no image: what is planned with it alone is never a task.
+NO_IMAGE = "sha256:" + "0" * 64
+_DENIED = re.compile(
+    r"not authorized to perform:?\s+([\w-]+:\w+)|access denied[^.]*?([\w-]+:[A-Z]\w+)", re.IGNORECASE
+)
+
+
+class Stack:
+    """The Terraform root of an environment."""
+
+    def __init__(self, environment: Environment, report: Reporter) -> None:
+        self.environment = environment
+        self._report = report
+        self._work = environment.work or environment.root
+
+    def init(self) -> None:
+        self._work.mkdir(parents=True, exist_ok=True)
+        if self.environment.local:
+            backend = {"path": str(self._work.resolve() / "terraform.tfstate")}
+        else:
+            backend = {"bucket": self.environment.state_bucket}
+        self._run(
+            "init",
+            "-input=false",
+            "-no-color",
+            "-reconfigure",
+            "-lockfile=readonly",
+            *(f"-backend-config={key}={value}" for key, value in backend.items()),
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs that the state holds; empty before the first apply."""
+        said = json.loads(self._run("output", "-json", "-no-color"))
+        return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
+
+    def apply(self, image: str, *, targets: tuple[str, ...] = ()) -> bool:
+        """Make it so; whether anything had to be changed."""
+        return self._carry_out(image, *(f"-target={target}" for target in targets))
+
+    def destroy(self) -> bool:
+        return self._carry_out(NO_IMAGE, "-destroy")
+
+    def plan_is_empty(self, image: str) -> bool:
+        """Whether a plan would change nothing."""
+        return self._plan(image) is None
+
+    def _carry_out(self, image: str, *options: str) -> bool:
+        plan = self._plan(image, *options)
+        if plan is None:
+            return False
+        try:
+            self._follow("apply", "-json", "-input=false", str(plan))
+        finally:
+            plan.unlink(missing_ok=True)
+        return True
+
+    def _plan(self, image: str, *options: str) -> Path | None:
+        """Make a plan, and None where it is empty."""
+        plan = self._work.resolve() / "deploy.tfplan"
+        variables = [f"-var={name}={value}" for name, value in self._variables(image).items()]
+        changes: dict[str, int] = {}
+        for event in self._events("plan", "-json", "-input=false", f"-out={plan}", *variables, *options):
+            if event.get("type") == "change_summary":
+                changes = event["changes"]
+        if not any(changes.get(kind) for kind in ("add", "change", "remove", "import")):
+            plan.unlink(missing_ok=True)
+            self._report.say("nothing to change")
+            return None
+        self._report.say(
+            f"{changes['add']} to add, {changes['change']} to change, {changes['remove']} to remove"
+        )
+        return plan
+
+    def _follow(self, *arguments: str) -> None:
+        for event in self._events(*arguments):
+            if event.get("type") in {"apply_complete", "apply_errored"}:
+                hook = event["hook"]
+                done = "failed" if event["type"] == "apply_errored" else "done"
+                seconds = hook.get("elapsed_seconds", 0)
+                self._report.say(f"{hook['action']} {hook['resource']['addr']}: {done}, {seconds} s")
+
+    def _events(self, *arguments: str) -> Iterator[dict[str, Any]]:
+        """What Terraform says, one thing at a time; its errors are raised at the end."""
+        errors: list[str] = []
+        with subprocess.Popen(
+            ["terraform", *arguments],
+            cwd=self.environment.root,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:
+                    errors.append(line.strip())
+                    continue
+                if event.get("@level") == "error" and "diagnostic" in event:
+                    found = event["diagnostic"]
+                    errors.append(
+                        f"{found.get('address', '')}: {found['summary']} {found.get('detail', '')}".strip()
+                    )
+                yield event
+        if process.returncode:
+            raise failure_of(f"terraform {arguments[0]}", errors)
+
+    def _run(self, *arguments: str) -> str:
+        result = subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.environment.root,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise failure_of(f"terraform {arguments[0]}", [result.stderr.strip() or result.stdout.strip()])
+        return result.stdout
+
+    def _variables(self, image: str) -> dict[str, str]:
+        given = {"image": image, "data_bucket_name": self.environment.bucket}
+        local = self.environment.local
+        if local:
+            given |= {
+                "aws_endpoint_url": local.url,
+                "task_aws_endpoint_url": f"http://{local.address}:4566",
+                "s3_public_endpoint_url": local.url,
+            }
+        return given
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+        if self.environment.work:
+            environment["TF_DATA_DIR"] = str(self._work.resolve() / ".terraform")
+        if self.environment.local:
+            # Not on the command line, where every process could read it; and no real account's.
+            environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+            environment["TF_VAR_access_key"] = self.environment.credentials["AWS_ACCESS_KEY_ID"]
+            environment["TF_VAR_secret_key"] = self.environment.credentials["AWS_SECRET_ACCESS_KEY"]
+        return environment
+
+
+def failure_of(what: str, errors: list[str]) -> Failed:
+    """Terraform's errors as one failure; a permission that is missing is named."""
+    text = "\n".join(dict.fromkeys(error for error in errors if error)) or "it said nothing"
+    denied = sorted({found for match in _DENIED.findall(text) for found in match if found})
+    if denied:
+        return Failed(
+            f"{what}: the deployer may not {', '.join(denied)}",
+            "Give the deployer docs/infrastructure/deployer-policy.json as it is now, and deploy again. "
+            f"Terraform said:\n{text[:2000]}",
+        )
+    if "state lock" in text:
+        return Failed(
+            f"{what}: someone else is deploying, or a deployment was cut off",
+            f"Wait for it; if nobody is, `terraform force-unlock` in its folder of envs.\n{text[:1000]}",
+        )
+    if 'variable "' in text and "No value for required variable" in text:
+        return Failed(
+            f"{what}: a variable has no value",
+            f"Put it into terraform.tfvars in the environment's folder.\n{text[:1500]}",
+        )
+    return Failed(
+        f"{what}: {text[:3000]}", "Put that right and deploy again: what is done already is not done twice"
+    )

@@ -1,0 +1,54 @@
+"""Steps that say what they do and how long it took, and failures that say why and what to do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Failed(Exception):
+    """A step cannot go on. `why` is a sentence, `then` says what to do about it."""
+
+    def __init__(self, why: str, then: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.then = then
+        self.step = ""
+
+
+class Reporter:
+    """Prints the steps of a run, on standard error: standard output is for what scripts read."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.line(f"▸ {name}")
+        begun = time.monotonic()
+        try:
+            yield
+        except Failed as failure:
+            failure.step = failure.step or name
+            raise
+        self.line(f"  {time.monotonic() - begun:.1f} s")
+
+    def say(self, what: str) -> None:
+        self.line(f"  {what}")
+
+    def line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+
+def explain(failure: Failed) -> str:
+    """What is printed of a failure, last."""
+    lines = [f"✗ {failure.step or 'deploy'}: {failure.why}"]
+    if failure.then:
+        lines.append(f"  {failure.then}")
+    return "\n".join(lines)

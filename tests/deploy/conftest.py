@@ -1,0 +1,94 @@
+"""One emulated AWS for the session, on the address that a person's own leaves free; one stack on it."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+
+from deploy import commands, emulator
+from deploy.environments import Environment, LocalAws
+from deploy.steps import Reporter
+from run_local import free_port
+from servers import need
+
+NAME = "day02-aws-test"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except DockerException as error:
+        need(False, f"No docker engine answers: {error}")
+        raise
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """The emulated AWS with its data bucket, seen by its root; gone at the end with everything it started."""
+    local = LocalAws(
+        name=NAME,
+        subnet="169.254.170.16/28",
+        address="169.254.170.23",
+        aws_port=free_port(),
+        api_port=free_port(),
+    )
+    emulator.purge(engine, local)  # what a run that was killed left
+    image = f"s3api:{NAME}"
+    environment = Environment(
+        "local",
+        f"day02-{uuid.uuid4().hex[:12]}",
+        "",
+        image=image,
+        work=tmp_path_factory.mktemp("deploy"),
+        local=local,
+        credentials=emulator.ROOT,
+    )
+    try:
+        emulator.start(engine, local, Reporter())
+        environment.client("s3").create_bucket(
+            Bucket=environment.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        yield environment
+    finally:
+        emulator.purge(engine, local)
+        for found in engine.images.list(name=f"127.0.0.1:{local.aws_port}/day02"):
+            for tag in found.tags:
+                if tag.startswith("127.0.0.1:"):
+                    engine.images.remove(tag, noprune=True)
+        with suppress(ImageNotFound):
+            engine.images.remove(image, noprune=True)
+
+
+@pytest.fixture(scope="session")
+def stack(aws: Environment) -> Environment:
+    """The stack, deployed to the emulated AWS by `make deploy`'s own code, seen by the deployer."""
+    need(shutil.which("terraform"), "terraform is not on the PATH")
+    report = Reporter()
+    deployer = commands.begin(aws, report)
+    commands.release(deployer, report)
+    return deployer
+
+
+@pytest.fixture(scope="session")
+def api(stack: Environment) -> str:
+    assert stack.local is not None
+    return f"http://127.0.0.1:{stack.local.api_port}"
+
+
+@pytest.fixture
+def dockerfile(tmp_path: Path, stack: Environment) -> tuple[Path, Environment]:
+    """A Dockerfile to be written, and the environment whose image it makes."""
+    path = tmp_path / "Dockerfile"
+    return path, replace(stack, dockerfile=str(path), image=f"{stack.image}-other")

@@ -1,0 +1,251 @@
+"""What the deployment decides without an AWS: whom it is for, what a failure says, what a bucket lacks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import __main__ as command_line
+from deploy import prepare
+from deploy.commands import BEFORE_THE_SERVICE, address
+from deploy.environments import CHECKOUT, PROJECTS, SECRETS, Environment, LocalAws, environment
+from deploy.image import _follow
+from deploy.service import Service
+from deploy.stack import Stack, failure_of
+from deploy.steps import Failed, Reporter, explain
+from servers import S3
+
+# --- environments
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_names_are_those_of_the_environment(name: str) -> None:
+    """The project and the parameters that tasks read are those in the environment's main.tf."""
+    text = (CHECKOUT / "envs" / name / "main.tf").read_text()
+    service = text.split('module "service"', 1)[1].split("\nmodule", 1)[0]
+    secrets = service.split("secrets = {", 1)[1].split("}", 1)[0]
+
+    assert re.findall(r'\n\s+name\s+= "([^"]+)"', service) == [PROJECTS[name]]
+    assert dict(re.findall(r'(\w+)\s+= "([^"]+)"', secrets)) == SECRETS[name]
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_everything_but_the_service_comes_first(name: str) -> None:
+    """The first apply is of every module but the service."""
+    modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
+
+    assert {f"module.{module}" for module in modules} - {"module.service"} == set(BEFORE_THE_SERVICE)
+
+
+def test_buckets_are_named_after_the_account() -> None:
+    """Where nobody names them, the buckets carry the account's number, in names that the policy allows."""
+    named = environment("prod", {}).with_account("123456789012")
+
+    assert named.bucket == "day02-prod-123456789012"
+    assert named.state_bucket == "day02-prod-123456789012-tfstate"
+
+
+def test_what_an_operator_says_wins() -> None:
+    """BUCKET, STATE_BUCKET and the ports of the local environment are the operator's."""
+    day02 = environment("day02", {"BUCKET": "day02-mine", "STATE_BUCKET": "day02-mine-tfstate"})
+    local = environment("local", {"PORT": "5050", "AWS_PORT": "4577"})
+
+    assert day02.with_account("1").bucket == "day02-mine"
+    assert day02.with_account("1").state_bucket == "day02-mine-tfstate"
+    assert local.local is not None
+    assert (local.local.api_port, local.local.aws_port) == (5050, 4577)
+    assert address(local, "http://elsewhere:5000") == "http://127.0.0.1:5050"
+    assert address(day02, "http://balancer:5000") == "http://balancer:5000"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "says"),
+    [
+        ("staging", {}, "local, day02, prod"),
+        ("day02", {"BUCKET": "files"}, "BUCKET=day02-"),
+        ("local", {"PORT": "http"}, "PORT="),
+        ("local", {"AWS_PORT": "70000"}, "AWS_PORT="),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(name: str, variables: dict[str, str], says: str) -> None:
+    """A wrong name, bucket or port fails before anything is done, and says what would be right."""
+    with pytest.raises(Failed) as failed:
+        environment(name, variables)
+
+    assert says in failed.value.then
+
+
+@pytest.mark.parametrize("name", ["day02", "prod"])
+def test_aws_is_reached_with_the_operators_own_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For AWS no endpoint and no key is given to boto3 or Terraform: both find what the operator has."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOPERATOR")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    where = environment(name, {}).with_account("123456789012")
+
+    client = where.client("ecs")
+    terraform = Stack(where, Reporter())._environment()
+
+    assert client.meta.endpoint_url == "https://ecs.eu-west-1.amazonaws.com"
+    assert client._request_signer._credentials.access_key == "AKIAOPERATOR"
+    assert terraform["AWS_ACCESS_KEY_ID"] == "AKIAOPERATOR"
+    assert not any(variable.startswith("TF_VAR_") for variable in terraform)
+    assert Stack(where, Reporter())._variables("sha256:0") == {
+        "image": "sha256:0",
+        "data_bucket_name": where.bucket,
+    }
+
+
+def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An operator's real AWS key is neither given to the emulator's clients nor to its Terraform."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    monkeypatch.setenv("AWS_PROFILE", "real")
+    local = Environment(
+        "local",
+        "day02-x",
+        "",
+        work=tmp_path,
+        local=LocalAws(),
+        credentials={"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"},
+    )
+
+    terraform = Stack(local, Reporter())._environment()
+
+    assert not any(variable.startswith("AWS_") for variable in terraform)
+    assert terraform["TF_VAR_access_key"] == "k"
+    assert local.client("s3")._request_signer._credentials.access_key == "k"
+
+
+# --- failures
+
+
+def test_a_missing_permission_is_named() -> None:
+    """From Terraform's words the action that was denied is taken, and where to find it is said."""
+    said = (
+        "operation error ECS: CreateCluster, api error AccessDeniedException: User: arn:aws:iam::1:user/d is "
+        "not authorized to perform: ecs:CreateCluster because no identity-based policy allows the action"
+    )
+
+    failed = failure_of("terraform apply", [said, said])
+
+    assert failed.why == "terraform apply: the deployer may not ecs:CreateCluster"
+    assert "deployer-policy.json" in failed.then
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [
+        ("Error acquiring the state lock", "force-unlock"),
+        (
+            'No value for required variable The root module input variable "billing_email" is not set',
+            "terraform.tfvars",
+        ),
+        ("something else", "deploy again"),
+    ],
+)
+def test_other_failures_say_what_to_do(said: str, then: str) -> None:
+    """A lock, a missing variable and anything else each end in a sentence that helps."""
+    assert then in failure_of("terraform plan", [said]).then
+
+
+def test_a_failure_names_its_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which step, why, and what to do, in this order."""
+    report = Reporter()
+
+    with pytest.raises(Failed) as failed, report.step("push"):
+        raise Failed("the registry is away", "Try again")
+
+    assert explain(failed.value) == "✗ push: the registry is away\n  Try again"
+    assert "▸ push" in capsys.readouterr().err
+
+
+def test_a_failure_exits_non_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line ends with status 1 and explains itself on standard error alone."""
+    status = command_line.main(["url", "--env", "nowhere"])
+
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert "there is no environment 'nowhere'" in err
+    assert out == ""
+
+
+def test_an_error_during_a_push_is_one() -> None:
+    """An engine reports a refused push as an event of a stream that ends well: it is a failure."""
+    with pytest.raises(Failed, match="denied"):
+        _follow([{"status": "Preparing"}, {"error": "denied: no"}], Reporter())
+
+    assert (
+        _follow([{"status": "Pushed", "id": "a"}, {"aux": {"Digest": "sha256:1"}}], Reporter()) == "sha256:1"
+    )
+
+
+class Stopped(Service):
+    """A service whose tasks and log are given, for what is said of them."""
+
+    def __init__(self, running: str, deployments: int) -> None:
+        self.environment = environment("day02", {})
+        self.cluster = self.name = "day02"
+        self._service = {"taskDefinition": running, "deployments": [{}] * deployments, "events": []}
+
+    def describe(self) -> dict[str, Any] | None:
+        return self._service
+
+    def causes(self, *_: object) -> list[str]:
+        return ["the cause"]
+
+
+def test_what_runs_is_compared_with_what_was_asked_for() -> None:
+    """Only the task definition asked for, and it alone, is a deployment that went well."""
+    Stopped("arn/day02:2", 1).check("arn/day02:2", "")
+
+    with pytest.raises(Failed, match=r"rolled back: day02:2 was asked for, day02:1 runs\n    the cause"):
+        Stopped("arn/day02:1", 1).check("arn/day02:2", "")
+    with pytest.raises(Failed, match="rolled back"):
+        Stopped("arn/day02:2", 2).check("arn/day02:2", "")
+
+
+# --- buckets
+
+
+def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
+    """The first time all is put right, the second time nothing changes."""
+    s3 = ministack_s3.client()
+    ministack_s3.make_bucket(bucket_name)
+
+    first = prepare.protect(s3, bucket_name)
+    second = prepare.protect(s3, bucket_name)
+
+    assert {"versioned", "incomplete uploads aborted after a day", "TLS only"} <= set(first)
+    assert second == []
+    assert s3.get_bucket_versioning(Bucket=bucket_name)["Status"] == "Enabled"
+    assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == prepare.CLOSED
+    assert s3.get_bucket_encryption(Bucket=bucket_name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"] == [
+        prepare.tls_only(bucket_name)
+    ]
+
+
+def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> None:
+    """Lifecycle rules and policy statements of the owner's own outlive the protection."""
+    s3 = ministack_s3.client()
+    ministack_s3.make_bucket(bucket_name)
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
+    own = {
+        "Sid": "Own",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:DeleteBucket",
+        "Resource": f"arn:aws:s3:::{bucket_name}",
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket_name, LifecycleConfiguration={"Rules": [rule]})
+    s3.put_bucket_policy(Bucket=bucket_name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]}))
+
+    prepare.protect(s3, bucket_name)
+
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
+    statements = json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"]
+    assert {found["ID"] for found in rules} == {"old", "abort-incomplete-uploads"}
+    assert {found["Sid"] for found in statements} == {"Own", "TlsOnly"}

@@ -1,0 +1,423 @@
+"""Each correction of the emulated AWS, shown by what a client sees; without it the test fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+
+from deploy.emulator import tasks
+from deploy.environments import Environment, LocalAws
+from emulator.balancer import Group, Listener, configuration, group_of
+from emulator.corrections import MIB, options_of
+from servers import until
+
+pytestmark = pytest.mark.timeout(300)
+
+GROUPS = "arn:aws:autoscaling:eu-west-1:000000000000:autoScalingGroup"
+READ_CREDENTIALS = """
+import os, urllib.request
+print(urllib.request.urlopen(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]).read().decode())
+"""
+ASSUMED_BY_TASKS = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "sts:AssumeRole",
+                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+            }
+        ],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(aws: Environment) -> Iterator[str]:
+    ecs = aws.client("ecs")
+    ecs.create_cluster(clusterName="corrections")
+    yield "corrections"
+    for arn in ecs.list_services(cluster="corrections")["serviceArns"]:
+        ecs.delete_service(cluster="corrections", service=arn, force=True)
+    ecs.delete_cluster(cluster="corrections")
+
+
+def definition(aws: Environment, family: str, program: str, **more: Any) -> str:
+    """A task definition of one container that runs a Python program, in the emulator's own image."""
+    container = {
+        "name": "main",
+        "image": "day02-aws:local",
+        "essential": True,
+        "memory": 64,
+        "entryPoint": ["python3"],
+        "command": ["-c", program],
+        **more.pop("container", {}),
+    }
+    ecs = aws.client("ecs")
+    registered = ecs.register_task_definition(
+        family=family,
+        networkMode="bridge",
+        requiresCompatibilities=["EC2"],
+        containerDefinitions=[container],
+        **more,
+    )
+    arn: str = registered["taskDefinition"]["taskDefinitionArn"]
+    return arn
+
+
+def local_of(aws: Environment) -> LocalAws:
+    assert aws.local is not None
+    return aws.local
+
+
+# --- answers
+
+
+def test_a_service_keeps_its_placement_and_has_no_empty_network(aws: Environment, cluster: str) -> None:
+    """A service tells its placement and zone rebalancing back, and no network that it has not."""
+    ecs = aws.client("ecs")
+    spread = [{"type": "spread", "field": "instanceId"}]
+    ecs.create_service(
+        cluster=cluster,
+        serviceName="placed",
+        taskDefinition=definition(aws, "placed", "pass"),
+        desiredCount=0,
+        placementStrategy=spread,
+        availabilityZoneRebalancing="ENABLED",
+    )
+
+    service = ecs.describe_services(cluster=cluster, services=["placed"])["services"][0]
+
+    assert service["placementStrategy"] == spread
+    assert service["availabilityZoneRebalancing"] == "ENABLED"
+    assert "networkConfiguration" not in service
+
+
+def test_a_capacity_provider_keeps_managed_draining(aws: Environment) -> None:
+    """Managed draining is told back as it was asked for."""
+    ecs = aws.client("ecs")
+    ecs.create_capacity_provider(
+        name="draining",
+        autoScalingGroupProvider={
+            "autoScalingGroupArn": f"{GROUPS}:1:autoScalingGroupName/a",
+            "managedDraining": "ENABLED",
+        },
+    )
+
+    found = ecs.describe_capacity_providers(capacityProviders=["draining"])["capacityProviders"][0]
+
+    assert found["autoScalingGroupProvider"]["managedDraining"] == "ENABLED"
+
+
+def test_an_alarm_is_told_in_full(aws: Environment) -> None:
+    """DescribeAlarms tells over the Query protocol what Terraform compares."""
+    alarm = {
+        "AlarmName": "whole",
+        "AlarmDescription": "a < b & c",
+        "ActionsEnabled": True,
+        "AlarmActions": ["arn:aws:sns:eu-west-1:000000000000:topic"],
+        "Namespace": "AWS/ApplicationELB",
+        "MetricName": "HTTPCode_Target_5XX_Count",
+        "Dimensions": [{"Name": "LoadBalancer", "Value": "app/a/b"}],
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 10.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    aws.client("cloudwatch").put_metric_alarm(**alarm)
+    request = urllib.request.Request(
+        f"{local_of(aws).url}/",
+        data=b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole",
+        headers=signed_headers(aws, b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole"),
+    )
+
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read().decode()
+
+    for part in (
+        "<AlarmDescription>a &lt; b &amp; c</AlarmDescription>",
+        "<Period>60</Period>",
+        "<Statistic>Sum</Statistic>",
+        "<TreatMissingData>notBreaching</TreatMissingData>",
+        "<member>arn:aws:sns:eu-west-1:000000000000:topic</member>",
+        "<Name>LoadBalancer</Name><Value>app/a/b</Value>",
+        "<ActionsEnabled>true</ActionsEnabled>",
+    ):
+        assert part in text
+
+
+def signed_headers(aws: Environment, body: bytes) -> dict[str, str]:
+    request = AWSRequest(
+        "POST",
+        f"{local_of(aws).url}/",
+        data=body,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    credentials = aws.session().get_credentials()
+    assert credentials is not None
+    SigV4Auth(credentials.get_frozen_credentials(), "monitoring", "eu-west-1").add_auth(request)
+    return dict(request.headers)
+
+
+def test_the_machine_image_of_ecs_is_there(aws: Environment) -> None:
+    """The public parameter with ECS's machine image can be read."""
+    name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+
+    value = aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+
+    assert value.startswith("ami-")
+
+
+def test_an_endpoint_keeps_its_policy(aws: Environment) -> None:
+    """The policy of a VPC endpoint is told back."""
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:<&>"}]})
+    made = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName="com.amazonaws.eu-west-1.s3", PolicyDocument=policy)
+    identity = made["VpcEndpoint"]["VpcEndpointId"]
+
+    found = ec2.describe_vpc_endpoints(VpcEndpointIds=[identity])["VpcEndpoints"][0]
+
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[identity])
+    ec2.delete_vpc(VpcId=vpc)
+    assert found["PolicyDocument"] == policy
+
+
+def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
+    aws: Environment, engine: docker.DockerClient
+) -> None:
+    """An image goes to the repository's own URI, comes back by digest, and goes with its repository."""
+    ecr = aws.client("ecr")
+    uri = ecr.create_repository(repositoryName="round")["repository"]["repositoryUri"]
+    assert engine.images.get("debian:trixie-slim").tag(uri, "one")
+    digest = ""
+    for event in engine.api.push(
+        uri, "one", stream=True, decode=True, auth_config={"username": "AWS", "password": "x"}
+    ):
+        assert "error" not in event, event
+        digest = (event.get("aux") or {}).get("Digest", digest)
+
+    pulled = engine.images.pull(f"{uri}@{digest}")
+    ecr.delete_repository(repositoryName="round", force=True)
+    ecr.create_repository(repositoryName="round")
+
+    engine.images.remove(f"{uri}:one", noprune=True)
+    assert uri.startswith(f"127.0.0.1:{local_of(aws).aws_port}/")
+    assert pulled.id == engine.images.get("debian:trixie-slim").id
+    layer = pulled.attrs["RepoDigests"]
+    assert layer
+    request = urllib.request.Request(f"{local_of(aws).url}/v2/round/manifests/{digest}", method="HEAD")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(request, timeout=10)
+    ecr.delete_repository(repositoryName="round")
+
+
+# --- permissions
+
+
+def test_a_policy_is_enforced_on_what_the_emulator_knows(aws: Environment) -> None:
+    """A user may do what its policy says, on AWS's public parameters too, and no more; it is recorded."""
+    iam = aws.client("iam")
+    iam.create_user(UserName="limited")
+    allowed = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "ssm:GetParameter",
+                    "elasticloadbalancing:DescribeLoadBalancers",
+                    "ecs:CreateCluster",
+                ],
+                "Resource": ["arn:aws:ssm:*::parameter/aws/service/ecs/*", "arn:aws:ecs:*:*:cluster/day02*"],
+            }
+        ],
+    }
+    iam.put_user_policy(UserName="limited", PolicyName="p", PolicyDocument=json.dumps(allowed))
+    key = iam.create_access_key(UserName="limited")["AccessKey"]
+    limited = Environment(
+        "local",
+        "",
+        "",
+        local=aws.local,
+        credentials={
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        },
+    )
+
+    limited.client("ssm").get_parameter(
+        Name="/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+    )
+    limited.client("elbv2").describe_load_balancers()
+    with pytest.raises(ClientError, match="ecs:ListClusters"):
+        limited.client("ecs").list_clusters()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        limited.client("ssm").get_parameter(Name="/day02/signing_key")
+
+    with urllib.request.urlopen(f"{local_of(aws).url}/_emulator/permissions", timeout=10) as answer:
+        mine = {(action, ok) for user, action, _, ok in json.load(answer) if user == key["AccessKeyId"]}
+    assert ("elasticloadbalancing:DescribeLoadBalancers", True) in mine
+    assert ("ecs:ListClusters", False) in mine
+
+
+# --- tasks
+
+
+def test_a_task_is_run_as_it_is_defined(aws: Environment, cluster: str, engine: docker.DockerClient) -> None:
+    """Limits, user, root, tmpfs, capabilities, init and volumes reach the engine, the role the task."""
+    aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
+    arn = definition(
+        aws,
+        "defined",
+        "import time; time.sleep(600)",
+        taskRoleArn="arn:aws:iam::000000000000:role/tasks",
+        volumes=[{"name": "v", "dockerVolumeConfiguration": {"scope": "task", "driver": "local"}}],
+        container={
+            "memoryReservation": 32,
+            "cpu": 128,
+            "user": "10001",
+            "readonlyRootFilesystem": True,
+            "dockerSecurityOptions": ["no-new-privileges"],
+            "mountPoints": [{"sourceVolume": "v", "containerPath": "/srv/data"}],
+            "linuxParameters": {
+                "capabilities": {"drop": ["ALL"]},
+                "initProcessEnabled": True,
+                "tmpfs": [{"containerPath": "/scratch", "size": 16, "mountOptions": ["noexec"]}],
+            },
+            "stopTimeout": 2,
+        },
+    )
+    ecs = aws.client("ecs")
+    task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
+    container = until(lambda: next(iter(tasks(engine, local_of(aws), every=False)), None), "the task", 30)
+    host = container.attrs["HostConfig"]
+
+    status, said = container.exec_run(
+        [
+            "python3",
+            "-c",
+            READ_CREDENTIALS,
+        ]
+    )
+
+    begun = time.monotonic()
+    ecs.stop_task(cluster=cluster, task=task)
+    stopped = time.monotonic() - begun
+    until(lambda: not tasks(engine, local_of(aws)), "the container's end", 30)
+    assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
+    assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert host["Tmpfs"] == {"/scratch": "size=16m,noexec"}
+    assert container.attrs["Config"]["User"] == "10001"
+    assert "/srv/data" in [mount["Destination"] for mount in container.attrs["Mounts"]]
+    assert status == 0, said
+    credentials = json.loads(said)
+    assert credentials["RoleArn"] == "arn:aws:iam::000000000000:role/tasks"
+    assert credentials["Expiration"]
+    assert stopped < 2
+
+
+def test_a_deployment_of_tasks_that_die_is_rolled_back(
+    aws: Environment, cluster: str, engine: docker.DockerClient
+) -> None:
+    """Tasks that live for two seconds fail a deployment; the one before comes back, alone."""
+    ecs = aws.client("ecs")
+    lives = definition(aws, "rolled", "import time; time.sleep(600)", container={"stopTimeout": 1})
+    dies = definition(aws, "rolled", "import time; time.sleep(2)", container={"stopTimeout": 1})
+    ecs.create_service(
+        cluster=cluster,
+        serviceName="rolled",
+        taskDefinition=lives,
+        desiredCount=1,
+        deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}},
+    )
+
+    def service() -> dict[str, Any]:
+        found: dict[str, Any] = ecs.describe_services(cluster=cluster, services=["rolled"])["services"][0]
+        return found
+
+    until(lambda: service()["runningCount"] == 1, "the first task", 30)
+    time_begun = time.monotonic()
+
+    ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
+    until(
+        lambda: service()["taskDefinition"] == lives and len(service()["deployments"]) == 1,
+        "the deployment before, alone",
+        90,
+    )
+
+    ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
+    assert time.monotonic() - time_begun > 5
+    until(lambda: not tasks(engine, local_of(aws), every=False), "the tasks' end", 30)
+
+
+# --- pure parts
+
+
+GROUP = Group(
+    "arn:aws:elasticloadbalancing:eu-west-1:0:targetgroup/day02-tg/ab1", "/readyz", "200", 3, 3, 2, 2, "x"
+)
+
+
+def test_a_target_group_balances_as_recorded() -> None:
+    """Path, codes, thresholds, algorithm and times (divided by the scale) are the target group's own."""
+    record = {
+        "TargetGroupArn": GROUP.arn,
+        "HealthCheckPath": "/readyz",
+        "Matcher": {"HttpCode": "200-299"},
+        "HealthCheckIntervalSeconds": 30,
+        "HealthCheckTimeoutSeconds": 10,
+        "HealthyThresholdCount": 2,
+        "UnhealthyThresholdCount": 5,
+    }
+
+    group = group_of(record, {"load_balancing.algorithm.type": "least_outstanding_requests"}, 10)
+    written = configuration((Listener(5000, group, 60),), Path("/control"))
+
+    assert (group.interval, group.timeout, group.rise, group.fall) == (3.0, 3.0, 2, 5)
+    assert "bind :5000" in written
+    assert "balance leastconn" in written
+    assert "uri /readyz" in written
+    assert "expect status 200-299" in written
+    assert "inter 3000ms rise 2 fall 5" in written
+
+
+def test_the_balancer_understands_its_configuration(aws: Environment, engine: docker.DockerClient) -> None:
+    """HAProxy itself finds no fault in it."""
+    container = engine.containers.get(local_of(aws).name)
+    written = configuration((Listener(5000, GROUP, 60),), Path("/tmp/control")).encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("written.cfg")
+        entry.size = len(written)
+        tar.addfile(entry, io.BytesIO(written))
+    container.put_archive("/tmp", archive.getvalue())
+
+    status, said = container.exec_run(["haproxy", "-c", "-f", "/tmp/written.cfg"])
+
+    assert status == 0, said
+
+
+def test_a_container_without_limits_gets_none() -> None:
+    """What a task definition does not say is not asked of the engine."""
+    options = options_of({}, {"name": "main"}, 10)
+
+    assert "mem_limit" not in options
+    assert "cpu_shares" not in options
+    assert options["healthcheck"] == {"test": ["NONE"]}
+    assert options["mounts"] == []

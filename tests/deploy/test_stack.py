@@ -1,0 +1,541 @@
+"""The whole stack, run for real: Terraform, containers of the image, a balancer, permissions enforced.
+
+The tests share one deployment and stand in the order of its life; the last ends it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from botocore.exceptions import ClientError
+
+from deploy import commands, emulator, prepare
+from deploy.environments import POLICY, Environment
+from deploy.image import build, push
+from deploy.service import Service, _tagged, audit, delete_task_definitions
+from deploy.stack import Stack
+from deploy.steps import Failed, Reporter
+from servers import ROOT, until
+from traffic import Traffic
+
+pytestmark = pytest.mark.timeout(900)
+
+BACK_WITHIN = 30.0
+# A client's requests that are under way when its task dies are lost; nobody else's.
+NOTICED_WITHIN = 0.1
+
+
+def outputs(stack: Environment) -> dict[str, Any]:
+    return Stack(stack, Reporter()).outputs()
+
+
+def service(stack: Environment) -> Service:
+    return Service(stack, "day02", "day02")
+
+
+def tasks(engine: docker.DockerClient, stack: Environment) -> list[Any]:
+    assert stack.local is not None
+    return emulator.tasks(engine, stack.local, every=False)
+
+
+def healthy(stack: Environment) -> int:
+    described = service(stack).describe()
+    assert described is not None
+    health = stack.client("elbv2").describe_target_health(
+        TargetGroupArn=described["loadBalancers"][0]["targetGroupArn"]
+    )
+    states = [target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]]
+    return states.count("healthy") if len(states) == 2 else 0
+
+
+def settled(engine: docker.DockerClient, stack: Environment) -> None:
+    """Two healthy tasks and none that is leaving."""
+    until(lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120)
+
+
+# --- 1
+
+
+def test_a_second_plan_is_empty(stack: Environment) -> None:
+    """Of everything that Terraform made, it would change nothing."""
+    described = service(stack).describe()
+    assert described is not None
+    image = stack.client("ecs").describe_task_definition(taskDefinition=described["taskDefinition"])[
+        "taskDefinition"
+    ]["containerDefinitions"][0]["image"]
+
+    assert Stack(stack, Reporter()).plan_is_empty(image)
+
+
+def test_the_image_that_runs_comes_from_the_registry(stack: Environment, engine: docker.DockerClient) -> None:
+    """Both tasks run the image by the digest under which the registry stored it."""
+    stored = {
+        detail["imageDigest"]
+        for detail in stack.client("ecr").describe_images(repositoryName="day02")["imageDetails"]
+    }
+
+    running = {task.attrs["Config"]["Image"] for task in tasks(engine, stack)}
+
+    assert len(running) == 1
+    assert running.pop().split("@")[1] in stored
+
+
+def test_the_black_box_suite_passes_through_the_balancer(api: str) -> None:
+    """The suite that knows only a base URL passes against the stack's."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("S3API_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**environment, "S3API_URL": api, "S3API_VERSIONED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout[-6000:]
+
+
+def test_url_and_logs_say_what_scripts_read(
+    stack: Environment, api: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make url` is the URL and nothing else; `make logs` prints what the tasks said."""
+    assert commands.url(stack, commands.Quiet()) == api
+
+    commands.logs(stack, commands.Quiet())
+
+    assert '"route": "/readyz"' in capsys.readouterr().out
+
+
+# --- 2
+
+INSIDE = """
+import json, sys, urllib.error, urllib.request
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+bucket, other, endpoint = sys.argv[1:]
+s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+said = {"me": boto3.client("sts", endpoint_url=endpoint).get_caller_identity()["Arn"]}
+
+def attempt(what, call):
+    try:
+        call()
+        said[what] = "allowed"
+    except ClientError as error:
+        said[what] = error.response["Error"]["Code"]
+
+attempt("put", lambda: s3.put_object(Bucket=bucket, Key="inside", Body=b"x"))
+attempt("get", lambda: s3.get_object(Bucket=bucket, Key="inside"))
+attempt("list", lambda: s3.list_objects_v2(Bucket=bucket))
+attempt("versions", lambda: s3.list_object_versions(Bucket=bucket))
+upload = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]
+attempt("parts", lambda: s3.list_parts(Bucket=bucket, Key="parts", UploadId=upload))
+attempt("abort", lambda: s3.abort_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload))
+attempt("delete", lambda: s3.delete_object(Bucket=bucket, Key="inside"))
+attempt("get from another bucket", lambda: s3.get_object(Bucket=other, Key="secret"))
+attempt("put into another bucket", lambda: s3.put_object(Bucket=other, Key="secret", Body=b"x"))
+attempt("list another bucket", lambda: s3.list_objects_v2(Bucket=other))
+attempt("delete a version", lambda: s3.delete_object(Bucket=bucket, Key="inside", VersionId="null"))
+attempt("write the policy", lambda: s3.put_bucket_policy(Bucket=bucket, Policy="{}"))
+attempt("read the policy", lambda: s3.get_bucket_policy(Bucket=bucket))
+attempt("stop versioning", lambda: s3.put_bucket_versioning(
+    Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}))
+attempt("delete the bucket", lambda: s3.delete_bucket(Bucket=bucket))
+attempt("list buckets", s3.list_buckets)
+body = b"Action=ListUsers&Version=2010-05-08"
+form = {"Content-Type": "application/x-www-form-urlencoded"}
+request = AWSRequest("POST", endpoint + "/", data=body, headers=form)
+credentials = boto3.session.Session().get_credentials().get_frozen_credentials()
+SigV4Auth(credentials, "iam", "eu-west-1").add_auth(request)
+try:
+    urllib.request.urlopen(urllib.request.Request(endpoint + "/", body, dict(request.headers)))
+    said["list users"] = "allowed"
+except urllib.error.HTTPError as error:
+    said["list users"] = "AccessDenied" if b"AccessDenied" in error.read() else str(error.code)
+print(json.dumps(said))
+"""
+
+
+def test_the_task_role_reaches_its_bucket_and_nothing_else(
+    stack: Environment, aws: Environment, engine: docker.DockerClient
+) -> None:
+    """Inside a task the API's own operations are allowed; another bucket and any other action are denied."""
+    assert stack.local is not None
+    other = f"{stack.bucket}-other"
+    root = aws.client("s3")
+    root.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    root.put_object(Bucket=other, Key="secret", Body=b"x")
+
+    status, output = tasks(engine, stack)[0].exec_run(
+        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.local.address}:4566"],
+        environment={"AWS_DEFAULT_REGION": "eu-west-1"},
+    )
+
+    assert status == 0, output.decode()
+    said = json.loads(output)
+    assert ":assumed-role/s3_access/" in said.pop("me")
+    allowed = {what for what, outcome in said.items() if outcome == "allowed"}
+    assert allowed == {"put", "get", "list", "versions", "parts", "abort", "delete"}, said
+    assert {outcome for what, outcome in said.items() if what not in allowed} == {"AccessDenied"}, said
+
+
+# --- 5
+
+EXITS = 'ENTRYPOINT ["python3", "-c", "raise SystemExit(\'this image is broken\')"]'
+NEVER_HEALTHY = 'ENTRYPOINT ["python3", "-c", "import time; time.sleep(3600)"]'
+
+
+def answering_500() -> str:
+    """An image that is alive, and answers everything else with 500."""
+    program = (
+        "import http.server as h\n"
+        "class H(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200 if self.path == '/livez' else 500)\n"
+        "        self.send_header('Content-Length', '0')\n"
+        "        self.end_headers()\n"
+        "h.ThreadingHTTPServer(('', 5000), H).serve_forever()\n"
+    )
+    coded = base64.b64encode(program.encode()).decode()
+    return f'ENTRYPOINT ["python3", "-c", "exec(__import__(\'base64\').b64decode(\'{coded}\'))"]'
+
+
+def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
+    """What `make deploy` does from the image to the check, without Terraform's plan and its time."""
+    report = Reporter()
+    known = outputs(environment)
+    image = build(engine, report, environment.image, dockerfile=environment.dockerfile)
+    reference = push(engine, environment, image, known["repository_url"], report).reference
+    ecs = environment.client("ecs")
+    current = ecs.describe_task_definition(taskDefinition=known["task_definition_arn"])["taskDefinition"]
+    kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities")
+    asked = ecs.register_task_definition(
+        **{key: current[key] for key in kept},
+        containerDefinitions=[{**current["containerDefinitions"][0], "image": reference}],
+    )["taskDefinition"]["taskDefinitionArn"]
+    ecs.update_service(cluster="day02", service="day02", taskDefinition=asked)
+    until(lambda: steady(environment), "a steady service", 200)
+    service(environment).check(asked, known["log_group_name"])
+
+
+def steady(stack: Environment) -> bool:
+    described = service(stack).describe()
+    assert described is not None
+    return [d["rolloutState"] for d in described["deployments"]] == ["COMPLETED"]
+
+
+def make_deploy(environment: Environment, _engine: docker.DockerClient) -> None:
+    commands.release(environment, Reporter())
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cause", "deploy"),
+    [
+        pytest.param(EXITS, "this image is broken", make_deploy, id="exits at once"),
+        pytest.param(NEVER_HEALTHY, "health check", roll_out, id="never healthy"),
+        pytest.param(answering_500(), "L7STS 500", roll_out, id="answers 500"),
+    ],
+)
+def test_a_broken_image_is_rolled_back(  # noqa: PLR0917  # pytest passes fixtures by name
+    stack: Environment,
+    engine: docker.DockerClient,
+    api: str,
+    dockerfile: tuple[Path, Environment],
+    entrypoint: str,
+    cause: str,
+    deploy: Callable[[Environment, docker.DockerClient], None],
+) -> None:
+    """Deploying it fails and names the cause, no request fails, and the tasks from before still run."""
+    path, environment = dockerfile
+    path.write_text(f"FROM {stack.image}\n{entrypoint}\n")
+    settled(engine, stack)
+    before = {task.id for task in tasks(engine, stack)}
+
+    with Traffic(api, readers=3, writers=1) as traffic, pytest.raises(Failed) as failed:
+        deploy(environment, engine)
+
+    assert "rolled back" in failed.value.why
+    assert cause in failed.value.why
+    assert traffic.failures == []
+    assert traffic.made > 100
+    assert before <= {task.id for task in tasks(engine, stack)}
+
+
+# --- 3
+
+
+def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClient, api: str) -> None:
+    """Only requests under way on it are lost, no acknowledged upload is, and two serve again in 30 s."""
+    settled(engine, stack)
+    victim = tasks(engine, stack)[0]
+    with Traffic(api, readers=6, writers=2) as traffic:
+        traffic.until(500)
+        victim.kill("SIGKILL")
+        killed = time.monotonic()
+        until(
+            lambda: healthy(stack) == 2 and victim.id not in {t.id for t in tasks(engine, stack)},
+            "two again",
+            60,
+        )
+        back = time.monotonic() - killed
+        traffic.until(traffic.made + 500)
+
+    assert [fate for fate in traffic.failures if fate.begun > killed + NOTICED_WITHIN] == []
+    assert len(traffic.failures) <= 8
+    assert back <= BACK_WITHIN
+    assert traffic.lost() == []
+    print(f"{len(traffic.failures)} of {traffic.made} requests lost, two tasks again after {back:.1f} s")
+
+
+# --- 4 and 7
+
+
+@contextmanager
+def watching_memory(
+    engine: docker.DockerClient, stack: Environment
+) -> Iterator[dict[str, tuple[int, int, bool]]]:
+    """The most memory each task used, its limit, and whether the kernel killed it, as time goes."""
+    seen: dict[str, tuple[int, int, bool]] = {}
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            for task in tasks(engine, stack):
+                try:
+                    usage = task.stats(stream=False)["memory_stats"]
+                    killed = bool(engine.api.inspect_container(task.id)["State"]["OOMKilled"])
+                except (docker.errors.APIError, KeyError):
+                    continue  # it has just gone
+                if "usage" in usage:
+                    cache = usage["stats"].get("total_inactive_file", usage["stats"].get("inactive_file", 0))
+                    used = max(usage["usage"] - cache, seen.get(task.id, (0, 0, False))[0])
+                    seen[task.id] = (used, usage["limit"], killed or seen.get(task.id, (0, 0, False))[2])
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def test_a_rolling_deployment_loses_no_request(
+    stack: Environment, engine: docker.DockerClient, api: str, dockerfile: tuple[Path, Environment]
+) -> None:
+    """Under 10,000 requests, uploads of 50 MB among them, none fails and no task outgrows its memory."""
+    path, environment = dockerfile
+    path.write_text(f"FROM {stack.image}\nLABEL release={time.time()}\n")
+    settled(engine, stack)
+    before = {task.id for task in tasks(engine, stack)}
+
+    with (
+        watching_memory(engine, stack) as memory,
+        Traffic(api, readers=8, writers=2, big_writers=2) as traffic,
+    ):
+        traffic.until(1_000)
+        commands.release(environment, Reporter())
+        traffic.until(10_000)
+
+    limit = 384 * 1024 * 1024
+    most = max(used for used, _, _ in memory.values())
+    assert traffic.failures == []
+    assert traffic.made >= 10_000
+    assert sum(name.startswith("traffic/big") for name in traffic.stored) >= 4
+    assert traffic.lost() == []
+    assert not before & {
+        task.id for task in tasks(engine, stack) if task.status == "running" and healthy(stack) < 2
+    }
+    assert {task_limit for _, task_limit, _ in memory.values()} == {limit}
+    assert not any(killed for _, _, killed in memory.values())
+    assert most < limit
+    print(f"{traffic.made} requests, {traffic.big} of 50 MB, 0 failed; a task used at most {most >> 20} MiB")
+
+
+# --- 6
+
+
+def test_a_draining_task_finishes_what_it_began(
+    stack: Environment, engine: docker.DockerClient, api: str
+) -> None:
+    """A task that ECS stops under load fails no request."""
+    settled(engine, stack)
+    ecs = stack.client("ecs")
+    arn = ecs.list_tasks(cluster="day02", desiredStatus="RUNNING")["taskArns"][0]
+    root = replace(stack, credentials=emulator.ROOT).client("ecs")
+    with Traffic(api, readers=6, writers=2, big_writers=1) as traffic:
+        traffic.until(300)
+        root.stop_task(cluster="day02", task=arn, reason="to see it drain")
+        until(lambda: healthy(stack) == 2, "two again", 60)
+        traffic.until(traffic.made + 500)
+
+    assert traffic.failures == []
+    assert traffic.lost() == []
+
+
+def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient, api: str) -> None:
+    """A task that stands still loses what it had under way, and once it is noticed nothing more."""
+    settled(engine, stack)
+    victim = tasks(engine, stack)[0]
+    program = (
+        "import os\n"
+        "for p in os.listdir('/proc'):\n"
+        "    if p.isdigit() and int(p) not in (1, os.getpid()): os.kill(int(p), 19)"
+    )
+    clients = 8
+    with Traffic(api, readers=6, writers=2, timeout=10) as traffic:
+        traffic.until(300)
+        victim.exec_run(["python3", "-c", program])
+        hung = time.monotonic()
+        until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90)
+        replaced = time.monotonic() - hung
+        traffic.until(traffic.made + 500)
+
+    # Two checks of 3 s, the last of which waits 3 s for an answer, and a round of the scheduler's.
+    noticed = 2 * 3 + 3 + 2
+    late = [fate for fate in traffic.failures if fate.begun > hung + noticed]
+    assert late == []
+    assert len(traffic.failures) <= clients * 2
+    print(f"{len(traffic.failures)} of {traffic.made} requests lost, two tasks again after {replaced:.1f} s")
+    victim.kill("SIGKILL")
+
+
+def running_names(stack: Environment) -> set[str]:
+    arns = stack.client("ecs").list_tasks(cluster="day02", desiredStatus="RUNNING")["taskArns"]
+    return {f"ministack-ecs-{arn.rsplit('/', 1)[-1][:8]}-api" for arn in arns}
+
+
+# --- 8
+
+
+def used_by_deployer(aws: Environment) -> set[str]:
+    """The actions that the deployer was allowed so far."""
+    assert aws.local is not None
+    with urllib.request.urlopen(f"{aws.local.url}/_emulator/permissions", timeout=10) as answer:
+        return {action for key, action, _, allowed in json.load(answer) if allowed and key.startswith("AKIA")}
+
+
+def test_the_policy_says_what_the_deployer_uses(stack: Environment, aws: Environment) -> None:
+    """All that a deployment did, from the preflight to the rollbacks, it did with actions of the policy."""
+    policy = {
+        action for statement in json.loads(POLICY.read_text())["Statement"] for action in statement["Action"]
+    }
+
+    used = used_by_deployer(aws)
+
+    assert stack.credentials["AWS_ACCESS_KEY_ID"].startswith("AKIA")
+    assert used - policy <= {"sts:GetCallerIdentity"}
+    assert len(used) > 60
+    print(f"{len(used)} of the policy's {len(policy)} actions were used")
+
+
+@contextmanager
+def without(aws: Environment, action: str) -> Iterator[None]:
+    """The deployer's policy without one action."""
+    iam = aws.client("iam")
+    policy = json.loads(POLICY.read_text())
+    for statement in policy["Statement"]:
+        listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        statement["Action"] = [entry for entry in listed if entry != action]
+    policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
+    iam.put_user_policy(UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=json.dumps(policy))
+    try:
+        yield
+    finally:
+        iam.put_user_policy(
+            UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=POLICY.read_text()
+        )
+
+
+@pytest.mark.parametrize("action", ["ecs:DescribeServices", "iam:GetRolePolicy"])
+def test_terraform_without_one_permission_names_it(stack: Environment, aws: Environment, action: str) -> None:
+    """The deployer's policy is enforced: without one of its actions a plan fails, and says which."""
+    with without(aws, action), pytest.raises(Failed) as failed:
+        Stack(stack, Reporter()).plan_is_empty("sha256:" + "0" * 64)
+
+    assert f"the deployer may not {action}" in failed.value.why
+
+
+def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws: Environment) -> None:
+    """What the deployment does beside Terraform is held by the policy as well."""
+
+    steps: dict[str, Callable[[], object]] = {
+        "ssm:DescribeParameters": lambda: prepare.parameters(stack, Reporter()),
+        "ecs:ListTaskDefinitions": lambda: delete_task_definitions(replace(stack, name="prod")),
+        "tag:GetResources": lambda: audit(stack),
+        "elasticloadbalancing:DescribeTargetHealth": lambda: service(stack).wait_until_healthy(Reporter()),
+    }
+    for action, step in steps.items():
+        with without(aws, action), pytest.raises(ClientError) as refused:
+            step()
+        assert action in commands.reason(refused.value).why
+
+
+# --- the end
+
+
+def inventory(aws: Environment) -> list[str]:
+    """What there is of the stack, asked of each service: the emulator's tags do not reach all of them."""
+    ec2, elb, iam = aws.client("ec2"), aws.client("elbv2"), aws.client("iam")
+    ours = [{"Name": "tag:project_name", "Values": ["day02"]}]
+    groups = ec2.describe_security_groups(Filters=ours)["SecurityGroups"]
+    templates = ec2.describe_launch_templates()["LaunchTemplates"]
+    autoscaling = aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    names = [vpc["VpcId"] for vpc in ec2.describe_vpcs(Filters=ours)["Vpcs"]]
+    names += [subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=ours)["Subnets"]]
+    names += [group["GroupName"] for group in groups]
+    names += [endpoint["VpcEndpointId"] for endpoint in ec2.describe_vpc_endpoints()["VpcEndpoints"]]
+    names += [template["LaunchTemplateName"] for template in templates]
+    names += [group["AutoScalingGroupName"] for group in autoscaling]
+    names += [balancer["LoadBalancerArn"] for balancer in elb.describe_load_balancers()["LoadBalancers"]]
+    names += [group["TargetGroupArn"] for group in elb.describe_target_groups()["TargetGroups"]]
+    names += [role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"].startswith("day02")]
+    names += [role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"] == "s3_access"]
+    names += [profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]]
+    names += [group["logGroupName"] for group in aws.client("logs").describe_log_groups()["logGroups"]]
+    names += [topic["TopicArn"] for topic in aws.client("sns", "us-east-1").list_topics()["Topics"]]
+    names += [repo["repositoryArn"] for repo in aws.client("ecr").describe_repositories()["repositories"]]
+    names += [arn for arn in aws.client("ecs").list_clusters()["clusterArns"] if "day02" in arn]
+    names += aws.client("ecs").list_task_definitions(familyPrefix="day02")["taskDefinitionArns"]
+    return sorted(names)
+
+
+def test_destroy_leaves_the_files_and_nothing_else(
+    stack: Environment, aws: Environment, engine: docker.DockerClient
+) -> None:
+    """With the deployer's policy the stack goes whole, service by service; bucket and objects stay."""
+    assert stack.local is not None
+    tagged, before = _tagged(stack), inventory(aws)
+    root = aws.client("s3")
+    root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
+
+    said = commands.destroy(stack, Reporter())
+
+    assert tagged
+    assert len(before) >= 18, before
+    objects = int(said.split(", ")[-1].split()[0])
+    assert said == f"0 left, bucket {stack.bucket} kept, {objects} objects"
+    assert emulator.tasks(engine, stack.local) == []
+    assert emulator.container(engine, stack.local) is None
+    again = emulator.start(engine, stack.local, Reporter())
+    assert again.aws_port == stack.local.aws_port
+    assert inventory(aws) == []
+    assert root.get_object(Bucket=stack.bucket, Key="kept")["Body"].read() == b"kept"
+    assert objects >= 1

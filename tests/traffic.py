@@ -1,0 +1,127 @@
+"""Traffic for tests: many clients at once, each request's fate kept; bounded in count and time."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import requests
+
+MOST_REQUESTS = 60_000
+LONGEST_SECONDS = 400.0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A request that failed: when it began and ended (monotonic seconds), what it was, what became of it."""
+
+    begun: float
+    ended: float
+    what: str
+    outcome: str
+
+
+@dataclass
+class Traffic:
+    """Clients that read, list and upload until told to stop.
+
+    `stored` is what was acknowledged, with its SHA-256.
+    """
+
+    url: str
+    readers: int = 8
+    writers: int = 2
+    big_writers: int = 0
+    big_bytes: int = 50_000_000
+    most_big: int = 12
+    timeout: float = 60.0
+    stored: dict[str, str] = field(default_factory=dict)
+    failures: list[Fate] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _count: itertools.count[int] = field(default_factory=itertools.count)
+    made: int = 0
+    big: int = 0
+
+    def __enter__(self) -> Self:
+        self._deadline = time.monotonic() + LONGEST_SECONDS
+        kinds: list[tuple[int, Callable[[requests.Session, int], None]]] = [
+            (self.readers, self._read),
+            (self.writers, self._write),
+            (self.big_writers, self._write_big),
+        ]
+        for number, work in kinds:
+            for _ in range(number):
+                thread = threading.Thread(target=self._client, args=(work,), daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self.timeout + 5)
+
+    def until(self, number: int) -> None:
+        """Return once so many requests have been made."""
+        while self.made < number and time.monotonic() < self._deadline:
+            time.sleep(0.05)
+
+    def _client(self, work: Callable[[requests.Session, int], None]) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            for turn in itertools.count():
+                if self._stop.is_set() or self.made > MOST_REQUESTS or time.monotonic() > self._deadline:
+                    return
+                work(session, turn)
+
+    def _read(self, session: requests.Session, turn: int) -> None:
+        self._send(session, "GET", "/list_files?prefix=traffic/small&limit=5" if turn % 20 == 0 else "/")
+
+    def _write(self, session: requests.Session, _turn: int) -> None:
+        self._upload(session, "small", secrets.token_bytes(2_000))
+        self._stop.wait(0.02)
+
+    def _write_big(self, session: requests.Session, _turn: int) -> None:
+        if self.big >= self.most_big:
+            self._stop.wait(0.5)
+            return
+        self.big += 1
+        self._upload(session, "big", secrets.token_bytes(1_000) * (self.big_bytes // 1_000))
+
+    def _upload(self, session: requests.Session, kind: str, content: bytes) -> None:
+        name = f"traffic/{kind}-{next(self._count)}"
+        if self._send(session, "PUT", f"/upload/{name}", content):
+            self.stored[name] = hashlib.sha256(content).hexdigest()
+
+    def _send(self, session: requests.Session, method: str, path: str, body: bytes | None = None) -> bool:
+        begun = time.monotonic()
+        try:
+            answer = session.request(method, self.url + path, data=body, timeout=self.timeout)
+            outcome = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:200]}"
+        except requests.RequestException as error:
+            outcome = type(error).__name__
+        self.made += 1
+        if outcome:
+            self.failures.append(Fate(begun, time.monotonic(), f"{method} {path}", outcome))
+        return not outcome
+
+    def lost(self) -> list[str]:
+        """The acknowledged uploads that are not there as they were sent."""
+        missing = []
+        with requests.Session() as session:
+            session.trust_env = False
+            for name, sha256 in self.stored.items():
+                answer = session.get(f"{self.url}/files/{name}", timeout=self.timeout)
+                if answer.status_code != 200 or hashlib.sha256(answer.content).hexdigest() != sha256:
+                    missing.append(f"{name}: {answer.status_code}")
+        return missing
