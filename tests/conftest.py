@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,11 +13,12 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
+from infra.terraform import Workspace
 from localstack_container import running_localstack
 from memory_store import MemoryStore
 from s3api.app import create_app
 from s3api.settings import Settings
-from servers import S3, SIGNING_KEY, Service, running_ministack, running_seaweedfs, running_service
+from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,15 @@ def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) ->
 def ministack_service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
     """One service on MiniStack, whose bucket `day02-shared` keeps versions."""
     return make_service(ministack_s3, ministack_s3.make_bucket("day02-shared", versioned=True))
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A copy of the Terraform code, in which nothing is asked of AWS."""
+    need(shutil.which("terraform"), "terraform is not on the PATH")
+    workspace = Workspace(tmp_path_factory.mktemp("terraform"))
+    yield workspace
+    workspace.close()
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from deploy.stack import NO_IMAGE, Stack
 from deploy.steps import Failed, Reporter
 
 LOG_MINUTES = 15
-BEFORE_THE_SERVICE = tuple(
-    f"module.{name}" for name in ("network", "load_balancer", "cluster", "registry", "billing_alarm")
-)
+# The image needs it before the service can name the image.
+REGISTRY = "module.registry"
 
 
 def begin(environment: Environment, report: Reporter) -> Environment:
@@ -64,11 +63,9 @@ def release(environment: Environment, report: Reporter) -> str:
             dockerfile=environment.dockerfile,
             arguments={"REVISION": revision()},
         )
-    if "service_name" not in outputs:
-        # The image needs its registry; and the provider cannot plan a service whose capacity provider has no
-        # name yet.
-        with report.step("terraform apply, all but the service"):
-            stack.apply(NO_IMAGE, targets=BEFORE_THE_SERVICE)
+    if "repository_url" not in outputs:
+        with report.step("terraform apply, the registry"):
+            stack.apply(NO_IMAGE, targets=(REGISTRY,))
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
         pushed = push(client, environment, image_id, outputs["repository_url"], report)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from deploy.environments import CHECKOUT, POLICY, REGION, Environment, LocalAws
+from deploy.environments import CHECKOUT, REGION, Environment, LocalAws
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 
@@ -111,17 +111,19 @@ def as_found(engine: docker.DockerClient, environment: Environment) -> Environme
 
 def deployer(environment: Environment, report: Reporter) -> Environment:
     """The environment as a user sees it who has the deployer's policy and nothing more."""
+    assert environment.local is not None
+    policy = environment.local.policy
     iam = replace(environment, credentials=ROOT).client("iam")
     try:
         iam.create_user(UserName=DEPLOYER)
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
-    iam.put_user_policy(UserName=DEPLOYER, PolicyName="deployer", PolicyDocument=POLICY.read_text())
+    iam.put_user_policy(UserName=DEPLOYER, PolicyName="deployer", PolicyDocument=policy.read_text())
     for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
     key = iam.create_access_key(UserName=DEPLOYER)["AccessKey"]
-    report.say(f"from here on as user {DEPLOYER}, with {POLICY.relative_to(CHECKOUT)} and nothing more")
+    report.say(f"from here on as user {DEPLOYER}, with {policy.name} and nothing more")
     return replace(
         environment,
         credentials={

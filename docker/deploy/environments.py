@@ -33,7 +33,7 @@ class LocalAws:
     """The emulated AWS: its container, network and volume, and the ports of 127.0.0.1 that it takes.
 
     `address` is its own on `subnet`; the SDKs take a task's credentials from 169.254.170.2 and
-    169.254.170.23 only, so one machine has place for two.
+    169.254.170.23 only, so one machine has place for two. `policy` is all that its deployer may do.
     """
 
     name: str = "day02-aws"
@@ -42,6 +42,7 @@ class LocalAws:
     aws_port: int = 4566
     api_port: int = 5000
     time_scale: int = 10
+    policy: Path = POLICY
 
     @property
     def volume(self) -> str:

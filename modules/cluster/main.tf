@@ -14,8 +14,8 @@ resource "aws_ecs_cluster" "this" {
 }
 
 resource "aws_ecs_capacity_provider" "this" {
-  # Named after the group, so that a replaced group brings a new provider beside the old one.
-  name = aws_autoscaling_group.this.name
+  # Known before the group is, or a first plan could not name it in the service, and would fail.
+  name = "${var.name}-flask"
 
   auto_scaling_group_provider {
     auto_scaling_group_arn = aws_autoscaling_group.this.arn
@@ -30,10 +30,6 @@ resource "aws_ecs_capacity_provider" "this" {
       status          = local.scales ? "ENABLED" : "DISABLED"
       target_capacity = 100
     }
-  }
-
-  lifecycle {
-    create_before_destroy = true
   }
 }
 

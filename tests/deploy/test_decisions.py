@@ -11,7 +11,7 @@ import pytest
 
 from deploy import __main__ as command_line
 from deploy import prepare
-from deploy.commands import BEFORE_THE_SERVICE, address
+from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, PROJECTS, SECRETS, Environment, LocalAws, environment
 from deploy.image import _follow
 from deploy.service import Service
@@ -34,11 +34,11 @@ def test_names_are_those_of_the_environment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-def test_everything_but_the_service_comes_first(name: str) -> None:
-    """The first apply is of every module but the service."""
+def test_the_registry_comes_first(name: str) -> None:
+    """What the first apply is limited to is a module of every environment."""
     modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
 
-    assert {f"module.{module}" for module in modules} - {"module.service"} == set(BEFORE_THE_SERVICE)
+    assert REGISTRY in {f"module.{module}" for module in modules}
 
 
 def test_buckets_are_named_after_the_account() -> None:

@@ -30,13 +30,11 @@ from deploy.service import Service, _tagged, audit, delete_task_definitions
 from deploy.stack import Stack
 from deploy.steps import Failed, Reporter
 from servers import ROOT, until
-from traffic import Traffic
+from traffic import HANG, NOTICED_WITHIN, Traffic
 
 pytestmark = pytest.mark.timeout(900)
 
 BACK_WITHIN = 30.0
-# A client's requests that are under way when its task dies are lost; nobody else's.
-NOTICED_WITHIN = 0.1
 
 
 def outputs(stack: Environment) -> dict[str, Any]:
@@ -372,37 +370,14 @@ def test_a_rolling_deployment_loses_no_request(
 # --- 6
 
 
-def test_a_draining_task_finishes_what_it_began(
-    stack: Environment, engine: docker.DockerClient, api: str
-) -> None:
-    """A task that ECS stops under load fails no request."""
-    settled(engine, stack)
-    ecs = stack.client("ecs")
-    arn = ecs.list_tasks(cluster="day02", desiredStatus="RUNNING")["taskArns"][0]
-    root = replace(stack, credentials=emulator.ROOT).client("ecs")
-    with Traffic(api, readers=6, writers=2, big_writers=1) as traffic:
-        traffic.until(300)
-        root.stop_task(cluster="day02", task=arn, reason="to see it drain")
-        until(lambda: healthy(stack) == 2, "two again", 60)
-        traffic.until(traffic.made + 500)
-
-    assert traffic.failures == []
-    assert traffic.lost() == []
-
-
 def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient, api: str) -> None:
     """A task that stands still loses what it had under way, and once it is noticed nothing more."""
     settled(engine, stack)
     victim = tasks(engine, stack)[0]
-    program = (
-        "import os\n"
-        "for p in os.listdir('/proc'):\n"
-        "    if p.isdigit() and int(p) not in (1, os.getpid()): os.kill(int(p), 19)"
-    )
     clients = 8
     with Traffic(api, readers=6, writers=2, timeout=10) as traffic:
         traffic.until(300)
-        victim.exec_run(["python3", "-c", program])
+        victim.exec_run(["python3", "-c", HANG])
         hung = time.monotonic()
         until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90)
         replaced = time.monotonic() - hung
@@ -446,22 +421,28 @@ def test_the_policy_says_what_the_deployer_uses(stack: Environment, aws: Environ
     print(f"{len(used)} of the policy's {len(policy)} actions were used")
 
 
-@contextmanager
-def without(aws: Environment, action: str) -> Iterator[None]:
+def policy_without(action: str) -> str:
     """The deployer's policy without one action."""
-    iam = aws.client("iam")
     policy = json.loads(POLICY.read_text())
     for statement in policy["Statement"]:
-        listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        statement["Action"] = [entry for entry in listed if entry != action]
+        statement["Action"] = [entry for entry in statement["Action"] if entry != action]
     policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
-    iam.put_user_policy(UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=json.dumps(policy))
+    return json.dumps(policy)
+
+
+@contextmanager
+def without(aws: Environment, action: str) -> Iterator[None]:
+    """The deployer has the policy without one action, for a while."""
+    iam = aws.client("iam")
+
+    def put(policy: str) -> None:
+        iam.put_user_policy(UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=policy)
+
+    put(policy_without(action))
     try:
         yield
     finally:
-        iam.put_user_policy(
-            UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=POLICY.read_text()
-        )
+        put(POLICY.read_text())
 
 
 @pytest.mark.parametrize("action", ["ecs:DescribeServices", "iam:GetRolePolicy"])
@@ -517,16 +498,47 @@ def inventory(aws: Environment) -> list[str]:
     return sorted(names)
 
 
-def test_destroy_leaves_the_files_and_nothing_else(
-    stack: Environment, aws: Environment, engine: docker.DockerClient
+def test_a_deployment_without_one_permission_names_it(
+    tmp_path: Path, engine: docker.DockerClient, dockerfile: tuple[Path, Environment]
 ) -> None:
-    """With the deployer's policy the stack goes whole, service by service; bucket and objects stay."""
+    """`make deploy` by a deployer who may not do one thing fails, says which, and changes no task."""
+    path, environment = dockerfile
+    path.write_text(f"FROM {environment.image.removesuffix('-other')}\nLABEL release={time.time()}\n")
+    settled(engine, environment)
+    before = {task.id for task in tasks(engine, environment)}
+
+    with pytest.raises(Failed) as failed:
+        commands.deploy(limited_to(tmp_path / "policy.json", environment, "ecs:UpdateService"), Reporter())
+
+    assert "the deployer may not ecs:UpdateService" in failed.value.why
+    assert {task.id for task in tasks(engine, environment)} == before
+
+
+def limited_to(path: Path, environment: Environment, action: str) -> Environment:
+    """The environment of a deployer who has the policy without one action."""
+    assert environment.local is not None
+    path.write_text(policy_without(action))
+    return replace(environment, local=replace(environment.local, policy=path))
+
+
+def test_destroy_leaves_the_files_and_nothing_else(
+    tmp_path: Path, stack: Environment, aws: Environment, engine: docker.DockerClient
+) -> None:
+    """With one permission too few it stops and names it, with all of them the stack goes whole.
+
+    That is counted service by service; bucket and objects stay.
+    """
     assert stack.local is not None
     tagged, before = _tagged(stack), inventory(aws)
     root = aws.client("s3")
     root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
+    reduced = limited_to(tmp_path / "policy.json", stack, "ec2:DeleteVpc")
 
+    with pytest.raises(Failed) as failed:
+        commands.destroy(reduced, Reporter())
     said = commands.destroy(stack, Reporter())
+
+    assert "the deployer may not ec2:DeleteVpc" in failed.value.why
 
     assert tagged
     assert len(before) >= 18, before

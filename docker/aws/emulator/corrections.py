@@ -32,6 +32,7 @@ STEADY_SECONDS = 5.0
 LEAST_START_SECONDS = 20.0
 # ECS refreshes a task's credentials well before they expire; so do the SDKs.
 REFRESH_BEFORE_SECONDS = 600
+KEEP_ALIVE_SECONDS = 600.0
 _STOP_LABEL = "stop-timeout"
 
 
@@ -62,6 +63,7 @@ class Settings:
 
 
 def apply(settings: Settings, balancer: Balancer) -> None:
+    connections_outlast_their_clients()
     services_as_the_provider_reads_them()
     failed_deployments_go()
     capacity_providers_keep_managed_draining()
@@ -88,6 +90,21 @@ def _replace(module: Any, name: str, new: Callable[..., Any]) -> None:
         if isinstance(value, dict):
             for key in [key for key, entry in value.items() if entry is old]:
                 value[key] = new
+
+
+# --- HTTP
+
+
+def connections_outlast_their_clients() -> None:
+    """An idle connection is closed after 75 s, and a request that comes just then is carried out, unanswered.
+
+    The AWS SDK for Go keeps connections for 90 s and sends such a request again, so that a second create
+    finds its own first: "already exists". Here the client closes first.
+    """
+    from hypercorn.config import Config
+
+    # Set on every configuration by the emulator itself, so the class must have the last word.
+    Config.keep_alive_timeout = property(lambda _: KEEP_ALIVE_SECONDS, lambda *_: None)
 
 
 # --- ECS, its answers

@@ -104,8 +104,8 @@ run "plan" {
 
 run "wired" {
   assert {
-    condition     = aws_ecs_capacity_provider.this.name == aws_autoscaling_group.this.name && aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].auto_scaling_group_arn == aws_autoscaling_group.this.arn
-    error_message = "The capacity provider is the group's, and named after it."
+    condition     = aws_ecs_capacity_provider.this.name == "day02-flask" && aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].auto_scaling_group_arn == aws_autoscaling_group.this.arn
+    error_message = "The capacity provider is the group's, by a name known before either is made."
   }
 
   assert {

@@ -13,7 +13,7 @@ variables {
 
   cluster = {
     name                   = "day02"
-    capacity_provider_name = "day02-flask-asg-1"
+    capacity_provider_name = "day02-flask"
     task_memory_mib        = 772
   }
 
@@ -49,7 +49,7 @@ run "deployment" {
   }
 
   assert {
-    condition     = one(aws_ecs_service.this.capacity_provider_strategy).capacity_provider == "day02-flask-asg-1" && aws_ecs_service.this.force_new_deployment
+    condition     = one(aws_ecs_service.this.capacity_provider_strategy).capacity_provider == "day02-flask" && aws_ecs_service.this.force_new_deployment
     error_message = "Tasks are placed by the capacity provider, and a change of it does not replace the service."
   }
 

@@ -1,0 +1,288 @@
+"""What the balancer's values do, without ECS: two containers of the image as day02's plan defines its tasks.
+
+The load balancer is made with the plan's own health check, algorithm and timeouts. Times are a tenth of the
+plan's: between checks, of the drain and until a task is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from deploy.environments import Environment
+from deploy.image import build
+from deploy.steps import Reporter
+from emulator.corrections import options_of
+from infra.terraform import Workspace, after
+from servers import SIGNING_KEY, until
+from traffic import HANG, NOTICED_WITHIN, Traffic
+
+pytestmark = pytest.mark.timeout(300)
+
+ROOT = "envs/day02"
+CLIENTS = {"readers": 6, "writers": 2}
+
+
+@dataclass
+class Pair:
+    """Two tasks behind a balancer; all that Terraform planned of them, by address."""
+
+    planned: dict[str, dict[str, Any]]
+    aws: Environment
+    engine: docker.DockerClient
+    group: str = ""
+    url: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The task definition, in the form in which ECS would be asked for it."""
+        planned = self.planned["module.service.aws_ecs_task_definition.this"]
+        return {
+            "containerDefinitions": json.loads(planned["container_definitions"]),
+            "volumes": [
+                {
+                    "name": volume["name"],
+                    "dockerVolumeConfiguration": volume["docker_volume_configuration"][0],
+                }
+                for volume in planned["volume"]
+            ],
+        }
+
+    @property
+    def container(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.definition["containerDefinitions"][0]
+        return found
+
+    @property
+    def health_check(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.planned["module.load_balancer.aws_lb_target_group.this"]["health_check"][
+            0
+        ]
+        return found
+
+    @property
+    def scale(self) -> int:
+        assert self.aws.local is not None
+        return self.aws.local.time_scale
+
+    @property
+    def stop_seconds(self) -> int:
+        seconds: int = self.container["stopTimeout"]
+        return seconds // self.scale
+
+    @property
+    def noticed_seconds(self) -> float:
+        """From a target's silence to its last request: the failed checks, each waiting for its answer."""
+        interval, allowed = self.health_check["interval"] / self.scale, self.health_check["timeout"]
+        return float((interval + max(allowed / self.scale, 3)) * self.health_check["unhealthy_threshold"])
+
+    def start(self) -> Any:
+        """One more task, as the plan defines it, behind the balancer and healthy."""
+        assert self.aws.local is not None
+        planned = {entry["name"]: entry["value"] for entry in self.container["environment"]}
+        drain = int(planned["DRAIN_SECONDS"]) / self.scale
+        task = self.engine.containers.run(
+            self.aws.image,
+            detach=True,
+            name=f"{self.aws.local.name}-{time.monotonic_ns()}",
+            labels={"pair": self.aws.local.name},
+            network=self.aws.local.name,
+            environment={
+                **planned,
+                **self.aws.credentials,
+                "BUCKET": self.aws.bucket,
+                "AWS_ENDPOINT_URL": f"http://{self.aws.local.address}:4566",
+                "SIGNING_KEY": SIGNING_KEY,
+                "DRAIN_SECONDS": str(drain),
+            },
+            **options_of(self.definition, self.container, self.scale),
+        )
+        task.reload()
+        self.addresses[task.id] = task.attrs["NetworkSettings"]["Networks"][self.aws.local.name]["IPAddress"]
+        self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
+        until(lambda: self.health(task) == "healthy", "a healthy task", 30)
+        return task
+
+    def target(self, task: Any) -> dict[str, Any]:
+        return {"Id": self.addresses[task.id], "Port": 5000}
+
+    def health(self, task: Any) -> str:
+        found = self.aws.client("elbv2").describe_target_health(
+            TargetGroupArn=self.group, Targets=[self.target(task)]
+        )
+        return str(found["TargetHealthDescriptions"][0]["TargetHealth"]["State"])
+
+    def deregister(self, task: Any) -> None:
+        self.aws.client("elbv2").deregister_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
+
+    def tasks(self) -> list[Any]:
+        assert self.aws.local is not None
+        found: list[Any] = self.engine.containers.list(
+            all=True, filters={"label": f"pair={self.aws.local.name}"}
+        )
+        return found
+
+
+@pytest.fixture(scope="module")
+def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace) -> Iterator[Pair]:
+    """A balancer with the plan's values, on the emulated AWS; gone at the end with every task."""
+    assert aws.local is not None
+    build(engine, Reporter(), aws.image)
+    pair = Pair(after(workspace.test(ROOT).plans["plan"]), aws, engine)
+    asked = pair.planned["module.load_balancer.aws_lb_target_group.this"]
+    check = pair.health_check
+    elb = aws.client("elbv2")
+    pair.group = elb.create_target_group(
+        Name="pair",
+        Protocol="HTTP",
+        Port=asked["port"],
+        HealthCheckPath=check["path"],
+        Matcher={"HttpCode": check["matcher"]},
+        HealthCheckIntervalSeconds=check["interval"],
+        HealthCheckTimeoutSeconds=check["timeout"],
+        HealthyThresholdCount=check["healthy_threshold"],
+        UnhealthyThresholdCount=check["unhealthy_threshold"],
+    )["TargetGroups"][0]["TargetGroupArn"]
+    elb.modify_target_group_attributes(
+        TargetGroupArn=pair.group,
+        Attributes=[
+            {"Key": "load_balancing.algorithm.type", "Value": asked["load_balancing_algorithm_type"]},
+            {"Key": "deregistration_delay.timeout_seconds", "Value": str(asked["deregistration_delay"])},
+        ],
+    )
+    balancer = elb.create_load_balancer(Name="pair", Type="application")["LoadBalancers"][0][
+        "LoadBalancerArn"
+    ]
+    elb.modify_load_balancer_attributes(
+        LoadBalancerArn=balancer,
+        Attributes=[
+            {
+                "Key": "idle_timeout.timeout_seconds",
+                "Value": str(pair.planned["module.load_balancer.aws_lb.this"]["idle_timeout"]),
+            }
+        ],
+    )
+    listener = elb.create_listener(
+        LoadBalancerArn=balancer,
+        Protocol="HTTP",
+        Port=pair.planned["module.load_balancer.aws_lb_listener.this"]["port"],
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": pair.group}],
+    )["Listeners"][0]["ListenerArn"]
+    pair.url = f"http://127.0.0.1:{aws.local.api_port}"
+    try:
+        yield pair
+    finally:
+        for task in pair.tasks():
+            with suppress(NotFound):
+                task.remove(force=True, v=True)
+        elb.delete_listener(ListenerArn=listener)
+        elb.delete_load_balancer(LoadBalancerArn=balancer)
+        elb.delete_target_group(TargetGroupArn=pair.group)
+
+
+@pytest.fixture
+def pair(balanced: Pair) -> Iterator[Pair]:
+    """Two healthy tasks; whatever a test did to one is gone after it."""
+    while len(balanced.tasks()) < 2:
+        balanced.start()
+    yield balanced
+    for task in balanced.tasks():
+        task.reload()
+        if task.status != "running" or balanced.health(task) != "healthy":
+            balanced.deregister(task)
+            task.remove(force=True, v=True)
+
+
+def test_a_draining_task_finishes_what_it_began(pair: Pair) -> None:
+    """A task that is deregistered and told to stop ends in time, in order, and fails no request."""
+    leaving = pair.tasks()[0]
+    with Traffic(pair.url, **CLIENTS, big_writers=1) as traffic:
+        traffic.until(300)
+        pair.deregister(leaving)
+        leaving.stop(timeout=pair.stop_seconds)
+        traffic.until(traffic.made + 500)
+
+    leaving.reload()
+    assert traffic.failures == []
+    assert traffic.lost() == []
+    assert leaving.attrs["State"]["ExitCode"] == 0
+
+
+def test_a_task_that_the_balancer_still_asks_fails_its_check_first(pair: Pair) -> None:
+    """Told to stop and not deregistered, a task goes on serving while its readiness fails."""
+    leaving = pair.tasks()[0]
+    with Traffic(pair.url, **CLIENTS) as traffic:
+        traffic.until(300)
+        leaving.kill("SIGTERM")
+        until(lambda: "draining" in ready(leaving), "readiness to fail", 5)
+        traffic.until(traffic.made + 100)
+        during = list(traffic.failures)
+        pair.deregister(leaving)
+        leaving.wait(timeout=pair.stop_seconds + 30)
+        traffic.until(traffic.made + 200)
+
+    assert during == []
+    assert traffic.failures == []
+
+
+def ready(task: Any) -> str:
+    program = (
+        "import urllib.request as u, urllib.error as e\n"
+        "try: print(u.urlopen('http://127.0.0.1:5000/readyz').read())\n"
+        "except e.HTTPError as error: print(error.read())\n"
+    )
+    return str(task.exec_run(["python3", "-c", program]).output.decode())
+
+
+def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
+    """A task that stands still (SIGSTOP) loses what it had under way, and after its checks nothing more."""
+    clients = sum(CLIENTS.values())
+    hanging = pair.tasks()[0]
+    with Traffic(pair.url, **CLIENTS, timeout=10) as traffic:
+        traffic.until(300)
+        hanging.exec_run(["python3", "-c", HANG])
+        hung = time.monotonic()
+        until(lambda: pair.health(hanging) == "unhealthy", "failed checks", 60)
+        noticed = time.monotonic() - hung
+        traffic.until(traffic.made + 500)
+
+    late = [fate for fate in traffic.failures if fate.begun > hung + noticed]
+    assert late == []
+    assert len(traffic.failures) <= clients * 2
+    assert traffic.lost() == []
+    # Timer resolution and a poll of the balancer's statistics, on a busy machine.
+    assert noticed <= pair.noticed_seconds + 3
+    print(f"{len(traffic.failures)} of {traffic.made} requests lost, noticed after {noticed:.1f} s")
+
+
+def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
+    """A task that dies (SIGKILL) loses the requests it was answering, and no acknowledged upload."""
+    dying = pair.tasks()[0]
+    with Traffic(pair.url, **CLIENTS) as traffic:
+        traffic.until(300)
+        dying.kill("SIGKILL")
+        dead = time.monotonic()
+        traffic.until(traffic.made + 500)
+
+    assert [fate for fate in traffic.failures if fate.begun > dead + NOTICED_WITHIN] == []
+    assert len(traffic.failures) <= sum(CLIENTS.values())
+    assert traffic.lost() == []
+    print(f"{len(traffic.failures)} of {traffic.made} requests lost")
+
+
+def test_the_times_fit_each_other(balanced: Pair) -> None:
+    """A task goes on for as long as the balancer drains it, and is killed only after that."""
+    planned = {entry["name"]: entry["value"] for entry in balanced.container["environment"]}
+    group = balanced.planned["module.load_balancer.aws_lb_target_group.this"]
+
+    assert int(planned["DRAIN_SECONDS"]) >= int(group["deregistration_delay"]) > 0
+    assert balanced.container["stopTimeout"] > int(planned["DRAIN_SECONDS"])
