@@ -40,13 +40,10 @@ up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
+# Much of the time is waiting, so two at once; what shares servers and containers stays together (tests/conftest.py).
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test but those of test-deploy
-	$(BIN)/pytest --ignore=tests/deploy/test_emulator.py --ignore=tests/deploy/test_stack.py
-
-.PHONY: test-deploy
-test-deploy: $(VENV)/.test $(MINISTACK)/.ready ## Deploy, break, mend and destroy the stack on emulated AWS
-	$(BIN)/pytest tests/deploy
+test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local

@@ -21,6 +21,14 @@ from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers one gets all tests of a folder, or of a file of this one: they share servers."""
+    here = Path(__file__).parent
+    for item in items:
+        group = item.path.relative_to(here).parts[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def ministack_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with running_ministack(tmp_path_factory.mktemp("ministack")) as s3:

@@ -45,6 +45,42 @@ def test_the_tour(
     assert (tmp_path / "copy.csv").read_bytes() == data
 
 
+def test_the_api_by_example(
+    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Every line of the examples runs, and what they store, read and delete is as they say."""
+    need(shutil.which("curl") and shutil.which("openssl"), "the examples need curl and openssl")
+    service = make_service(ministack_s3, ministack_s3.make_bucket(bucket_name, versioned=True))
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    script = "\n".join(re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL))
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "URL": service.url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert page.count("```sh") == page.count("<!-- run -->")
+    statuses = [int(found) for found in re.findall(r'^\{"status": (\d+)', done.stdout, re.MULTILINE)]
+    assert [status for status in statuses if status != 200] == [412, 404]
+    assert len(statuses) >= 17
+    assert ministack_s3.keys(bucket_name) == {
+        "big.bin",
+        "checked.csv",
+        "direct.csv",
+        "from-a-pipe.txt",
+        "once.csv",
+        "raw/games.csv",
+        "reports/games.csv",
+    }
+    big = ministack_s3.client().get_object(Bucket=bucket_name, Key="big.bin")["Body"].read()
+    assert big == (tmp_path / "big.bin").read_bytes()
+
+
 PAGES = [path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]]
 
 

@@ -59,6 +59,10 @@ class Traffic:
     made: int = 0
     big: int = 0
 
+    @property
+    def clients(self) -> int:
+        return self.readers + self.writers + self.big_writers
+
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + LONGEST_SECONDS
         kinds: list[tuple[int, Callable[[requests.Session, int], None]]] = [

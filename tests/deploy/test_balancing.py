@@ -28,7 +28,6 @@ from traffic import HANG, NOTICED_WITHIN, Traffic
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = "envs/day02"
-CLIENTS = {"readers": 6, "writers": 2}
 
 
 @dataclass
@@ -64,10 +63,12 @@ class Pair:
 
     @property
     def health_check(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.planned["module.load_balancer.aws_lb_target_group.this"]["health_check"][
-            0
-        ]
+        found: dict[str, Any] = self.target_group["health_check"][0]
         return found
+
+    @property
+    def target_group(self) -> dict[str, Any]:
+        return self.planned["module.load_balancer.aws_lb_target_group.this"]
 
     @property
     def scale(self) -> int:
@@ -90,10 +91,11 @@ class Pair:
         assert self.aws.local is not None
         planned = {entry["name"]: entry["value"] for entry in self.container["environment"]}
         drain = int(planned["DRAIN_SECONDS"]) / self.scale
-        task = self.engine.containers.run(
+        name = f"{self.aws.local.name}-{time.monotonic_ns()}"
+        task: Any = self.engine.containers.run(
             self.aws.image,
             detach=True,
-            name=f"{self.aws.local.name}-{time.monotonic_ns()}",
+            name=name,
             labels={"pair": self.aws.local.name},
             network=self.aws.local.name,
             environment={
@@ -107,13 +109,15 @@ class Pair:
             **options_of(self.definition, self.container, self.scale),
         )
         task.reload()
-        self.addresses[task.id] = task.attrs["NetworkSettings"]["Networks"][self.aws.local.name]["IPAddress"]
+        self.addresses[task.name] = task.attrs["NetworkSettings"]["Networks"][self.aws.local.name][
+            "IPAddress"
+        ]
         self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
         until(lambda: self.health(task) == "healthy", "a healthy task", 30)
         return task
 
     def target(self, task: Any) -> dict[str, Any]:
-        return {"Id": self.addresses[task.id], "Port": 5000}
+        return {"Id": self.addresses[task.name], "Port": 5000}
 
     def health(self, task: Any) -> str:
         found = self.aws.client("elbv2").describe_target_health(
@@ -138,8 +142,7 @@ def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace
     assert aws.local is not None
     build(engine, Reporter(), aws.image)
     pair = Pair(after(workspace.test(ROOT).plans["plan"]), aws, engine)
-    asked = pair.planned["module.load_balancer.aws_lb_target_group.this"]
-    check = pair.health_check
+    asked, check = pair.target_group, pair.health_check
     elb = aws.client("elbv2")
     pair.group = elb.create_target_group(
         Name="pair",
@@ -205,7 +208,7 @@ def pair(balanced: Pair) -> Iterator[Pair]:
 def test_a_draining_task_finishes_what_it_began(pair: Pair) -> None:
     """A task that is deregistered and told to stop ends in time, in order, and fails no request."""
     leaving = pair.tasks()[0]
-    with Traffic(pair.url, **CLIENTS, big_writers=1) as traffic:
+    with Traffic(pair.url, big_writers=1) as traffic:
         traffic.until(300)
         pair.deregister(leaving)
         leaving.stop(timeout=pair.stop_seconds)
@@ -220,7 +223,7 @@ def test_a_draining_task_finishes_what_it_began(pair: Pair) -> None:
 def test_a_task_that_the_balancer_still_asks_fails_its_check_first(pair: Pair) -> None:
     """Told to stop and not deregistered, a task goes on serving while its readiness fails."""
     leaving = pair.tasks()[0]
-    with Traffic(pair.url, **CLIENTS) as traffic:
+    with Traffic(pair.url) as traffic:
         traffic.until(300)
         leaving.kill("SIGTERM")
         until(lambda: "draining" in ready(leaving), "readiness to fail", 5)
@@ -245,9 +248,8 @@ def ready(task: Any) -> str:
 
 def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
     """A task that stands still (SIGSTOP) loses what it had under way, and after its checks nothing more."""
-    clients = sum(CLIENTS.values())
     hanging = pair.tasks()[0]
-    with Traffic(pair.url, **CLIENTS, timeout=10) as traffic:
+    with Traffic(pair.url, timeout=10) as traffic:
         traffic.until(300)
         hanging.exec_run(["python3", "-c", HANG])
         hung = time.monotonic()
@@ -257,7 +259,7 @@ def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
 
     late = [fate for fate in traffic.failures if fate.begun > hung + noticed]
     assert late == []
-    assert len(traffic.failures) <= clients * 2
+    assert len(traffic.failures) <= traffic.clients * 2
     assert traffic.lost() == []
     # Timer resolution and a poll of the balancer's statistics, on a busy machine.
     assert noticed <= pair.noticed_seconds + 3
@@ -267,14 +269,14 @@ def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
 def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
     """A task that dies (SIGKILL) loses the requests it was answering, and no acknowledged upload."""
     dying = pair.tasks()[0]
-    with Traffic(pair.url, **CLIENTS) as traffic:
+    with Traffic(pair.url) as traffic:
         traffic.until(300)
         dying.kill("SIGKILL")
         dead = time.monotonic()
         traffic.until(traffic.made + 500)
 
     assert [fate for fate in traffic.failures if fate.begun > dead + NOTICED_WITHIN] == []
-    assert len(traffic.failures) <= sum(CLIENTS.values())
+    assert len(traffic.failures) <= traffic.clients
     assert traffic.lost() == []
     print(f"{len(traffic.failures)} of {traffic.made} requests lost")
 
@@ -282,7 +284,6 @@ def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
 def test_the_times_fit_each_other(balanced: Pair) -> None:
     """A task goes on for as long as the balancer drains it, and is killed only after that."""
     planned = {entry["name"]: entry["value"] for entry in balanced.container["environment"]}
-    group = balanced.planned["module.load_balancer.aws_lb_target_group.this"]
 
-    assert int(planned["DRAIN_SECONDS"]) >= int(group["deregistration_delay"]) > 0
+    assert int(planned["DRAIN_SECONDS"]) >= int(balanced.target_group["deregistration_delay"]) > 0
     assert balanced.container["stopTimeout"] > int(planned["DRAIN_SECONDS"])
