@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import boto3.session
 from botocore.config import Config
@@ -30,6 +31,20 @@ REGION = "eu-west-1"
 LOCAL_BUCKET = "day02-local"
 # What MiniStack accepts; no secret, and worth nothing elsewhere.
 LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+#: What a bucket of this service needs beside versions: uploads that are never completed go,
+ABORT_INCOMPLETE: Any = {
+    "ID": "abort-incomplete-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+#: and a page may use the presigned URLs that it was given, from wherever it was served.
+BROWSERS: Any = {
+    "AllowedMethods": ["GET", "PUT", "POST"],
+    "AllowedOrigins": ["*"],
+    "AllowedHeaders": ["*"],
+    "ExposeHeaders": ["ETag"],
+}
 STARTED_WITHIN = 30.0
 STOPPED_WITHIN = 40.0
 
@@ -131,31 +146,9 @@ def make_bucket(endpoint: str, bucket: str) -> None:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket,
-            LifecycleConfiguration={
-                "Rules": [
-                    {
-                        "ID": "abort-incomplete-uploads",
-                        "Status": "Enabled",
-                        "Filter": {"Prefix": ""},
-                        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-                    }
-                ]
-            },
+            Bucket=bucket, LifecycleConfiguration={"Rules": [ABORT_INCOMPLETE]}
         )
-        s3.put_bucket_cors(
-            Bucket=bucket,
-            CORSConfiguration={
-                "CORSRules": [
-                    {
-                        "AllowedMethods": ["GET", "PUT", "POST"],
-                        "AllowedOrigins": ["*"],
-                        "AllowedHeaders": ["*"],
-                        "ExposeHeaders": ["ETag"],
-                    }
-                ]
-            },
-        )
+        s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [BROWSERS]})
 
 
 def check_port(port: int) -> None:

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.environments import REGION, Environment
 from deploy.steps import Failed, Reporter
+from run_local import ABORT_INCOMPLETE, BROWSERS
 
 TERRAFORM_AT_LEAST = (1, 11)
 MIB = 1024 * 1024
@@ -84,8 +85,12 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
                 Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
             report.say(f"made {name}")
-        # The emulator speaks plain HTTP, and enforces the policy.
-        changed = protect(environment.client("s3"), name, tls=environment.local is None)
+        changed = protect(
+            environment.client("s3"),
+            name,
+            pages=name == environment.bucket,
+            tls=environment.local is None,  # the emulator speaks plain HTTP, and enforces the policy
+        )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 
 
@@ -128,12 +133,6 @@ def tls_only(bucket: str) -> dict[str, Any]:
     }
 
 
-ABORT = {
-    "ID": "abort-incomplete-uploads",
-    "Status": "Enabled",
-    "Filter": {"Prefix": ""},
-    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-}
 CLOSED = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
@@ -143,7 +142,7 @@ CLOSED = {
 ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 
 
-def protect(s3: Any, bucket: str, *, tls: bool = True) -> list[str]:
+def protect(s3: Any, bucket: str, *, pages: bool = True, tls: bool = True) -> list[str]:
     """Make a bucket as it should be; what had to be changed.
 
     Rules and statements of the owner's own stay. A bucket encrypted with another key stays so.
@@ -171,6 +170,7 @@ def protect(s3: Any, bucket: str, *, tls: bool = True) -> list[str]:
         lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
     )
     rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
+    others = [rule for rule in rules if rule.get("ID") != ABORT_INCOMPLETE["ID"]]
     ensure(
         "incomplete uploads aborted after a day",
         any(
@@ -181,18 +181,26 @@ def protect(s3: Any, bucket: str, *, tls: bool = True) -> list[str]:
         ),
         lambda: s3.put_bucket_lifecycle_configuration(
             Bucket=bucket,
-            LifecycleConfiguration={"Rules": [*(r for r in rules if r.get("ID") != ABORT["ID"]), ABORT]},
+            LifecycleConfiguration={
+                "Rules": [*(r for r in rules if r.get("ID") != ABORT_INCOMPLETE["ID"]), ABORT_INCOMPLETE]
+            },
         ),
     )
+    if pages:
+        ensure(
+            "open to pages with presigned URLs",
+            bool(_setting(s3.get_bucket_cors, bucket, "CORSRules")),
+            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [BROWSERS]}),
+        )
     if tls:
         policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')
         statement = tls_only(bucket)
-        others = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
+        kept = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
         ensure(
             "TLS only",
             statement in policy.get("Statement", []),
             lambda: s3.put_bucket_policy(
-                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*others, statement]})
+                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*kept, statement]})
             ),
         )
     return changed
