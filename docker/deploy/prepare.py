@@ -181,9 +181,7 @@ def protect(s3: Any, bucket: str, *, pages: bool = True, tls: bool = True) -> li
         ),
         lambda: s3.put_bucket_lifecycle_configuration(
             Bucket=bucket,
-            LifecycleConfiguration={
-                "Rules": [*(r for r in rules if r.get("ID") != ABORT_INCOMPLETE["ID"]), ABORT_INCOMPLETE]
-            },
+            LifecycleConfiguration={"Rules": [*others, ABORT_INCOMPLETE]},
         ),
     )
     if pages:
