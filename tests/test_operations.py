@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from conftest import settings_for
 from memory_store import MemoryStore
 from s3api import files, health, manage, observability
+from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
 from s3api.s3_store import BucketReport
@@ -126,7 +127,7 @@ def test_settings_never_show_a_secret(environment: Callable[..., None]) -> None:
 
 
 def run(*arguments: str, **options: Any) -> click.testing.Result:
-    return click.testing.CliRunner().invoke(manage.main, arguments, **options)
+    return click.testing.CliRunner().invoke(main, arguments, **options)
 
 
 def test_a_new_token_works(environment: Callable[..., None]) -> None:

@@ -114,13 +114,17 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it."""
+    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it.
+
+    `sha256` is that of the whole file, in hex, as its sender declared it; None where none was declared.
+    """
 
     file: StoredFile
     length: int
     content_type: str
     content_range: str | None
     chunks: Iterator[bytes]
+    sha256: str | None = None
 
 
 # --- errors

@@ -9,7 +9,6 @@ from typing import cast, get_args
 import click
 from pydantic import SecretStr
 
-import s3api
 from s3api.app import create_app
 from s3api.auth import new_token
 from s3api.doctor import Verdict, diagnose
@@ -17,13 +16,7 @@ from s3api.s3_store import S3FileStore
 from s3api.settings import Settings, SettingsError, TokenEntry, Verb
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(s3api.__version__)
-def main() -> None:
-    """Run the file API: tokens, and checks of what it depends on."""
-
-
-@main.group()
+@click.group()
 def token() -> None:
     """API tokens."""
 
@@ -60,7 +53,7 @@ def entry_json(entry: TokenEntry) -> str:
     return json.dumps({**entry.model_dump(mode="json"), "verbs": sorted(entry.verbs)})
 
 
-@main.command()
+@click.command()
 def doctor() -> None:
     """Check the bucket that the environment names; one line a check.
 
@@ -76,10 +69,13 @@ def doctor() -> None:
     sys.exit(1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0)
 
 
-@main.command()
+@click.command()
 def openapi() -> None:
     """Generate the API's OpenAPI document from the code, whatever the environment, and print it."""
     settings = Settings.model_construct(bucket="day02-files", signing_key=SecretStr("nothing is signed"))
     app = create_app(settings, S3FileStore(settings))
     with app.app_context():
         click.echo(json.dumps(app.spec, indent=2, ensure_ascii=False))
+
+
+COMMANDS = {"doctor": doctor, "openapi": openapi, "token": token}

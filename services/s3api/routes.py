@@ -484,7 +484,8 @@ def download(name: str, query: DownloadQuery) -> Response:
 def read_file(name: str) -> Response:
     """Serve the file's bytes through the service, for clients that cannot reach S3.
 
-    Understands Range, If-Range, If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since.
+    Understands Range, If-Range, If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since. Answers
+    with `Repr-Digest`, the SHA-256 of the whole file, where its sender declared one.
     """
     at = services()
     files.check_name(name)
@@ -506,6 +507,9 @@ def read_file(name: str) -> Response:
     )
     if opened.content_range:
         response.headers["Content-Range"] = opened.content_range
+    if opened.sha256 and re.match("^[0-9a-f]{64}$", opened.sha256):
+        digest = base64.b64encode(bytes.fromhex(opened.sha256)).decode()
+        response.headers["Repr-Digest"] = f"sha-256=:{digest}:"
     return response
 
 

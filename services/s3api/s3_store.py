@@ -233,6 +233,7 @@ class S3FileStore:
             content_type=answer.get("ContentType") or "application/octet-stream",
             content_range=content_range,
             chunks=_chunks(answer["Body"], answer["ContentLength"]) if with_body else iter(()),
+            sha256=answer.get("Metadata", {}).get("sha256"),
         )
 
     # --- writing
@@ -242,7 +243,7 @@ class S3FileStore:
 
         A body of unknown length, or above S3's limit for one PUT, goes up in parts held in memory one by one.
         """
-        headers: dict[str, Any] = {"ContentType": content_type}
+        headers: dict[str, Any] = {"ContentType": content_type, "Metadata": _metadata(body.sha256)}
         if create_only:
             headers["IfNoneMatch"] = "*"
         try:
@@ -291,7 +292,7 @@ class S3FileStore:
                         self._transfer.put_object(Bucket=self.bucket, Key=name, Body=data, **headers)
                     )
             condition = {k: v for k, v in headers.items() if k == "IfNoneMatch"}
-            upload_id = self.start_parts(name, headers["ContentType"], None)
+            upload_id = self.start_parts(name, headers["ContentType"], body.sha256)
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size)
             try:
                 parts: list[Part] = []
@@ -405,6 +406,7 @@ class S3FileStore:
         if sha256 is not None:
             fields["x-amz-checksum-algorithm"] = "SHA256"
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
+            fields |= {f"x-amz-meta-{key}": value for key, value in _metadata(sha256).items()}
         conditions: list[Any] = [{key: value} for key, value in fields.items()]
         conditions.append(["content-length-range", size, size])
         expires_at = self._expiry(seconds)
@@ -420,8 +422,7 @@ class S3FileStore:
                 Bucket=self.bucket,
                 Key=name,
                 ContentType=content_type,
-                # S3 has no SHA-256 of a whole multipart object; the sender's own travels with it.
-                Metadata={"sha256": sha256} if sha256 else {},
+                Metadata=_metadata(sha256),
             )
         return str(answer["UploadId"])
 
@@ -620,6 +621,14 @@ def _stored_file(name: str, answer: Mapping[str, Any]) -> StoredFile:
 
 def _etag(answer: Mapping[str, Any]) -> str:
     return str(answer["ETag"]).strip('"')
+
+
+def _metadata(sha256: str | None) -> dict[str, str]:
+    """The sender's SHA-256 travels with the file, so that whoever downloads it can check what came.
+
+    S3 keeps none of a whole multipart object, and shows its own only to who sends a header to ask for it.
+    """
+    return {"sha256": sha256} if sha256 else {}
 
 
 def _base64_of_hex(digest: str) -> str:

@@ -1,0 +1,593 @@
+"""The client's commands: their options, what they do, and their help, from which docs/cli.md is made."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+
+import click
+from click.shell_completion import get_completion_class
+
+from s3api.client import NOT_FOUND, Api, Failure
+from s3api.local import Journal, Source, below, sources
+from s3api.terminal import Output, metered, shown
+from s3api.transfers import Transferred, Transfers, Via, spread
+
+DEFAULT_URL = "http://127.0.0.1:5000"
+DEFAULT_PORT = 5000
+INTERRUPTED, BROKEN_PIPE = 130, 141
+PAGE = 1000  # names on a page of a listing, and in one request to delete
+
+HELP = """Files in a bucket, through the file API: list, upload, download, delete.
+
+\b
+Examples:
+  s3api ping
+  s3api upload report.csv 'logs/*.gz' photos
+  tar c src | s3api upload - --name backups/src.tar
+  s3api list --long backups/
+  s3api download report.csv --to /tmp
+  s3api download photos/ --to photos
+  s3api download backups/src.tar --to - | tar x
+  s3api presign report.csv
+  s3api delete report.csv && s3api restore report.csv
+
+The service is at http://127.0.0.1:5000, or where --url, --ip or S3API_URL say. The token comes from
+S3API_TOKEN, or from the file that --token-file or S3API_TOKEN_FILE name; never from the command line itself,
+which others on the machine can see.
+
+\b
+Exit status:
+  0    everything was done
+  1    something failed; or several things, for different reasons
+  2    the command line is wrong
+  3    a file was not found
+  4    not allowed: no valid token (401), or one that may not do this (403)
+  5    the service or S3 cannot be reached, or is not ready
+  6    what was stored, or came, is not what was sent
+  7    the file is already there (upload --if-absent, download without --force)
+  130  interrupted by Ctrl-C; the same command again goes on from there
+
+With --json every result is one JSON object on a line of standard output. So is a failure: "ok" is false, and
+"code" and "message" say why. Progress is shown on a terminal only.
+
+Shell completion: source <(s3api completion bash), the same with zsh; s3api completion fish | source.
+"""
+
+
+# --- what the commands share
+
+
+@dataclass(frozen=True)
+class Client:
+    """What the shared options make."""
+
+    api: Api
+    output: Output
+    jobs: int
+
+    @contextmanager
+    def transfers(self, via: Via) -> Iterator[Transfers]:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        journal = Journal(Path(state, "s3api", "uploads"))
+        with metered(self.output) as meter:
+            yield Transfers(self.api, via=via, jobs=self.jobs, meter=meter, journal=journal)
+
+
+SHARED = (
+    click.option("--url", metavar="URL", help=f"Where the service is.  [default: {DEFAULT_URL}]"),
+    click.option("--ip", metavar="HOST[:PORT]", help=f"The same by its address; the port is {DEFAULT_PORT}."),
+    click.option(
+        "--token-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar="S3API_TOKEN_FILE",
+        help="A file that holds the token, instead of S3API_TOKEN.",
+    ),
+    click.option(
+        "--timeout",
+        default=60.0,
+        metavar="SECONDS",
+        type=click.FloatRange(0, min_open=True),
+        help="Give up a request that does not move for so long.  [default: 60]",
+    ),
+    click.option(
+        "--retries",
+        default=5,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(0, 100),
+        help="Attempts after the first, each after a longer pause.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object for each result."),
+    click.option("--quiet", "-q", is_flag=True, help="Print only failures, and what was asked for."),
+)
+FILENAME = click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME.")
+JOBS = click.option(
+    "--jobs",
+    default=4,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 64),
+    help="Transfers at once.",
+)
+VIA = click.option(
+    "--via",
+    type=click.Choice(["auto", "s3", "service"]),
+    default="auto",
+    show_default=True,
+    help="Straight from and to S3, or through the service; auto: straight where S3 can be reached.",
+)
+
+
+def command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
+    """A command with its own options and the shared ones, called with the `Client` first."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @functools.wraps(function)
+        def run(
+            *,
+            url: str | None,
+            ip: str | None,
+            token_file: Path | None,
+            timeout: float,
+            retries: int,
+            as_json: bool,
+            quiet: bool,
+            jobs: int = 1,
+            **own: Any,
+        ) -> None:
+            at, token = _address(url, ip), _token(token_file)
+            output = Output(as_json=as_json, quiet=quiet)
+            api = Api(at, token, timeout=timeout, retries=retries, connections=2 * jobs)
+            with _ending(api, output):
+                function(Client(api, output, jobs), **own)
+
+        for option in reversed([*options, *SHARED]):
+            run = option(run)
+        return click.command(name, context_settings={"help_option_names": ["-h", "--help"]})(run)
+
+    return decorate
+
+
+def _address(url: str | None, ip: str | None) -> str:
+    if ip is None:
+        url = url or os.environ.get("S3API_URL") or DEFAULT_URL
+        if not url.startswith(("http://", "https://")):
+            raise click.UsageError(f"'{url}' is no URL of a service: it begins with http:// or https://")
+        return url
+    if url is not None:
+        raise click.UsageError("--ip and --url say the same thing; give one of them")
+    if ip.count(":") > 1 and not ip.startswith("["):
+        ip = f"[{ip}]"  # an IPv6 address has colons of its own
+    return f"http://{ip}" if ":" in ip.rpartition("]")[2] else f"http://{ip}:{DEFAULT_PORT}"
+
+
+def _token(path: Path | None) -> str | None:
+    try:
+        token = path.read_text(encoding="utf-8") if path else os.environ.get("S3API_TOKEN", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"The token file {path} cannot be read: {error}") from error
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise click.UsageError("The token holds characters that no token has")
+    return token or None
+
+
+@contextmanager
+def _ending(api: Api, output: Output) -> Iterator[None]:
+    """However a command ends, its exit status tells, and nobody sees a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        api.stopped.set()
+        output.note("interrupted; the same command again goes on from what is there")
+        _leave(INTERRUPTED)
+    except BrokenPipeError:  # whoever read standard output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(BROKEN_PIPE)
+    except Failure as failure:
+        output.failed(failure)
+    if output.exit_status:
+        raise click.exceptions.Exit(output.exit_status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once: threads may still wait for the network, and have nothing to tell any more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys([*arguments, *filenames]))
+    if not names:
+        raise click.UsageError("Name at least one file")
+    return names
+
+
+def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
+    """Every file whose name begins with the prefix, a page at a time, in the order of S3.
+
+    By pages, because the service gives up a stream that nobody reads, and what is done with the names may
+    take its time.
+    """
+    query = {"prefix": prefix, "details": "true", "limit": PAGE}
+    while True:
+        answer = api.call("GET", f"/list_files?{urlencode(query)}")
+        yield answer["content"]
+        if "next" not in answer:
+            return
+        query["cursor"] = answer["next"]
+
+
+# --- the commands
+
+
+@command("ping")
+def ping(client: Client) -> None:
+    """Ask the service whether it is there, and ready.
+
+    \b
+    Examples:
+      s3api ping
+      s3api ping --ip 203.0.113.7
+    """
+    client.api.retries = 0  # the state of this moment is what was asked for
+    greeting = client.api.call("GET", "/")["message"]
+    client.api.call("GET", "/readyz")
+    client.output.done(greeting, url=client.api.url, message=greeting)
+
+
+@command(
+    "list",
+    click.argument("prefix", default=""),
+    click.option("--prefix", "option", metavar="PREFIX", help="The same as the argument."),
+    click.option("--long", "-l", is_flag=True, help="Size in bytes and date of change (UTC) first."),
+)
+def list_files(client: Client, *, prefix: str, option: str | None, long: bool) -> None:
+    """List the names that begin with PREFIX, or all of them, one a line.
+
+    They are printed as they come, however many there are. Into a pipe a name goes as it is; on a terminal
+    what could control it is escaped. A name with a line break in it is safe with --json alone.
+
+    \b
+    Examples:
+      s3api list
+      s3api list --long reports/
+      s3api list --json | jq -r 'select(.size > 1e9).name'
+    """
+    if prefix and option is not None:
+        raise click.UsageError("PREFIX and --prefix say the same thing; give one of them")
+    for page in _listed(client.api, option or prefix):
+        for file in page:
+            text = file["name"]
+            if long:
+                text = f"{file['size']:>15,}  {file['last_modified'][:19].replace('T', ' ')}  {text}"
+            client.output.answer(text, **file)
+
+
+@command(
+    "upload",
+    click.argument("arguments", nargs=-1, metavar="[FILE|FOLDER|GLOB|-]..."),
+    click.option("--filename", "filenames", multiple=True, metavar="FILE", help="The same as FILE."),
+    click.option("--name", metavar="NAME", help="What to store one file, or standard input, as."),
+    click.option("--prefix", default="", metavar="PREFIX", help="Put this before every name."),
+    click.option("--if-absent", is_flag=True, help="Only what is not there yet; never replace."),
+    JOBS,
+    VIA,
+)
+def upload(
+    client: Client,
+    *,
+    arguments: tuple[str, ...],
+    filenames: tuple[str, ...],
+    name: str | None,
+    prefix: str,
+    if_absent: bool,
+    via: Via,
+) -> None:
+    """Upload files, folders, what a glob matches, or standard input (-).
+
+    A file is stored under its own name. A folder goes with all that is in it and keeps its own name too, as
+    in photos/2024/a.jpg. What a quoted glob matches keeps its path from the glob's first wildcard on. In
+    folders and globs symbolic links, and what is no plain file (pipes, sockets, devices), are passed over
+    with a note; a link that is named itself is followed.
+
+    Files go to S3 directly, by presigned URLs; through the service where S3 cannot be reached. Each file is
+    read first, and its SHA-256 declared: S3, or the service, then stores nothing else. Of a file in parts S3
+    knows no SHA-256; it checks the MD5 of each part, and its MD5 of all of those is compared in the end. The
+    SHA-256 stays with the file, for whoever downloads it.
+
+    Large files go in parts. After Ctrl-C, kill -9 or a lost network the same command sends only the parts
+    that S3 does not have: it asks S3 which it has, and compares each with the file. A file that has changed
+    begins anew. On this machine nothing is kept but the upload's id, in $XDG_STATE_HOME/s3api/uploads, by
+    default ~/.local/state/s3api/uploads. With --if-absent, and from standard input, all goes through the
+    service in one piece, and begins anew.
+
+    \b
+    Examples:
+      s3api upload report.csv
+      s3api upload report.csv --name reports/2024.csv
+      s3api upload photos --prefix backup/
+      s3api upload 'logs/**/*.gz' --jobs 8
+      mysqldump shop | s3api upload - --name shop.sql
+      s3api upload --ip 203.0.113.7 --filename report.csv
+    """
+    wanted = _wanted(arguments, filenames)
+    with client.transfers(via) as transfers:
+        if "-" in wanted:
+            if name is None or len(wanted) > 1:
+                raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
+            done = transfers.upload_stream(sys.stdin.buffer, prefix + name, if_absent=if_absent)
+            _report(client, done)
+            return
+        found = sources(client.output, wanted, prefix)
+        if name is not None:
+            files = list(islice(found, 2))
+            if len(files) > 1:
+                raise click.UsageError("--name names one file; --prefix is for several")
+            found = iter([Source(file.path, prefix + name) for file in files])
+
+        def send(source: Source) -> Transferred:
+            return transfers.upload(source.path, source.name, if_absent=if_absent)
+
+        _run(client, send, found)
+
+
+@command(
+    "download",
+    click.argument("arguments", nargs=-1, metavar="[NAME|PREFIX/]..."),
+    FILENAME,
+    click.option(
+        "--to",
+        default=".",
+        metavar="FOLDER|FILE|-",
+        help="Where to: a folder, a file, or standard output.  [default: this folder]",
+    ),
+    click.option("--recursive", "-r", is_flag=True, help="Take every NAME for a prefix."),
+    click.option("--force", "-f", is_flag=True, help="Replace files that have other contents."),
+    JOBS,
+    VIA,
+)
+def download(
+    client: Client,
+    *,
+    arguments: tuple[str, ...],
+    filenames: tuple[str, ...],
+    to: str,
+    recursive: bool,
+    force: bool,
+    via: Via,
+) -> None:
+    """Download files, or all whose names begin with a prefix: one that ends in /, or any with --recursive.
+
+    A file keeps the last part of its name. With a prefix, what follows the prefix's last slash becomes the
+    path below the folder. Nothing is ever written outside the folder; a name that would lead there, or that
+    no file here can have, is refused. A file that is here with the same contents is left alone; one with other
+    contents is replaced with --force only.
+
+    The bytes go into a .part file beside the target, which takes the target's name once all is there and
+    checked. After Ctrl-C, kill -9 or a lost network the same command goes on where it broke off, if the file
+    in S3 is still the same one. What comes is checked by the SHA-256 that was declared when it was uploaded,
+    else by the MD5 that S3 has; where there is neither, the result says that only the size was checked.
+
+    \b
+    Examples:
+      s3api download report.csv
+      s3api download report.csv --to copy.csv
+      s3api download photos/ --to photos
+      s3api download shop.sql --to - | mysql shop
+      s3api download --ip 203.0.113.7 --filename report.csv
+    """
+    wanted = _wanted(arguments, filenames)
+    path = Path(to)
+    many = recursive or len(wanted) > 1 or wanted[0].endswith("/")
+    into = path.is_dir() or (to != "-" and (many or to.endswith("/")))
+    stream = to == "-" or (path.exists() and not path.is_file() and not path.is_dir())
+    if many and (stream or path.is_file()):
+        raise click.UsageError("--to must be a folder for more than one file")
+    with client.transfers(via) as transfers:
+        if stream:
+            client.output.results_to_stderr = to == "-"
+            with nullcontext(sys.stdout.buffer) if to == "-" else path.open("wb") as sink:
+                _report(client, transfers.download_to(wanted[0], sink))
+            return
+
+        def bring(target: Source) -> Transferred:
+            return transfers.download(target.name, target.path, force=force)
+
+        files = _targets(client, wanted, path, recursive=recursive) if into else [Source(path, wanted[0])]
+        _run(client, bring, files)
+
+
+def _targets(client: Client, names: Sequence[str], folder: Path, *, recursive: bool) -> Iterator[Source]:
+    """Where each file goes; one that cannot go anywhere is reported."""
+    taken: dict[Path, str] = {}
+    for name in names:
+        if not recursive and not name.endswith("/"):
+            found = [(name, name.rpartition("/")[2])]
+            yield from _placed(client, found, folder, taken)
+            continue
+        empty = True
+        for page in _listed(client.api, name):
+            cut = name.rfind("/") + 1
+            found = [(file["name"], file["name"][cut:]) for file in page]
+            empty = empty and not found
+            # What is named as its folder is stands for that folder, as some tools store it.
+            yield from _placed(client, [one for one in found if one[1]], folder, taken)
+        if empty:
+            client.output.failed(_none_begins_with(name), name)
+
+
+def _placed(
+    client: Client, found: Iterable[tuple[str, str]], folder: Path, taken: dict[Path, str]
+) -> Iterator[Source]:
+    for name, relative in found:
+        try:
+            path = below(folder, relative)
+        except Failure as failure:
+            client.output.failed(failure, name)
+            continue
+        first = taken.setdefault(path, name)
+        if first == name:
+            yield Source(path, name)
+        else:
+            message = f"'{name}' would become {path}, as '{first}' does; it was not downloaded"
+            client.output.failed(Failure("name_taken", message), name)
+
+
+def _none_begins_with(prefix: str) -> Failure:
+    return Failure("file_not_found", f"There is no file whose name begins with '{prefix}'", NOT_FOUND)
+
+
+def _run(client: Client, function: Callable[[Source], Transferred], files: Iterable[Source]) -> None:
+    """Each file in its turn, some at once; one that fails does not stop the others."""
+
+    def until_a_failure() -> Iterator[Source]:
+        try:
+            yield from files
+        except Failure as failure:
+            client.output.failed(failure)
+
+    pool = ThreadPoolExecutor(client.jobs, thread_name_prefix="file")
+    for file, future in spread(pool, function, until_a_failure(), client.jobs):
+        try:
+            _report(client, future.result())
+        except Failure as failure:
+            client.output.failed(failure, file.name)
+
+
+def _report(client: Client, done: Transferred) -> None:
+    checked = {"sha256": "checked by SHA-256", "md5": "checked by MD5", None: "only the size was checked"}
+    said = [f"{done.size:,} bytes", checked[done.verified]]
+    if done.via == "service":
+        said.append("through the service")
+    if done.resumed:
+        said.append(f"{done.resumed:,} of them were there")
+    fields = {key: value for key, value in asdict(done).items() if value is not None or key == "verified"}
+    client.output.done(f"{done.outcome} {done.path or done.name}: {', '.join(said)}", **fields)
+
+
+@command(
+    "delete",
+    click.argument("arguments", nargs=-1, metavar="[NAME]..."),
+    FILENAME,
+    click.option("--prefix", metavar="PREFIX", help="All files whose names begin with this."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting by --prefix."),
+)
+def delete(
+    client: Client,
+    *,
+    arguments: tuple[str, ...],
+    filenames: tuple[str, ...],
+    prefix: str | None,
+    yes: bool,
+) -> None:
+    """Delete files by name, or all whose names begin with a prefix, after asking.
+
+    \b
+    Examples:
+      s3api delete report.csv
+      s3api delete --prefix tmp/
+      s3api delete --prefix tmp/ --yes
+    """
+    if prefix is None:
+        names = _wanted(arguments, filenames)
+        for start in range(0, len(names), PAGE):
+            _delete(client, names[start : start + PAGE])
+        return
+    if arguments or filenames:
+        raise click.UsageError("Give names or --prefix, not both")
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("There is nobody to ask; --yes deletes without asking")
+    count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
+    if count:
+        click.confirm(f"Delete the {count:,} files that begin with '{shown(prefix)}'?", abort=True, err=True)
+    found = False
+    for page in _listed(client.api, prefix):
+        if page:
+            found = True
+            _delete(client, [file["name"] for file in page])
+    if not found:
+        raise _none_begins_with(prefix)
+
+
+def _delete(client: Client, names: Sequence[str]) -> None:
+    for result in client.api.call("POST", "/delete", body={"files": names}, repeat=False)["content"]:
+        name, code = result["name"], result.get("code")
+        if code is None:
+            client.output.done(f"deleted {name}", name=name, outcome="deleted")
+        elif code == "file_not_found":
+            client.output.failed(Failure(code, f"The file '{name}' was not found", NOT_FOUND), name)
+        else:
+            client.output.failed(Failure(code, f"'{name}' was not deleted: {code}"), name)
+
+
+@command("restore", click.argument("arguments", nargs=-1, metavar="[NAME]..."), FILENAME)
+def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
+    """Bring deleted files back, where the bucket keeps versions.
+
+    \b
+    Examples:
+      s3api restore report.csv
+    """
+    for name in _wanted(arguments, filenames):
+        try:
+            file = client.api.call("POST", "/restore/", name, repeat=False)["content"]
+        except Failure as failure:
+            client.output.failed(failure, name)
+        else:
+            client.output.done(f"restored {name}: {file['size']:,} bytes", **file, outcome="restored")
+
+
+@command("presign", click.argument("arguments", nargs=-1, metavar="[NAME]..."), FILENAME)
+def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
+    """Print a URL for each file, from which anybody can download it until it expires.
+
+    The URL goes to standard output, when it expires to standard error.
+
+    \b
+    Examples:
+      s3api presign report.csv
+      curl -o report.csv "$(s3api presign --quiet report.csv)"
+    """
+    for name in _wanted(arguments, filenames):
+        try:
+            signed = client.api.call("GET", "/download/", name)
+        except Failure as failure:
+            client.output.failed(failure, name)
+            continue
+        url, end = signed["content"], signed["expires_at"]
+        client.output.answer(url, ok=True, name=name, url=url, expires_at=end)
+        if not client.output.as_json:
+            client.output.note(f"the URL of '{name}' expires at {end}")
+
+
+@click.command("completion", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script with which a shell completes this command.
+
+    \b
+    Examples:
+      source <(s3api completion bash)
+      s3api completion fish | source
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - these are the shells that click knows
+    click.echo(kind(context.find_root().command, {}, "s3api", "_S3API_COMPLETE").source())
+
+
+COMMANDS = (ping, list_files, upload, download, delete, restore, presign, completion)

@@ -1,0 +1,128 @@
+"""What people and scripts see of the client: results, failures, and bars of progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3api.client import FAILED, Failure
+from s3api.transfers import Meter
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def shown(text: str) -> str:
+    """Text of others as a terminal may show it: what controls it, or turns writing around, is escaped."""
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if char != " " and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        else char
+        for char in text
+    )
+
+
+class Output:
+    """Results go to standard output, failures and notes to standard error; the exit status is kept."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.results_to_stderr = False  # where standard output is for a file itself
+        self._statuses: set[int] = set()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a name that the locale cannot show is no reason to stop
+                stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def exit_status(self) -> int:
+        """That of the failures, where they have the same one."""
+        return min(self._statuses, default=0) if len(self._statuses) < 2 else FAILED
+
+    def answer(self, text: str, **fields: Any) -> None:
+        """What was asked for: into a pipe as it is, on a terminal safe to look at."""
+        click.echo(_json(fields) if self.as_json else shown(text) if sys.stdout.isatty() else text)
+
+    def done(self, text: str, **fields: Any) -> None:
+        """What was done: the text for people, the fields for scripts."""
+        if self.as_json:
+            click.echo(_json({"ok": True, **fields}), err=self.results_to_stderr)
+        elif not self.quiet:
+            click.echo(shown(text), err=self.results_to_stderr)
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            click.echo(f"s3api: {shown(text)}", err=True)
+
+    def failed(self, failure: Failure, name: str | None = None) -> None:
+        self._statuses.add(failure.exit_status)
+        message, request_id = failure.message, failure.request_id
+        if self.as_json:
+            known = {"name": name, "code": failure.code, "message": message, "request_id": request_id}
+            fields = {key: value for key, value in known.items() if value is not None}
+            click.echo(_json({"ok": False, **fields}), err=self.results_to_stderr)
+            return
+        about = "" if name is None or name in message else f"{name}: "
+        request = f" (request {request_id})" if request_id else ""
+        click.echo(f"s3api: {shown(about + message + request)}", err=True)
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False)
+
+
+class Bars(Meter):
+    """A bar for each transfer that is under way, with rate and remaining time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def begin(self, name: str, doing: str, total: int | None, done: int = 0) -> None:
+        description = f"{doing} {shown(name)}"
+        if name in self._tasks:
+            self._progress.reset(self._tasks[name], total=total, completed=done, description=description)
+        else:
+            self._tasks[name] = self._progress.add_task(description, total=total, completed=done)
+
+    def advance(self, name: str, amount: int) -> None:
+        if name in self._tasks:
+            self._progress.advance(self._tasks[name], amount)
+
+    def end(self, name: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+
+
+@contextmanager
+def metered(output: Output) -> Iterator[Meter]:
+    """Bars on a terminal, nothing elsewhere."""
+    if output.quiet or output.as_json or not sys.stderr.isatty():
+        yield Meter()
+        return
+    from rich.console import Console  # noqa: PLC0415 - takes longer to load than a small command to run
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty(), transient=True) as progress:
+        yield Bars(progress)
