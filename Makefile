@@ -79,9 +79,11 @@ format: $(VENV)/.test ## Format the Python code
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/.test ## Generate what is generated: the API document, the modules' tables, the diagram, the policy
+docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the modules' tables, the diagram
 	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
 	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
+	PYTHONPATH=tests $(BIN)/python -m cli.docs > docs/cli.md.new
+	mv docs/cli.md.new docs/cli.md
 	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -114,6 +116,8 @@ $(VENV)/.run: services/requirements.txt $(VENV)/.uv
 	@echo "installing the service's dependencies into $(VENV)"
 	$(INSTALL)
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "s3api.pth").write_text(str(pathlib.Path("services").resolve()))'
+	@printf '#!/bin/sh\nexec "%s" -m s3api "$$@"\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/s3api
+	@chmod +x $(BIN)/s3api
 	@touch $@
 
 $(VENV)/.test: tests/requirements.txt $(VENV)/.run

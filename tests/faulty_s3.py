@@ -6,9 +6,9 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +28,7 @@ class Asked:
     method: str
     path: str
     query: dict[str, list[str]]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,12 @@ class Swallow:
     """Read the body and answer that it was stored; for bodies that are too large to keep."""
 
 
-Fault = AnswerError | Hang | Reset | BreakAnswer | Swallow
+@dataclass(frozen=True)
+class Damage:
+    """Change a byte in the middle of every piece of the request's body."""
+
+
+Fault = AnswerError | Hang | Reset | BreakAnswer | Swallow | Damage
 
 
 def always(_asked: Asked) -> bool:
@@ -136,7 +142,9 @@ class FaultyS3:
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
-        asked = Asked(handler.command, parts.path, parse_qs(parts.query, keep_blank_values=True))
+        asked = Asked(
+            handler.command, parts.path, parse_qs(parts.query, keep_blank_values=True), dict(handler.headers)
+        )
         self.asked.append(asked)
         fault = self._fault[0] if self._fault and self._fault[1](asked) else None
         if isinstance(fault, AnswerError):
@@ -180,6 +188,9 @@ class FaultyS3:
             upstream.endheaders()
             sent = 0
             for data in _body(handler):
+                if isinstance(fault, Damage):
+                    middle = len(data) // 2
+                    data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]  # noqa: PLW2901
                 upstream.send(data)
                 sent += len(data)
                 if isinstance(fault, Reset) and sent >= fault.after:

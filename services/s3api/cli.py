@@ -154,7 +154,7 @@ def command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[...
 
         for option in reversed([*options, *SHARED]):
             run = option(run)
-        return click.command(name, context_settings={"help_option_names": ["-h", "--help"]})(run)
+        return click.command(name)(run)
 
     return decorate
 
@@ -325,17 +325,18 @@ def upload(
       s3api upload --ip 203.0.113.7 --filename report.csv
     """
     wanted = _wanted(arguments, filenames)
+    if "-" in wanted and (name is None or len(wanted) > 1):
+        raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
     with client.transfers(via) as transfers:
         if "-" in wanted:
-            if name is None or len(wanted) > 1:
-                raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
+            assert name is not None  # noqa: S101 - as just checked
             done = transfers.upload_stream(sys.stdin.buffer, prefix + name, if_absent=if_absent)
             _report(client, done)
             return
         found = sources(client.output, wanted, prefix)
         if name is not None:
             files = list(islice(found, 2))
-            if len(files) > 1:
+            if len(files) > 1 or len(wanted) > 1:
                 raise click.UsageError("--name names one file; --prefix is for several")
             found = iter([Source(file.path, prefix + name) for file in files])
 
@@ -374,8 +375,8 @@ def download(
 
     A file keeps the last part of its name. With a prefix, what follows the prefix's last slash becomes the
     path below the folder. Nothing is ever written outside the folder; a name that would lead there, or that
-    no file here can have, is refused. A file that is here with the same contents is left alone; one with other
-    contents is replaced with --force only.
+    no file here can have, is refused. A file that is here with the same contents is left alone; one with
+    other contents is replaced with --force only.
 
     The bytes go into a .part file beside the target, which takes the target's name once all is there and
     checked. After Ctrl-C, kill -9 or a lost network the same command goes on where it broke off, if the file
@@ -574,7 +575,7 @@ def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
             client.output.note(f"the URL of '{name}' expires at {end}")
 
 
-@click.command("completion", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

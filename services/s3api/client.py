@@ -22,6 +22,7 @@ from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
@@ -241,6 +242,10 @@ def _failures_of(host: str) -> Iterator[None]:
         reason = getattr(cause, "strerror", None) or "it does not answer"
         raise CannotConnect(
             "unreachable", f"{host} cannot be reached: {reason}", UNREACHABLE, passing=True
+        ) from error
+    except ProxyError as error:
+        raise CannotConnect(
+            "unreachable", f"{host} cannot be reached: the proxy does not answer", UNREACHABLE, passing=True
         ) from error
     except ReadTimeoutError as error:
         raise Failure("timeout", f"{host} stopped answering", UNREACHABLE, passing=True) from error

@@ -1,0 +1,45 @@
+"""docs/cli.md, made of what `--help` says: python -m cli.docs > docs/cli.md"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from s3api import cli, manage
+from s3api.__main__ import main
+
+WIDTH = 100
+HEAD = """# The command line
+
+`pip install .` installs `s3api`; after `make run` it is `.venv/bin/s3api`. What follows is what
+`s3api --help` and `s3api COMMAND --help` say; `make docs` makes it of that.
+"""
+
+
+def page() -> str:
+    top = _context(main, "s3api", None)
+    parts = [HEAD, _block(top)]
+    parts += [f"## {context.command_path}\n\n{_block(context)}" for context in _commands(top)]
+    return "\n".join(parts)
+
+
+def _commands(top: click.Context) -> Iterator[click.Context]:
+    for command in (*cli.COMMANDS, *manage.COMMANDS.values()):
+        context = _context(command, command.name, top)
+        if isinstance(command, click.Group):
+            yield from (_context(inner, name, context) for name, inner in command.commands.items())
+        else:
+            yield context
+
+
+def _context(command: click.Command, name: str | None, parent: click.Context | None) -> click.Context:
+    return click.Context(command, parent, info_name=name, terminal_width=WIDTH, **command.context_settings)
+
+
+def _block(context: click.Context) -> str:
+    return f"```text\n{context.get_help()}\n```\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,647 @@
+"""Each command as it is typed: names, results, failures, exit statuses."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from cli import docs
+from cli.command import Command, Ran
+from run_local import free_port
+from s3api import manage
+from s3api.__main__ import OPERATOR
+from s3api.auth import new_token
+from s3api.terminal import shown
+from servers import ROOT, S3, Service, need
+
+BUCKET = "day02-commands"
+DATA = b"ID,Name\n1,Sudoku\n" * 100
+
+
+@pytest.fixture(scope="module")
+def service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    return make_service(ministack_s3, ministack_s3.make_bucket(BUCKET, versioned=True))
+
+
+@pytest.fixture
+def s3api(service: Service, ministack_s3: S3, tmp_path: Path) -> Command:
+    """The command, at a service whose bucket is empty."""
+    for name in ministack_s3.keys(BUCKET):
+        ministack_s3.client().delete_object(Bucket=BUCKET, Key=name)
+    return Command(service.url, tmp_path)
+
+
+def names(listed: Ran) -> list[str]:
+    assert listed.status == 0, listed.err
+    return listed.out.splitlines()
+
+
+# --- the everyday
+
+
+def test_a_file_goes_round(s3api: Command) -> None:
+    """Uploaded, listed, downloaded the same, presigned, deleted, restored; each told in a line."""
+    s3api.file("a.csv", DATA)
+    uploaded = s3api("upload", "a.csv")
+    listed = s3api("list")
+    downloaded = s3api("download", "a.csv", "--to", "copy.csv")
+    presigned = s3api("presign", "a.csv")
+    fetched = requests.get(presigned.out.strip(), timeout=10)
+    deleted = s3api("delete", "a.csv")
+    gone = s3api("list")
+    restored = s3api("restore", "a.csv")
+
+    assert uploaded.out == "uploaded a.csv: 1,700 bytes, checked by SHA-256\n"
+    assert downloaded.out == "downloaded copy.csv: 1,700 bytes, checked by SHA-256\n"
+    assert (deleted.out, restored.out) == ("deleted a.csv\n", "restored a.csv: 1,700 bytes\n")
+    assert (names(listed), names(gone)) == (["a.csv"], [])
+    assert fetched.content == DATA
+    assert "expires at" in presigned.err
+    assert (s3api.folder / "copy.csv").read_bytes() == DATA
+    assert {run.status for run in (uploaded, downloaded, presigned, deleted, restored)} == {0}
+    assert uploaded.err == downloaded.err == ""
+
+
+def test_the_course_client(s3api: Command) -> None:
+    """--ip and --filename are all that the course's client knows."""
+    s3api.file("a.csv", DATA)
+    address = urlsplit(s3api.environment["S3API_URL"]).netloc
+    given = ("--ip", address, "--filename", "a.csv")
+    pinged = s3api("ping", "--ip", address, S3API_URL="")
+    uploaded = s3api("upload", *given, S3API_URL="")
+    listed = s3api("list", "--ip", address, S3API_URL="")
+    (s3api.folder / "a.csv").unlink()
+    downloaded = s3api("download", *given, S3API_URL="")
+
+    assert pinged.out == "Successfully connected to day02 upload/download API\n"
+    assert (uploaded.status, downloaded.status, names(listed)) == (0, 0, ["a.csv"])
+    assert (s3api.folder / "a.csv").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tried"),
+    [
+        (["--ip", "127.0.0.2"], "127.0.0.2:5000"),
+        (["--ip", "127.0.0.2:1"], "127.0.0.2:1"),
+        (["--ip", "::1"], "[::1]:5000"),
+        (["--ip", "[::1]:1"], "[::1]:1"),
+        (["--url", "http://127.0.0.2:1/"], "127.0.0.2:1"),
+        ([], "127.0.0.1:5000"),
+    ],
+)
+def test_the_address(tmp_path: Path, arguments: list[str], tried: str) -> None:
+    """The port is 5000 where none is given, and IPv6 addresses are understood."""
+    nobody = f"http://127.0.0.1:{free_port()}"  # as a proxy: so that nothing at these addresses is disturbed
+    s3api = Command("", tmp_path, http_proxy=nobody, no_proxy="")
+    ran = s3api("ping", *arguments)
+
+    assert ran.status == 5
+    assert f"{tried} cannot be reached" in ran.err
+
+
+def test_json_of_every_command(s3api: Command) -> None:
+    """With --json each result is an object on a line, and nothing else is printed."""
+    s3api.file("a.csv", DATA)
+    digest = hashlib.sha256(DATA).hexdigest()
+    runs = [
+        s3api(*line.split(), "--json")
+        for line in (
+            "ping",
+            "upload a.csv",
+            "list",
+            "presign a.csv",
+            "download a.csv --to b.csv",
+            "delete a.csv",
+            "restore a.csv",
+            "delete none.csv",
+        )
+    ]
+    pinged, uploaded, listed, presigned, downloaded, deleted, restored, missing = (
+        run.objects() for run in runs
+    )
+
+    assert [run.err for run in runs] == [""] * 8
+    assert pinged[0]["ok"]
+    expected = {
+        "ok": True,
+        "name": "a.csv",
+        "size": 1700,
+        "sha256": digest,
+        "via": "s3",
+        "verified": "sha256",
+    }
+    assert expected.items() <= uploaded[0].items()
+    assert (downloaded[0]["outcome"], downloaded[0]["path"]) == ("downloaded", "b.csv")
+    assert expected.items() <= downloaded[0].items()
+    assert set(listed[0]) == {"name", "size", "last_modified", "etag"}
+    assert set(presigned[0]) == {"ok", "name", "url", "expires_at"}
+    assert (deleted[0]["outcome"], restored[0]["outcome"]) == ("deleted", "restored")
+    assert (missing[0]["ok"], missing[0]["code"], missing[0]["name"]) == (False, "file_not_found", "none.csv")
+
+
+def test_json_goes_beside_a_file_on_standard_output(s3api: Command) -> None:
+    """A download to standard output is the file alone; its result goes to standard error."""
+    s3api("upload", "-", "--name", "a.csv", stdin=DATA)
+    ran = s3api("download", "a.csv", "--to", "-", "--json")
+
+    assert ran.raw == DATA
+    assert json.loads(ran.err)["outcome"] == "downloaded"
+
+
+def test_quiet(s3api: Command) -> None:
+    """--quiet leaves failures and what was asked for."""
+    s3api.file("a.csv", DATA)
+    runs = [
+        s3api(*line.split(), "-q")
+        for line in ("upload a.csv", "download a.csv --to b", "presign a.csv", "ping")
+    ]
+
+    assert [run.err for run in runs] == [""] * 4
+    assert [bool(run.out) for run in runs] == [False, False, True, False]
+
+
+# --- what is uploaded
+
+
+@pytest.fixture
+def tree(s3api: Command) -> Command:
+    for name in (
+        "photos/b.jpg",
+        "photos/2024/a.jpg",
+        "photos/2024/.hidden",
+        "logs/x/1.gz",
+        "logs/2.gz",
+        "logs/3.txt",
+    ):
+        s3api.file(name, name.encode())
+    return s3api
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stored"),
+    [
+        (["photos"], ["photos/2024/.hidden", "photos/2024/a.jpg", "photos/b.jpg"]),
+        (["photos/"], ["photos/2024/.hidden", "photos/2024/a.jpg", "photos/b.jpg"]),
+        (["photos/2024/"], ["2024/.hidden", "2024/a.jpg"]),
+        (["photos", "--prefix", "p/"], ["p/photos/2024/.hidden", "p/photos/2024/a.jpg", "p/photos/b.jpg"]),
+        (["logs/*.gz"], ["2.gz"]),
+        (["logs/**/*.gz"], ["2.gz", "x/1.gz"]),
+        (["logs/x/1.gz", "logs/3.txt", "logs/3.txt"], ["1.gz", "3.txt"]),
+        (["ph*/2024"], ["photos/2024/.hidden", "photos/2024/a.jpg"]),
+        (["logs/2.gz", "--name", "ü b/+.gz"], ["ü b/+.gz"]),
+        (["--filename", "logs/2.gz", "--prefix", "p-"], ["p-2.gz"]),
+    ],
+    ids=" ".join,
+)
+def test_names_of_what_is_uploaded(tree: Command, arguments: list[str], stored: list[str]) -> None:
+    """A file has its own name, a folder and a glob keep the paths below them."""
+    ran = tree("upload", *arguments)
+
+    assert ran.status == 0, ran.err
+    assert names(tree("list")) == stored
+
+
+def test_the_folder_one_is_in(tree: Command) -> None:
+    """Of `.` the names are the paths below it."""
+    shutil.copytree(tree.folder / "photos", tree.folder / "inner" / "photos")
+    inner = Command(tree.environment["S3API_URL"], tree.folder / "inner")
+    ran = inner("upload", ".")
+
+    assert ran.status == 0, ran.err
+    assert names(tree("list", "photos/2024/")) == ["photos/2024/.hidden", "photos/2024/a.jpg"]
+
+
+def test_links_and_what_is_no_file(tree: Command) -> None:
+    """A named link is followed; in a folder links and pipes are passed over, and told of."""
+    tree.file("secret", b"not of this folder")
+    (tree.folder / "photos/link").symlink_to(tree.folder / "secret")
+    (tree.folder / "photos/folder").symlink_to(tree.folder / "logs")
+    os.mkfifo(tree.folder / "photos/pipe")
+    whole = tree("upload", "photos", "photos/*")
+    named = tree("upload", "photos/link")
+    pipe = tree("upload", "photos/pipe")
+
+    assert (whole.status, named.status, pipe.status) == (0, 0, 1)
+    assert "passed over photos/link: a symbolic link" in whole.err
+    assert "passed over photos/folder: a symbolic link" in whole.err
+    assert "passed over photos/pipe: no plain file" in whole.err
+    assert "pipe it in" in pipe.err
+    assert "link" in names(tree("list"))
+    assert not [name for name in names(tree("list", "photos/")) if "link" in name or "folder" in name]
+
+
+def test_two_files_for_one_name(tree: Command) -> None:
+    """Of two different files that would have the same name one is stored, and the other is a failure."""
+    tree.file("other/2.gz", b"other")
+    ran = tree("upload", "logs/2.gz", "other/2.gz")
+
+    assert ran.status == 1
+    assert "would be stored as '2.gz'" in ran.err
+    assert tree("download", "2.gz", "--to", "-").raw == b"logs/2.gz"
+
+
+def test_some_fail(tree: Command) -> None:
+    """One file that fails does not stop the others; a reason of its own has its own status."""
+    missing = tree("upload", "logs/2.gz", "nothing*", "nowhere")
+    mixed = tree("upload", "logs/3.txt", "nowhere", "/dev/null")
+
+    assert (missing.status, mixed.status) == (3, 1)
+    assert names(tree("list")) == ["2.gz", "3.txt"]
+
+
+def test_a_name_that_is_not_utf8(s3api: Command) -> None:
+    """A file whose name is no UTF-8 is refused in words, and goes under another name."""
+    path = s3api.folder.joinpath(os.fsdecode(b"bad\xff"))
+    path.write_bytes(b"x")
+    refused = s3api("upload", str(path))
+    renamed = s3api("upload", str(path), "--name", "good")
+
+    assert (refused.status, renamed.status) == (1, 0)
+    assert "UTF-8" in refused.err
+
+
+def test_standard_input_and_output(s3api: Command) -> None:
+    """What is piped in, of unknown length, comes out the same."""
+    data = os.urandom(3_000_000)
+    uploaded = s3api("upload", "-", "--name", "stream", stdin=data)
+    downloaded = s3api("download", "stream", "--to", "-")
+
+    assert (uploaded.status, downloaded.status) == (0, 0)
+    assert "through the service" in uploaded.out
+    assert downloaded.raw == data
+
+
+def test_if_absent(s3api: Command) -> None:
+    """--if-absent stores only what is not there, from a file or standard input; its status is its own."""
+    s3api.file("a.csv", DATA)
+    runs = [s3api("upload", "a.csv", "--if-absent") for _ in range(2)]
+    piped = s3api("upload", "-", "--name", "a.csv", "--if-absent", stdin=b"other")
+
+    assert [runs[0].status, runs[1].status, piped.status] == [0, 7, 7]
+    assert s3api("download", "a.csv", "--to", "-").raw == DATA
+
+
+# --- what is downloaded
+
+
+def test_a_prefix_into_a_folder(tree: Command) -> None:
+    """What follows the prefix's last slash is the path below the folder; again nothing is transferred."""
+    tree("upload", "photos")
+    slash = tree("download", "photos/", "--to", "one")
+    recursive = tree("download", "--recursive", "pho", "--to", "two")
+    again = tree("download", "photos/", "--to", "one")
+
+    def found(folder: str) -> list[str]:
+        root = tree.folder / folder
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    assert (slash.status, recursive.status, again.status) == (0, 0, 0)
+    assert found("one") == ["2024/.hidden", "2024/a.jpg", "b.jpg"]
+    assert found("two") == ["photos/2024/.hidden", "photos/2024/a.jpg", "photos/b.jpg"]
+    assert {line.partition(" ")[0] for line in again.out.splitlines()} == {"unchanged"}
+
+
+def test_other_contents_are_not_replaced(s3api: Command) -> None:
+    """A file with other contents stays, unless --force says otherwise."""
+    s3api("upload", "-", "--name", "a.csv", stdin=DATA)
+    s3api.file("a.csv", b"mine")
+    refused = s3api("download", "a.csv")
+    kept = (s3api.folder / "a.csv").read_bytes()
+    forced = s3api("download", "a.csv", "--force")
+
+    assert (refused.status, kept, forced.status) == (7, b"mine", 0)
+    assert (s3api.folder / "a.csv").read_bytes() == DATA
+
+
+def test_hostile_names(s3api: Command, ministack_s3: S3) -> None:
+    """Whatever a bucket holds, nothing is written outside the folder, and the harmless files come."""
+    client = ministack_s3.client()
+    outside = s3api.folder / "outside"
+    outside.mkdir()
+    into = s3api.folder / "into"
+    into.mkdir()
+    (into / "link").symlink_to(outside)
+    (into / "file-link").symlink_to(outside / "file")
+    hostile = ("x/link/a", "x/file-link", "x//etc/b", "x/a//b", "x/dir/", "x/c\x07d", "x/" + "n" * 300)
+    for name in (*hostile, "x/good", "x/"):
+        client.put_object(Bucket=BUCKET, Key=name, Body=b"hostile")
+    ran = s3api("download", "x/", "--to", "into", "--json")
+    by_name = {one["name"]: one for one in ran.objects()}
+
+    assert ran.status == 1
+    assert {name for name, one in by_name.items() if one["ok"]} == {"x/good"}
+    assert {by_name[name]["code"] for name in ("x/link/a", "x//etc/b", "x/a//b", "x/dir/")} == {"unsafe_name"}
+    assert by_name["x/file-link"]["code"] == "target_exists"
+    assert list(outside.iterdir()) == []
+    assert sorted(path.name for path in into.iterdir()) == ["file-link", "good", "link"]
+
+
+@pytest.mark.parametrize("name", ["../up", "..", "a/../../b", "./a"])
+def test_dot_segments_never_leave_the_route(s3api: Command, name: str) -> None:
+    """A name with dot segments is refused, and is not taken for another URL of the service."""
+    ran = s3api("download", name, "--to", "x", "--json")
+
+    assert ran.status == 1
+    assert ran.objects()[0]["code"] in ("invalid_file_name", "unsafe_name")
+
+
+def test_a_pipe_as_target(s3api: Command) -> None:
+    """A pipe that is there is written to, not replaced."""
+    s3api("upload", "-", "--name", "a.csv", stdin=DATA)
+    pipe = s3api.folder / "pipe"
+    os.mkfifo(pipe)
+    with s3api.running("download", "a.csv", "--to", "pipe"):
+        data = pipe.read_bytes()
+
+    assert data == DATA
+    assert pipe.is_fifo()
+
+
+def test_targets_that_cannot_be(s3api: Command) -> None:
+    """Two files cannot become one, be it by --to or because their names end alike."""
+    for name in ("x/a", "y/a"):
+        s3api("upload", "-", "--name", name, stdin=name.encode())
+    s3api.file("file", b"")
+    one_file = s3api("download", "x/a", "y/a", "--to", "file")
+    alike = s3api("download", "x/a", "y/a", "--to", "folder/")
+
+    assert (one_file.status, alike.status) == (2, 1)
+    assert (s3api.folder / "folder/a").read_bytes() == b"x/a"
+
+
+# --- listing and deleting
+
+
+def test_a_long_listing(s3api: Command, ministack_s3: S3) -> None:
+    """Names beyond one page are listed and deleted too; --long puts size and date first."""
+    client = ministack_s3.client()
+    for number in range(1005):
+        client.put_object(Bucket=BUCKET, Key=f"many/{number:04}", Body=b"x" * 1234)
+    listed = names(s3api("list", "many/"))
+    line = names(s3api("list", "--long", "--prefix", "many/0000"))[0]
+    deleted = s3api("delete", "--prefix", "many/", "--yes", "--quiet")
+
+    assert listed == [f"many/{number:04}" for number in range(1005)]
+    size, day, clock, name = line.split()
+    assert (size, name, len(day), len(clock)) == ("1,234", "many/0000", 10, 8)
+    assert deleted.status == 0, deleted.err
+    assert names(s3api("list")) == []
+
+
+def test_names_on_a_terminal() -> None:
+    """On a terminal control characters, and what turns writing around, are shown as escapes."""
+    assert shown("a\x1b[2Jb\u202egpj.\u200b\n é😀 日") == "a\\x1b[2Jb\\u202egpj.\\u200b\\n é😀 日"
+
+
+def test_deleting_by_prefix_asks(s3api: Command) -> None:
+    """Without a terminal to ask at, nothing is deleted by prefix unless --yes is given."""
+    s3api("upload", "-", "--name", "tmp/a", stdin=b"x")
+    refused = s3api("delete", "--prefix", "tmp/")
+    left = names(s3api("list"))
+    nothing = s3api("delete", "--prefix", "none/", "--yes")
+
+    assert (refused.status, left, nothing.status) == (2, ["tmp/a"], 3)
+    assert "--yes" in refused.err
+
+
+def test_deleting_some(s3api: Command) -> None:
+    """A missing file is reported, and the others are deleted."""
+    for name in ("a", "b"):
+        s3api("upload", "-", "--name", name, stdin=b"x")
+    ran = s3api("delete", "a", "none", "b")
+
+    assert ran.status == 3
+    assert ran.out == "deleted a\ndeleted b\n"
+    assert "'none' was not found" in ran.err
+    assert names(s3api("list")) == []
+
+
+# --- exit statuses, tokens
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("download none", 3),
+        ("presign none", 3),
+        ("restore none", 3),
+        ("upload none", 3),
+        ("delete none", 3),
+        ("upload", 2),
+        ("download", 2),
+        ("frobnicate", 2),
+        ("list --url ftp://host", 2),
+        ("list --url http://127.0.0.1:1 --ip 127.0.0.1", 2),
+        ("list --token-file none", 2),
+        ("list --jobs 0", 2),
+        ("upload - ", 2),
+        ("upload a b --name c", 2),
+        ("ping --url http://127.0.0.1:1 --retries 0", 5),
+        ("list --url http://no-such-host.invalid --retries 0", 5),
+    ],
+)
+def test_exit_statuses(s3api: Command, line: str, status: int) -> None:
+    """Scripts can tell what happened by the exit status; people by a message."""
+    ran = s3api(*line.split())
+
+    assert ran.status == status, ran.err
+    assert ran.err
+    assert ran.out == ""
+
+
+def test_tokens(
+    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """A token from the environment or a file is sent; what it may not do, and no token, have one status."""
+    token, entry = new_token("reader", frozenset({"list", "read"}), "")
+    bucket = ministack_s3.make_bucket(bucket_name)
+    service = make_service(
+        ministack_s3, bucket, api_tokens=f"[{manage.entry_json(entry)}]", allow_anonymous=False
+    )
+    s3api = Command(service.url, tmp_path)
+    kept = s3api.file("token", f"{token}\n".encode())
+    big = s3api.file("big", b"")
+    os.truncate(big, 64 << 20)
+    by_variable = s3api("list", S3API_TOKEN=token)
+    by_file = s3api("list", "--token-file", kept)
+    without = s3api("list")
+    wrong = s3api("list", S3API_TOKEN="wrong")
+    may_not = [
+        s3api("upload", big, "--via", via, "--retries", "0", S3API_TOKEN=token) for via in ("s3", "service")
+    ]
+    broken = s3api("list", S3API_TOKEN="a\nb")
+
+    assert (by_variable.status, by_file.status) == (0, 0)
+    assert (without.status, wrong.status, broken.status) == (4, 4, 2)
+    assert [ran.status for ran in may_not] == [4, 4], [ran.err for ran in may_not]
+    assert "may not write" in may_not[0].err
+    assert "request " in may_not[0].err
+
+
+def test_no_option_takes_a_token() -> None:
+    """The token cannot be given where `ps` shows it."""
+    page = docs.page()
+
+    assert "S3API_TOKEN" in page
+    assert "--token " not in page
+
+
+def test_a_server_that_is_not_the_api(tmp_path: Path) -> None:
+    """What answers in another way is named as such; a redirect is not followed with a token in hand."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(301 if self.path == "/" else 200)
+            self.send_header("Location", "https://elsewhere.example/")
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        s3api = Command(f"http://127.0.0.1:{server.server_port}", tmp_path)
+        ping = s3api("ping", S3API_TOKEN="secret")
+        listed = s3api("list")
+        server.shutdown()
+
+    assert (ping.status, listed.status) == (1, 5)
+    assert "redirects to https://elsewhere.example/" in ping.err
+    assert "is not the file API" in listed.err
+
+
+def test_retry_after_is_honoured(tmp_path: Path) -> None:
+    """A server that asks to come back in a second is not asked again before."""
+    asked: list[float] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(time.monotonic())
+            busy = len(asked) == 1
+            self.send_response(503 if busy else 200)
+            self.send_header("Retry-After", "1")
+            self.end_headers()
+            self.wfile.write(
+                b'{"message": "busy", "code": "too_busy"}' if busy else b'{"message": "ok", "content": []}'
+            )
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        ran = Command(f"http://127.0.0.1:{server.server_port}", tmp_path)("list")
+        server.shutdown()
+
+    assert ran.status == 0, ran.err
+    assert 1 <= asked[1] - asked[0] < 5
+
+
+def test_a_reader_that_has_enough(s3api: Command, ministack_s3: S3) -> None:
+    """`s3api list | head -1` ends quietly."""
+    ministack_s3.client().put_object(Bucket=BUCKET, Key="a", Body=b"")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with s3api.running("list", stdout=writer) as process:
+        os.close(writer)
+        err = process.communicate(timeout=30)[1]
+
+    assert (process.returncode, err) == (141, b"")
+
+
+# --- help, completion, start
+
+
+def test_the_page_is_what_help_says() -> None:
+    """docs/cli.md is made of the help; `make docs` makes it so."""
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == docs.page()
+
+
+def test_the_list_of_commands_says_what_their_help_says() -> None:
+    """What the list says of the operator's commands, without loading them, is what they say of themselves."""
+    assert {name: command.get_short_help_str(200) for name, command in manage.COMMANDS.items()} == OPERATOR
+
+
+def test_the_client_starts_without_the_service() -> None:
+    """No command of the client, no help and no completion loads Flask, boto3 or pydantic; `token` does."""
+    script = (
+        "import sys; from s3api.__main__ import main\n"
+        "try: main(sys.argv[1:], prog_name='s3api')\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'flask', 'boto3', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+
+    def loaded(*arguments: str, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            env={"PYTHONPATH": str(ROOT / "services"), **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert loaded("--help") == loaded("upload", "--help") == loaded("ping", "--ip", "127.0.0.1:1") == "[]"
+    assert "flask" in loaded("token", "--help")
+
+
+def test_completion_in_bash(tmp_path: Path) -> None:
+    """In a real bash the commands, the operator's too, and their options are completed."""
+    bash = shutil.which("bash")
+    need(bash, "bash is not installed")
+    assert bash
+    program = tmp_path / "s3api"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m s3api "$@"\n')
+    program.chmod(0o755)
+    script = """
+        source <(s3api completion bash)
+        complete -p s3api
+        COMP_WORDS=(s3api do); COMP_CWORD=1; _s3api_completion s3api; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(s3api upload --if); COMP_CWORD=2; COMPREPLY=(); _s3api_completion s3api; echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        [bash, "-euc", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "services")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    registered, commands, options = done.stdout.splitlines()
+
+    assert "_s3api_completion" in registered
+    assert commands.split() == ["download", "doctor"]
+    assert options == "--if-absent"
+
+
+def test_the_console_script() -> None:
+    """`make` leaves the command in the environment, and it runs from anywhere."""
+    program = ROOT / ".venv" / "bin" / "s3api"
+    need(program.exists(), f"{program} is not there: `make .venv/.run` writes it")
+    done = subprocess.run([program, "--version"], cwd="/", capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("s3api, version ")
+
+
+def test_a_port_that_hangs(tmp_path: Path) -> None:
+    """A server that takes the connection and says nothing is given up after --timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        s3api = Command(f"http://127.0.0.1:{server.getsockname()[1]}", tmp_path)
+        ran = s3api("ping", "--timeout", "0.3")
+
+    assert ran.status == 5
+    assert "stopped answering" in ran.err
