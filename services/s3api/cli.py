@@ -25,6 +25,7 @@ from s3api.transfers import Transferred, Transfers, Via, spread
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000
 INTERRUPTED, BROKEN_PIPE = 130, 141
+ONE_NAME = "--name names one file; --prefix is for several"
 PAGE = 1000  # names on a page of a listing, and in one request to delete
 
 HELP = """Files in a bucket, through the file API: list, upload, download, delete.
@@ -327,6 +328,8 @@ def upload(
     wanted = _wanted(arguments, filenames)
     if "-" in wanted and (name is None or len(wanted) > 1):
         raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
+    if name is not None and len(wanted) > 1:
+        raise click.UsageError(ONE_NAME)
     with client.transfers(via) as transfers:
         if "-" in wanted:
             assert name is not None  # noqa: S101 - as just checked
@@ -336,8 +339,8 @@ def upload(
         found = sources(client.output, wanted, prefix)
         if name is not None:
             files = list(islice(found, 2))
-            if len(files) > 1 or len(wanted) > 1:
-                raise click.UsageError("--name names one file; --prefix is for several")
+            if len(files) > 1:
+                raise click.UsageError(ONE_NAME)
             found = iter([Source(file.path, prefix + name) for file in files])
 
         def send(source: Source) -> Transferred:

@@ -611,8 +611,9 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     script = """
         source <(s3api completion bash)
         complete -p s3api
-        COMP_WORDS=(s3api do); COMP_CWORD=1; _s3api_completion s3api; echo "${COMPREPLY[@]}"
-        COMP_WORDS=(s3api upload --if); COMP_CWORD=2; COMPREPLY=(); _s3api_completion s3api; echo "${COMPREPLY[@]}"
+        complete_last() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _s3api_completion s3api; }
+        complete_last s3api do; echo "${COMPREPLY[@]}"
+        complete_last s3api upload --if; echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(
         [bash, "-euc", script],
