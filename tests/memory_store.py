@@ -37,6 +37,7 @@ class _Object:
     file: StoredFile
     data: bytes
     content_type: str
+    sha256: str | None = None
 
 
 @dataclass
@@ -120,7 +121,12 @@ class MemoryStore:
             content_range = f"bytes {start}-{end - 1}/{len(data)}"
             data = data[start:end]
         return OpenFile(
-            file, len(data), stored.content_type, content_range, iter([data]) if with_body else iter(())
+            file,
+            len(data),
+            stored.content_type,
+            content_range,
+            iter([data]) if with_body else iter(()),
+            stored.sha256,
         )
 
     def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
@@ -130,6 +136,7 @@ class MemoryStore:
             if create_only and name in self.objects:
                 raise FileExists(f"The file '{name}' already exists")
             etag = self._store(name, data, content_type)
+            self.objects[name].sha256 = body.sha256
         return Upload(name, len(data), etag, body.hexdigest())
 
     def _store(self, name: str, data: bytes, content_type: str, etag: str | None = None) -> str:
@@ -156,6 +163,7 @@ class MemoryStore:
             raise FileNotFound(f"The file '{name}' was not found")
         old = self.deleted[name]
         self._store(name, old.data, old.content_type)
+        self.objects[name].sha256 = old.sha256
         return self.stat(name)
 
     def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:

@@ -546,6 +546,20 @@ def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) ->
     }
 
 
+def test_the_sha256_that_was_declared_is_told(client: FlaskClient, store: MemoryStore) -> None:
+    """Repr-Digest is of the whole file, beside a range too; none where none was declared."""
+    digest = f"sha-256=:{base64.b64encode(hashlib.sha256(b'1,2,3').digest()).decode()}:"
+    client.put("/upload/a", data=b"1,2,3", headers={"Content-Digest": digest})
+    client.put("/upload/b", data=b"1,2,3")
+    client.put("/upload/c", data=b"1,2,3")
+    store.objects["c"].sha256 = "what somebody else put there"
+
+    assert client.get("/files/a").headers["Repr-Digest"] == digest
+    assert client.head("/files/a", headers={"Range": "bytes=0-1"}).headers["Repr-Digest"] == digest
+    assert "Repr-Digest" not in client.get("/files/b").headers
+    assert "Repr-Digest" not in client.get("/files/c").headers
+
+
 def test_reading_a_range(client: FlaskClient, store: MemoryStore) -> None:
     """A range is 206 with its place; one outside is 416; more than one, or nonsense, is the whole file."""
     stored(store, "a", data=b"0123456789")

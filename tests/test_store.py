@@ -96,6 +96,20 @@ def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
     assert any_store.stat("a/b.txt").etag == stored.etag == opened.file.etag
 
 
+@pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_declared_sha256_stays_with_the_file(
+    any_store: FileStore, size: int | None, *, declared: bool
+) -> None:
+    """Whoever reads the file, or only looks at it, learns the SHA-256 that its sender declared, if any."""
+    data = b"x" * (9 * MiB)
+    digest = sha256(data) if declared else None
+    any_store.put("name", body(data, size=size, sha256=digest), "text/plain", create_only=False)
+
+    assert any_store.open("name", Conditions(), with_body=False).sha256 == digest
+    assert any_store.open("name", Conditions(byte_range="bytes=0-0"), with_body=False).sha256 == digest
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"small", b"x" * (9 * MiB)], ids=["empty", "less than a part", "two parts"]
 )
@@ -483,9 +497,9 @@ def post(signed: files.SignedPost, data: bytes) -> requests.Response:
 
 
 def test_a_signed_post_stores_exactly_what_was_planned(real_store: tuple[S3, S3FileStore]) -> None:
-    """A presigned POST stores the planned size and type, and S3 refuses any other size."""
+    """A presigned POST stores the planned size, type and SHA-256, and S3 refuses any other size."""
     _, store = real_store
-    signed = store.sign_post("up/ü.txt", 5, "text/x-planned", None, 60)
+    signed = store.sign_post("up/ü.txt", 5, "text/x-planned", sha256(b"right"), 60)
 
     assert post(signed, b"longer").status_code in (400, 403)
     assert post(signed, b"no").status_code in (400, 403)
@@ -495,6 +509,7 @@ def test_a_signed_post_stores_exactly_what_was_planned(real_store: tuple[S3, S3F
     opened = store.open("up/ü.txt", Conditions(), with_body=True)
     assert b"".join(opened.chunks) == b"right"
     assert opened.content_type == "text/x-planned"
+    assert opened.sha256 == sha256(b"right")
 
 
 def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3FileStore]) -> None:
@@ -514,6 +529,7 @@ def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3Fil
     etag = files.complete_upload(store, plan)
     assert files.complete_upload(store, plan) == etag
     assert content(store, "big.bin") == data
+    assert store.open("big.bin", Conditions(), with_body=False).sha256 == sha256(data)
     with pytest.raises(files.InvalidParts):
         store.sign_parts(plan, [3], 60)
 

@@ -150,6 +150,8 @@ def command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[...
             at, token = _address(url, ip), _token(token_file)
             output = Output(as_json=as_json, quiet=quiet)
             api = Api(at, token, timeout=timeout, retries=retries, connections=2 * jobs)
+            if sys.stderr.isatty():
+                api.on_pause = lambda failure, wait: output.note(f"{failure.message}; again in {wait:.0f} s")
             with _ending(api, output):
                 function(Client(api, output, jobs), **own)
 
@@ -190,7 +192,7 @@ def _ending(api: Api, output: Output) -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         api.stopped.set()
         output.note("interrupted; the same command again goes on from what is there")
         _leave(INTERRUPTED)
@@ -516,8 +518,9 @@ def delete(
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("There is nobody to ask; --yes deletes without asking")
     count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
-    if count:
-        click.confirm(f"Delete the {count:,} files that begin with '{shown(prefix)}'?", abort=True, err=True)
+    question = f"Delete the {count:,} files whose names begin with '{shown(prefix)}'?"
+    if count and not click.confirm(question, err=True):
+        raise Failure("not_confirmed", "nothing was deleted")
     found = False
     for page in _listed(client.api, prefix):
         if page:

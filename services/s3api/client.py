@@ -84,6 +84,7 @@ class Api:
 
     `retries` counts attempts after the first, each after a longer pause; `timeout` is the seconds without any
     progress after which a request is given up. `stopped`, once set, ends every transfer at its next block.
+    `on_pause` is told of each failure that is to be tried again, and in how many seconds.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Api:
         self.retries = retries
         self.stopped = threading.Event()
         self.s3_answered = False
+        self.on_pause: Callable[[Failure, float], None] = lambda _failure, _seconds: None
         self._token = token
         self._options: dict[str, Any] = {
             "maxsize": connections,
@@ -163,7 +165,7 @@ class Api:
         self.s3_answered = self.s3_answered or to_s3
         if response.status >= 300:
             with response, _failures_of(host):
-                raise _failure_of(response, host)
+                raise _failure_of(response, host, to_s3=to_s3)
         return response
 
     def blocks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
@@ -196,6 +198,7 @@ class Api:
         long as the server asks."""
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         seconds = max(seconds, min(failure.retry_after or 0, LONGEST_RETRY_AFTER))
+        self.on_pause(failure, seconds)
         if self.stopped.wait(seconds):
             raise Stopped
 
@@ -255,7 +258,7 @@ def _failures_of(host: str) -> Iterator[None]:
         raise Failure("interrupted", f"The connection to {host} broke", UNREACHABLE, passing=True) from error
 
 
-def _failure_of(response: urllib3.BaseHTTPResponse, host: str) -> Failure:
+def _failure_of(response: urllib3.BaseHTTPResponse, host: str, *, to_s3: bool) -> Failure:
     """What an answer of the service, of S3 or of something between them means."""
     status = response.status
     text = response.read(64 * 1024).decode("utf-8", "replace")
@@ -270,7 +273,9 @@ def _failure_of(response: urllib3.BaseHTTPResponse, host: str) -> Failure:
         passing = status in (429, 503)  # with its other statuses the service means what it says
     elif 300 <= status < 400:
         where = response.headers.get("Location", "elsewhere")
-        code, message = "redirected", f"{host} redirects to {where}; give that server as --url"
+        code, message = "redirected", f"{host} redirects to {where}"
+        if not to_s3:
+            message += "; give that server as --url"
         passing = False
     else:
         found = re.search(r"<Code>(\w+)</Code>", text)

@@ -478,6 +478,30 @@ def test_what_cannot_be_checked_is_said(s3api: Command, seaweedfs_s3: S3, bucket
 # --- the terminal
 
 
+def test_deleting_by_prefix_asks_on_a_terminal(s3api: Command, bucket_name: str) -> None:
+    """It says how many files it is about; only a yes deletes them."""
+    s3api("upload", "-", "--name", f"{bucket_name}/a", stdin=b"x")
+
+    def answered(answer: bytes) -> tuple[int, bytes]:
+        master, slave = pty.openpty()
+        try:
+            with s3api.running("delete", "--prefix", f"{bucket_name}/", stdin=slave) as process:
+                os.write(master, answer)
+                asked = process.communicate(timeout=30)[1]
+                return process.returncode, asked
+        finally:
+            os.close(slave)
+            os.close(master)
+
+    refused = answered(b"n\n")
+    kept = s3api("list", f"{bucket_name}/").out
+    agreed = answered(b"y\n")
+
+    assert (refused[0], agreed[0]) == (1, 0)
+    assert b"Delete the 1 files" in refused[1]
+    assert (kept, s3api("list", f"{bucket_name}/").out) == (f"{bucket_name}/a\n", "")
+
+
 def test_progress_and_ctrl_c_on_a_terminal(s3api: Command, far_s3: FaultyS3, big: Path) -> None:
     """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130, and what is there is kept."""
     master, slave = pty.openpty()
@@ -517,10 +541,10 @@ def test_progress_and_ctrl_c_on_a_terminal(s3api: Command, far_s3: FaultyS3, big
     assert again.objects()[0]["resumed"] == 2 * PART
 
 
-def test_memory_does_not_grow_with_the_file(service: Service, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_file(seaweedfs_service: Service, tmp_path: Path) -> None:
     """Half a gigabyte, up and down, straight and through the service, within 80 MiB."""
     need(Path("/proc/self/status").exists(), "the peak of memory is read from /proc")
-    s3api = Command(service.url, tmp_path)
+    s3api = Command(seaweedfs_service.url, tmp_path)
     sparse = s3api.file("sparse", b"")
     os.truncate(sparse, 512 * MiB)
 
@@ -539,6 +563,8 @@ def test_memory_does_not_grow_with_the_file(service: Service, tmp_path: Path) ->
     peaks = [peak("upload", "sparse"), peak("download", "sparse", "--to", "copy")]
     copied = (tmp_path / "copy").stat().st_size
     peaks.append(peak("download", "sparse", "--to", "copy2", "--via", "service"))
+
+    s3api("delete", "sparse")
 
     assert copied == 512 * MiB
     assert 0 < max(peaks) < 80 * MiB
