@@ -67,7 +67,9 @@ class Swallow:
 
 @dataclass(frozen=True)
 class Damage:
-    """Change a byte in the middle of every piece of the request's body."""
+    """Change one byte of the request's body, this many after its beginning."""
+
+    at: int = 50_000
 
 
 Fault = AnswerError | Hang | Reset | BreakAnswer | Swallow | Damage
@@ -188,9 +190,8 @@ class FaultyS3:
             upstream.endheaders()
             sent = 0
             for data in _body(handler):
-                if isinstance(fault, Damage):
-                    middle = len(data) // 2
-                    data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]  # noqa: PLW2901
+                if isinstance(fault, Damage) and 0 <= (here := fault.at - sent) < len(data):
+                    data = data[:here] + bytes([data[here] ^ 1]) + data[here + 1 :]  # noqa: PLW2901
                 upstream.send(data)
                 sent += len(data)
                 if isinstance(fault, Reset) and sent >= fault.after:
