@@ -191,7 +191,6 @@ class Transfers:
 
         with self._slots:
             stored = self._api.retried(once, repeat=not if_absent)
-        local.check_unchanged()
         return _stored(name, local.size, sha256, stored)
 
     def _planned(self, local: LocalFile, name: str, sha256: str) -> Transferred:
@@ -217,7 +216,6 @@ class Transfers:
                 return self._to_s3("POST", plan["url"], body, headers, md5)[0]
 
         etag = self._api.retried(once)
-        local.check_unchanged()
         return Transferred(name, "uploaded", local.size, sha256, etag, "s3", "sha256")
 
     def _resumed(self, local: LocalFile, name: str, sha256: str) -> Transferred | None:
@@ -291,7 +289,7 @@ class Transfers:
             self._api.call("DELETE", f"/uploads/{saved.id}")
             self._journal.remove(saved, local.path)
             raise
-        local.check_unchanged()
+        local.check_unchanged()  # each part was right as it was read; this is for all of them together
         etag = self._api.call("POST", f"/uploads/{saved.id}/complete")["content"]["etag"]
         self._journal.remove(saved, local.path)
         if comparable and etag != _etag_of_parts([md5s[number] for number in saved.numbers]):
