@@ -6,6 +6,7 @@ import hashlib
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import time
@@ -502,10 +503,21 @@ def test_deleting_by_prefix_asks_on_a_terminal(s3api: Command, bucket_name: str)
     assert (kept, s3api("list", f"{bucket_name}/").out) == (f"{bucket_name}/a\n", "")
 
 
-def test_progress_and_ctrl_c_on_a_terminal(s3api: Command, far_s3: FaultyS3, big: Path) -> None:
+def read_until(terminal: int, wanted: re.Pattern[bytes], seconds: float = 60) -> bytes:
+    """What a terminal shows, up to what is wanted, or to the time when it should have come."""
+    screen = b""
+    deadline = time.monotonic() + seconds
+    while not wanted.search(screen) and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.5)[0]:
+            screen += os.read(terminal, 65536)
+    return screen
+
+
+def test_progress_and_ctrl_c_on_a_terminal(
+    s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path
+) -> None:
     """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130, and what is there is kept."""
     master, slave = pty.openpty()
-    screen = b""
     environment = {**s3api.environment, "TERM": "xterm", "COLUMNS": "150", "LINES": "24"}
     with far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3):
         process = subprocess.Popen(
@@ -519,14 +531,12 @@ def test_progress_and_ctrl_c_on_a_terminal(s3api: Command, far_s3: FaultyS3, big
         )
         try:
             shown = re.compile(rb"sending " + big.name.encode() + rb".*16\.0/24\.0 MiB.*MB/s.*\d:\d\d")
-            deadline = time.monotonic() + 20
-            while not shown.search(screen) and time.monotonic() < deadline:
-                screen += os.read(master, 65536)
+            screen = read_until(master, shown)
+            # What is shown has been sent; S3 has yet to say that it has it.
+            until(lambda: parts_stored(seaweedfs_s3, big.name) == [1, 2], "the parts are stored")
             process.send_signal(signal.SIGINT)
+            screen += read_until(master, re.compile(b"interrupted.*\n"))
             process.wait(20)
-            os.set_blocking(master, False)
-            while time.monotonic() < deadline and b"interrupted" not in screen:
-                screen += os.read(master, 65536)
         finally:
             process.kill()
             process.wait()
