@@ -25,8 +25,8 @@ from servers import ROOT, S3, SIGNING_KEY, Service
 
 STATIC = ROOT / "services" / "s3api" / "static" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(STATIC.read_text(encoding="utf-8"))
-# The document does not describe itself, nor the page that shows it.
-UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}"}
+# The document does not describe itself, nor what is for people: the page that shows it, and that of the files.
+UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}", "/ui", "/ui/{asset}"}
 
 TOKEN, ENTRY = new_token("fuzz", ALL_VERBS, "")
 NAMES = ["a b.txt", "ü+(1).csv", "a//b", "emoji-😀/日本語", "100%25.txt"]

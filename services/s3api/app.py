@@ -9,7 +9,7 @@ from flask import Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, observability, openapi, routes
+from s3api import errors, observability, openapi, page, routes
 from s3api.auth import Signer, Tokens
 from s3api.files import FileStore
 from s3api.health import Readiness
@@ -59,6 +59,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     observability.observe(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
+    page.register(app)
     errors.register(app)
 
     @app.after_request

@@ -60,6 +60,7 @@ INLINE = re.compile(
 _BACKSLASH = re.compile(r'\\(?!")')
 _HEADER_VALUE = re.compile(r"^[\x21-\x7e][\x20-\x7e]{0,254}$")
 PUBLIC = {"api.index", "api.livez", "api.readyz"}
+STATIC = {"docs", "page"}
 
 bp = APIBlueprint("api", __name__, tag="Files")
 
@@ -128,8 +129,8 @@ def admit() -> None:
         raise files.InvalidName("The URL is not valid UTF-8") from None
     if request.url_rule is None or request.endpoint in PUBLIC:
         return
-    if request.blueprint == "docs" and services().tokens.configured:
-        return  # documentation is no secret; but with nothing configured, nothing is served at all
+    if request.blueprint in STATIC and services().tokens.configured:
+        return  # these pages are no secret; but with nothing configured, nothing is served at all
     g.caller = services().tokens.identify(request.headers.get("Authorization"))
     # A browser sends no token by itself, so only a service that wants none must mind who makes it ask.
     foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
@@ -468,7 +469,9 @@ def download(name: str, query: DownloadQuery) -> Response:
     caller().require("read", name)
     at.store.stat(name)
     signed = at.store.sign_download(
-        name, at.settings.download_url_seconds, _disposition(name, files.guess_content_type(name))
+        name,
+        at.settings.download_url_seconds,
+        _disposition(name, "" if query.attachment else files.guess_content_type(name)),
     )
     if query.redirect:
         response = Response(status=302, headers={"Location": signed.url})

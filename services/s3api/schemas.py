@@ -42,6 +42,7 @@ class ListQuery(BaseModel):
 
 class DownloadQuery(BaseModel):
     redirect: Annotated[bool, Field(description="Answer 302 to the URL instead of showing it")] = False
+    attachment: Annotated[bool, Field(description="Save it, also where a browser could show it")] = False
 
 
 class UploadPlanRequest(BaseModel):

@@ -1,0 +1,287 @@
+/** Sending one file: direct to S3 by the service's plan, or through the service where the browser cannot.
+ *
+ * A file is only ever read in slices, by the browser itself, so its size costs no memory. The id of an upload in
+ * parts is remembered until the upload ends: when the page is gone in the middle of it, the same file goes on
+ * from what S3 has.
+ */
+
+import { Failure, at, authorization, call, failureOf, storage } from "./api.js";
+
+// Two files of three parts each are the six connections that a browser opens to one server.
+const PARTS_AT_ONCE = 3;
+const ATTEMPTS = 6;
+const STALLED_MS = 60_000;
+
+/** S3 did not answer at all: the network, or a bucket whose CORS rules do not let this page in. */
+class NoAnswer extends Failure {
+  constructor() {
+    super("S3 cannot be reached from this browser", { passing: true });
+  }
+}
+
+let answered = false; // S3 has answered this page before, so a silence is the network's
+let throughServiceOnly = false;
+
+// --- what is remembered
+
+const memory = storage("localStorage");
+const MEMORY = "s3api upload ";
+const running = new Set();
+
+const keyOf = (name, file) => MEMORY + JSON.stringify([name, file.size, file.lastModified]);
+
+function recall(key) {
+  try {
+    return JSON.parse(memory.getItem(key));
+  } catch {
+    return null;
+  }
+}
+
+/** Uploads that a page began and that none is sending now: `{ key, name, size, lastModified, id }` each. */
+export async function interrupted() {
+  // Another tab holds a lock for as long as it sends.
+  const locks = await navigator.locks?.query();
+  const held = new Set([...running, ...(locks?.held ?? []).map((lock) => lock.name)]);
+  const keys = Array.from({ length: memory.length }, (_, index) => memory.key(index));
+  return keys
+    .filter((key) => key.startsWith(MEMORY) && !held.has(key) && recall(key)?.id)
+    .map((key) => {
+      const [name, size, lastModified] = JSON.parse(key.slice(MEMORY.length));
+      return { key, name, size, lastModified, id: recall(key).id };
+    });
+}
+
+/** Give up an upload: S3 drops its parts. */
+export async function discard(key) {
+  const plan = recall(key);
+  memory.removeItem(key);
+  if (plan) await abort(plan.id);
+}
+
+async function abort(id) {
+  try {
+    await call("DELETE", `uploads/${id}`);
+  } catch {
+    // gone already, or out of reach; the bucket's own rule removes what is left
+  }
+}
+
+// --- trying again
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}
+
+/** The step's result; its passing failures are tried again, after a pause that doubles. */
+async function persist(step, signal) {
+  for (let attempt = 1; ; attempt++) {
+    signal.throwIfAborted();
+    try {
+      return await step();
+    } catch (failure) {
+      const most = failure instanceof NoAnswer && !answered ? 2 : ATTEMPTS;
+      if (signal.aborted || !failure.passing || attempt >= most) throw failure;
+      await pause(500 * 2 ** (attempt - 1) * (0.75 + Math.random() / 2), signal);
+    }
+  }
+}
+
+/** Work through the numbers, a few at a time; the first failure stops the others. */
+async function inParallel(numbers, most, signal, work) {
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const left = [...numbers];
+  const worker = async () => {
+    while (left.length) await work(left.shift(), either);
+  };
+  const workers = Array.from({ length: Math.min(most, left.length) }, worker);
+  try {
+    await Promise.all(workers);
+  } catch (failure) {
+    failed.abort(failure);
+    await Promise.allSettled(workers);
+    throw failure;
+  }
+}
+
+// --- sending
+
+/** fetch tells no progress of what it sends; this does. Resolves with the answer, whatever its status. */
+function transfer(method, url, body, { headers = {}, signal, progress }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    let watch, stalled = false;
+    const alive = () => {
+      clearTimeout(watch);
+      watch = setTimeout(() => ((stalled = true), request.abort()), STALLED_MS);
+    };
+    const stop = () => request.abort();
+    request.open(method, url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => (alive(), progress(event.loaded));
+    request.onload = () => resolve({ status: request.status, text: request.responseText });
+    request.onerror = () => reject(null);
+    request.onabort = () => reject(stalled ? null : signal.reason);
+    request.onloadend = () => (clearTimeout(watch), signal.removeEventListener("abort", stop));
+    signal.addEventListener("abort", stop);
+    alive();
+    request.send(body);
+  });
+}
+
+/** A request may fail because its file did: it was changed, moved or removed since it was chosen. */
+async function assertReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Failure("The file can no longer be read, or has changed; choose it again");
+  }
+}
+
+async function toS3(method, url, body, file, options) {
+  let answer;
+  try {
+    answer = await transfer(method, url, body, options);
+  } catch (reason) {
+    options.signal.throwIfAborted();
+    await assertReadable(file);
+    throw reason ?? new NoAnswer();
+  }
+  answered = true;
+  if (answer.status >= 200 && answer.status < 300) return;
+  const told = (tag) => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(answer.text)?.[1] ?? "";
+  throw new Failure(`S3 refused the upload: ${told("Message") || told("Code") || `status ${answer.status}`}`, {
+    status: answer.status,
+    code: told("Code"),
+    requestId: told("RequestId"),
+    passing: answer.status >= 500 || answer.status === 429 || told("Code") === "RequestTimeout",
+  });
+}
+
+/** Send a file under a name.
+ *
+ * `replace` says that a file of that name may be replaced. `report` is called with `{ sent, via, resumed }`: bytes,
+ * "S3" or "the service", and the bytes that S3 already had. Rejects with a `Failure`, or with the signal's reason
+ * when it is aborted, after which nothing of the upload is left.
+ */
+export async function send(file, name, { replace, signal, report }) {
+  const key = keyOf(name, file);
+  const alone = navigator.locks
+    ? (work) => navigator.locks.request(key, { ifAvailable: true }, (lock) => work(lock !== null))
+    : (work) => work(true);
+  return alone(async (mine) => {
+    if (!mine || running.has(key)) throw new Failure("Another tab is uploading this file");
+    running.add(key);
+    try {
+      await sendDirectly(file, name, key, { replace, signal, report });
+    } catch (failure) {
+      if (signal.aborted) await discard(key);
+      throw failure;
+    } finally {
+      running.delete(key);
+    }
+  });
+}
+
+async function sendDirectly(file, name, key, options) {
+  const { signal } = options;
+  const { plan, received } = (await resumable(key, file, signal)) ?? {};
+  if (!plan && throughServiceOnly) return sendThroughService(file, name, options);
+  try {
+    if (plan) await sendParts(file, plan, received, options);
+    else await sendPlanned(file, name, key, options);
+    memory.removeItem(key);
+  } catch (failure) {
+    if (!(failure instanceof NoAnswer) || answered) throw failure;
+    await discard(key);
+    await sendThroughService(file, name, options);
+    throughServiceOnly = true;
+  }
+}
+
+/** The plan of this very file, begun before, and what S3 has of it. */
+async function resumable(key, file, signal) {
+  const plan = recall(key);
+  if (!plan?.id) return null;
+  try {
+    const { content } = await persist(() => call("GET", `uploads/${plan.id}/parts`, { signal }), signal);
+    const received = content.filter((part) => part.size === sizeOf(plan, file, part.number));
+    answered ||= received.length > 0;
+    return { plan, received: received.map((part) => part.number) };
+  } catch (failure) {
+    if (failure.code !== "upload_not_found") throw failure;
+    memory.removeItem(key);
+    return null;
+  }
+}
+
+async function sendPlanned(file, name, key, options) {
+  const { signal, report } = options;
+  const asked = { name, size: file.size };
+  if (file.type) asked.content_type = file.type;
+  // Never cut short: an upload in parts that S3 has begun and whose id nobody knows could not be aborted.
+  const { content: plan } = await persist(() => call("POST", "uploads", { json: asked }), signal);
+  if (plan.method === "MULTIPART") {
+    memory.setItem(key, JSON.stringify(plan));
+    return sendParts(file, plan, [], options);
+  }
+  const form = new FormData();
+  for (const [field, value] of Object.entries(plan.fields)) form.append(field, value);
+  form.append("file", file, "file");
+  // The form's own fields travel too; what is told is the file.
+  const progress = (loaded) => report({ sent: Math.min(loaded, file.size), via: "S3" });
+  await persist(() => toS3("POST", plan.url, form, file, { signal, progress }), signal);
+}
+
+const sizeOf = (plan, file, number) => Math.min(plan.part_size, file.size - (number - 1) * plan.part_size);
+
+async function sendParts(file, plan, received, { signal, report }) {
+  const sent = new Map(received.map((number) => [number, sizeOf(plan, file, number)]));
+  const sum = () => [...sent.values()].reduce((total, bytes) => total + bytes, 0);
+  const resumed = sum();
+  const tell = () => report({ sent: sum(), via: "S3", resumed });
+  let missing = Array.from({ length: plan.parts }, (_, index) => index + 1).filter((number) => !sent.has(number));
+  tell();
+  for (let round = 1; ; round++) {
+    await inParallel(missing, PARTS_AT_ONCE, signal, (number, either) =>
+      persist(async () => {
+        sent.set(number, 0);
+        const asked = { json: { parts: [number] }, signal: either };
+        const [part] = (await call("POST", `uploads/${plan.id}/parts`, asked)).content;
+        const start = (number - 1) * plan.part_size;
+        const progress = (loaded) => (sent.set(number, loaded), tell());
+        const slice = file.slice(start, start + part.size);
+        await toS3("PUT", part.url, slice, file, { signal: either, progress });
+        progress(part.size);
+      }, either),
+    );
+    try {
+      return await persist(() => call("POST", `uploads/${plan.id}/complete`, { signal }), signal);
+    } catch (failure) {
+      // S3 is who knows what it has.
+      if (failure.code !== "invalid_parts" || !failure.content?.missing || round === 3) throw failure;
+      missing = failure.content.missing;
+    }
+  }
+}
+
+async function sendThroughService(file, name, { replace, signal, report }) {
+  const headers = { ...authorization(), ...(replace ? {} : { "If-None-Match": "*" }) };
+  const progress = (loaded) => report({ sent: loaded, via: "the service" });
+  progress(0);
+  await persist(async () => {
+    let answer;
+    try {
+      answer = await transfer("PUT", at("upload", name), file, { headers, signal, progress });
+    } catch {
+      signal.throwIfAborted();
+      await assertReadable(file);
+      throw new Failure("The service cannot be reached", { passing: true });
+    }
+    if (answer.status !== 200) throw failureOf(answer.status, answer.text);
+  }, signal);
+}
