@@ -46,9 +46,10 @@ def page_asset(asset: str) -> Response:
 def _file(name: str) -> Response:
     data = (resources.files("s3api") / "static" / name).read_bytes()
     response = Response(data, mimetype=_TYPES[name.rpartition(".")[2]])
-    response.headers["Cache-Control"] = "no-cache"  # asked for again each time, so that all are of one version
+    response.headers["Cache-Control"] = "no-cache"  # asked for again each time: all are of one version
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def register(app: APIFlask) -> None:

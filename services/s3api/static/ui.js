@@ -374,9 +374,10 @@ function showPicked() {
 }
 
 $("pick-all").addEventListener("change", () => {
+  const on = $("pick-all").checked;
   for (const row of visibleFiles()) {
-    row.querySelector("input").checked = $("pick-all").checked;
-    togglePick(row.dataset.name, $("pick-all").checked);
+    row.querySelector("input").checked = on;
+    togglePick(row.dataset.name, on);
   }
 });
 $("filter").addEventListener("input", () => {
@@ -766,7 +767,8 @@ $("upload-folder").hidden = !("webkitdirectory" in $("pick-folder"));
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") && !document.querySelector("dialog[open]");
 
 function showDrop(on) {
-  if (on) $("drop").querySelector("p").replaceChildren("Drop to upload to ", bdi(listing.prefix || "all files"));
+  const where = listing.prefix ? [" to ", bdi(listing.prefix)] : [];
+  if (on) $("drop").querySelector("p").replaceChildren("Drop to upload", ...where);
   document.body.classList.toggle("dropping", on);
 }
 

@@ -1,0 +1,112 @@
+"""Fixtures: the browser, services for the page, and for each test a window on one of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from s3api.auth import new_token
+from s3api.settings import Verb
+from servers import S3, Service, need
+from ui.window import MiB, Window
+
+expect.set_options(timeout=15_000)
+
+MakeWindow = Callable[..., Window]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    need(program, "the page's tests need Chromium: on Debian, apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def make_window(browser: Browser) -> Iterator[MakeWindow]:
+    """Open windows; at the end none may have had an error that its test did not name."""
+    windows: list[Window] = []
+    with ExitStack() as stack:
+
+        def make(service: Service, s3: S3, bucket: str, **options: Any) -> Window:
+            context = browser.new_context(**{"locale": "en-GB", "timezone_id": "UTC", **options})
+            stack.callback(context.close)
+            windows.append(Window(context, service, s3, bucket, folder=f"{uuid.uuid4().hex[:8]}/"))
+            return windows[-1]
+
+        yield make
+    assert [one for window in windows for one in window.unforgiven()] == []
+
+
+def allow_origin(s3: S3, bucket: str, origin: str) -> str:
+    """The bucket, which lets the pages of an origin in."""
+    rule = {"AllowedMethods": ["GET", "PUT", "POST"], "AllowedOrigins": [origin], "AllowedHeaders": ["*"]}
+    s3.client().put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    return bucket
+
+
+@pytest.fixture(scope="package")
+def versioned(ministack_s3: S3, make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
+    """A service whose bucket keeps versions."""
+    bucket = ministack_s3.make_bucket("day02-page", versioned=True)
+    allow_origin(ministack_s3, bucket, "*")
+    return make_service(ministack_s3, bucket), ministack_s3, bucket
+
+
+@pytest.fixture(scope="package")
+def unversioned(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
+    """A service on an S3 that keeps its files on disk; small files already go up in parts."""
+    bucket = allow_origin(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-page"), "*")
+    return make_service(seaweedfs_s3, bucket, multipart_threshold_bytes=5 * MiB), seaweedfs_s3, bucket
+
+
+@pytest.fixture(scope="package")
+def closed(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
+    """A service whose bucket lets only the pages of another origin in."""
+    bucket = seaweedfs_s3.make_bucket("day02-closed")
+    allow_origin(seaweedfs_s3, bucket, "https://elsewhere.example")
+    return make_service(seaweedfs_s3, bucket, multipart_threshold_bytes=5 * MiB), seaweedfs_s3, bucket
+
+
+@pytest.fixture(scope="package")
+def tokens() -> dict[str, tuple[str, str]]:
+    """By name: the token, and its entry in the configuration."""
+    granted: dict[str, tuple[set[Verb], str]] = {
+        "everything": ({"list", "read", "write", "delete"}, ""),
+        "reader": ({"list", "read"}, ""),
+        "uploader": ({"write"}, ""),
+        "team": ({"list", "read", "write"}, "team/"),
+    }
+    made = {name: new_token(name, frozenset(verbs), prefix) for name, (verbs, prefix) in granted.items()}
+    return {name: (token, entry.model_dump_json()) for name, (token, entry) in made.items()}
+
+
+@pytest.fixture(scope="package")
+def guarded(
+    ministack_s3: S3, make_service: Callable[..., Service], tokens: dict[str, tuple[str, str]]
+) -> tuple[Service, S3, str]:
+    """A service that wants a token."""
+    bucket = allow_origin(ministack_s3, ministack_s3.make_bucket("day02-guarded"), "*")
+    entries = json.dumps([json.loads(entry) for _, entry in tokens.values()])
+    service = make_service(ministack_s3, bucket, api_tokens=entries, allow_anonymous="false")
+    return service, ministack_s3, bucket
+
+
+@pytest.fixture
+def window(make_window: MakeWindow, versioned: tuple[Service, S3, str]) -> Window:
+    return make_window(*versioned)
+
+
+@pytest.fixture
+def large_window(make_window: MakeWindow, unversioned: tuple[Service, S3, str]) -> Window:
+    return make_window(*unversioned)

@@ -1,0 +1,416 @@
+"""What the page shows of the files, and what can be done with them there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from servers import S3, Service
+from ui.window import Window
+
+# The page loads so many at once.
+PAGE_SIZE = 200
+
+HOSTILE = [
+    "<img src=x onerror=window.__pwned=1>.txt",
+    '"><svg onload=window.__pwned=1>',
+    "' onmouseover='window.__pwned=1",
+    "javascript:window.__pwned=1",
+    "#pick-all",
+    "${filename} {{7*7}} %2e%2e%2f",
+    "__proto__",
+    "constructor",
+    "photo\u202egpj.exe",
+    "zero\u200bwidth",
+    "👩‍👩‍👧‍👦 日本語 é.txt",
+    "two  spaces ",
+    "long " + "x" * 900,
+]
+
+
+def shown(name: str) -> str:
+    return re.sub("[\u202e\u200b]", lambda mark: f"⟨U+{ord(mark[0]):04X}⟩", name)
+
+
+# --- the listing
+
+
+def test_listing(window: Window) -> None:
+    """A folder's files are listed with their sizes and dates, readable, and exact where one looks closer."""
+    window.put("notes.txt", b"x" * 1_234_567)
+    window.put("empty.bin", b"")
+    window.open()
+    size, date = window.row("notes.txt").locator(".size span"), window.row("notes.txt").locator("time")
+
+    assert window.names() == ["empty.bin", "notes.txt"]
+    expect(window.page.locator("#bucket")).to_have_text(window.bucket)
+    expect(window.page.locator("#count")).to_have_text("2 files")
+    expect(size).to_have_text("1.2 MB")
+    expect(size).to_have_attribute("title", "1,234,567 bytes")
+    changed = datetime.fromisoformat(str(date.get_attribute("datetime")))
+    assert abs((datetime.now(UTC) - changed).total_seconds()) < 60
+    expect(date).to_have_text(f"{changed:%-d %b %Y, %H:%M}")
+    assert f"{changed:%H:%M:%S}" in str(date.get_attribute("title"))
+    expect(window.row("empty.bin").locator(".size")).to_have_text("0 B")
+
+
+def test_folders(window: Window) -> None:
+    """Folders open, breadcrumbs lead back, and the browser's own back, forward and links work."""
+    for name in ("a.txt", "reports/2026/q1.csv", "reports/all.csv"):
+        window.put(name)
+    window.open()
+    here = window.page.locator("#crumbs [aria-current]")
+
+    assert window.names() == ["reports/", "a.txt"]
+    window.page.get_by_role("link", name="reports/").click()
+    expect(here).to_have_text("reports")
+    assert window.names() == ["2026/", "all.csv"]
+    window.page.get_by_role("link", name="2026/").click()
+    expect(here).to_have_text("2026")
+    assert window.names() == ["q1.csv"]
+    expect(window.page.locator("#said")).to_have_text(f"{window.folder}reports/2026/: 1 file.")
+    window.page.go_back()
+    expect(here).to_have_text("reports")
+    window.page.go_forward()
+    expect(here).to_have_text("2026")
+    window.page.locator("#crumbs").get_by_role("link", name="reports").click()
+    expect(here).to_have_text("reports")
+    assert window.names() == ["2026/", "all.csv"]
+    window.page.reload()
+    window.settled()
+    assert window.names() == ["2026/", "all.csv"]
+
+
+def test_double_slash(window: Window) -> None:
+    """A folder without a name is a folder like any other."""
+    window.put("a//b.txt")
+    window.open()
+    window.page.get_by_role("link", name="a/").click()
+    expect(window.page.locator("#folders tr")).to_have_count(1)
+    window.page.locator("#folders a").click()
+    expect(window.row("b.txt")).to_be_visible()
+
+    assert window.names() == ["b.txt"]
+    with window.page.expect_download() as download:
+        window.button("Download b.txt").click()
+    assert download.value.path().read_bytes() == b"data"
+
+
+def test_empty(window: Window) -> None:
+    """A folder without files says how they come here."""
+    window.open()
+
+    expect(window.page.locator("#empty")).to_contain_text("No files here yet")
+    expect(window.page.get_by_role("table")).to_be_hidden()
+
+
+def test_paging_and_search(window: Window) -> None:
+    """More is loaded when asked for; the search looks at what is loaded, and says so."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(window.put, [f"{number:03}.txt" for number in range(PAGE_SIZE + 5)]))
+    window.open()
+    search, count = window.page.locator("#filter"), window.page.locator("#count")
+    empty = window.page.locator("#empty")
+
+    expect(count).to_have_text("200 files loaded, there are more")
+    search.fill("204")
+    expect(empty).to_have_text("No loaded name holds these letters. There is more to load.")
+    window.button("Load more").click()
+    expect(count).to_have_text("1 of 205 files")
+    assert window.names() == ["204.txt"]
+    expect(window.button("Load more")).to_be_hidden()
+    search.fill("nothing like it")
+    expect(empty).to_have_text("No loaded name holds these letters.")
+    search.fill("")
+    expect(count).to_have_text("205 files")
+    assert len(window.names()) == PAGE_SIZE + 5
+
+
+def test_failure(window: Window) -> None:
+    """What the API refuses is told in its words, with the request's id; trying again is one button."""
+    window.forgiven = ["503"]
+    window.put("a.txt")
+    listing = "**/list_files**"
+    body = {"status": 503, "message": "S3 cannot be reached; try again", "code": "x", "request_id": "abc123"}
+    window.page.route(listing, lambda route: route.fulfill(status=503, json=body))
+    window.open()
+    problem = window.page.locator("#problem")
+
+    expect(problem).to_contain_text("S3 cannot be reached; try again")
+    expect(problem).to_contain_text("abc123")
+    window.page.unroute(listing)
+    window.button("Try again").click()
+    expect(problem).to_be_hidden()
+    assert window.names() == ["a.txt"]
+
+
+# --- downloading, linking
+
+
+def test_download(window: Window) -> None:
+    """Download saves the file under its own name, also where the browser could show it."""
+    window.put("notes é.txt", b"some text", ContentType="text/plain")
+    window.open()
+    with window.page.expect_download() as download:
+        window.button("Download notes é.txt").click()
+
+    assert download.value.suggested_filename == "notes é.txt"
+    assert download.value.path().read_bytes() == b"some text"
+    assert window.page.url.startswith(window.service.url)
+
+
+def test_open(window: Window) -> None:
+    """A click on the name shows what is safe to show, in a tab that knows nothing of the page."""
+    window.put("notes.txt", b"some text", ContentType="text/plain")
+    window.open()
+    with window.context.expect_page() as opened:
+        window.row("notes.txt").get_by_role("button", name="notes.txt", exact=True).click()
+    tab: Page = opened.value
+    tab.wait_for_load_state()
+
+    assert tab.url.startswith(window.s3.url)
+    assert tab.inner_text("body") == "some text"
+    assert tab.evaluate("window.opener") is None
+    assert tab.evaluate("document.referrer") == ""
+
+
+def test_copy_link(window: Window) -> None:
+    """A link is copied, its end told; whoever has it gets the file without a word to the service."""
+    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    window.put("notes.txt", b"some text")
+    window.open()
+    window.button("Copy link to notes.txt").click()
+    dialog = window.page.locator("#link")
+    expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
+    url = window.page.evaluate("navigator.clipboard.readText()")
+    ends = datetime.fromisoformat(str(dialog.locator("time").get_attribute("datetime")))
+
+    assert url == dialog.locator("input").input_value()
+    assert url.startswith(window.s3.url)
+    assert requests.get(url, timeout=10).content == b"some text"
+    assert 100 < (ends - datetime.now(UTC)).total_seconds() <= 120
+    expect(dialog).to_contain_text(f"until {ends:%H:%M:%S} (2 min)")
+    window.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(window.button("Copy link to notes.txt")).to_be_focused()
+
+
+def test_link_without_a_clipboard(window: Window) -> None:
+    """Where the browser has no clipboard for the page, the link is there, selected, to be copied by hand."""
+    window.page.add_init_script(
+        "Object.defineProperty(Navigator.prototype, 'clipboard', { value: undefined })"
+    )
+    window.put("notes.txt")
+    window.open()
+    window.button("Copy link to notes.txt").click()
+
+    expect(window.page.locator("#link-copied")).to_contain_text("copy the selected text")
+    selected = window.page.evaluate("getSelection().toString()")
+    assert requests.get(selected, timeout=10).content == b"data"
+
+
+# --- deleting
+
+
+def delete(window: Window, button: str) -> None:
+    window.button(button).click()
+    window.page.locator("#ask").get_by_role("button", name="Delete").click()
+
+
+def test_delete_and_undo(window: Window) -> None:
+    """What is deleted after a question comes back by Undo, where the bucket keeps versions."""
+    window.put("a.txt", b"first")
+    window.put("b.txt")
+    window.open()
+    window.button("Delete a.txt").click()
+    window.page.keyboard.press("Escape")
+    assert window.stored() == {"a.txt", "b.txt"}
+    delete(window, "Delete a.txt")
+    expect(window.page.locator("#notice")).to_contain_text("Deleted a.txt.")
+
+    assert window.names() == ["b.txt"]
+    assert window.stored() == {"b.txt"}
+    window.button("Undo").click()
+    expect(window.page.locator("#notice")).to_contain_text("Restored a.txt.")
+    assert window.names() == ["a.txt", "b.txt"]
+    assert window.data("a.txt") == b"first"
+    window.button("Dismiss").click()
+    expect(window.page.locator("#notice")).to_be_hidden()
+
+
+def test_delete_several_and_undo(window: Window) -> None:
+    """Files that are picked are deleted together, and come back together; folders are never picked."""
+    for name in ("a.txt", "b.txt", "c.csv", "folder/d.txt"):
+        window.put(name, name.encode())
+    window.open()
+    window.page.get_by_label("Select c.csv").check()
+    window.page.locator("#filter").fill(".txt")
+    window.page.get_by_label("Select all files shown").check()
+    expect(window.button("Delete 3 files")).to_be_visible()
+    window.page.get_by_label("Select all files shown").uncheck()
+    window.page.get_by_label("Select a.txt").check()
+    delete(window, "Delete 2 files")
+    expect(window.page.locator("#notice")).to_contain_text("Deleted 2 files.")
+
+    assert window.stored() == {"b.txt", "folder/d.txt"}
+    window.button("Undo").click()
+    expect(window.page.locator("#notice")).to_contain_text("Restored 2 files.")
+    assert window.stored() == {"a.txt", "b.txt", "c.csv", "folder/d.txt"}
+    assert window.data("c.csv") == b"c.csv"
+
+
+def test_undo_without_versions(large_window: Window) -> None:
+    """Where the bucket keeps no versions the page says so: before, that it may be; after, that it is."""
+    window = large_window
+    window.forgiven = ["409"]
+    window.put("a.txt")
+    window.open()
+    window.button("Delete a.txt").click()
+    expect(window.page.locator("#ask")).to_contain_text("If it keeps none, it is gone for good.")
+    window.page.locator("#ask").get_by_role("button", name="Delete").click()
+    window.button("Undo").click()
+
+    expect(window.page.locator("#problem")).to_contain_text("keeps no versions")
+    expect(window.page.locator("#problem code")).not_to_be_empty()
+    assert window.stored() == set()
+
+
+def test_delete_what_is_gone(window: Window) -> None:
+    """A file that somebody else has deleted meanwhile is told as what it is."""
+    window.put("a.txt")
+    window.open()
+    window.s3.client().delete_object(Bucket=window.bucket, Key=window.folder + "a.txt")
+    delete(window, "Delete a.txt")
+
+    expect(window.page.locator("#problem")).to_contain_text("(file_not_found)")
+    expect(window.page.locator("#empty")).to_be_visible()
+
+
+# --- names
+
+
+def test_hostile_names(window: Window) -> None:
+    """A name is text wherever it appears: listed, searched, linked, downloaded, deleted, restored."""
+    for name in HOSTILE:
+        window.put(name, name.encode())
+    window.open()
+
+    assert sorted(window.names()) == sorted(shown(name) for name in HOSTILE)
+    for name in HOSTILE:
+        window.page.locator("#filter").fill(name)
+        row = window.page.locator("#files tr:visible").filter(has_text=shown(name).strip())
+        expect(row).to_have_count(1)
+        with window.page.expect_download() as download:
+            row.get_by_role("button", name="Download").click()
+        assert download.value.path().read_bytes() == name.encode()
+        row.get_by_role("button", name="Copy link").click()
+        expect(window.page.locator("#link-title")).to_contain_text(shown(name).strip())
+        window.button("Close").click()
+        row.get_by_role("button", name="Delete").click()
+        expect(window.page.locator("#ask-title")).to_contain_text(shown(name).strip())
+        window.button("Cancel").click()
+    window.page.locator("#filter").fill("")
+    window.page.get_by_label("Select all files shown").check()
+    delete(window, f"Delete {len(HOSTILE)} files")
+    expect(window.page.locator("#empty")).to_be_visible()
+    assert window.stored() == set()
+    window.button("Undo").click()
+    expect(window.page.locator("#notice")).to_contain_text(f"Restored {len(HOSTILE)} files.")
+    assert window.stored() == set(HOSTILE)
+    assert window.page.evaluate("window.__pwned") is None
+
+
+def test_hostile_folders(window: Window) -> None:
+    """So is the name of a folder: in the listing, in the breadcrumbs, in the location."""
+    for name in HOSTILE[:-1]:
+        window.put(f"{name}/inside.txt")
+    window.open()
+
+    for name in HOSTILE[:-1]:
+        window.open()
+        window.page.locator("#folders a").filter(has_text=shown(name).strip()).click()
+        expect(window.page.locator("#crumbs [aria-current]")).to_have_text(shown(name).strip())
+        expect(window.row("inside.txt")).to_be_visible()
+    assert window.page.evaluate("window.__pwned") is None
+
+
+def test_policy(versioned: tuple[Service, S3, str]) -> None:
+    """The policy lets in the page's own files, the service and its S3, and nothing that is inline."""
+    service, s3, _ = versioned
+    answer = requests.get(f"{service.url}/ui", timeout=10)
+    policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
+
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": f"'self' {s3.url}",
+        "form-action": "'none'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert not re.search(r"(?i)<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|https?://", answer.text)
+
+
+def test_policy_holds(window: Window) -> None:
+    """The browser itself refuses text that would become HTML or script, should the page ever let it."""
+    window.forgiven = ["."]
+    window.open()
+    reported = "Content-Security-Policy: require-trusted-types-for"
+    with window.page.expect_console_message(lambda message: message.text.startswith(reported)):
+        refused = window.page.evaluate(
+            """() => [
+          () => { document.body.innerHTML = "<b>text</b>"; },
+          () => { document.createElement("img").setAttribute("onerror", "window.__pwned = 1"); },
+          () => { document.body.append(Object.assign(document.createElement("script"), { text: "1" })); },
+          () => { document.createElement("script").src = "https://elsewhere.example/a.js"; },
+        ].map((way) => { try { way(); } catch (error) { return error.name; } })"""
+        )
+
+    assert refused == ["TypeError"] * 4
+
+
+def test_through_the_public_endpoint(
+    versioned: tuple[Service, S3, str],
+    make_service: Callable[..., Service],
+    make_window: Callable[..., Window],
+) -> None:
+    """Where clients reach S3 elsewhere than the service does, the policy names that place."""
+    _, s3, bucket = versioned
+    elsewhere = s3.url.replace("127.0.0.1", "localhost")
+    window = make_window(make_service(s3, bucket, s3_public_endpoint_url=elsewhere), s3, bucket)
+    window.put("a.txt")
+    window.open()
+    answer = requests.get(f"{window.service.url}/ui", timeout=10)
+
+    assert f"connect-src 'self' {elsewhere};" in answer.headers["Content-Security-Policy"]
+    with window.page.expect_download() as download:
+        window.button("Download a.txt").click()
+    assert download.value.url.startswith(elsewhere)
+
+
+@pytest.mark.parametrize("asset", ["ui.js", "api.js", "upload.js", "ui.css", "ui.svg"])
+def test_assets(versioned: tuple[Service, S3, str], asset: str) -> None:
+    """What the page loads is asked for again each time, and sent again only when it has changed."""
+    url = f"{versioned[0].url}/ui/{asset}"
+    first = requests.get(url, timeout=10)
+    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=10)
+
+    assert (first.status_code, again.status_code) == (200, 304)
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert first.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_nothing_else_is_an_asset(versioned: tuple[Service, S3, str]) -> None:
+    """Only the page's own files are served there."""
+    for name in ("openapi.json", "api.md", "..%2fpage.py", "nothing"):
+        assert requests.get(f"{versioned[0].url}/ui/{name}", timeout=10).status_code == 404

@@ -1,0 +1,182 @@
+"""The page in a tab of a real browser, and what is behind it: the service, and its S3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Error, Locator, Page, Request, expect
+
+from servers import S3, Service, until
+
+MiB = 1024 * 1024
+
+# What no test may cause, told where the tests hear it: on the console.
+LISTENER = """
+  window.addEventListener("securitypolicyviolation", (event) =>
+    console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+
+
+@dataclass
+class Window:
+    """`folder` holds all of a test's files, and is what the page shows first.
+
+    `complaints` are the browser's: errors of the console or of the page, dialogs, violations of the policy.
+    Those that a test provokes it names in `forgiven`, patterns; any other fails it.
+    """
+
+    context: BrowserContext
+    service: Service
+    s3: S3
+    bucket: str
+    folder: str
+    forgiven: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    page: Page = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.context.add_init_script(LISTENER)
+        self.new_tab()
+
+    def new_tab(self) -> None:
+        """Another tab of the same browser, from now on the one that is worked in."""
+        self.page = page = self.context.new_page()
+        page.on("console", self._said)
+        page.on("pageerror", self._threw)
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _threw(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog {dialog.type}: {dialog.message}")
+        dialog.accept()
+
+    def unforgiven(self) -> list[str]:
+        return [one for one in self.complaints if not any(re.search(rule, one) for rule in self.forgiven)]
+
+    # --- the page
+
+    def open(self, folder: str | None = None) -> None:
+        """Load the page anew, at a folder."""
+        shown = self.folder if folder is None else folder
+        self.page.goto("about:blank")  # or a URL that differs only in its fragment loads nothing
+        self.page.goto(f"{self.service.url}/ui#{quote(shown)}")
+        self.settled()
+
+    def settled(self) -> None:
+        """Wait until the page shows what it has asked for: a listing, a problem, or the form for a token."""
+        self.page.wait_for_function(
+            "() => ['#count:not(:empty)', '#problem:not([hidden])', '#token:not([hidden])']"
+            ".some((one) => document.querySelector(one)) && !document.querySelector('[aria-busy]')"
+        )
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def names(self) -> list[str]:
+        """The names shown, folders first."""
+        return self.page.locator("tbody tr:visible .name").all_inner_texts()
+
+    def row(self, name: str) -> Locator:
+        return self.page.locator("tbody tr").filter(has=self.page.get_by_text(name, exact=True))
+
+    def upload(self, name: str) -> Locator:
+        """The line of an upload, by the file's whole name."""
+        return self.page.locator("#uploads li").filter(has=self.page.get_by_text(name, exact=True))
+
+    def choose(self, *files: Path) -> None:
+        self.page.set_input_files("#pick-files", files)
+
+    def uploaded(self, *names: str) -> None:
+        for name in names:
+            expect(self.upload(self.folder + name)).to_contain_text("uploaded", timeout=60_000)
+
+    def drop(self, *paths: Path) -> None:
+        """Drag files and folders of this machine over the page, and drop them."""
+        session = self.context.new_cdp_session(self.page)
+        dragged = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": dragged})
+            if kind == "dragOver":
+                expect(self.page.locator("#drop")).to_be_visible()
+        session.detach()
+
+    @contextmanager
+    def slow_network(self, bytes_a_second: int) -> Iterator[None]:
+        """The browser sends no faster than this, so that a test can step into the middle of an upload."""
+        session = self.context.new_cdp_session(self.page)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        session.send("Network.enable")
+        session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": bytes_a_second})
+        try:
+            yield
+        finally:
+            session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+            session.detach()
+
+    def violations(self) -> list[str]:
+        """What axe finds wrong with the page as it stands, all its rules."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+    # --- what it asked for
+
+    def asked(self, method: str, path: str = "") -> list[str]:
+        """The URLs of the requests so far, those to the service, by their method and how the path begins."""
+        return [
+            request.url
+            for request in self.requests
+            if request.method == method
+            and request.url.startswith(self.service.url)
+            and urlsplit(request.url).path.startswith(path)
+        ]
+
+    def sent_to_s3(self, method: str) -> list[str]:
+        return [one.url for one in self.requests if one.method == method and one.url.startswith(self.s3.url)]
+
+    # --- what is behind it
+
+    def put(self, name: str, data: bytes = b"data", **more: Any) -> None:
+        self.s3.client().put_object(Bucket=self.bucket, Key=self.folder + name, Body=data, **more)
+
+    def data(self, name: str) -> bytes:
+        found: bytes = self.s3.client().get_object(Bucket=self.bucket, Key=self.folder + name)["Body"].read()
+        return found
+
+    def stored(self) -> set[str]:
+        """The names in the folder, as S3 has them."""
+        found = self.s3.client().list_objects_v2(Bucket=self.bucket, Prefix=self.folder)
+        return {entry["Key"].removeprefix(self.folder) for entry in found.get("Contents", ())}
+
+    def open_uploads(self) -> Sequence[dict[str, Any]]:
+        """The folder's multipart uploads that are neither complete nor aborted."""
+        found = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
+        return [one for one in found if one["Key"].startswith(self.folder)]
+
+    def parts(self) -> set[int]:
+        """The parts that S3 has of the one upload that is open."""
+        [upload] = self.open_uploads()
+        found = self.s3.client().list_parts(
+            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+        )
+        return {part["PartNumber"] for part in found.get("Parts", ())}
+
+    def until_parts(self, many: int) -> None:
+        until(lambda: self.open_uploads() and len(self.parts()) >= many, f"S3 has {many} parts")
