@@ -121,15 +121,17 @@ class Window:
     @contextmanager
     def slow_network(self, bytes_a_second: int) -> Iterator[None]:
         """The browser sends no faster than this, so that a test can step into the middle of an upload."""
-        session = self.context.new_cdp_session(self.page)
+        page = self.page
+        session = self.context.new_cdp_session(page)
         slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
         session.send("Network.enable")
         session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": bytes_a_second})
         try:
             yield
         finally:
-            session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
-            session.detach()
+            if not page.is_closed():
+                session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+                session.detach()
 
     def violations(self) -> list[str]:
         """What axe finds wrong with the page as it stands, all its rules."""

@@ -197,8 +197,11 @@ async function sendDirectly(file, name, key, options) {
     memory.removeItem(key);
   } catch (failure) {
     if (!(failure instanceof NoAnswer) || answered) throw failure;
+    // A form whose answer the browser withholds may have been stored: what is there now may be this very file.
+    // Parts make no file.
+    const replace = options.replace || recall(key) === null;
     await discard(key);
-    await sendThroughService(file, name, options);
+    await sendThroughService(file, name, { ...options, replace });
     throughServiceOnly = true;
   }
 }

@@ -1,0 +1,463 @@
+"""Uploads from the page: direct to S3 or through the service, cancelled, resumed, of any size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Route, expect
+
+from servers import S3, Service, until
+from ui.window import MiB, Window
+
+MakeWindow = Callable[..., Window]
+
+# Six parts of 8 MiB, the last one shorter; at this pace a test has seconds to step in.
+LARGE = 43 * MiB
+PARTS = set(range(1, 7))
+SLOWLY = 20 * MiB
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large.bin"
+    path.write_bytes(os.urandom(LARGE))
+    return path
+
+
+def text(tmp_path: Path, name: str, data: str) -> Path:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(data)
+    return path
+
+
+def part_numbers(window: Window) -> list[int]:
+    """The parts that the page has sent to S3, in the order in which it began."""
+    return [int(parse_qs(urlsplit(url).query)["partNumber"][0]) for url in window.sent_to_s3("PUT")]
+
+
+def same(window: Window, path: Path) -> bool:
+    return hashlib.sha256(window.data(path.name)).digest() == hashlib.sha256(path.read_bytes()).digest()
+
+
+# --- the ways in
+
+
+def test_button(window: Window, tmp_path: Path) -> None:
+    """Files that are chosen go straight to S3, the service only plans; then they are listed."""
+    window.open()
+    with window.page.expect_file_chooser() as chooser:
+        window.button("Upload files").click()
+    chooser.value.set_files([text(tmp_path, "a é.txt", "first"), text(tmp_path, "empty.txt", "")])
+    window.uploaded("a é.txt", "empty.txt")
+
+    expect(window.row("a é.txt")).to_be_visible()
+    assert (window.data("a é.txt"), window.data("empty.txt")) == (b"first", b"")
+    assert len(window.sent_to_s3("POST")) == 2
+    assert window.asked("PUT") == []
+    window.button("Clear finished").click()
+    expect(window.page.locator("#uploads")).to_be_hidden()
+
+
+def test_drag_and_drop(window: Window, tmp_path: Path) -> None:
+    """What is dropped goes into the folder that is shown, folders with all that is in them."""
+    window.open(f"{window.folder}inner/")
+    one = text(tmp_path, "one.txt", "1")
+    text(tmp_path, "tree/two.txt", "2")
+    text(tmp_path, "tree/deep/three.txt", "3")
+    window.drop(one, tmp_path / "tree")
+    window.uploaded("inner/one.txt", "inner/tree/two.txt", "inner/tree/deep/three.txt")
+
+    expect(window.page.locator("#drop")).to_be_hidden()
+    expect(window.row("tree/")).to_be_visible()
+    assert window.stored() == {"inner/one.txt", "inner/tree/two.txt", "inner/tree/deep/three.txt"}
+
+
+def test_folder_by_button(window: Window, tmp_path: Path) -> None:
+    """A folder that is chosen keeps its shape."""
+    text(tmp_path, "tree/two.txt", "2")
+    text(tmp_path, "tree/deep/three.txt", "3")
+    window.open()
+    with window.page.expect_file_chooser() as chooser:
+        window.button("Upload folder").click()
+    chooser.value.set_files(tmp_path / "tree")
+    window.uploaded("tree/two.txt", "tree/deep/three.txt")
+
+    assert window.stored() == {"tree/two.txt", "tree/deep/three.txt"}
+
+
+def test_hostile_name(window: Window, tmp_path: Path) -> None:
+    """The name of a file that is uploaded is text; one that the API refuses is refused in its words."""
+    window.forgiven = ["400"]
+    window.open()
+    name = "<img src=x onerror=window.__pwned=1>.txt"
+    window.choose(text(tmp_path, name, "x"))
+    window.uploaded(name)
+    window.choose(text(tmp_path, "back\\slash", "x"))
+
+    expect(window.page.locator("#problem")).to_contain_text("a backslash")
+    expect(window.page.locator("#problem code")).not_to_be_empty()
+    assert window.stored() == {name}
+    assert window.page.evaluate("window.__pwned") is None
+
+
+def test_many_files(window: Window, tmp_path: Path) -> None:
+    """However many files are chosen, a few are under way at once, and all arrive."""
+    window.open()
+    paths = [text(tmp_path, f"{number}.txt", str(number)) for number in range(20)]
+    window.choose(*paths)
+    window.uploaded(*(path.name for path in paths))
+
+    assert window.stored() == {path.name for path in paths}
+
+
+# --- names that are taken
+
+
+def test_replace(window: Window, tmp_path: Path) -> None:
+    """A name that is taken is told, with what is there; only a yes replaces it."""
+    window.put("a.txt", b"old text")
+    window.open()
+    ask = window.page.locator("#ask")
+    window.choose(text(tmp_path, "a.txt", "new"))
+    expect(ask).to_contain_text("Replace a.txt?")
+    expect(ask).to_contain_text("8 B, ")
+    window.page.keyboard.press("Escape")
+    expect(ask).to_be_hidden()
+
+    expect(window.page.locator("#said")).to_have_text("Nothing is uploaded.")
+    assert window.data("a.txt") == b"old text"
+    window.choose(text(tmp_path, "a.txt", "new"))
+    ask.get_by_role("button", name="Replace").click()
+    window.uploaded("a.txt")
+    assert window.data("a.txt") == b"new"
+
+
+def test_skip_what_is_there(window: Window, tmp_path: Path) -> None:
+    """Of several files those whose names are taken can be left out; a longer name is another name."""
+    for name in ("a.txt", "b.txt", "c.txt.bak"):
+        window.put(name, b"old")
+    window.open()
+    window.choose(*(text(tmp_path, name, "new") for name in ("a.txt", "b.txt", "c.txt")))
+    expect(window.page.locator("#ask li")).to_have_count(2)
+    window.button("Skip these").click()
+    window.uploaded("c.txt")
+
+    assert (window.data("a.txt"), window.data("b.txt"), window.data("c.txt")) == (b"old", b"old", b"new")
+
+
+# --- large files
+
+
+def test_large_file(large_window: Window, large: Path) -> None:
+    """A large file goes up in parts, with its progress, rate and remaining time told meanwhile."""
+    window = large_window
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        line = window.upload(window.folder + large.name)
+        expect(line).to_contain_text(re.compile(r"\d+ MB of 45 MB · [\d.]+ MB/s · \d+ s left"))
+        bar = line.get_by_role("progressbar", name=f"Upload of {window.folder}{large.name}")
+        assert 0 < float(bar.evaluate("(bar) => bar.value / bar.max")) < 1
+    window.uploaded(large.name)
+
+    assert sorted(part_numbers(window)) == sorted(PARTS)
+    assert same(window, large)
+    assert window.open_uploads() == []
+    assert window.page.evaluate("localStorage.length") == 0
+
+
+def test_cancel(large_window: Window, large: Path) -> None:
+    """A cancelled upload leaves nothing: no file, no parts in S3, no memory of it."""
+    window = large_window
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(1)
+        window.button(f"Cancel: {window.folder}{large.name}").click()
+        expect(window.page.locator("#uploads")).to_be_hidden()
+        until(lambda: not window.open_uploads(), "S3 has dropped the parts")
+
+    assert window.stored() == set()
+    assert window.page.evaluate("localStorage.length") == 0
+
+
+def interrupt(window: Window, large: Path) -> set[int]:
+    """Begin an upload, and reload the page in the middle of it; the parts that S3 has then."""
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(2)
+        window.page.reload()
+    window.settled()
+    received = settled_parts(window)
+    window.requests.clear()
+    return received
+
+
+def settled_parts(window: Window) -> set[int]:
+    """The parts that S3 has, when what was still on its way has arrived."""
+    seen: set[int] = set()
+    while (found := window.parts()) != seen:
+        seen = found
+        window.page.wait_for_timeout(200)
+    return seen
+
+
+def test_resume_after_reload(large_window: Window, large: Path) -> None:
+    """After a reload, choosing the same file sends the parts that S3 has not, and no other."""
+    window = large_window
+    window.forgiven = ["dialog beforeunload"]
+    received = interrupt(window, large)
+    expect(window.upload(window.folder + large.name)).to_contain_text("interrupted")
+    with window.page.expect_file_chooser() as chooser:
+        window.button(f"Choose file: {window.folder}{large.name}").click()
+    with window.slow_network(SLOWLY):
+        chooser.value.set_files(large)
+        percent = 100 * sum(min(8 * MiB, LARGE - 8 * MiB * (number - 1)) for number in received) // LARGE
+        line = window.upload(window.folder + large.name)
+        expect(line).to_contain_text(f"resumed at {percent} %")
+    window.uploaded(large.name)
+
+    assert any("beforeunload" in one for one in window.complaints)  # it was warned of
+    assert received
+    assert sorted(part_numbers(window)) == sorted(PARTS - received)
+    assert window.asked("POST", "/uploads")
+    assert not [url for url in window.asked("POST", "/uploads") if url.endswith("/uploads")]
+    assert same(window, large)
+    assert window.open_uploads() == []
+
+
+def test_resume_in_another_tab(large_window: Window, large: Path) -> None:
+    """A tab that was killed is no loss: another one goes on when the file is dropped into the same folder."""
+    window = large_window
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(2)
+        window.page.close()
+    window.new_tab()
+    window.open()
+    received = settled_parts(window)
+    window.requests.clear()
+    window.drop(large)
+    window.uploaded(large.name)
+
+    assert sorted(part_numbers(window)) == sorted(PARTS - received)
+    assert same(window, large)
+
+
+def test_interrupted_upload_and_another_file(large_window: Window, large: Path, tmp_path: Path) -> None:
+    """Another file is not mistaken for the interrupted one, which can be discarded, parts and all."""
+    window = large_window
+    window.forgiven = ["dialog beforeunload"]
+    interrupt(window, large)
+    with window.page.expect_file_chooser() as chooser:
+        window.button(f"Choose file: {window.folder}{large.name}").click()
+    chooser.value.set_files(text(tmp_path, "other.bin", "other"))
+
+    expect(window.page.locator("#problem")).to_contain_text("is not the file")
+    window.button(f"Discard: {window.folder}{large.name}").click()
+    until(lambda: not window.open_uploads(), "S3 has dropped the parts")
+    expect(window.page.locator("#uploads")).to_be_hidden()
+    assert window.page.evaluate("localStorage.length") == 0
+
+
+def test_one_tab_uploads_at_a_time(large_window: Window, large: Path) -> None:
+    """What one tab is uploading is no interrupted upload to another, which leaves it alone."""
+    window = large_window
+    window.open()
+    first = window.page
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(1)
+        window.new_tab()
+        window.open()
+        expect(window.page.locator("#uploads")).to_be_hidden()
+        window.choose(large)
+        line = window.upload(window.folder + large.name)
+        expect(line).to_contain_text("Another tab is uploading this file")
+        window.page = first
+    window.uploaded(large.name)
+
+    assert same(window, large)
+
+
+# --- the network, and S3's own
+
+
+def test_network_lost(large_window: Window, large: Path) -> None:
+    """A network that goes and comes back costs the parts that were on their way, and no click."""
+    window = large_window
+    window.forgiven = ["ERR_INTERNET_DISCONNECTED"]
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(1)
+    with window.page.expect_event("requestfailed"):
+        window.context.set_offline(True)
+    received = window.parts()
+    window.context.set_offline(False)
+    window.uploaded(large.name)
+
+    assert received
+    assert all(part_numbers(window).count(number) == 1 for number in received)
+    assert same(window, large)
+    assert window.asked("PUT") == []
+
+
+@contextmanager
+def refusing(window: Window, **answer: Any) -> Iterator[None]:
+    """S3 answers so to every part."""
+    window.page.route("**partNumber=**", lambda route: route.fulfill(**answer))
+    yield
+    window.page.unroute("**partNumber=**")
+
+
+def test_refused_by_s3(large_window: Window, large: Path) -> None:
+    """What S3 refuses is told in its words; trying again resumes."""
+    window = large_window
+    window.forgiven = ["403"]
+    window.open()
+    body = "<Error><Code>AccessDenied</Code><Message>No &amp; no</Message><RequestId>s3id</RequestId></Error>"
+    allowed = {"Access-Control-Allow-Origin": "*"}
+    line = window.upload(window.folder + large.name)
+    with refusing(window, status=403, body=body, headers=allowed):
+        window.choose(large)
+        expect(line).to_contain_text("S3 refused the upload")
+        expect(line).to_contain_text("request id s3id")
+        assert len(window.open_uploads()) == 1
+    window.button(f"Try again: {window.folder}{large.name}").click()
+    window.uploaded(large.name)
+
+    assert same(window, large)
+    assert len([url for url in window.asked("POST", "/uploads") if url.endswith("/uploads")]) == 1
+
+
+def test_slow_down(large_window: Window, large: Path) -> None:
+    """When S3 asks to slow down the page waits, and sends the part again."""
+    window = large_window
+    window.forgiven = ["503"]
+    window.open()
+    allowed = {"Access-Control-Allow-Origin": "*"}
+    with refusing(window, status=503, body="<Error><Code>SlowDown</Code></Error>", headers=allowed):
+        window.choose(large)
+        while len(part_numbers(window)) <= 3:  # three at once, so the fourth is one of them again
+            window.page.wait_for_timeout(50)
+    window.uploaded(large.name)
+
+    assert same(window, large)
+
+
+def test_file_that_changes(large_window: Window, large: Path) -> None:
+    """A file that changes while it is sent is not sent by halves; the page says to choose it again."""
+    window = large_window
+    window.forgiven = ["ERR_UPLOAD_FILE_CHANGED", "ERR_FILE_NOT_FOUND", "ERR_ACCESS_DENIED", "Failed to load"]
+    window.open()
+    with window.slow_network(SLOWLY):
+        window.choose(large)
+        window.until_parts(1)
+        large.unlink()
+
+        expect(window.upload(window.folder + large.name)).to_contain_text("choose it again")
+    assert window.stored() == set()
+    window.button(f"Dismiss: {window.folder}{large.name}").click()
+    expect(window.page.locator("#uploads")).to_be_hidden()
+
+
+# --- through the service
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_through_the_service(
+    make_window: MakeWindow, closed: tuple[Service, S3, str], large: Path, tmp_path: Path, size: str
+) -> None:
+    """Where S3 does not let the page in the file goes through the service, and no parts are left behind."""
+    window = make_window(*closed)
+    window.forgiven = ["CORS policy", "Failed to load resource: net::ERR_FAILED"]
+    window.open()
+    path = large if size == "large" else text(tmp_path, "small.txt", "small")
+    window.choose(path)
+    line = window.upload(window.folder + path.name)
+    expect(line).to_contain_text("uploaded through the service", timeout=30_000)
+
+    assert same(window, path)
+    assert window.open_uploads() == []
+    assert window.page.evaluate("localStorage.length") == 0
+    # From then on it does not try in vain.
+    window.requests.clear()
+    window.choose(text(tmp_path, "next.txt", "next"))
+    window.uploaded("next.txt")
+    assert window.sent_to_s3("POST") == []
+    assert len(window.asked("PUT", "/upload/")) == 1
+    assert window.data("next.txt") == b"next"
+
+
+def test_never_replaced_unasked(
+    make_window: MakeWindow, closed: tuple[Service, S3, str], tmp_path: Path
+) -> None:
+    """A file that appears between the question and the upload is not replaced by way of the service."""
+    window = make_window(*closed)
+    window.forgiven = ["CORS policy", "ERR_FAILED", "412"]
+    window.open()
+    window.choose(text(tmp_path, "first.txt", "first"))
+    window.uploaded("first.txt")
+
+    def interfere(route: Route) -> None:
+        window.put("a.txt", b"theirs")
+        route.continue_()
+
+    window.page.route("**/upload/*", interfere)
+    window.choose(text(tmp_path, "a.txt", "ours"))
+
+    expect(window.upload(f"{window.folder}a.txt")).to_contain_text("already exists")
+    assert window.data("a.txt") == b"theirs"
+
+
+# --- memory
+
+
+def renderers(browser: Browser) -> list[int]:
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return [process["id"] for process in processes if process["type"] == "renderer"]
+
+
+def memory(process: int, field: str) -> int:
+    """VmRSS is what a process holds in memory now, VmHWM the most it held; both in bytes."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_memory_of_a_large_upload(large_window: Window, browser: Browser, tmp_path: Path) -> None:
+    """A file of 1 GiB goes up in less than 64 MiB of the page's memory, at its peak."""
+    window = large_window
+    path = tmp_path / "huge.bin"
+    with path.open("wb") as file:
+        file.truncate(1024 * MiB)
+    window.open()
+    before = {}
+    for process in renderers(browser):
+        Path(f"/proc/{process}/clear_refs").write_text("5")  # begin its peak anew
+        before[process] = memory(process, "VmRSS")
+    window.choose(path)
+    expect(window.upload(window.folder + path.name)).to_contain_text("uploaded", timeout=120_000)
+    growth = {process: memory(process, "VmHWM") - before[process] for process in before}
+    print({process: f"{grown / MiB:.1f} MiB" for process, grown in growth.items()})
+
+    found = window.s3.client().head_object(Bucket=window.bucket, Key=window.folder + path.name)
+    assert found["ContentLength"] == 1024 * MiB
+    assert set(renderers(browser)) & set(before)
+    assert max(growth.values()) < 64 * MiB
+    window.s3.client().delete_object(Bucket=window.bucket, Key=window.folder + path.name)
