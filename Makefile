@@ -86,6 +86,10 @@ docs: $(VENV)/.test ## Generate what is generated: the API document, the command
 	mv docs/cli.md.new docs/cli.md
 	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 
+.PHONY: pictures
+pictures: $(VENV)/.test $(MINISTACK)/.ready ## Take the documentation's pictures of the page anew
+	S3API_PICTURES=1 $(BIN)/pytest tests/ui -k picture
+
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock

@@ -15,11 +15,9 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from s3api.auth import new_token
 from s3api.settings import Verb
 from servers import S3, Service, need
-from ui.window import MiB, Window
+from ui.window import MakeWindow, MiB, Window
 
 expect.set_options(timeout=15_000)
-
-MakeWindow = Callable[..., Window]
 
 
 @pytest.fixture(scope="package")

@@ -12,7 +12,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from servers import S3, Service
-from ui.window import Window
+from ui.window import MakeWindow, Window
 
 # The page loads so many at once.
 PAGE_SIZE = 200
@@ -382,7 +382,7 @@ def test_policy_holds(window: Window) -> None:
 def test_through_the_public_endpoint(
     versioned: tuple[Service, S3, str],
     make_service: Callable[..., Service],
-    make_window: Callable[..., Window],
+    make_window: MakeWindow,
 ) -> None:
     """Where clients reach S3 elsewhere than the service does, the policy names that place."""
     _, s3, bucket = versioned

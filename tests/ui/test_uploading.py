@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from servers import S3, Service, until
-from ui.window import MiB, Window
-
-MakeWindow = Callable[..., Window]
+from ui.window import MakeWindow, MiB, Window
 
 # Six parts of 8 MiB, the last one shorter; at this pace a test has seconds to step in.
 LARGE = 43 * MiB

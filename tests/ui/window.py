@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,3 +182,6 @@ class Window:
 
     def until_parts(self, many: int) -> None:
         until(lambda: self.open_uploads() and len(self.parts()) >= many, f"S3 has {many} parts")
+
+
+MakeWindow = Callable[..., Window]

@@ -142,7 +142,9 @@ function ask(title, body, choices) {
 
 // --- the token
 
+/** Nothing of the files stays behind the form. */
 function askForToken(failure) {
+  clearListing();
   $("token-why").textContent = token.get() === null ? "This service wants to know who asks." : failure.message;
   $("token").hidden = false;
   $("browser").hidden = true;
@@ -157,9 +159,10 @@ $("token").addEventListener("submit", (event) => {
   load({ focus: true });
 });
 
-$("forget").addEventListener("click", () => {
+$("forget").addEventListener("click", async () => {
+  await Promise.all(unfinished().map((one) => one.cancel())); // which needs the token
   token.forget();
-  uploads.forEach((one) => one.cancel());
+  uploads.filter((one) => one.ended).forEach((one) => one.leave());
   closeNotice();
   load({ focus: true });
   say("The token is forgotten.");
@@ -222,17 +225,21 @@ async function load({ focus = false, again = false } = {}) {
     if (failure.status === 401) return askForToken(failure);
     if (!(failure instanceof Failure)) console.error(failure);
     // Who may not list may still upload.
-    Object.assign(listing, { prefix, folders: [], files: [], next: null, picked: new Set() });
+    clearListing(prefix);
     $("token").hidden = true;
     $("browser").hidden = false;
     $("listing").hidden = true;
     $("forget").hidden = token.get() === null;
     $("go").hidden = failure.status !== 403;
-    renderCrumbs();
     showProblem(failure, "Try again", () => load({ focus: true }));
   } finally {
     if (!signal.aborted) $("listing").removeAttribute("aria-busy");
   }
+}
+
+function clearListing(prefix = "") {
+  Object.assign(listing, { prefix, folders: [], files: [], next: null, picked: new Set() });
+  render();
 }
 
 async function loadMore() {
@@ -532,12 +539,12 @@ class Upload {
     this.draw();
   }
 
-  /** Stop, and take away what S3 has of it. */
+  /** Stop, and take away what S3 has of it; resolves when that is done. */
   cancel() {
-    if (this.ended) return;
     say(`Cancelled the upload of ${shown(this.name)}.`);
-    if (this.state === "sending") this.aborter.abort();
-    else this.leave();
+    if (this.state === "waiting") return this.leave();
+    this.aborter.abort();
+    return this.running;
   }
 
   again() {
@@ -667,9 +674,10 @@ let ticking = null;
 function pump() {
   for (const one of uploads.filter((waiting) => waiting.state === "waiting")) {
     if (sending().length >= FILES_AT_ONCE) break;
-    one.run().then(() => {
+    one.running = one.run();
+    one.running.then(() => {
       pump();
-      if (!unfinished().length && one.state === "done") return load({ again: true });
+      if (!unfinished().length && one.state === "done") load({ again: true });
     });
   }
   if (ticking === null && unfinished().length) {

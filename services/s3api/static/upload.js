@@ -61,7 +61,7 @@ export async function discard(key) {
 
 async function abort(id) {
   try {
-    await call("DELETE", `uploads/${id}`);
+    await call("DELETE", `uploads/${id}`, { signal: AbortSignal.timeout(10_000) });
   } catch {
     // gone already, or out of reach; the bucket's own rule removes what is left
   }

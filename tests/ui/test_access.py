@@ -1,0 +1,275 @@
+"""The page for everybody: by keyboard, to a screen reader, on a phone, in the dark; and its pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from servers import ROOT, S3, Service
+from ui.window import MakeWindow, MiB, Window
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 720}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 720}},
+    "phone": {**PHONE, "color_scheme": "light"},
+    "phone-dark": {**PHONE, "color_scheme": "dark"},
+}
+PICTURES = ROOT / "docs" / "pictures"
+PICTURE_BYTES = 150_000
+
+
+def is_wide(page: Page) -> bool:
+    """Whether one must scroll sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+# --- by keyboard alone
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until what has this name has the focus; it must be seen to have it."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              const ring = getComputedStyle(at).outlineStyle;
+              return [at.ariaLabel ?? at.placeholder ?? at.textContent.trim(), at.textContent.trim(), ring];
+            }"""
+        )
+        if name in found[:2]:
+            assert found[2] != "none", f"nothing shows that '{name}' has the focus"
+            return
+    raise AssertionError(f"Tab does not lead to '{name}'")
+
+
+def test_keyboard(window: Window, tmp_path: Path) -> None:
+    """A whole visit without a mouse: upload, search, folders, a link, delete, undo; no focus is lost."""
+    window.put("folder/inside.txt")
+    window.open()
+    page, keyboard = window.page, window.page.keyboard
+    (tmp_path / "new.txt").write_text("new")
+
+    tab_to(page, "Upload files")
+    with page.expect_file_chooser() as chooser:
+        keyboard.press("Enter")
+    chooser.value.set_files(tmp_path / "new.txt")
+    window.uploaded("new.txt")
+    expect(window.row("new.txt")).to_be_visible()
+
+    tab_to(page, "Search the loaded names")
+    keyboard.type("fold")
+    expect(window.row("new.txt")).to_be_hidden()
+    tab_to(page, "folder/")
+    keyboard.press("Enter")
+    expect(page.locator("#listing-title")).to_be_focused()
+    tab_to(page, "Copy link to inside.txt")
+    keyboard.press("Enter")
+    expect(page.locator("#link")).to_be_visible()
+    keyboard.press("Escape")
+    expect(window.button("Copy link to inside.txt")).to_be_focused()
+
+    tab_to(page, "Delete inside.txt")
+    keyboard.press("Enter")
+    expect(window.button("Cancel")).to_be_focused()
+    tab_to(page, "Delete")
+    keyboard.press("Enter")
+    expect(window.button("Undo")).to_be_focused()
+    assert window.stored() == {"new.txt"}
+    keyboard.press("Enter")
+    expect(page.locator("#files .open")).to_be_focused()
+    assert window.stored() == {"folder/inside.txt", "new.txt"}
+    keyboard.press("Shift+Tab")
+    expect(page.get_by_label("Select inside.txt")).to_be_focused()
+    keyboard.press("Space")
+    expect(window.button("Delete 1 file")).to_be_visible()
+
+
+def test_what_a_screen_reader_hears(window: Window, tmp_path: Path) -> None:
+    """The table is one, its buttons say what they act on, and what happens is told in a live region."""
+    window.put("a.txt", b"x" * 1500)
+    window.open()
+    table, said = window.page.get_by_role("table", name=window.folder), window.page.locator("#said")
+
+    assert said.get_attribute("role") == "status"
+    assert table.get_by_role("columnheader").all_inner_texts() == ["", "Name", "Size", "Changed", "Actions"]
+    row = table.get_by_role("row").nth(1)
+    assert row.get_by_role("cell").nth(2).inner_text() == "1.5 kB"
+    buttons = [one.get_attribute("aria-label") for one in row.locator(".actions button").all()]
+    assert buttons == ["Download a.txt", "Copy link to a.txt", "Delete a.txt"]
+    (tmp_path / "b.txt").write_text("b")
+    window.choose(tmp_path / "b.txt")
+    expect(said).to_have_text(f"Uploaded {window.folder}b.txt.")
+    window.button("Delete b.txt").click()
+    window.page.locator("#ask").get_by_role("button", name="Delete").click()
+    expect(said).to_have_text("Deleted b.txt. The button Undo brings it back.")
+    window.page.locator("#filter").fill("nothing")
+    expect(said).to_have_text("0 of 1 file")
+
+
+# --- every state, every look
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_and_width(
+    make_window: MakeWindow, unversioned: tuple[Service, S3, str], tmp_path: Path, look: str
+) -> None:
+    """In no state does axe find a fault, or is the page wider than the screen."""
+    window = make_window(*unversioned, **LOOKS[look])
+    window.forgiven = ["409", "403", "dialog beforeunload"]
+    page = window.page
+    wrong: dict[str, list[str]] = {}
+
+    def look_at(state: str) -> None:
+        found = window.violations() + (["wider than the screen"] if is_wide(page) else [])
+        if found:
+            wrong[state] = found
+
+    window.open()
+    look_at("empty")
+    window.put("a.txt")
+    window.put("<b>" + "long " * 10 + "x" * 150)
+    window.put("folder/" + "y" * 150 + "/b.txt")
+    window.open()
+    page.get_by_label("Select a.txt").check()
+    look_at("listing")
+    window.button("Copy link to a.txt").click()
+    expect(page.locator("#link")).to_be_visible()
+    look_at("link")
+    window.button("Close").click()
+    window.button("Delete a.txt").click()
+    look_at("question")
+    page.locator("#ask").get_by_role("button", name="Delete").click()
+    expect(page.locator("#notice")).to_be_visible()
+    look_at("notice")
+    window.button("Undo").click()
+    expect(page.locator("#problem")).to_be_visible()
+    look_at("problem")
+
+    large, refused = tmp_path / "large.bin", tmp_path / "refused.txt"
+    large.write_bytes(bytes(20 * MiB))
+    refused.write_text("refused")
+    page.route("**/uploads", refuse_some)
+    with window.slow_network(2 * MiB):
+        window.choose(large, refused)
+        expect(window.upload(f"{window.folder}refused.txt")).to_contain_text("not allowed")
+        expect(window.upload(f"{window.folder}large.bin")).to_contain_text("left")
+        look_at("uploading, failed")
+        page.reload()
+    window.settled()
+    expect(page.locator("#uploads")).to_contain_text("interrupted")
+    look_at("interrupted")
+    window.button(f"Discard: {window.folder}large.bin").click()
+    page.route("**/list_files**", refuse)
+    page.reload()
+    window.settled()
+    look_at("may not list")
+
+    assert wrong == {}
+
+
+def refuse(route: Route) -> None:
+    told = {
+        "status": 403,
+        "message": "This is not allowed",
+        "code": "forbidden",
+        "request_id": "0123456789",
+    }
+    route.fulfill(status=403, json=told)
+
+
+def refuse_some(route: Route) -> None:
+    if "refused" in str(route.request.post_data):
+        refuse(route)
+    else:
+        route.continue_()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_of_the_token_form(make_window: MakeWindow, guarded: tuple[Service, S3, str], look: str) -> None:
+    """The form for a token is as fit as the rest, also when the token is wrong."""
+    window = make_window(*guarded, **LOOKS[look])
+    window.forgiven = ["401"]
+    window.open()
+    window.page.get_by_label("API token").fill("wrong")
+    window.button("Continue").click()
+    expect(window.page.locator("#token-why")).to_have_text("The token is not valid")
+
+    assert window.violations() == []
+    assert not is_wide(window.page)
+
+
+def test_reduced_motion(make_window: MakeWindow, versioned: tuple[Service, S3, str]) -> None:
+    """Who asks for less motion gets none."""
+    window = make_window(*versioned, reduced_motion="reduce")
+    window.put("a.txt")
+    window.open()
+    moving = window.page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((one) => {
+          const style = getComputedStyle(one);
+          return style.animationName !== "none" || style.transitionProperty !== "none";
+        }).length"""
+    )
+
+    assert moving == 0
+
+
+# --- pictures
+
+FILES = {
+    "backups/2026-11-23.tar.gz": 0,
+    "photos/harbour.jpg": 0,
+    "reports/2026/q3.pdf": 0,
+    "annual report 2025.pdf": 2_412_000,
+    "appstore_games.csv": 2_600_000,
+    "floor plan.svg": 48_300,
+    "interview.m4a": 31_700_000,
+    "notes.txt": 1_830,
+    "price list (new).xlsx": 96_500,
+    "site-export.tar.gz": 1_284_000_000,
+}
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Where pictures go: into the documentation where that is asked for, else nowhere to stay."""
+    return PICTURES if os.environ.get("S3API_PICTURES") else tmp_path
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_picture(
+    make_window: MakeWindow, versioned: tuple[Service, S3, str], picture_folder: Path, look: str
+) -> None:
+    """The page as the documentation shows it; `make pictures` takes the pictures anew."""
+    window = make_window(*versioned, **LOOKS[look], device_scale_factor=1 if look != "phone" else 2)
+    page = window.page
+
+    def files_of_one_day(route: Route) -> None:
+        """A listing that is the same whenever the picture is taken."""
+        entries = [
+            {"name": name, "size": size, "etag": "0", "last_modified": f"2026-11-{10 + at}T0{at}:1{at}:00Z"}
+            for at, (name, size) in enumerate(FILES.items())
+        ]
+        body = {
+            "status": 200,
+            "message": "Successfully listed files on s3 bucket 'day02-files'",
+            "content": [entry for entry in entries if "/" not in str(entry["name"])],
+            "prefixes": [name.partition("/")[0] + "/" for name in FILES if "/" in name],
+        }
+        route.fulfill(status=200, body=json.dumps(body), content_type="application/json")
+
+    page.route("**/list_files**", files_of_one_day)
+    window.open("")
+    picture = picture_folder / f"ui-{look}.png"
+    picture.parent.mkdir(exist_ok=True)
+    page.screenshot(path=picture)
+
+    assert window.names()[:2] == ["backups/", "photos/"]
+    assert picture.stat().st_size < PICTURE_BYTES
+    assert (PICTURES / picture.name).exists()

@@ -1,0 +1,135 @@
+"""Tokens on the page: asked for when one is needed, kept for the tab, forgotten; and what they may not do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import expect
+
+from servers import S3, Service
+from ui.window import MakeWindow, Window
+
+Tokens = dict[str, tuple[str, str]]
+
+
+@pytest.fixture
+def window(make_window: MakeWindow, guarded: tuple[Service, S3, str]) -> Window:
+    window = make_window(*guarded)
+    window.forgiven = ["401", "403"]
+    return window
+
+
+def enter(window: Window, token: str) -> None:
+    window.page.get_by_label("API token").fill(token)
+    window.button("Continue").click()
+
+
+def test_token(window: Window, tokens: Tokens, tmp_path: Path) -> None:
+    """The page asks for a token, says when it is wrong, and with a right one does all that a token allows."""
+    window.put("a.txt")
+    window.open()
+    why = window.page.locator("#token-why")
+    expect(why).to_have_text("This service wants to know who asks.")
+    expect(window.page.get_by_label("API token")).to_be_focused()
+    expect(window.page.locator("#browser")).to_be_hidden()
+    enter(window, "wrong")
+    expect(why).to_have_text("The token is not valid")
+    enter(window, tokens["everything"][0])
+    expect(window.row("a.txt")).to_be_visible()
+
+    (tmp_path / "b.txt").write_text("b")
+    window.choose(tmp_path / "b.txt")
+    window.uploaded("b.txt")
+    with window.page.expect_download() as download:
+        window.button("Download b.txt").click()
+    assert download.value.path().read_text() == "b"
+
+
+def test_token_is_kept_for_the_tab(window: Window, tokens: Tokens) -> None:
+    """A reload keeps the token, another tab has none, and the browser stores it nowhere for longer."""
+    window.put("a.txt")
+    window.open()
+    enter(window, tokens["everything"][0])
+    expect(window.row("a.txt")).to_be_visible()
+    window.page.reload()
+    expect(window.row("a.txt")).to_be_visible()
+
+    kept = window.page.evaluate("JSON.stringify(localStorage) + document.cookie")
+    assert tokens["everything"][0] not in kept
+    assert all(tokens["everything"][0] not in request.url for request in window.requests)
+    window.new_tab()
+    window.open()
+    expect(window.page.get_by_label("API token")).to_be_visible()
+
+
+def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
+    """A button forgets the token, and with it all that was shown."""
+    window.put("a.txt")
+    window.open()
+    enter(window, tokens["everything"][0])
+    expect(window.row("a.txt")).to_be_visible()
+    window.button("Forget token").click()
+
+    expect(window.page.get_by_label("API token")).to_be_visible()
+    assert window.page.evaluate("sessionStorage.length") == 0
+    expect(window.button("Forget token")).to_be_hidden()
+    assert "a.txt" not in window.page.content()
+
+
+def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -> None:
+    """What the token does not allow is refused in the API's words, and what it does goes on."""
+    window.put("a.txt")
+    window.open()
+    enter(window, tokens["reader"][0])
+    window.button("Delete a.txt").click()
+    window.page.locator("#ask").get_by_role("button", name="Delete").click()
+    problem = window.page.locator("#problem")
+
+    expect(problem).to_contain_text("The token 'reader' may not delete files")
+    expect(problem.locator("code")).not_to_be_empty()
+    window.button("Dismiss").click()
+    (tmp_path / "b.txt").write_text("b")
+    window.choose(tmp_path / "b.txt")
+    line = window.upload(f"{window.folder}b.txt")
+    expect(line).to_contain_text("The token 'reader' may not write files")
+    with window.page.expect_download():
+        window.button("Download a.txt").click()
+    assert window.stored() == {"a.txt"}
+
+
+def test_folder_that_the_token_may_list(window: Window, tokens: Tokens) -> None:
+    """Where a token is held to a folder, the page says which, and a field leads there."""
+    window.s3.client().put_object(Bucket=window.bucket, Key="team/a.txt", Body=b"team")
+    window.open("")
+    enter(window, tokens["team"][0])
+    expect(window.page.locator("#problem")).to_contain_text("files that begin with 'team/'")
+    window.page.get_by_label("Open a folder").fill("team/")
+    window.button("Open").click()
+    expect(window.row("a.txt")).to_be_visible()
+
+    expect(window.page.locator("#problem")).to_be_hidden()
+    expect(window.page.locator("#go")).to_be_hidden()
+
+
+def test_upload_without_leave_to_list(window: Window, tokens: Tokens, tmp_path: Path) -> None:
+    """Who may only write may upload, and is told that a file of that name would be replaced."""
+    window.open()
+    enter(window, tokens["uploader"][0])
+    expect(window.page.locator("#problem")).to_contain_text("The token 'uploader' may not list files")
+    (tmp_path / "b.txt").write_text("b")
+    window.choose(tmp_path / "b.txt")
+    expect(window.page.locator("#ask")).to_contain_text("may not list files here")
+    window.page.locator("#ask").get_by_role("button", name="Upload").click()
+    window.uploaded("b.txt")
+
+    assert window.data("b.txt") == b"b"
+
+
+def test_page_needs_no_token(guarded: tuple[Service, S3, str]) -> None:
+    """The page itself is no secret."""
+    service, _, _ = guarded
+
+    assert requests.get(f"{service.url}/ui", timeout=10).status_code == 200
+    assert requests.get(f"{service.url}/ui/ui.js", timeout=10).status_code == 200
