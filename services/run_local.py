@@ -220,7 +220,7 @@ def serve(environment: Mapping[str, str], where: str) -> None:
             f"    curl {url}/\n"
             f"    curl -F file=@README.md {url}/upload\n"
             f"    curl {url}/list_files\n\n"
-            "  Documentation: "
+            f"  In a browser: {url}/ui   Documentation: "
             f"{url}/docs   Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n",
             flush=True,
         )

@@ -25,7 +25,7 @@ from servers import ROOT, S3, SIGNING_KEY, Service
 
 STATIC = ROOT / "services" / "s3api" / "static" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(STATIC.read_text(encoding="utf-8"))
-# The document does not describe itself, nor what is for people: the page that shows it, and that of the files.
+# The document does not describe itself, nor the pages for people.
 UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}", "/ui", "/ui/{asset}"}
 
 TOKEN, ENTRY = new_token("fuzz", ALL_VERBS, "")

@@ -985,7 +985,7 @@ def test_without_a_valid_token(make_client: MakeClient, header: str | None) -> N
 
     refused(answer, 401, "unauthorized")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    for public in ("/", "/livez", "/readyz", "/docs", "/openapi.json"):
+    for public in ("/", "/livez", "/readyz", "/docs", "/openapi.json", "/ui", "/ui/ui.js"):
         assert client.get(public, headers=headers).status_code == 200
 
 
@@ -995,7 +995,7 @@ def test_with_nothing_configured_nothing_answers(make_client: MakeClient) -> Non
 
     for public in ("/", "/livez", "/readyz"):
         assert client.get(public).status_code == 200
-    for closed in ("/list_files", "/docs", "/openapi.json", "/download/a"):
+    for closed in ("/list_files", "/docs", "/openapi.json", "/ui", "/ui/ui.js", "/download/a"):
         assert "API_TOKENS" in refused(client.get(closed), 401, "unauthorized")
 
 

@@ -57,6 +57,16 @@ def test_redirect(api: Api) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_attachment(api: Api) -> None:
+    """With `attachment=true` the URL answers with a download, also of what a browser could show."""
+    name = api.name("a.txt")
+    api.put(name, DATA)
+    answer = api.call("GET", "/download/", name, params={"attachment": "true"})
+    fetched = api.s3("GET", good(answer)["content"])
+
+    assert fetched.headers["Content-Disposition"] == 'attachment; filename="a.txt"'
+
+
 def test_presigned_range(api: Api) -> None:
     """S3 serves a part of the file by the same URL."""
     name = api.name("a.bin")

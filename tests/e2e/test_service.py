@@ -39,15 +39,16 @@ def test_document(api: Api) -> None:
     } <= set(document["paths"])
 
 
-def test_docs(api: Api) -> None:
-    """The documentation's page loads all that it needs from the service itself."""
-    answer = api.call("GET", "/docs")
+@pytest.mark.parametrize("page", ["/docs", "/ui"])
+def test_pages(api: Api, page: str) -> None:
+    """A page for people loads all that it needs from the service itself."""
+    answer = api.call("GET", page)
     needed = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
 
     assert answer.headers["Content-Type"].startswith("text/html")
     assert needed
     for asset in needed:
-        url = urljoin(f"{api.target.url}/docs", asset)
+        url = urljoin(f"{api.target.url}{page}", asset)
         assert url.startswith(api.target.url)
         assert api.session.get(url, timeout=30).status_code == 200
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ from playwright.sync_api import Page, Route, expect
 from servers import ROOT, S3, Service
 from ui.window import MakeWindow, MiB, Window
 
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 720}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 720}},
-    "phone": {**PHONE, "color_scheme": "light"},
-    "phone-dark": {**PHONE, "color_scheme": "dark"},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 360, "height": 740},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    },
 }
 PICTURES = ROOT / "docs" / "pictures"
 PICTURE_BYTES = 150_000
@@ -222,18 +225,16 @@ def test_reduced_motion(make_window: MakeWindow, versioned: tuple[Service, S3, s
 
 # --- pictures
 
-FILES = {
-    "backups/2026-11-23.tar.gz": 0,
-    "photos/harbour.jpg": 0,
-    "reports/2026/q3.pdf": 0,
-    "annual report 2025.pdf": 2_412_000,
-    "appstore_games.csv": 2_600_000,
-    "floor plan.svg": 48_300,
-    "interview.m4a": 31_700_000,
-    "notes.txt": 1_830,
-    "price list (new).xlsx": 96_500,
-    "site-export.tar.gz": 1_284_000_000,
-}
+FOLDERS = ["backups/", "photos/", "reports/"]
+FILES = [
+    ("annual report 2025.pdf", 2_412_000, "2026-02-27T16:04:00Z"),
+    ("appstore_games.csv", 2_600_000, "2026-11-20T09:31:00Z"),
+    ("floor plan.svg", 48_300, "2026-06-02T11:47:00Z"),
+    ("interview.m4a", 31_700_000, "2026-10-14T14:20:00Z"),
+    ("notes.txt", 1_830, "2026-11-23T08:55:00Z"),
+    ("price list (new).xlsx", 96_500, "2026-09-30T17:12:00Z"),
+    ("site-export.tar.gz", 1_284_000_000, "2026-11-22T02:00:00Z"),
+]
 
 
 @pytest.fixture
@@ -242,34 +243,32 @@ def picture_folder(tmp_path: Path) -> Path:
     return PICTURES if os.environ.get("S3API_PICTURES") else tmp_path
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_picture(
     make_window: MakeWindow, versioned: tuple[Service, S3, str], picture_folder: Path, look: str
 ) -> None:
     """The page as the documentation shows it; `make pictures` takes the pictures anew."""
-    window = make_window(*versioned, **LOOKS[look], device_scale_factor=1 if look != "phone" else 2)
+    window = make_window(*versioned, **LOOKS[look])
     page = window.page
 
-    def files_of_one_day(route: Route) -> None:
-        """A listing that is the same whenever the picture is taken."""
-        entries = [
-            {"name": name, "size": size, "etag": "0", "last_modified": f"2026-11-{10 + at}T0{at}:1{at}:00Z"}
-            for at, (name, size) in enumerate(FILES.items())
-        ]
+    def the_same_each_time(route: Route) -> None:
         body = {
             "status": 200,
             "message": "Successfully listed files on s3 bucket 'day02-files'",
-            "content": [entry for entry in entries if "/" not in str(entry["name"])],
-            "prefixes": [name.partition("/")[0] + "/" for name in FILES if "/" in name],
+            "content": [
+                {"name": name, "size": size, "last_modified": changed, "etag": "0"}
+                for name, size, changed in FILES
+            ],
+            "prefixes": FOLDERS,
         }
-        route.fulfill(status=200, body=json.dumps(body), content_type="application/json")
+        route.fulfill(status=200, json=body)
 
-    page.route("**/list_files**", files_of_one_day)
+    page.route("**/list_files**", the_same_each_time)
     window.open("")
     picture = picture_folder / f"ui-{look}.png"
     picture.parent.mkdir(exist_ok=True)
     page.screenshot(path=picture)
 
-    assert window.names()[:2] == ["backups/", "photos/"]
+    assert window.names() == [*FOLDERS, *(name for name, _, _ in FILES)]
     assert picture.stat().st_size < PICTURE_BYTES
     assert (PICTURES / picture.name).exists()

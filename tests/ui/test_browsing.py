@@ -108,6 +108,7 @@ def test_empty(window: Window) -> None:
 
     expect(window.page.locator("#empty")).to_contain_text("No files here yet")
     expect(window.page.get_by_role("table")).to_be_hidden()
+    expect(window.page.locator("#filter")).to_be_hidden()
 
 
 def test_paging_and_search(window: Window) -> None:
@@ -333,10 +334,10 @@ def test_hostile_folders(window: Window) -> None:
     window.open()
 
     for name in HOSTILE[:-1]:
-        window.open()
         window.page.locator("#folders a").filter(has_text=shown(name).strip()).click()
         expect(window.page.locator("#crumbs [aria-current]")).to_have_text(shown(name).strip())
         expect(window.row("inside.txt")).to_be_visible()
+        window.page.go_back()
     assert window.page.evaluate("window.__pwned") is None
 
 

@@ -96,13 +96,12 @@ def test_hostile_name(window: Window, tmp_path: Path) -> None:
     """The name of a file that is uploaded is text; one that the API refuses is refused in its words."""
     window.forgiven = ["400"]
     window.open()
+    refused = f"{window.folder}back\\slash"
     name = "<img src=x onerror=window.__pwned=1>.txt"
-    window.choose(text(tmp_path, name, "x"))
+    window.choose(text(tmp_path, "back\\slash", "x"), text(tmp_path, name, "x"))
     window.uploaded(name)
-    window.choose(text(tmp_path, "back\\slash", "x"))
 
-    expect(window.page.locator("#problem")).to_contain_text("a backslash")
-    expect(window.page.locator("#problem code")).not_to_be_empty()
+    expect(window.upload(refused)).to_contain_text("a control character or a backslash · request id ")
     assert window.stored() == {name}
     assert window.page.evaluate("window.__pwned") is None
 
@@ -302,12 +301,10 @@ def test_network_lost(large_window: Window, large: Path) -> None:
         window.until_parts(1)
     with window.page.expect_event("requestfailed"):
         window.context.set_offline(True)
-    received = window.parts()
     window.context.set_offline(False)
     window.uploaded(large.name)
 
-    assert received
-    assert all(part_numbers(window).count(number) == 1 for number in received)
+    assert len(part_numbers(window)) <= len(PARTS) + 3  # as many are under way at once
     assert same(window, large)
     assert window.asked("PUT") == []
 

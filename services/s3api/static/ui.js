@@ -350,6 +350,7 @@ function filter() {
   const rows = [...$("folders").rows, ...$("files").rows];
   for (const row of rows) row.hidden = !inFolder(row.dataset.name).toLowerCase().includes(wanted);
   const visible = rows.filter((row) => !row.hidden).length;
+  $("listing").querySelector(".bar").hidden = rows.length === 0;
   const words = wanted ? `${number.format(visible)} of ${loadedInWords()}` : loadedInWords();
   $("count").textContent = words;
   $("listing").querySelector("table").hidden = visible === 0;
@@ -726,8 +727,8 @@ async function lookUp(names) {
         const { content } = await call("GET", "list_files", { query: { prefix: name, limit: 1, details: true } });
         if (content[0]?.name === name) taken.set(name, content[0]);
       } catch (failure) {
-        if (failure.status !== 403) throw failure;
-        unknown = true;
+        if (failure.status === 403) unknown = true;
+        else if (failure.status !== 400) throw failure; // a name that is refused is told where it is uploaded
       }
     }
   };
