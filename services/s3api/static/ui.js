@@ -114,16 +114,14 @@ function hideProblem() {
   if (focused) $("listing-title").focus();
 }
 
-/** Run what a button starts; what fails is told. Returns whether it succeeded. */
+/** Run what a button starts; what fails is told. */
 async function attempt(work) {
   try {
     await work();
-    return true;
   } catch (failure) {
     if (failure.status === 401) askForToken(failure);
     else if (failure.name !== "AbortError") showProblem(failure, "Dismiss", hideProblem);
     if (!(failure instanceof Failure) && failure.name !== "AbortError") console.error(failure);
-    return false;
   }
 }
 
@@ -181,7 +179,8 @@ const folderInHash = () => {
   }
 };
 const hashOf = (prefix) => `#${prefix.split("/").map(encodeURIComponent).join("/")}`;
-const inFolder = (name) => name.slice(listing.prefix.length) || name;
+/** The name as it is in the folder shown; whole where it is elsewhere, or is the folder's own. */
+const inFolder = (name) => (name.startsWith(listing.prefix) && name.slice(listing.prefix.length)) || name;
 
 async function page(prefix, cursor, signal) {
   const query = { prefix, delimiter: "/", limit: PAGE_SIZE, details: true };
@@ -556,7 +555,7 @@ class Upload {
 
   leave() {
     const focused = this.line.contains(document.activeElement);
-    uploads.splice(uploads.indexOf(this), 1);
+    if (uploads.includes(this)) uploads.splice(uploads.indexOf(this), 1);
     this.line.remove();
     showUploads();
     if (focused) $("listing-title").focus();

@@ -26,23 +26,37 @@ let throughServiceOnly = false;
 
 const memory = storage("localStorage");
 const MEMORY = "s3api upload ";
-const running = new Set();
+const running = new Map(); // by key: the plan, once there is one
 
 const keyOf = (name, file) => MEMORY + JSON.stringify([name, file.size, file.lastModified]);
 
 function recall(key) {
   try {
-    return JSON.parse(memory.getItem(key));
+    return running.get(key) ?? JSON.parse(memory.getItem(key));
   } catch {
     return null;
   }
+}
+
+function remember(key, plan) {
+  running.set(key, plan);
+  try {
+    memory.setItem(key, JSON.stringify(plan));
+  } catch {
+    // storage that is full costs resuming, not the upload
+  }
+}
+
+function forget(key) {
+  if (running.has(key)) running.set(key, null);
+  memory.removeItem(key);
 }
 
 /** Uploads that a page began and that none is sending now: `{ key, name, size, lastModified, id }` each. */
 export async function interrupted() {
   // Another tab holds a lock for as long as it sends.
   const locks = await navigator.locks?.query();
-  const held = new Set([...running, ...(locks?.held ?? []).map((lock) => lock.name)]);
+  const held = new Set([...running.keys(), ...(locks?.held ?? []).map((lock) => lock.name)]);
   const keys = Array.from({ length: memory.length }, (_, index) => memory.key(index));
   return keys
     .filter((key) => key.startsWith(MEMORY) && !held.has(key) && recall(key)?.id)
@@ -55,7 +69,7 @@ export async function interrupted() {
 /** Give up an upload: S3 drops its parts. */
 export async function discard(key) {
   const plan = recall(key);
-  memory.removeItem(key);
+  forget(key);
   if (plan) await abort(plan.id);
 }
 
@@ -153,7 +167,9 @@ async function toS3(method, url, body, file, options) {
   }
   answered = true;
   if (answer.status >= 200 && answer.status < 300) return;
-  const told = (tag) => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(answer.text)?.[1] ?? "";
+  const signs = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
+  const told = (tag) =>
+    (new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(answer.text)?.[1] ?? "").replace(/&(\w+);/g, (all, sign) => signs[sign] ?? all);
   throw new Failure(`S3 refused the upload: ${told("Message") || told("Code") || `status ${answer.status}`}`, {
     status: answer.status,
     code: told("Code"),
@@ -175,7 +191,7 @@ export async function send(file, name, { replace, signal, report }) {
     : (work) => work(true);
   return alone(async (mine) => {
     if (!mine || running.has(key)) throw new Failure("Another tab is uploading this file");
-    running.add(key);
+    running.set(key, null);
     try {
       await sendDirectly(file, name, key, { replace, signal, report });
     } catch (failure) {
@@ -194,7 +210,7 @@ async function sendDirectly(file, name, key, options) {
   try {
     if (plan) await sendParts(file, plan, received, options);
     else await sendPlanned(file, name, key, options);
-    memory.removeItem(key);
+    forget(key);
   } catch (failure) {
     if (!(failure instanceof NoAnswer) || answered) throw failure;
     // A form whose answer the browser withholds may have been stored: what is there now may be this very file.
@@ -217,7 +233,7 @@ async function resumable(key, file, signal) {
     return { plan, received: received.map((part) => part.number) };
   } catch (failure) {
     if (failure.code !== "upload_not_found") throw failure;
-    memory.removeItem(key);
+    forget(key);
     return null;
   }
 }
@@ -229,7 +245,7 @@ async function sendPlanned(file, name, key, options) {
   // Never cut short: an upload in parts that S3 has begun and whose id nobody knows could not be aborted.
   const { content: plan } = await persist(() => call("POST", "uploads", { json: asked }), signal);
   if (plan.method === "MULTIPART") {
-    memory.setItem(key, JSON.stringify(plan));
+    remember(key, plan);
     return sendParts(file, plan, [], options);
   }
   const form = new FormData();
