@@ -286,7 +286,7 @@ def test_delete_what_is_gone(window: Window) -> None:
     """A file that somebody else has deleted meanwhile is told as what it is."""
     window.put("a.txt")
     window.open()
-    window.s3.client().delete_object(Bucket=window.bucket, Key=window.folder + "a.txt")
+    window.client.delete_object(Bucket=window.bucket, Key=window.folder + "a.txt")
     delete(window, "Delete a.txt")
 
     expect(window.page.locator("#problem")).to_contain_text("(file_not_found)")

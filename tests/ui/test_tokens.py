@@ -76,6 +76,7 @@ def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
     assert window.page.evaluate("sessionStorage.length") == 0
     expect(window.button("Forget token")).to_be_hidden()
     assert "a.txt" not in window.page.content()
+    assert window.bucket not in window.page.content()
 
 
 def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -
 
 def test_folder_that_the_token_may_list(window: Window, tokens: Tokens) -> None:
     """Where a token is held to a folder, the page says which, and a field leads there."""
-    window.s3.client().put_object(Bucket=window.bucket, Key="team/a.txt", Body=b"team")
+    window.client.put_object(Bucket=window.bucket, Key="team/a.txt", Body=b"team")
     window.open("")
     enter(window, tokens["team"][0])
     expect(window.page.locator("#problem")).to_contain_text("files that begin with 'team/'")

@@ -451,8 +451,8 @@ def test_memory_of_a_large_upload(large_window: Window, browser: Browser, tmp_pa
     growth = {process: memory(process, "VmHWM") - before[process] for process in before}
     print({process: f"{grown / MiB:.1f} MiB" for process, grown in growth.items()})
 
-    found = window.s3.client().head_object(Bucket=window.bucket, Key=window.folder + path.name)
+    found = window.client.head_object(Bucket=window.bucket, Key=window.folder + path.name)
     assert found["ContentLength"] == 1024 * MiB
     assert set(renderers(browser)) & set(before)
     assert max(growth.values()) < 64 * MiB
-    window.s3.client().delete_object(Bucket=window.bucket, Key=window.folder + path.name)
+    window.client.delete_object(Bucket=window.bucket, Key=window.folder + path.name)

@@ -40,9 +40,11 @@ class Window:
     forgiven: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    client: Any = field(init=False)
     page: Page = field(init=False)
 
     def __post_init__(self) -> None:
+        self.client = self.s3.client()
         self.context.add_init_script(LISTENER)
         self.new_tab()
 
@@ -156,28 +158,26 @@ class Window:
     # --- what is behind it
 
     def put(self, name: str, data: bytes = b"data", **more: Any) -> None:
-        self.s3.client().put_object(Bucket=self.bucket, Key=self.folder + name, Body=data, **more)
+        self.client.put_object(Bucket=self.bucket, Key=self.folder + name, Body=data, **more)
 
     def data(self, name: str) -> bytes:
-        found: bytes = self.s3.client().get_object(Bucket=self.bucket, Key=self.folder + name)["Body"].read()
+        found: bytes = self.client.get_object(Bucket=self.bucket, Key=self.folder + name)["Body"].read()
         return found
 
     def stored(self) -> set[str]:
         """The names in the folder, as S3 has them."""
-        found = self.s3.client().list_objects_v2(Bucket=self.bucket, Prefix=self.folder)
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.folder)
         return {entry["Key"].removeprefix(self.folder) for entry in found.get("Contents", ())}
 
     def open_uploads(self) -> Sequence[dict[str, Any]]:
         """The folder's multipart uploads that are neither complete nor aborted."""
-        found = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
+        found = self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
         return [one for one in found if one["Key"].startswith(self.folder)]
 
     def parts(self) -> set[int]:
         """The parts that S3 has of the one upload that is open."""
         [upload] = self.open_uploads()
-        found = self.s3.client().list_parts(
-            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-        )
+        found = self.client.list_parts(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         return {part["PartNumber"] for part in found.get("Parts", ())}
 
     def until_parts(self, many: int) -> None:

@@ -143,6 +143,7 @@ function ask(title, body, choices) {
 /** Nothing of the files stays behind the form. */
 function askForToken(failure) {
   clearListing();
+  $("bucket").textContent = document.title = "Files";
   $("token-why").textContent = token.get() === null ? "This service wants to know who asks." : failure.message;
   $("token").hidden = false;
   $("browser").hidden = true;
