@@ -220,8 +220,8 @@ def serve(environment: Mapping[str, str], where: str) -> None:
             f"    curl {url}/\n"
             f"    curl -F file=@README.md {url}/upload\n"
             f"    curl {url}/list_files\n\n"
-            f"  In a browser: {url}/ui   Documentation: "
-            f"{url}/docs   Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n",
+            f"  In a browser: {url}/ui   Documentation: {url}/docs\n"
+            f"  Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n",
             flush=True,
         )
         process.wait()
