@@ -78,7 +78,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes], what: str, log: Path | 
 
 
 @contextmanager
-def ministack(program: Path, data: Path, *, held: tuple[int, ...] = ()) -> Iterator[str]:
+def ministack(
+    program: Path, data: Path, *, held: tuple[int, ...] = (), services: tuple[str, ...] = ("s3",)
+) -> Iterator[str]:
     """MiniStack over a data directory; yields its URL, and stops it at the end.
 
     `held` are descriptors it keeps open for as long as it lives.
@@ -91,7 +93,7 @@ def ministack(program: Path, data: Path, *, held: tuple[int, ...] = ()) -> Itera
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "MINISTACK_REGION": REGION,
-        "SERVICES": "s3",
+        "SERVICES": ",".join(services),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(data / "objects"),
         "PERSIST_STATE": "1",

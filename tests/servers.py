@@ -26,6 +26,8 @@ from run_local import LOCAL_CREDENTIALS, REGION, CannotRun, free_port, ministack
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK_PROGRAM = ROOT / ".venv-ministack" / "bin" / "ministack"
+#: What SeaweedFS knows: the first pair is that of every test but the one in which credentials change.
+SEAWEEDFS_KEYS = {"weed-key": "weed-secret", "weed-key-1": "weed-secret-1", "weed-key-2": "weed-secret-2"}
 SIGNING_KEY = "a key for tests only, 32 characters or more"
 
 
@@ -92,24 +94,25 @@ class S3:
 
 
 @contextmanager
-def running_ministack(data: Path) -> Iterator[S3]:
+def running_ministack(data: Path, *services: str) -> Iterator[S3]:
     need(
         MINISTACK_PROGRAM.exists(),
         f"MiniStack is not installed in {MINISTACK_PROGRAM.parent}: `make test` does it",
     )
-    with ministack(MINISTACK_PROGRAM, data) as url:
+    with ministack(MINISTACK_PROGRAM, data, services=("s3", *services)) as url:
         yield S3("ministack", url, LOCAL_CREDENTIALS)
 
 
 @contextmanager
 def running_seaweedfs(data: Path) -> Iterator[S3]:
     """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures."""
-    credentials = {"AWS_ACCESS_KEY_ID": "weed-key", "AWS_SECRET_ACCESS_KEY": "weed-secret"}
+    key, secret = next(iter(SEAWEEDFS_KEYS.items()))
+    credentials = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
     data.mkdir(parents=True, exist_ok=True)
     identities = data / "identities.json"
     identity = {
         "name": "tests",
-        "credentials": [{"accessKey": "weed-key", "secretKey": "weed-secret"}],
+        "credentials": [{"accessKey": key, "secretKey": secret} for key, secret in SEAWEEDFS_KEYS.items()],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     identities.write_text(json.dumps({"identities": [identity]}))

@@ -171,7 +171,7 @@ def test_of_concurrent_creations_one_wins(any_store: FileStore) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
-@pytest.mark.parametrize("length", [10, 9 * MiB], ids=["small", "large"])
+@pytest.mark.parametrize("length", [0, 10, 9 * MiB], ids=["empty", "small", "large"])
 def test_a_wrong_digest_stores_nothing(any_store: FileStore, size: int | None, length: int) -> None:
     """A body that does not match its SHA-256 is refused, and nothing is stored or left open."""
     with pytest.raises(files.DigestMismatch):

@@ -1,4 +1,4 @@
-"""`S3FileStore`: the files of one S3 bucket, and the only module that talks to S3.
+"""`S3FileStore`: the files of one S3 bucket, and with `s3_http`, which only it uses, all that talks to S3.
 
 IAM actions of the service, each checked against the task role's policy by a test:
 
@@ -26,8 +26,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, Literal
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
 
 import boto3.session
 import urllib3
@@ -69,11 +71,15 @@ from s3api.files import (
     VersioningOff,
     part_size_for,
 )
+from s3api.s3_http import S3Requests
 from s3api.settings import Settings
 
 Checksums = Literal["when_required", "when_supported"]
 
+ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
+# A body of this size or less is read first, and sent with its head.
+HELD_BYTES = 64 * 1024
 # Bodies of unknown length are held in memory one part at a time; more of them at once answer 503.
 BUFFERED_UPLOADS = 4
 LOOKUP_THREADS = 16
@@ -99,6 +105,7 @@ _KINDS: Mapping[str, str] = {
         "throttled": "SlowDown Throttling ThrottlingException RequestLimitExceeded TooManyRequests 429",
         "denied": "AccessDenied AllAccessDisabled ExpiredToken InvalidAccessKeyId InvalidToken "
         "SignatureDoesNotMatch TokenRefreshRequired 401 403",
+        "region": "PermanentRedirect AuthorizationHeaderMalformed 301",
         "unavailable": "RequestTimeout RequestTimeTooSkewed InternalError ServiceUnavailable",
     }.items()
     for code in codes.split()
@@ -123,8 +130,9 @@ class S3FileStore:
     """A `FileStore` over one bucket. Safe for threads; one instance serves a process.
 
     Three clients, because they must differ: `_api` for small requests (short timeouts, retried), `_transfer`
-    for bodies and long copies (long timeouts, never retried: a stream cannot be sent twice), `_public` only
-    signs, for the endpoint that clients of the service reach.
+    for bodies and long copies (long timeouts, never retried: a stream cannot be sent twice), and one that
+    only signs, for the endpoint that clients of the service reach. `_small`, `_large` and `_public` are the
+    same three for the requests of which there are many.
     """
 
     def __init__(self, settings: Settings, session: boto3.session.Session | None = None) -> None:
@@ -142,12 +150,12 @@ class S3FileStore:
         transfer = settings.s3_transfer_timeout_seconds
         # botocore's own checksum of a stream goes into a trailer, which needs HTTPS.
         checksums: Checksums = "when_required" if (endpoint or "").startswith("http:") else "when_supported"
-        self._api = self._client(endpoint, connect, read, pool, attempts=2, checksums=checksums)
+        self._api = self._client(endpoint, connect, read, pool, attempts=ATTEMPTS, checksums=checksums)
         self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1, checksums=checksums)
-        # A presigned request must need no header that a plain client would not send.
-        self._public = self._client(
-            self._public_endpoint, connect, read, 1, attempts=1, checksums="when_required"
-        )
+        public = self._client(self._public_endpoint, connect, read, 1, attempts=1, checksums=checksums)
+        self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS)
+        self._large = S3Requests(self._transfer, self._session, self.bucket)
+        self._public = S3Requests(public, self._session, self.bucket)
 
     def _client(
         self,
@@ -183,26 +191,20 @@ class S3FileStore:
 
     def check(self) -> None:
         with self._errors("head_bucket"):
-            self._api.head_bucket(Bucket=self.bucket)
+            self._small.send("HEAD")
 
     def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
-        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": limit}
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "max-keys": str(limit)}
         if delimiter:
-            asked["Delimiter"] = delimiter
+            query["delimiter"] = delimiter
         if token is not None:
-            asked["ContinuationToken"] = token
+            query["continuation-token"] = token
         with self._errors("list_objects"):
-            answer = self._api.list_objects_v2(**asked)
-        return Page(
-            files=[_stored_file(entry["Key"], entry) for entry in answer.get("Contents", ())],
-            prefixes=[entry["Prefix"] for entry in answer.get("CommonPrefixes", ())],
-            next_token=answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
-        )
+            return _page(self._small.send("GET", query=query).content)
 
     def stat(self, name: str) -> StoredFile:
         with self._errors("get_object", name):
-            answer = self._api.head_object(Bucket=self.bucket, Key=name)
-        return _stored_file(name, answer)
+            return _stored_file(name, self._small.send("HEAD", name).headers)
 
     def missing(self, names: Sequence[str]) -> set[str]:
         def is_missing(name: str) -> bool:
@@ -217,23 +219,26 @@ class S3FileStore:
     def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
         asked = {
             "Range": conditions.byte_range,
-            "IfMatch": conditions.if_match,
-            "IfNoneMatch": conditions.if_none_match,
-            "IfModifiedSince": conditions.if_modified_since,
-            "IfUnmodifiedSince": conditions.if_unmodified_since,
+            "If-Match": conditions.if_match,
+            "If-None-Match": conditions.if_none_match,
+            "If-Modified-Since": _http_date(conditions.if_modified_since),
+            "If-Unmodified-Since": _http_date(conditions.if_unmodified_since),
         }
+        headers = {header: value for header, value in asked.items() if value is not None}
         with self._errors("get_object", name):
-            ask = self._transfer.get_object if with_body else self._api.head_object
-            answer = ask(Bucket=self.bucket, Key=name, **{k: v for k, v in asked.items() if v is not None})
-        content_range = answer.get("ContentRange")
-        total = content_range.rpartition("/")[2] if content_range else answer["ContentLength"]
+            if with_body:
+                answer = self._large.send("GET", name, headers=headers, stream=True)
+            else:
+                answer = self._small.send("HEAD", name, headers=headers)
+        length = int(answer.headers["Content-Length"])
+        content_range = answer.headers.get("Content-Range")
         return OpenFile(
-            file=_stored_file(name, {**answer, "ContentLength": int(total)}),
-            length=answer["ContentLength"],
-            content_type=answer.get("ContentType") or "application/octet-stream",
+            file=_stored_file(name, answer.headers),
+            length=length,
+            content_type=answer.headers.get("Content-Type") or "application/octet-stream",
             content_range=content_range,
-            chunks=_chunks(answer["Body"], answer["ContentLength"]) if with_body else iter(()),
-            sha256=answer.get("Metadata", {}).get("sha256"),
+            chunks=_chunks(answer.raw, length) if with_body else iter(()),
+            sha256=answer.headers.get("x-amz-meta-sha256"),
         )
 
     # --- writing
@@ -243,14 +248,11 @@ class S3FileStore:
 
         A body of unknown length, or above S3's limit for one PUT, goes up in parts held in memory one by one.
         """
-        headers: dict[str, Any] = {"ContentType": content_type, "Metadata": _metadata(body.sha256)}
-        if create_only:
-            headers["IfNoneMatch"] = "*"
         try:
             if body.size is None or body.size > MAX_SINGLE_PUT_BYTES:
-                etag = self._put_parts(name, body, headers)
+                etag = self._put_parts(name, body, content_type, create_only=create_only)
             else:
-                etag = self._put_stream(name, body, body.size, headers)
+                etag = self._put_whole(name, body, body.size, content_type, create_only=create_only)
         except FileError:
             # What the body raised comes back wrapped in the HTTP library's errors.
             if body.failure is not None:
@@ -258,28 +260,35 @@ class S3FileStore:
             raise
         return Upload(name=name, size=body.received, etag=etag, sha256=body.hexdigest())
 
-    def _put_stream(self, name: str, body: Body, size: int, headers: Mapping[str, Any]) -> str:
+    def _put_whole(self, name: str, body: Body, size: int, content_type: str, *, create_only: bool) -> str:
+        headers = {"Content-Type": content_type}
+        if create_only:
+            headers["If-None-Match"] = "*"
         if body.sha256 is not None:
-            headers = {**headers, "ChecksumSHA256": _base64_of_hex(body.sha256)}
+            headers["x-amz-checksum-sha256"] = _base64_of_hex(body.sha256)
+            headers["x-amz-meta-sha256"] = body.sha256
+        # An empty body must be read as well: its end is where its digest is checked.
+        held = body.read_fully(size) or body.read() if size <= HELD_BYTES else None
 
         def send() -> str:
             with self._errors("put_object", name):
-                return _etag(
-                    self._transfer.put_object(
-                        Bucket=self.bucket, Key=name, Body=body, ContentLength=size, **headers
-                    )
-                )
+                if held is None:
+                    return _etag(self._large.put_stream(name, body, size, headers).headers)
+                return _etag(self._large.send("PUT", name, headers=headers, body=held).headers)
 
         try:
             return send()
         except StoreUnavailable:
-            # A staged file, or a stream of which S3 took nothing yet, can be sent again.
-            if body.failure is not None or not body.rewind():
+            # A body in memory or on disk, or of which S3 took nothing yet, can be sent again. A creation
+            # that was lost on its way back would then find its own file in the way.
+            can_send_again = not create_only if held is not None else body.rewind()
+            if body.failure is not None or not can_send_again:
                 raise
         time.sleep(0.2)
         return send()
 
-    def _put_parts(self, name: str, body: Body, headers: Mapping[str, Any]) -> str:
+    def _put_parts(self, name: str, body: Body, content_type: str, *, create_only: bool) -> str:
+        condition = {"IfNoneMatch": "*"} if create_only else {}
         if not self._buffers.acquire(blocking=False):
             raise TooBusy(
                 "Too many uploads of unknown length at once; try again, or send a Content-Length header"
@@ -289,10 +298,16 @@ class S3FileStore:
             if len(data) < self._part_size:
                 with self._errors("put_object", name):
                     return _etag(
-                        self._transfer.put_object(Bucket=self.bucket, Key=name, Body=data, **headers)
+                        self._transfer.put_object(
+                            Bucket=self.bucket,
+                            Key=name,
+                            Body=data,
+                            ContentType=content_type,
+                            Metadata=_metadata(body.sha256),
+                            **condition,
+                        )
                     )
-            condition = {k: v for k, v in headers.items() if k == "IfNoneMatch"}
-            upload_id = self.start_parts(name, headers["ContentType"], body.sha256)
+            upload_id = self.start_parts(name, content_type, body.sha256)
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size)
             try:
                 parts: list[Part] = []
@@ -396,8 +411,7 @@ class S3FileStore:
     # --- direct transfers
 
     def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
-        params = {"Bucket": self.bucket, "Key": name, "ResponseContentDisposition": disposition}
-        return self._sign("get_object", params, seconds)
+        return self._sign("GET", name, {"response-content-disposition": disposition}, {}, seconds)
 
     def sign_post(
         self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
@@ -406,15 +420,12 @@ class S3FileStore:
         if sha256 is not None:
             fields["x-amz-checksum-algorithm"] = "SHA256"
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
-            fields |= {f"x-amz-meta-{key}": value for key, value in _metadata(sha256).items()}
-        conditions: list[Any] = [{key: value} for key, value in fields.items()]
-        conditions.append(["content-length-range", size, size])
+            fields["x-amz-meta-sha256"] = sha256
+        fields["key"] = name
         expires_at = self._expiry(seconds)
         with self._errors("sign"):
-            answer = self._public.generate_presigned_post(
-                self.bucket, name, Fields=fields, Conditions=conditions, ExpiresIn=seconds
-            )
-        return SignedPost(url=answer["url"], fields=answer["fields"], expires_at=expires_at)
+            signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
+            return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
     def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:
         with self._errors("put_object", name):
@@ -429,15 +440,11 @@ class S3FileStore:
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         return [
             self._sign(
-                "upload_part",
-                {
-                    "Bucket": self.bucket,
-                    "Key": plan.name,
-                    "UploadId": plan.upload_id,
-                    "PartNumber": number,
-                    # Signed, so that a part of any other length is refused by S3.
-                    "ContentLength": plan.size_of(number),
-                },
+                "PUT",
+                plan.name,
+                {"partNumber": str(number), "uploadId": plan.upload_id},
+                # Signed, so that a part of any other length is refused by S3.
+                {"Content-Length": str(plan.size_of(number))},
                 seconds,
             )
             for number in numbers
@@ -487,11 +494,17 @@ class S3FileStore:
                 continue
             return
 
-    def _sign(self, operation: str, params: dict[str, Any], seconds: int) -> SignedUrl:
+    def _sign(
+        self,
+        method: Literal["GET", "PUT"],
+        name: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        seconds: int,
+    ) -> SignedUrl:
         expires_at = self._expiry(seconds)
         with self._errors("sign"):
-            url = self._public.generate_presigned_url(operation, Params=params, ExpiresIn=seconds)
-        return SignedUrl(url=url, expires_at=expires_at)
+            return SignedUrl(self._public.presign(method, name, query, headers, seconds), expires_at)
 
     def _expiry(self, seconds: int) -> datetime:
         """When a URL signed now stops working: the earlier of what was asked for and the credentials' end."""
@@ -579,6 +592,9 @@ class S3FileStore:
         status = answer.get("HTTPStatusCode", 0)
         if operation == "head_bucket" and status == 404:
             code = "NoSuchBucket"
+        region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", self._region)
+        if status == 400 and region != self._region:
+            code = "PermanentRedirect"  # an answer to HEAD that is signed for the wrong region
         kind = _KINDS.get(code) or _KINDS.get(str(status)) or ("unavailable" if status >= 500 else "failed")
         if kind == "exists" and operation != "put_object":
             kind = "changed"
@@ -608,19 +624,59 @@ class S3FileStore:
                 f"S3 does not allow the service to do this ({operation}); its operator must look at the role",
                 operation,
             ),
+            "region": lambda: StoreFailed(
+                f"The bucket '{self.bucket}' is not in the region {self._region}; "
+                "the service's operator must correct AWS_REGION"
+            ),
             "unavailable": lambda: StoreUnavailable("S3 answered with an error of its own; try again"),
             "failed": lambda: StoreFailed(f"S3 refused the request ({operation})"),
         }
         return made[kind]()
 
 
-def _stored_file(name: str, answer: Mapping[str, Any]) -> StoredFile:
-    size = answer["Size"] if "Size" in answer else answer["ContentLength"]
-    return StoredFile(name=name, size=size, last_modified=answer["LastModified"], etag=_etag(answer))
+def _page(listing: bytes) -> Page:
+    """A page of S3's XML, whose names are percent-encoded: XML cannot hold every name."""
+    try:
+        root = ET.fromstring(listing)  # noqa: S314 - of S3; expat itself bounds what entities expand to
+    except ET.ParseError as error:
+        raise StoreUnavailable("S3's listing is not whole; try again") from error
+    space = root.tag.removesuffix("ListBucketResult")  # the namespace, where there is one
+    key, modified, etag, size = (f"{space}{tag}" for tag in ("Key", "LastModified", "ETag", "Size"))
+    decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
+    more = root.findtext(f"{space}IsTruncated") == "true"
+    return Page(
+        files=[
+            StoredFile(
+                name=decode(entry.findtext(key, "")),
+                size=int(entry.findtext(size, "")),
+                last_modified=datetime.fromisoformat(entry.findtext(modified, "")),
+                etag=entry.findtext(etag, "").strip('"'),
+            )
+            for entry in root.iter(f"{space}Contents")
+        ],
+        prefixes=[
+            decode(entry.findtext(f"{space}Prefix", "")) for entry in root.iter(f"{space}CommonPrefixes")
+        ],
+        next_token=root.findtext(f"{space}NextContinuationToken") if more else None,
+    )
+
+
+def _stored_file(name: str, headers: Mapping[str, str]) -> StoredFile:
+    whole = headers.get("Content-Range", "").rpartition("/")[2] or headers["Content-Length"]
+    return StoredFile(
+        name=name,
+        size=int(whole),
+        last_modified=parsedate_to_datetime(headers["Last-Modified"]),
+        etag=_etag(headers),
+    )
 
 
 def _etag(answer: Mapping[str, Any]) -> str:
     return str(answer["ETag"]).strip('"')
+
+
+def _http_date(moment: datetime | None) -> str | None:
+    return None if moment is None else format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 def _metadata(sha256: str | None) -> dict[str, str]:

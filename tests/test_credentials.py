@@ -1,0 +1,225 @@
+"""Credentials that change while the service runs, as those of an ECS task do every few hours."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from faulty_s3 import AnswerError, Asked, running_faulty_s3
+from servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_ministack, running_service
+
+MiB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Keys:
+    key: str
+    secret: str
+    token: str | None
+
+
+def seaweedfs_keys() -> Iterator[Keys]:
+    """It checks every signature and knows several keys, but no session tokens."""
+    for key, secret in SEAWEEDFS_KEYS.items():
+        yield Keys(key, secret, None)
+
+
+def ministack_keys(s3: S3) -> Iterator[Keys]:
+    """Its STS gives out keys with session tokens, which its presigned URLs need to be right."""
+    sts = s3.session().client("sts", endpoint_url=s3.url)
+    while True:
+        made = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/task", RoleSessionName="task")
+        made = made["Credentials"]
+        yield Keys(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+
+
+class ContainerCredentials:
+    """What ECS runs beside a task: it hands out the credentials of now, which end in 14 minutes.
+
+    So near to their end boto3 asks for them again before every use, and gets what `rotate` has made of them.
+    """
+
+    def __init__(self, supply: Iterator[Keys]) -> None:
+        self._supply = supply
+        self.rotate()
+
+    def rotate(self) -> None:
+        self.keys = next(self._supply)
+        self.ends = (datetime.now(UTC) + timedelta(minutes=14)).replace(microsecond=0)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "AccessKeyId": self.keys.key,
+            "SecretAccessKey": self.keys.secret,
+            "Token": self.keys.token,
+            "Expiration": self.ends.isoformat(),
+        }
+
+    def are_not_of(self, asked: Asked) -> bool:
+        """Whether a request is signed with other credentials than these; a form is not: its fields are."""
+        signed = asked.headers.get("Authorization", "") + "".join(asked.query.get("X-Amz-Credential", []))
+        token = asked.headers.get("X-Amz-Security-Token", *asked.query.get("X-Amz-Security-Token", [None]))
+        is_form = asked.headers.get("Content-Type", "").startswith("multipart/form-data")
+        return not is_form and (f"{self.keys.key}/" not in signed or token != self.keys.token)
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """The URL where they are had."""
+        current = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(current.document()).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/credentials"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A service with the credentials of a container, and an S3 that takes those of now and no others."""
+
+    service: Service
+    credentials: ContainerCredentials
+
+    def call(self, method: str, route: str, name: str = "", **options: Any) -> requests.Response:
+        answer = requests.request(method, self.service.at(route, name), timeout=30, **options)
+        assert answer.ok, f"{method} {route}: {answer.text}"
+        return answer
+
+
+@pytest.fixture(scope="module")
+def ministack_with_sts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with running_ministack(tmp_path_factory.mktemp("ministack"), "sts") as s3:
+        yield s3
+
+
+@pytest.fixture(params=["seaweedfs", "ministack"])
+def task(request: pytest.FixtureRequest, bucket_name: str, tmp_path: Path) -> Iterator[Task]:
+    """On SeaweedFS the keys change, on MiniStack the session tokens as well."""
+    if request.param == "seaweedfs":
+        s3: S3 = request.getfixturevalue("seaweedfs_s3")
+        supply = seaweedfs_keys()
+    else:
+        s3 = request.getfixturevalue("ministack_with_sts")
+        supply = ministack_keys(s3)
+    s3.make_bucket(bucket_name, versioned=True)
+    credentials = ContainerCredentials(supply)
+    with (
+        credentials.served() as url,
+        running_faulty_s3(s3) as guard,
+        guard.failing(AnswerError(403, "InvalidAccessKeyId"), credentials.are_not_of),
+    ):
+        own = S3(s3.kind, guard.s3.url, {"AWS_CONTAINER_CREDENTIALS_FULL_URI": url})
+        with running_service(own, bucket_name, tmp_path, download_url_seconds=3600) as service:
+            yield Task(service, credentials)
+
+
+def read(task: Task) -> None:
+    task.call("GET", "/readyz")
+    task.call("PUT", "/upload/", "small", data=b"small")
+    listed = task.call("GET", "/list_files").json()["content"]
+    streamed = task.call("GET", "/list_files", headers={"Accept": "application/x-ndjson"}).text
+
+    assert "small" in listed
+    assert '"small"' in streamed
+    assert task.call("GET", "/files/", "small").content == b"small"
+    assert task.call("HEAD", "/files/", "small").headers["Content-Length"] == "5"
+
+
+def presign_downloads(task: Task) -> None:
+    task.call("PUT", "/upload/", "small", data=b"small")
+    answer = task.call("GET", "/download/", "small")
+    unchecked = task.call("GET", "/download/", "small", params={"check": "false"})
+
+    assert requests.get(presigned(answer), timeout=10).content == b"small"
+    assert requests.get(presigned(unchecked), timeout=10).content == b"small"
+    assert datetime.fromisoformat(answer.json()["expires_at"]) == task.credentials.ends
+
+
+def upload(task: Task) -> None:
+    large = b"x" * (9 * MiB)
+    task.call("PUT", "/upload/", "stream", data=large)
+    task.call("PUT", "/upload/", "parts", data=iter([large]))
+    task.call("POST", "/upload", files={"file": ("form", b"form")})
+
+    assert [len(task.call("GET", "/files/", name).content) for name in ("stream", "parts")] == [9 * MiB] * 2
+
+
+def upload_directly(task: Task) -> None:
+    plan = task.call("POST", "/uploads", json={"name": "direct", "size": 6}).json()["content"]
+    sent = requests.post(plan["url"], data=plan["fields"], files={"file": b"direct"}, timeout=10)
+
+    assert sent.ok
+    assert plan["fields"]["x-amz-credential"].startswith(f"{task.credentials.keys.key}/")
+    assert plan["fields"].get("x-amz-security-token") == task.credentials.keys.token
+
+
+def upload_in_parts(task: Task) -> None:
+    plan = task.call("POST", "/uploads", json={"name": "big", "size": 64 * MiB}).json()["content"]
+    numbers = list(range(1, plan["parts"] + 1))
+    parts = task.call("POST", f"/uploads/{plan['id']}/parts", json={"parts": numbers}).json()["content"]
+    for part in parts:
+        assert requests.put(part["url"], data=b"x" * part["size"], timeout=30).ok
+    listed = task.call("GET", f"/uploads/{plan['id']}/parts").json()["content"]
+    task.call("POST", f"/uploads/{plan['id']}/complete")
+    again = task.call("POST", "/uploads", json={"name": "big", "size": 64 * MiB}).json()["content"]
+    task.call("DELETE", f"/uploads/{again['id']}")
+
+    assert len(listed) == len(numbers)
+
+
+def delete_and_restore(task: Task) -> None:
+    for name in ("one", "two", "three"):
+        task.call("PUT", "/upload/", name, data=b"x")
+    task.call("DELETE", "/delete/", "one")
+    deleted = task.call("POST", "/delete", json={"files": ["two", "three"]}).json()["content"]
+    task.call("POST", "/restore/", "one")
+
+    assert [one["deleted"] for one in deleted] == [True, True]
+
+
+PATHS: list[Callable[[Task], None]] = [
+    read,
+    presign_downloads,
+    upload,
+    upload_directly,
+    upload_in_parts,
+    delete_and_restore,
+]
+
+
+def test_every_path_works_on_when_credentials_change(task: Task) -> None:
+    """Once the credentials have changed, and S3 refuses those before, every path works as it did."""
+    for path in PATHS:
+        path(task)
+    old_url = presigned(task.call("GET", "/download/", "small"))
+    before = requests.get(old_url, timeout=10)
+    task.credentials.rotate()
+    after = requests.get(old_url, timeout=10)
+    for path in PATHS:
+        path(task)
+
+    assert (before.status_code, after.status_code) == (200, 403)

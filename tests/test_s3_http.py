@@ -1,0 +1,293 @@
+"""Requests that go past boto3 are those that boto3 would have sent, and end as its own do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3.session
+import pytest
+from botocore.config import Config
+
+from faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
+from s3api import files
+from s3api.s3_http import S3Requests
+from s3api.s3_store import S3FileStore
+from servers import S3, need
+from test_store import body, content, put, s3_store, sha256
+
+MiB = 1024 * 1024
+NAMES = [
+    "a.txt",
+    "a//b/",
+    "a b+c%20&d=e?f#g",
+    "~'()*!$,;:@",
+    "é/日本/😀",
+    "${filename}",
+    "-._/./..",
+    "\u2028",
+]
+
+
+# --- signing
+
+
+def requests_and_client(token: str | None, endpoint: str | None = None) -> tuple[S3Requests, Any]:
+    session = boto3.session.Session("key", "secret", token, region_name="eu-west-1")
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path" if endpoint else "virtual"})
+    client = session.client("s3", endpoint_url=endpoint, config=config)
+    return S3Requests(client, session, "day02-files"), client
+
+
+def in_the_same_second(one: Any, other: Any, moment: Any) -> tuple[Any, Any]:
+    """Both, made anew until both were signed in the same second."""
+    while True:
+        made = one(), other()
+        if moment(made[0]) == moment(made[1]):
+            return made
+
+
+@pytest.mark.parametrize("token", [None, "a/token+="])
+@pytest.mark.parametrize("name", NAMES)
+def test_presigned_urls_are_those_of_boto3(name: str, token: str | None) -> None:
+    """A presigned URL is to the letter the one that boto3 makes, of a download and of a part."""
+    ours, client = requests_and_client(token)
+    disposition = f"inline; filename*=UTF-8''{name}"
+    download = in_the_same_second(
+        lambda: ours.presign("GET", name, {"response-content-disposition": disposition}, {}, 60),
+        lambda: client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": "day02-files", "Key": name, "ResponseContentDisposition": disposition},
+            ExpiresIn=60,
+        ),
+        lambda url: parse_qs(urlsplit(url).query)["X-Amz-Date"],
+    )
+    part = in_the_same_second(
+        lambda: ours.presign(
+            "PUT", name, {"partNumber": "3", "uploadId": "i+d/="}, {"Content-Length": "7"}, 60
+        ),
+        lambda: client.generate_presigned_url(
+            "upload_part",
+            Params={
+                "Bucket": "day02-files",
+                "Key": name,
+                "PartNumber": 3,
+                "UploadId": "i+d/=",
+                "ContentLength": 7,
+            },
+            ExpiresIn=60,
+        ),
+        lambda url: parse_qs(urlsplit(url).query)["X-Amz-Date"],
+    )
+
+    assert download[0] == download[1]
+    assert urlsplit(part[0])[:3] == urlsplit(part[1])[:3]
+    assert parse_qs(urlsplit(part[0]).query) == parse_qs(urlsplit(part[1]).query)
+
+
+@pytest.mark.parametrize("bucket", ["day02-files", "day02.with.dots"])
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:9000", "https://s3.example/base"])
+def test_the_bucket_is_where_boto3_finds_it(bucket: str, endpoint: str | None) -> None:
+    """A bucket has its own host on AWS, unless its name has dots, and a path everywhere else."""
+    session = boto3.session.Session("key", "secret", region_name="eu-west-1")
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path" if endpoint else "virtual"})
+    url = S3Requests(session.client("s3", endpoint_url=endpoint, config=config), session, bucket).url
+
+    if endpoint:
+        assert url == f"{endpoint}/{bucket}"
+    elif "." in bucket:
+        assert url == f"https://s3.eu-west-1.amazonaws.com/{bucket}"
+    else:
+        assert url == f"https://{bucket}.s3.eu-west-1.amazonaws.com/"
+
+
+def test_headers_are_signed_as_they_are_sent(seaweedfs_s3: S3, bucket_name: str) -> None:
+    """A condition beyond ASCII, as any client may send it, is judged and not refused for its signature."""
+    store = s3_store(seaweedfs_s3, seaweedfs_s3.make_bucket(bucket_name))
+    put(store, "name")
+
+    assert store.open("name", files.Conditions(if_none_match='"é\xa0日"'), with_body=False).length == 4
+    with pytest.raises(files.FileChanged):
+        store.open("name", files.Conditions(if_match='"é"'), with_body=True)
+
+
+# --- failing
+
+
+@pytest.fixture
+def faulty(seaweedfs_s3: S3) -> Iterator[FaultyS3]:
+    with running_faulty_s3(seaweedfs_s3) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts"),
+    [
+        (Reset(), 2),
+        (AnswerError(500, "InternalError"), 2),
+        (AnswerError(503, "SlowDown"), 2),
+        (AnswerError(400, "RequestTimeout"), 2),
+        (AnswerError(403, "AccessDenied"), 1),
+        (AnswerError(404, "NoSuchBucket"), 1),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_what_may_pass_is_tried_twice(
+    seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str, fault: Fault, attempts: int
+) -> None:
+    """A listing that fails in a way that may pass is asked for again, once; any other failure stands."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    put(store, "name")
+    faulty.asked.clear()
+    with faulty.failing(fault), pytest.raises(files.FileError):
+        store.list_page("", "", 10, None)
+    asked = len(faulty.asked)
+    once = iter([True])
+    with faulty.failing(fault, lambda _: next(once, False)):
+        if attempts == 2:
+            assert [file.name for file in store.list_page("", "", 10, None).files] == ["name"]
+        else:
+            with pytest.raises(files.FileError):
+                store.list_page("", "", 10, None)
+
+    assert asked == attempts
+
+
+@pytest.mark.parametrize("create_only", [True, False])
+def test_a_small_file_is_sent_again(
+    seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str, *, create_only: bool
+) -> None:
+    """A small file survives one failure of S3, unless it must be new: the first attempt may have made it."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    once = iter([True])
+
+    def first(asked: Asked) -> bool:
+        return asked.method == "PUT" and next(once, False)
+
+    with faulty.failing(AnswerError(500, "InternalError"), first):
+        if create_only:
+            with pytest.raises(files.StoreUnavailable):
+                store.put("name", body(b"data"), "text/plain", create_only=True)
+        else:
+            store.put("name", body(b"data"), "text/plain", create_only=False)
+
+    assert seaweedfs_s3.keys(bucket_name) == (set() if create_only else {"name"})
+
+
+def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
+    """A bucket that S3 has in another region is an error that says which setting is wrong."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    for call in (store.check, lambda: store.list_page("", "", 10, None)):
+        with (
+            faulty.failing(AnswerError(301, "PermanentRedirect")),
+            pytest.raises(files.StoreFailed, match="AWS_REGION"),
+        ):
+            call()
+
+
+def test_a_listing_that_is_cut_off_is_no_short_listing(
+    seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str
+) -> None:
+    """A listing that is no whole XML document is a failure of S3."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    put(store, "name")
+    with faulty.failing(AnswerError(200, "<")), pytest.raises(files.StoreUnavailable):
+        store.list_page("", "", 10, None)
+
+
+# --- TLS
+
+
+@dataclass
+class Tls:
+    """TLS in front of an S3, as localhost with a certificate of `authority`; keeps what it was sent."""
+
+    s3: S3
+    authority: Path
+    seen: bytearray = field(default_factory=bytearray)
+
+
+@pytest.fixture
+def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[Tls]:
+    need(which("openssl"), "openssl, which makes a certificate, is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    command += f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    plain = urlsplit(seaweedfs_s3.url)
+    listener = socket.create_server(("127.0.0.1", 0))
+    found = Tls(
+        S3("tls", f"https://localhost:{listener.getsockname()[1]}", seaweedfs_s3.credentials), certificate
+    )
+
+    def copy(source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if seen is not None:
+                    seen += data
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve(client: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(client, server_side=True) as inside:
+            upstream = socket.create_connection((str(plain.hostname), int(plain.port or 80)))
+            back = threading.Thread(target=copy, args=(upstream, inside, None), daemon=True)
+            back.start()
+            copy(inside, upstream, found.seen)
+            upstream.close()
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield found
+    finally:
+        listener.close()
+
+
+def test_tls_is_verified(tls: Tls, seaweedfs_s3: S3, bucket_name: str) -> None:
+    """An S3 whose certificate nobody vouches for is not spoken to, on any path."""
+    store = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
+    for call in (store.check, lambda: put(store, "name"), lambda: put(store, "name", b"x" * MiB)):
+        with pytest.raises(files.StoreUnavailable):
+            call()
+
+    assert not tls.seen
+
+
+def test_streams_carry_a_checksum_over_tls(
+    tls: Tls, seaweedfs_s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over TLS S3 gets a checksum of every upload: signed, given, or behind the stream."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tls.authority))
+    store: S3FileStore = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
+    large = b"0123456789abcdef" * (3 * MiB // 16)
+    sent: dict[str, bytes] = {}
+    for name, made in {
+        "small": body(b"small"),
+        "stream": body(large),
+        "given": body(large, sha256=sha256(large)),
+    }.items():
+        tls.seen.clear()
+        store.put(name, made, "text/plain", create_only=False)
+        sent[name] = bytes(tls.seen)
+
+    assert f"x-amz-content-sha256: {sha256(b'small')}".encode() in sent["small"].lower()
+    assert b"x-amz-content-sha256: streaming-unsigned-payload-trailer" in sent["stream"].lower()
+    assert b"\r\nx-amz-checksum-crc32:" in sent["stream"]
+    assert b"x-amz-checksum-sha256: " in sent["given"].lower()
+    assert [content(store, name) for name in ("small", "stream", "given")] == [b"small", large, large]
