@@ -526,6 +526,17 @@ def test_download_redirects(client: FlaskClient, store: MemoryStore) -> None:
     assert answer.headers["Location"].startswith(f"memory://{BUCKET}/a.csv")
 
 
+def test_download_unchecked(client: FlaskClient, store: MemoryStore) -> None:
+    """With check=false the store is not asked whether the file is there."""
+    stored(store, "a.csv")
+    there = client.get("/download/a.csv?check=false").get_json()
+    missing = client.get("/download/missing.csv?check=false").get_json()
+
+    assert there["message"] == "Successfully generated presigned url for 'a.csv'"
+    assert missing["content"].startswith(f"memory://{BUCKET}/missing.csv")
+    refused(client.get("/download/missing.csv?check=true"), 404, "file_not_found")
+
+
 def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) -> None:
     """The bytes come with what a client needs to cache, resume and not be fooled."""
     stored(store, "a.csv", data=b"1,2,3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, g, json, request
+from flask import Response, current_app, g, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
 from werkzeug.formparser import MultiPartParser
@@ -467,7 +468,8 @@ def download(name: str, query: DownloadQuery) -> Response:
     at = services()
     files.check_name(name)
     caller().require("read", name)
-    at.store.stat(name)
+    if query.check:
+        at.store.stat(name)
     signed = at.store.sign_download(
         name,
         at.settings.download_url_seconds,

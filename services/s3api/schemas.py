@@ -43,6 +43,9 @@ class ListQuery(BaseModel):
 class DownloadQuery(BaseModel):
     redirect: Annotated[bool, Field(description="Answer 302 to the URL instead of showing it")] = False
     attachment: Annotated[bool, Field(description="Save it, also where a browser could show it")] = False
+    check: Annotated[
+        bool, Field(description="Look first whether the file is there; else its URL answers 404 by itself")
+    ] = True
 
 
 class UploadPlanRequest(BaseModel):

@@ -67,6 +67,20 @@ def test_attachment(api: Api) -> None:
     assert fetched.headers["Content-Disposition"] == 'attachment; filename="a.txt"'
 
 
+def test_unchecked(api: Api) -> None:
+    """With `check=false` it is S3 that tells of a missing file."""
+    name = api.name("a.bin")
+    api.put(name, DATA)
+    urls = [
+        good(api.call("GET", "/download/", asked, params={"check": "false"}))["content"]
+        for asked in (name, api.name("missing.bin"))
+    ]
+    there, missing = (api.s3("GET", url) for url in urls)
+
+    assert (there.status_code, there.content) == (200, DATA)
+    assert missing.status_code == 404
+
+
 def test_presigned_range(api: Api) -> None:
     """S3 serves a part of the file by the same URL."""
     name = api.name("a.bin")
