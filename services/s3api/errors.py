@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, g, json, request
+from flask import Response, g, request
 from werkzeug.exceptions import (
     BadRequest,
     ClientDisconnected,

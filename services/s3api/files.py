@@ -11,6 +11,7 @@ import hmac
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Protocol
@@ -448,11 +449,13 @@ def too_large(limit: int) -> FileTooLarge:
 
 
 def walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
-    """The page `first` and every one after it."""
-    page = first
-    yield page
-    while page.next_token is not None:
-        page = store.list_page(prefix, "", 1000, page.next_token)
+    """The page `first` and every one after it, each asked for while the one before it is dealt with."""
+    with ThreadPoolExecutor(1, thread_name_prefix="next-page") as ahead:
+        page = first
+        while page.next_token is not None:
+            following = ahead.submit(store.list_page, prefix, "", 1000, page.next_token)
+            yield page
+            page = following.result()
         yield page
 
 

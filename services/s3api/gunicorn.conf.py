@@ -6,6 +6,7 @@ balancer looks away first. Then nothing new is accepted, and what is in flight h
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import struct
@@ -13,6 +14,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from gunicorn import glogging
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
 
@@ -36,6 +39,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 listener.close()
 
 
+class Logger(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's, without its access log, which it would make up for every request and throw away."""
+
+    access_log_enabled = False
+
+
+# gunicorn receives up to 1 MiB of a body at once: with many uploads more memory than a small task has.
+SocketUnreader.max_body_chunk = 64 * 1024
+
 wsgi_app = "s3api.app:from_environment()"
 bind = f"{settings.host}:{settings.port}"
 workers = 1
@@ -54,6 +66,7 @@ limit_request_line = (
 )
 forwarded_allow_ips = ""  # X-Forwarded-* is the application's matter, by TRUSTED_PROXY_HOPS
 secure_scheme_headers: dict[str, str] = {}
+logger_class = Logger
 logconfig_dict = configure_logging(settings)
 
 
@@ -84,5 +97,8 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(_worker: Any) -> None:
     """Metrics on a port of their own, which nothing publishes."""
+    # What is loaded now stays: looking through it for garbage would stop every thread for 0.1 s and more.
+    gc.collect()
+    gc.freeze()
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=settings.host, registry=registry)
