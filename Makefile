@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
 SCANNERS := .venv-scanners
+BENCH := .venv-bench
 
 .PHONY: help
 help: ## Show this
@@ -42,7 +43,7 @@ down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 
 # Much of the time is waiting, so two at once; what shares servers and containers stays together (tests/conftest.py).
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready check ## Run every check and every test
+test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
@@ -64,6 +65,15 @@ logs: $(VENV)/.test ## Print what ENV's tasks said in the last minutes
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
+
+.PHONY: bench
+bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything beside its peers, into docs (QUICK=1: two minutes, into .bench)
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+
+# Node is not everybody's: without it these opponents stay out, and the page says so.
+.PHONY: node-opponents
+node-opponents:
+	@if command -v npm >/dev/null; then $(MAKE) --silent tests/bench/node_modules/.ready; fi
 
 .PHONY: check
 check: $(VENV)/.test ## Lint, types, import directions, shell scripts
@@ -99,11 +109,12 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	$(COMPILE) --upgrade docker/ministack/requirements.in -o docker/ministack/requirements.txt
 	$(COMPILE) --upgrade docker/aws/requirements.in -c docker/ministack/requirements.txt -o docker/aws/requirements.txt
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
+	$(COMPILE) --upgrade tests/bench/requirements.in -c services/requirements.txt -o tests/bench/requirements.txt
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
-	rm -rf .venv .venv-ministack .venv-scanners .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench tests/bench/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -139,4 +150,15 @@ $(SCANNERS)/.ready: tests/infra/requirements.txt $(VENV)/.uv
 	@echo "installing the infrastructure's scanners into $(SCANNERS)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SCANNERS)
 	$(INSTALL)
+	@touch $@
+
+$(BENCH)/.ready: tests/bench/requirements.txt $(VENV)/.uv
+	@echo "installing the opponents of the benchmarks into $(BENCH)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
+	$(INSTALL)
+	@touch $@
+
+tests/bench/node_modules/.ready: tests/bench/package-lock.json
+	@echo "installing the opponents that are Node's into $(@D)"
+	@npm ci --prefix $(<D) --silent --ignore-scripts
 	@touch $@

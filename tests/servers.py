@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,11 +61,12 @@ def _session(key: str, secret: str) -> boto3.session.Session:
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables."""
+    """A running S3. `credentials` are environment variables; `ports` are those of SeaweedFS's servers, by flag."""
 
     kind: str
     url: str
     credentials: Mapping[str, str]
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     def session(self) -> boto3.session.Session:
         return _session(self.credentials["AWS_ACCESS_KEY_ID"], self.credentials["AWS_SECRET_ACCESS_KEY"])
@@ -145,7 +146,7 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
             env=without_aws(os.environ),
         )
     try:
-        s3 = S3("seaweedfs", f"http://127.0.0.1:{ports['s3.port']}", credentials)
+        s3 = S3("seaweedfs", f"http://127.0.0.1:{ports['s3.port']}", credentials, ports)
         wait_for(s3.url, process, "SeaweedFS", log)
         until(lambda: _lists(s3), "SeaweedFS lists its buckets")
         yield s3

@@ -1,0 +1,187 @@
+"""`make bench`: measure everything side by side; write the figures into docs, and the picture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from bench import opponents, report, works
+from bench.opponents import GiB
+from bench.report import Figures, Result, Results
+from bench.stage import FULL, QUICK, Sizes, Stage
+from run_local import CannotRun
+from servers import ROOT, S3, running_seaweedfs
+
+SCRATCH = ROOT / ".bench"
+DOCS = ROOT / "docs"
+
+
+def measure(s3: S3, directory: Path, sizes: Sizes, number: str) -> Result:
+    """One work, all rounds. What goes wrong is in the result; nothing that was started is left."""
+    begun = time.perf_counter()
+    name, make = works.all_works(sizes)[number]
+    result = Result(number=number, name=name, title=name)
+    with Stage(s3, directory / f"work-{number}", sizes, number) as stage:
+        try:
+            work = make(stage)
+            result.absent = stage.absent
+            if work is None:
+                result.failed = "; ".join(stage.absent.values()) or "the service has no such route"
+                return result
+            result.title, result.how, result.size = work.title, work.how, work.size
+            result.metrics, result.bars = list(work.metrics), list(work.bars)
+            result.contestants = [Figures(name=c.name, role=c.role, rounds={}) for c in work.contestants]
+            for _ in range(work.rounds):
+                work.between()
+                for contestant, figures in zip(work.contestants, result.contestants, strict=True):
+                    for metric, value in contestant.measure().items():
+                        figures.rounds.setdefault(metric, []).append(value)
+        except Exception as error:
+            traceback.print_exc()
+            result.failed = f"{type(error).__name__}: {error}"
+            result.contestants = []
+        finally:
+            result.seconds = round(time.perf_counter() - begun, 1)
+    return result
+
+
+def _say(result: Result) -> None:
+    print(f"{result.number:>3}  {result.title}  [{result.seconds:.0f} s]", flush=True)
+    if result.failed:
+        print(f"       not measured: {result.failed}", flush=True)
+    for name, reason in result.absent.items():
+        print(f"       without {name}: {reason}", flush=True)
+    for one in result.contestants:
+        shown = (
+            f"{metric.label} {median(one.rounds[metric.key]):.{metric.decimals}f} {metric.unit}"
+            for metric in result.metrics
+            if metric.key in one.rounds
+        )
+        print(f"       {one.name}: {', '.join(shown)}", flush=True)
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    except OSError:
+        return ""
+    return (done.stdout or done.stderr).strip()
+
+
+def about(begun: float, load_before: float) -> Mapping[str, str]:
+    """When, where, and which versions."""
+    seconds = round(time.monotonic() - begun)
+    commit = _output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = " with changes" if _output("git", "status", "--porcelain", "--", "services") else ""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GiB
+    found = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit + changed,
+        "took": f"{seconds // 60} min {seconds % 60} s",
+        "machine": f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB",
+        "kernel": platform.release(),
+        "load average before": f"{load_before:.2f}",
+        "Python": platform.python_version(),
+        **{name: version(name) for name in ("gunicorn", "flask", "boto3", "urllib3")},
+        "SeaweedFS": _output(str(Path(sys.executable).parent / "weed"), "version").partition("\n")[0],
+    }
+    if not opponents.missing("rclone"):
+        found["rclone"] = _output(str(opponents.OPPONENTS / "rclone"), "version").partition("\n")[0]
+    if not opponents.missing("node"):
+        found["Node"] = _output("node", "--version")
+        for package in ("@uppy/companion", "@tus/server", "@tus/s3-store"):
+            file = opponents.NODE_MODULES / package / "package.json"
+            found[package] = _output("node", "-p", f"require('{file}').version")
+    if not opponents.missing("haproxy"):
+        found["HAProxy"] = _output("haproxy", "-v").partition("\n")[0]
+    return found
+
+
+def run(sizes: Sizes, only: Sequence[str], scratch: Path) -> Results:
+    """Measure the works; all of them without `only`."""
+    begun, load_before = time.monotonic(), os.getloadavg()[0]
+    chosen = [number for number in works.all_works(sizes) if not only or number in only]
+    free = shutil.disk_usage(scratch).free
+    if free < sizes.disk:
+        sys.exit(f"{scratch} has {free / GiB:.1f} GiB free; the measurements need {sizes.disk / GiB:.0f}")
+    if "11" in chosen and not opponents.missing("haproxy"):
+        works.build_image()
+    results = {}
+    # A million keys slow what comes after them, so they come last, in a server of their own.
+    groups = [[n for n in chosen if n != "4"], [n for n in chosen if n == "4"]]
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        for number, group in enumerate(groups):
+            if not group:
+                continue
+            with running_seaweedfs(Path(directory) / f"seaweedfs-{number}") as s3:
+                for work in group:
+                    results[work] = measure(s3, Path(directory), sizes, work)
+                    _say(results[work])
+    return Results(
+        about=dict(about(begun, load_before)), quick=sizes is not FULL, works=[results[n] for n in chosen]
+    )
+
+
+def write(results: Results, to: Path) -> None:
+    """The JSON, the picture, and the pages of docs with their figures written anew."""
+    to.mkdir(parents=True, exist_ok=True)
+    (to / "benchmarks.json").write_text(results.model_dump_json(indent=1) + "\n")
+    (to / "benchmarks.svg").write_text(report.picture(results))
+    for page, block in (("benchmarks.md", report.figures(results)), ("scale.md", report.scale(results))):
+        (to / page).write_text(report.with_block((DOCS / page).read_text(), block))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, few rounds; written to .bench/quick"
+    )
+    parser.add_argument(
+        "--only", default="", help="numbers of works, separated by commas; written to .bench/only"
+    )
+    parser.add_argument("--render", action="store_true", help="write the page anew from docs/benchmarks.json")
+    given = parser.parse_args()
+    if given.render:
+        write(Results.model_validate_json((DOCS / "benchmarks.json").read_text()), DOCS)
+        return
+    # A stop by `kill` unwinds as Ctrl-C does: every server is stopped, every file removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    SCRATCH.mkdir(exist_ok=True)
+    only = [number for number in given.only.split(",") if number]
+    try:
+        results = run(QUICK if given.quick else FULL, only, SCRATCH)
+    except (CannotRun, pytest.skip.Exception) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing was written")
+    to = SCRATCH / "quick" if given.quick else SCRATCH / "only" if only else DOCS
+    write(results, to)
+    print(f"{results.about['took']}; see {(to / 'benchmarks.md').relative_to(ROOT)}")
+    sys.exit(any(result.failed and not result.absent for result in results.works))
+
+
+if __name__ == "__main__":
+    main()

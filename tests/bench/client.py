@@ -1,0 +1,281 @@
+"""HTTP clients that cost little beside what they measure: many small requests at once, and one long body.
+
+Both speak HTTP/1.1 over kept connections and look at every answer: one that is not what was asked for ends
+the measurement with `WrongAnswer`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import itertools
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import urlsplit
+
+CHUNK = 1024 * 1024
+PATIENCE_SECONDS = 120.0
+
+
+class WrongAnswer(Exception):
+    """A server answered something else than what is measured; its figure would mean nothing."""
+
+
+def request_bytes(
+    method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> bytes:
+    """The bytes of one request to be sent over a kept connection."""
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass(frozen=True)
+class Load:
+    """What many requests took: how many, in how many seconds of wall clock, and each one's own, sorted."""
+
+    requests: int
+    seconds: float
+    latencies: Sequence[float]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """Seconds within which that share of the requests was answered."""
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+class _Connection:
+    """One kept connection with at most one request under way."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, PATIENCE_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.begun = 0.0
+        self._received = bytearray()
+        self._head = False
+
+    def send(self, request: bytes) -> None:
+        self._received.clear()
+        self._head = request.startswith(b"HEAD ")
+        self.begun = time.perf_counter()
+        self.socket.sendall(request)
+
+    def answer(self) -> tuple[int, bytes] | None:
+        """Status and body, once they are complete."""
+        data = self.socket.recv(CHUNK)
+        if not data:
+            raise WrongAnswer(f"the connection ended within an answer: {bytes(self._received[:200])!r}")
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head = bytes(self._received[:end])
+        body = end + 4
+        length = 0
+        if not self._head:
+            at = head.lower().find(b"\r\ncontent-length:")
+            if at < 0:
+                raise WrongAnswer(f"an answer without a Content-Length: {head[:300]!r}")
+            length = int(head[at + 17 :].split(b"\r\n", 1)[0])
+        if len(self._received) < body + length:
+            return None
+        return int(head[9:12]), bytes(self._received[body : body + length])
+
+
+def load(
+    url: str,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float | None,
+    contains: bytes = b"",
+) -> Load:
+    """Send the requests from so many connections at once, each sending its next when it has its answer.
+
+    With `seconds` they are repeated in turn for that long; without, each is sent exactly once. Every answer
+    must be 200 and contain those bytes.
+    """
+    parts = urlsplit(url)
+    deadline = time.perf_counter() + seconds if seconds else float("inf")
+    following: Iterator[bytes] = itertools.cycle(requests) if seconds else iter(requests)
+    latencies: list[float] = []
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+
+        def send_next(connection: _Connection) -> int:
+            """How many requests are more under way: one, or none."""
+            request = next(following, None) if time.perf_counter() < deadline else None
+            if request is not None:
+                connection.send(request)
+            return request is not None
+
+        begun = time.perf_counter()
+        busy = 0
+        for _ in range(connections):
+            connection = _Connection((parts.hostname or "", parts.port or 80))
+            stack.enter_context(connection.socket)
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            busy += send_next(connection)
+        while busy:
+            ready = selector.select(PATIENCE_SECONDS)
+            if not ready:
+                raise WrongAnswer(f"no answer from {url} within {PATIENCE_SECONDS} s")
+            for key, _ in ready:
+                answer = key.data.answer()
+                if answer is None:
+                    continue
+                latencies.append(time.perf_counter() - key.data.begun)
+                if answer[0] != 200 or contains not in answer[1]:
+                    raise WrongAnswer(f"{url}: {answer[0]} {answer[1][:300]!r}")
+                busy += send_next(key.data) - 1
+        ended = time.perf_counter()
+    return Load(len(latencies), ended - begun, sorted(latencies))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, its body at most as long as was kept."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def expect(self, *statuses: int) -> Answer:
+        if self.status not in statuses:
+            raise WrongAnswer(f"{self.status} {self.body[:300]!r}")
+        return self
+
+
+class Client:
+    """One kept connection to a server, for one request at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(
+            self._parts.hostname or "", self._parts.port, PATIENCE_SECONDS, blocksize=CHUNK
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _begin(self, method: str, target: str, headers: Mapping[str, str]) -> None:
+        self._connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            self._connection.putheader(name, value)
+        self._connection.endheaders()
+
+    def _answer(self) -> Answer:
+        response = self._connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def request(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """One request whose answer is read whole."""
+        given = dict(headers or {})
+        if body:
+            given["Content-Length"] = str(len(body))
+        self._begin(method, target, given)
+        if body:
+            self._connection.send(body)
+        return self._answer()
+
+    def upload(
+        self,
+        method: str,
+        target: str,
+        content: Content,
+        headers: Mapping[str, str] | None = None,
+        *,
+        form: tuple[bytes, bytes] = (b"", b""),
+    ) -> Answer:
+        """Send the content, between the form's beginning and end, and read the answer."""
+        before, after = form
+        given = {**(headers or {}), "Content-Length": str(len(before) + content.size + len(after))}
+        self._begin(method, target, given)
+        if before:
+            self._connection.send(before)
+        content.send(self._connection.sock)
+        if after:
+            self._connection.send(after)
+        return self._answer()
+
+    def download(
+        self,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        statuses: Sequence[int] = (200,),
+        look: Callable[[memoryview], object] | None = None,
+    ) -> int:
+        """GET, pass the body to `look` piece by piece, and return its length in bytes."""
+        self._begin("GET", target, headers or {})
+        response = self._connection.getresponse()
+        if response.status not in statuses:
+            raise WrongAnswer(f"{response.status} {response.read()[:300]!r}")
+        piece = memoryview(bytearray(CHUNK))
+        total = 0
+        while count := response.readinto(piece):
+            total += count
+            if look is not None:
+                look(piece[:count])
+        return total
+
+
+@dataclass(frozen=True)
+class Content:
+    """A body of `size` bytes: a file, sent by the kernel, over and over until the size is reached."""
+
+    path: Path
+    size: int
+
+    def send(self, to: socket.socket) -> None:
+        with self.path.open("rb") as file:
+            available = file.seek(0, 2)
+            left = self.size
+            while left > 0:
+                left -= to.sendfile(file, 0, min(left, available))
+
+    def sha256(self) -> str:
+        """In hex."""
+        digest = hashlib.sha256()
+        left = self.size
+        with self.path.open("rb") as file:
+            while left > 0:
+                data = _read(file, min(left, CHUNK))
+                digest.update(data)
+                left -= len(data)
+        return digest.hexdigest()
+
+
+def _read(file: IO[bytes], length: int) -> bytes:
+    data = file.read(length)
+    if not data:
+        file.seek(0)
+        data = file.read(length)
+    return data
+
+
+def ask(
+    url: str, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> Answer:
+    """One request over a connection of its own."""
+    with Client(url) as client:
+        return client.request(method, path, headers, body)

@@ -1,0 +1,290 @@
+"""What the measurements come to: results as JSON, and from them the figures of the pages and the picture.
+
+A bar is judged by the median over the rounds of the ratio of our figure to the other's in the same round, so
+that what slows a whole round slows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from math import log2
+from statistics import median
+
+from pydantic import BaseModel
+
+from bench.stage import OURS, Bar, Metric, Role
+
+BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
+
+
+class Figures(BaseModel):
+    """One contestant's: for each metric, a value for each round."""
+
+    name: str
+    role: Role
+    rounds: dict[str, list[float]]
+
+
+class Result(BaseModel):
+    """One work's. `absent` are contestants that could not be measured, and why; `failed` is why none was."""
+
+    number: str
+    name: str
+    title: str
+    how: str = ""
+    size: int | None = None  # bytes of the body, where a work is one
+    metrics: list[Metric] = []
+    contestants: list[Figures] = []
+    bars: list[Bar] = []
+    absent: dict[str, str] = {}
+    failed: str | None = None
+    seconds: float = 0.0
+
+    def ours(self, metric: str) -> float:
+        """The median of our figure."""
+        return median(self._rounds(OURS)[metric])
+
+    def _rounds(self, name: str) -> dict[str, list[float]]:
+        return next((one.rounds for one in self.contestants if one.name == name), {})
+
+    def ratios(self, bar: Bar) -> list[float]:
+        """A value for each round; empty when the other was not measured."""
+        ours = self._rounds(OURS).get(bar.metric, [])
+        if bar.against is None:
+            return ours
+        others = self._rounds(bar.against).get(bar.metric, [])
+        return [mine / other for mine, other in zip(ours, others, strict=False)]
+
+    def met(self, bar: Bar) -> bool | None:
+        """None when it cannot be told."""
+        ratios = self.ratios(bar)
+        if not ratios:
+            return None
+        if bar.at_least is not None:
+            return median(ratios) >= bar.at_least
+        return bar.at_most is not None and median(ratios) <= bar.at_most
+
+    def metric(self, key: str) -> Metric:
+        return next(one for one in self.metrics if one.key == key)
+
+
+class Results(BaseModel):
+    """A run: `about` says when, where and with which versions it was."""
+
+    about: dict[str, str]
+    quick: bool
+    works: list[Result]
+
+    def work(self, number: str) -> Result | None:
+        """The work of that number, where it was measured."""
+        return next((one for one in self.works if one.number == number and one.contestants), None)
+
+    @property
+    def run(self) -> str:
+        """Which run this is, in a sentence."""
+        words = f"Run of {self.about['date']} at commit {self.about['commit']}, on {self.about['machine']}"
+        return words + (". It was QUICK: good for trying, not for quoting." if self.quick else ".")
+
+
+def with_block(text: str, block: str) -> str:
+    """The text with what stands between its two marks replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page must hold the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{block}{END}{after}"
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}"
+
+
+def _spread(values: Sequence[float], decimals: int) -> str:
+    """The median, and least to most where there are several."""
+    if not values:
+        return "–"
+    middle = _number(median(values), decimals)
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({_number(min(values), decimals)}–{_number(max(values), decimals)})"
+
+
+def _asked(result: Result, bar: Bar) -> str:
+    unit = "" if bar.against else f" {result.metric(bar.metric).unit}".rstrip()
+    return f"≥ {bar.at_least:g}{unit}" if bar.at_least is not None else f"≤ {bar.at_most:g}{unit}"
+
+
+# --- docs/benchmarks.md
+
+_VERDICTS = {True: "met", False: "**missed**", None: "not measured"}
+
+
+def figures(results: Results) -> str:
+    """The block of benchmarks.md: the bars, every figure, and what ran."""
+    lines = [results.run, "", "| | work | figure | asked | measured | |", "|---|---|---|---|---|---|"]
+    for result in results.works:
+        lines += [_bar_row(result, bar) for bar in result.bars]
+        if not result.bars:
+            lines.append(f"| {result.number} | {result.title} | | | | not measured |")
+    lines.append("")
+    for result in results.works:
+        lines += _section(result)
+    lines += ["### The run", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in results.about.items()]
+    return "\n".join([*lines, ""])
+
+
+def _bar_row(result: Result, bar: Bar) -> str:
+    metric = result.metric(bar.metric)
+    what = f"{metric.label} / that of {bar.against}" if bar.against else metric.label
+    measured = _spread(result.ratios(bar), 2 if bar.against else metric.decimals)
+    cells = (result.number, result.title, what, _asked(result, bar), measured, _VERDICTS[result.met(bar)])
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(result: Result) -> list[str]:
+    lines = [f"### {result.number}. {result.title}", ""]
+    if result.failed:
+        lines += [f"Not measured: {result.failed}.", ""]
+    if result.how:
+        lines += [result.how, ""]
+    if result.contestants:
+        heads = (f"{m.label}, {m.unit}" if m.unit else m.label for m in result.metrics)
+        lines.append(f"| | {' | '.join(heads)} |")
+        lines.append("|---|" + "---|" * len(result.metrics))
+        for one in result.contestants:
+            role = " (limit)" if one.role == "limit" else ""
+            values = (_spread(one.rounds.get(m.key, []), m.decimals) for m in result.metrics)
+            lines.append(f"| {one.name}{role} | {' | '.join(values)} |")
+        lines.append("")
+    for name, reason in result.absent.items():
+        lines += [f"Not measured: {name}; {reason}.", ""]
+    return lines
+
+
+# --- docs/benchmarks.svg
+
+_OCTAVES = 3.0  # doublings to either side
+_LEFT, _HALF, _RIGHT, _ROW, _TOP = 430, 190, 230, 26, 64
+_CENTRE = _LEFT + _HALF
+_STYLE = """\
+text { font: 13px system-ui, sans-serif; fill: #1f2328 }
+.small { font-size: 12px; fill: #59636e }
+.met { fill: #1a7f5a } .missed { fill: #bc4c00 }
+.line { stroke: #59636e } .spread { stroke: #1f2328 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #f0f6fc } .small { fill: #9198a1 }
+  .met { fill: #3fb68b } .missed { fill: #f0883e }
+  .line { stroke: #9198a1 } .spread { stroke: #f0f6fc }
+}"""
+
+
+def picture(results: Results) -> str:
+    """For each bar, how far our figure is on its good side, in doublings."""
+    rows = [(result, bar) for result in results.works for bar in result.bars if result.ratios(bar)]
+    height, width = _TOP + _ROW * len(rows) + 20, _CENTRE + _HALF + _RIGHT
+    note = f"{results.about['date']}, median over the rounds; the thin line is the least to the most"
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        "<title>Our figures against what was asked of them</title>",
+        f"<style>{_STYLE}</style>",
+        '<text x="12" y="22">Our figures against what was asked: right of the line is better</text>',
+        f'<text x="12" y="42" class="small">{escape(note)}</text>',
+    ]
+    for share, label in ((0.25, "4 × worse"), (0.5, "2 ×"), (1, "asked"), (2, "2 ×"), (4, "4 × better")):
+        at = _CENTRE + log2(share) * _HALF / _OCTAVES
+        out.append(f'<text x="{at:.0f}" y="{_TOP - 6}" class="small" text-anchor="middle">{label}</text>')
+    for row, (result, bar) in enumerate(rows):
+        out += _bar_shapes(result, bar, _TOP + row * _ROW + _ROW // 2)
+    out.append(f'<line class="line" x1="{_CENTRE}" y1="{_TOP}" x2="{_CENTRE}" y2="{height - 14}"/>')
+    return "\n".join([*out, "</svg>", ""])
+
+
+def _x(bar: Bar, ratio: float) -> float:
+    """Right of the centre is better than asked, whichever way the bar goes."""
+    if bar.at_least is not None:
+        share = ratio / bar.at_least
+    else:
+        share = (bar.at_most or 0.0) / max(ratio, 1e-9)
+    octaves = max(-_OCTAVES, min(_OCTAVES, log2(max(share, 1e-9))))
+    return _CENTRE + octaves * _HALF / _OCTAVES
+
+
+def _bar_shapes(result: Result, bar: Bar, y: int) -> Iterator[str]:
+    ratios, metric = result.ratios(bar), result.metric(bar.metric)
+    value, end = median(ratios), _x(bar, median(ratios))
+    kind = "met" if result.met(bar) else "missed"
+    what = f"{result.number}  {result.name}" + (f" / {bar.against}" if bar.against else f", {metric.label}")
+    said = f"{_number(value, 2 if bar.against else metric.decimals)}, asked {_asked(result, bar)}: {kind}"
+    left, length = min(_CENTRE, end), max(abs(end - _CENTRE), 1.5)
+    ends = sorted(_x(bar, ratio) for ratio in ratios)
+    yield f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(what)}</text>'
+    yield f'<rect class="{kind}" x="{left:.1f}" y="{y - 7}" width="{length:.1f}" height="14" rx="2"/>'
+    yield f'<line class="spread" x1="{ends[0]:.1f}" y1="{y}" x2="{ends[-1]:.1f}" y2="{y}"/>'
+    yield f'<text x="{_CENTRE + _HALF + 12}" y="{y + 4}" class="small">{escape(said)}</text>'
+
+
+# --- docs/scale.md
+
+_PLAN, _UNCHECKED = "upload plan", "`/download` without the check"
+_CHECKED, _SMALL, _PAGE = "`/download` with the check", "upload of 4 KiB", "page of 1,000 names"
+_REQUESTS = {_PLAN: "1a", _UNCHECKED: "1b", _CHECKED: "2", _SMALL: "10", _PAGE: "3"}
+_TRANSFERS = {"raw upload": "5b", "form upload": "6b", "download through the service": "7"}
+#: Requests a second that S3 promises a prefix.
+_READS, _WRITES = 5500, 3500
+#: Environment, its least number of instances, their type, and the cores that each earns for ever: its baseline.
+_STACKS = (("day02", 2, "t2.micro", 0.1), ("prod", 2, "t3.small", 0.4))
+
+
+def scale(results: Results) -> str:
+    """The block of scale.md: what one task carries, and the arithmetic from there."""
+    measured = {name: work for name, number in _REQUESTS.items() if (work := results.work(number))}
+    rates = {name: _rate(work) for name, work in measured.items()}
+    costs = {name: work.ours("cpu") for name, work in measured.items()}  # ms of CPU each
+    lines = [results.run, "", "| one task | a second | CPU each | CPU for a million |", "|---|---|---|---|"]
+    for name, cpu in costs.items():
+        lines.append(
+            f"| {name} | {_number(rates[name], 0)} | {cpu:.2f} ms "
+            f"| {cpu:.2f} ms × 1,000,000 ÷ 3,600,000 = {cpu / 3.6:.2f} core-hours |"
+        )
+    lines += ["", "| one task | MiB a second | CPU for a GiB | CPU for a terabyte |", "|---|---|---|---|"]
+    for name, number in _TRANSFERS.items():
+        if work := results.work(number):
+            gib = (work.size or 0) / 2**30
+            cpu = work.ours("cpu") / gib
+            lines.append(
+                f"| {name} | {_number(1024 * gib / work.ours('wall'), 0)} | {cpu:.2f} s "
+                f"| {cpu:.2f} s × 931.3 ÷ 3,600 = {cpu * 931.3 / 3600:.2f} core-hours |"
+            )
+    lines.append("")
+    if memory := results.work("8"):
+        lines.append(f"- 16 uploads at once: {memory.ours('many'):.0f} MiB of memory, whatever their size.")
+    if tasks := results.work("11"):
+        lines.append(
+            f"- Two tasks carried {tasks.ours('linear2'):.2f} of twice what one did, four "
+            f"{tasks.ours('linear4'):.2f} of four times."
+        )
+    if _CHECKED in rates:
+        lines.append(
+            f"- S3's reads of one prefix: {_READS:,} ÷ {_number(rates[_CHECKED], 0)} `/download` a second = "
+            f"{_READS / rates[_CHECKED]:.1f} tasks."
+        )
+    if _SMALL in rates:
+        lines.append(
+            f"- S3's writes of one prefix: {_WRITES:,} ÷ {_number(rates[_SMALL], 0)} uploads a second = "
+            f"{_WRITES / rates[_SMALL]:.1f} tasks."
+        )
+    for environment, instances, kind, cores in _STACKS:
+        for name in (_CHECKED, _UNCHECKED):
+            if name in costs:
+                lines.append(
+                    f"- {environment}, for ever: {instances} {kind} × {cores:g} core ÷ {costs[name]:.2f} ms = "
+                    f"{_number(instances * cores * 1000 / costs[name], 0)} {name} a second."
+                )
+    return "\n".join([*lines, ""])
+
+
+def _rate(work: Result) -> float:
+    """A second. Pages were asked for one after another, so theirs is what one client gets."""
+    return work.ours("rate") if any(m.key == "rate" for m in work.metrics) else 1000 / work.ours("wall")

@@ -1,0 +1,239 @@
+"""What a work is made of, and the stage on which it takes place: a bucket, a directory, servers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from bench import opponents
+from bench.client import Client, Content, WrongAnswer
+from bench.opponents import GiB, MiB, Server
+from run_local import REGION
+from servers import S3
+
+Role = Literal["ours", "opponent", "limit"]
+Measure = Callable[[], Mapping[str, float]]
+StartServer = Callable[[S3, str, Path], AbstractContextManager[Server]]
+
+OURS = "s3api"
+JSON = {"Content-Type": "application/json"}
+FOLDER = 1000  # keys in each folder of a filled bucket
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done: seconds of load a measurement, sizes in bytes, counts, rounds."""
+
+    seconds: float
+    rounds: int
+    long_rounds: int
+    listings: int
+    keys: int
+    many_keys: int
+    file: int
+    big_file: int
+    huge_file: int
+    small_files: int
+    slow_uploads: int
+    disk: int  # bytes that must be free
+
+
+FULL = Sizes(2.0, 5, 3, 20, 100_000, 1_000_000, 64 * MiB, GiB, 5 * GiB, 2000, 50, 15 * GiB)
+QUICK = Sizes(0.5, 2, 1, 5, 10_000, 50_000, 16 * MiB, 64 * MiB, 128 * MiB, 300, 50, 3 * GiB)
+TINY = Sizes(0.2, 1, 1, 1, 2_000, 3_000, 2 * MiB, 4 * MiB, 8 * MiB, 20, 5, GiB)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure: its key in a measurement, what it is, its unit, and how many decimals are worth showing."""
+
+    key: str
+    label: str
+    unit: str
+    decimals: int = 1
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked of our figure: of its ratio to a contestant's of the same round, or of itself."""
+
+    metric: str
+    against: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    role: Role
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Work:
+    """One work, ready to be measured. `between` is done before each round, untimed; `size` is of a body."""
+
+    title: str
+    how: str
+    metrics: Sequence[Metric]
+    contestants: Sequence[Contestant]
+    bars: Sequence[Bar]
+    rounds: int
+    between: Callable[[], None] = lambda: None
+    size: int | None = None
+
+
+class Stage(ExitStack):
+    """Where one work takes place: a bucket, a directory, the servers; all gone when its context ends."""
+
+    def __init__(self, s3: S3, directory: Path, sizes: Sizes, name: str) -> None:
+        super().__init__()
+        self.s3 = s3
+        self.sizes = sizes
+        self.bucket = f"day02-bench-{name}"
+        self.directory = directory
+        self.absent: dict[str, str] = {}
+        self.boto3: Any = s3.client(max_pool_connections=32)
+        self._signer = S3SigV4QueryAuth(
+            Credentials(s3.credentials["AWS_ACCESS_KEY_ID"], s3.credentials["AWS_SECRET_ACCESS_KEY"]),
+            "s3",
+            REGION,
+            expires=3600,
+        )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.directory.mkdir(parents=True)
+        self.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.s3.make_bucket(self.bucket)
+        self.callback(self.drop_bucket)
+        return self
+
+    def server(self, start: StartServer) -> Server:
+        """Start a server of our own."""
+        return self.enter_context(start(self.s3, self.bucket, self.directory))
+
+    def opponent(self, name: str, tool: str, start: StartServer) -> Server | None:
+        """Start an opponent's; None, and the reason kept, when what it needs is not on this machine."""
+        if reason := opponents.missing(tool):
+            self.absent[name] = reason
+            return None
+        return self.server(start)
+
+    def url(self, key: str = "") -> str:
+        """Of an object, or of the bucket."""
+        return f"{self.s3.url}/{self.bucket}/{quote(key)}" if key else f"{self.s3.url}/{self.bucket}"
+
+    def signed(self, method: str, key: str = "", **query: object) -> str:
+        """A presigned URL."""
+        url = self.url(key) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+        asked = AWSRequest(method, url)
+        self._signer.add_auth(asked)
+        return str(asked.url)
+
+    def content(self, size: int) -> Content:
+        """A body of that size, of random bytes as far as 64 MiB."""
+        path = self.directory / "content"
+        if not path.exists():
+            with path.open("wb") as file:
+                for _ in range(min(64, -(-max(self.sizes.big_file, size) // MiB))):
+                    file.write(os.urandom(MiB))
+        return Content(path, size)
+
+    def shell(self, *commands: str) -> None:
+        """Have SeaweedFS's own shell do something to its insides."""
+        ports = self.s3.ports
+        weed = [str(Path(sys.executable).parent / "weed"), "shell"]
+        weed += [
+            f"-{server}=127.0.0.1:{ports[f'{server}.port']}.{ports[f'{server}.port.grpc']}"
+            for server in ("master", "filer")
+        ]
+        done = subprocess.run(
+            weed,
+            input="\n".join([*commands, ""]),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        if "error" in done.stdout:
+            raise RuntimeError(done.stdout[-2000:])
+
+    def drop_bucket(self) -> None:
+        """With all that is in it, and the room it took on the disk."""
+        self.shell("lock", f"s3.bucket.delete -name {self.bucket}", "unlock")
+
+    def empty_bucket(self) -> None:
+        self.drop_bucket()
+        self.s3.make_bucket(self.bucket)
+
+    def fill(self, keys: int) -> None:
+        """So many empty objects, `d000000/k000000` and so on, a thousand a folder.
+
+        Putting a million takes too long. One is put, its record is saved by SeaweedFS's shell, and the same
+        record under other names of the same length is what the shell then loads.
+        """
+        self.boto3.put_object(Bucket=self.bucket, Key="d000000/k000000", Body=b"")
+        saved, made, last = (self.directory / f"{name}.meta" for name in ("saved", "made", "last"))
+        self.shell(f"fs.meta.save -o={saved} /buckets/{self.bucket}/d000000")
+        (record,) = (one for one in _records(saved.read_bytes()) if b"k000000" in one)
+        with made.open("wb") as file:
+            for number in range(keys):
+                folder, key = divmod(number, FOLDER)
+                file.write(record.replace(b"d000000", b"d%06d" % folder).replace(b"k000000", b"k%06d" % key))
+        # The shell ends without waiting for the writes that are under way: the last ones are written again,
+        # one by one, and behind them one that need not arrive.
+        last.write_bytes(made.read_bytes()[-100 * len(record) :] + record)
+        self.shell(f"fs.meta.load -v=false -concurrency=32 {made}")
+        self.shell(f"fs.meta.load -v=false -concurrency=1 {last}")
+        made.unlink()
+
+    def store(self, key: str, content: Content) -> None:
+        """Put the content into S3 directly."""
+        with Client(self.s3.url) as s3:
+            s3.upload("PUT", target(self.signed("PUT", key)), content).expect(200)
+
+    def expect_stored(self, key: str, content: Content) -> None:
+        """Read the object from S3; it must be the content, byte for byte."""
+        digest = hashlib.sha256()
+        with Client(self.s3.url) as s3:
+            s3.download(target(self.signed("GET", key)), look=digest.update)
+        if digest.hexdigest() != content.sha256():
+            raise WrongAnswer(f"{key} is not in S3 as it was sent")
+
+
+def _records(saved: bytes) -> Iterator[bytes]:
+    """The records of a file of fs.meta.save, each with the four bytes of its length before it."""
+    at = 0
+    while at < len(saved):
+        end = at + 4 + int.from_bytes(saved[at : at + 4], "big")
+        yield saved[at:end]
+        at = end
+
+
+def target(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def expect(condition: object, what: str) -> None:
+    if not condition:
+        raise WrongAnswer(what)
+
+
+def named(size: int) -> str:
+    """A size in words."""
+    return f"{size // GiB} GiB" if size >= GiB else f"{size // MiB} MiB"
