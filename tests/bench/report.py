@@ -6,7 +6,7 @@ that what slows a whole round slows both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import log2
 from statistics import median
@@ -203,10 +203,8 @@ def picture(results: Results) -> str:
 
 def _x(bar: Bar, ratio: float) -> float:
     """Right of the centre is better than asked, whichever way the bar goes."""
-    if bar.at_least is not None:
-        share = ratio / bar.at_least
-    else:
-        share = (bar.at_most or 0.0) / max(ratio, 1e-9)
+    better = bar.at_least is not None
+    share = ratio / (bar.at_least or 1) if better else (bar.at_most or 0) / max(ratio, 1e-9)
     octaves = max(-_OCTAVES, min(_OCTAVES, log2(max(share, 1e-9))))
     return _CENTRE + octaves * _HALF / _OCTAVES
 
@@ -233,58 +231,56 @@ _REQUESTS = {_PLAN: "1a", _UNCHECKED: "1b", _CHECKED: "2", _SMALL: "10", _PAGE: 
 _TRANSFERS = {"raw upload": "5b", "form upload": "6b", "download through the service": "7"}
 #: Requests a second that S3 promises a prefix.
 _READS, _WRITES = 5500, 3500
-#: Environment, its least number of instances, their type, and the cores that each earns for ever: its baseline.
+#: Environment, its least number of instances, their type, and the cores of its baseline, earned for ever.
 _STACKS = (("day02", 2, "t2.micro", 0.1), ("prod", 2, "t3.small", 0.4))
 
 
 def scale(results: Results) -> str:
     """The block of scale.md: what one task carries, and the arithmetic from there."""
-    measured = {name: work for name, number in _REQUESTS.items() if (work := results.work(number))}
-    rates = {name: _rate(work) for name, work in measured.items()}
-    costs = {name: work.ours("cpu") for name, work in measured.items()}  # ms of CPU each
+    requests = {name: work for name, number in _REQUESTS.items() if (work := results.work(number))}
+    transfers = {name: work for name, number in _TRANSFERS.items() if (work := results.work(number))}
     lines = [results.run, "", "| one task | a second | CPU each | CPU for a million |", "|---|---|---|---|"]
-    for name, cpu in costs.items():
+    for name, work in requests.items():
+        cpu = work.ours("cpu")
         lines.append(
-            f"| {name} | {_number(rates[name], 0)} | {cpu:.2f} ms "
+            f"| {name} | {_number(_rate(work), 0)} | {cpu:.2f} ms "
             f"| {cpu:.2f} ms × 1,000,000 ÷ 3,600,000 = {cpu / 3.6:.2f} core-hours |"
         )
     lines += ["", "| one task | MiB a second | CPU for a GiB | CPU for a terabyte |", "|---|---|---|---|"]
-    for name, number in _TRANSFERS.items():
-        if work := results.work(number):
-            gib = (work.size or 0) / 2**30
-            cpu = work.ours("cpu") / gib
-            lines.append(
-                f"| {name} | {_number(1024 * gib / work.ours('wall'), 0)} | {cpu:.2f} s "
-                f"| {cpu:.2f} s × 931.3 ÷ 3,600 = {cpu * 931.3 / 3600:.2f} core-hours |"
-            )
-    lines.append("")
-    if memory := results.work("8"):
-        lines.append(f"- 16 uploads at once: {memory.ours('many'):.0f} MiB of memory, whatever their size.")
-    if tasks := results.work("11"):
+    for name, work in transfers.items():
+        gib = (work.size or 0) / 2**30
+        cpu = work.ours("cpu") / gib
         lines.append(
-            f"- Two tasks carried {tasks.ours('linear2'):.2f} of twice what one did, four "
-            f"{tasks.ours('linear4'):.2f} of four times."
+            f"| {name} | {_number(1024 * gib / work.ours('wall'), 0)} | {cpu:.2f} s "
+            f"| {cpu:.2f} s × 931.3 ÷ 3,600 = {cpu * 931.3 / 3600:.2f} core-hours |"
         )
-    if _CHECKED in rates:
-        lines.append(
-            f"- S3's reads of one prefix: {_READS:,} ÷ {_number(rates[_CHECKED], 0)} `/download` a second = "
-            f"{_READS / rates[_CHECKED]:.1f} tasks."
-        )
-    if _SMALL in rates:
-        lines.append(
-            f"- S3's writes of one prefix: {_WRITES:,} ÷ {_number(rates[_SMALL], 0)} uploads a second = "
-            f"{_WRITES / rates[_SMALL]:.1f} tasks."
-        )
-    for environment, instances, kind, cores in _STACKS:
-        for name in (_CHECKED, _UNCHECKED):
-            if name in costs:
-                lines.append(
-                    f"- {environment}, for ever: {instances} {kind} × {cores:g} core ÷ {costs[name]:.2f} ms = "
-                    f"{_number(instances * cores * 1000 / costs[name], 0)} {name} a second."
-                )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_consequences(results, requests), ""])
 
 
 def _rate(work: Result) -> float:
     """A second. Pages were asked for one after another, so theirs is what one client gets."""
     return work.ours("rate") if any(m.key == "rate" for m in work.metrics) else 1000 / work.ours("wall")
+
+
+def _consequences(results: Results, requests: Mapping[str, Result]) -> Iterator[str]:
+    if memory := results.work("8"):
+        yield f"- 16 uploads at once: {memory.ours('many'):.0f} MiB of memory, whatever their size."
+    if tasks := results.work("11"):
+        two, four = tasks.ours("linear2"), tasks.ours("linear4")
+        yield f"- Two tasks carried {two:.2f} of twice what one did, four {four:.2f} of four times."
+    for what, limit, name in (("reads", _READS, _CHECKED), ("writes", _WRITES, _SMALL)):
+        if name in requests:
+            rate = _rate(requests[name])
+            yield (
+                f"- S3's {what} of one prefix: {limit:,} ÷ {_number(rate, 0)} ({name}) = "
+                f"{limit / rate:.1f} tasks."
+            )
+    for environment, instances, kind, cores in _STACKS:
+        for name in (_CHECKED, _UNCHECKED):
+            if name in requests:
+                cpu = requests[name].ours("cpu")
+                rate = instances * cores * 1000 / cpu
+                yield (
+                    f"- {environment}, for ever: {instances} {kind} × {cores:g} core ÷ {cpu:.2f} ms = "
+                    f"{_number(rate, 0)} a second ({name})."
+                )

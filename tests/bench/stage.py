@@ -52,7 +52,7 @@ class Sizes:
 
 
 FULL = Sizes(2.0, 5, 3, 20, 100_000, 1_000_000, 64 * MiB, GiB, 5 * GiB, 2000, 50, 15 * GiB)
-QUICK = Sizes(0.5, 2, 1, 5, 10_000, 50_000, 16 * MiB, 64 * MiB, 128 * MiB, 300, 50, 3 * GiB)
+QUICK = Sizes(0.5, 2, 1, 5, 10_000, 50_000, 8 * MiB, 32 * MiB, 64 * MiB, 300, 50, 3 * GiB)
 TINY = Sizes(0.2, 1, 1, 1, 2_000, 3_000, 2 * MiB, 4 * MiB, 8 * MiB, 20, 5, GiB)
 
 

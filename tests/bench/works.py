@@ -130,6 +130,7 @@ def presigned_downloads(stage: Stage) -> Work | None:
     document = json.loads(ask(ours.url, "GET", "/openapi.json").expect(200).body)
     parameters = document["paths"]["/download/{name}"]["get"].get("parameters", [])
     if not any(parameter["name"] == "check" for parameter in parameters):
+        stage.absent[OURS] = "its OpenAPI document has no parameter `check` of /download"
         return None
     contestants = [Contestant(OURS, "ours", _presign(stage, ours, "/download/reports/one.csv?check=false"))]
     if flask := stage.opponent(FLASK, "flask", opponents.flask_boto3):
@@ -553,7 +554,7 @@ def tasks(stage: Stage) -> Work | None:
         ],
         [Contestant(OURS, "ours", measure)],
         [Bar(f"linear{n}", at_least=0.95) for n in TASKS[1:]],
-        stage.sizes.rounds,
+        stage.sizes.long_rounds,
     )
 
 
