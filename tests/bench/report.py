@@ -166,7 +166,7 @@ def _section(result: Result) -> list[str]:
 # --- docs/benchmarks.svg
 
 _OCTAVES = 3.0  # doublings to either side
-_LEFT, _HALF, _RIGHT, _ROW, _TOP = 430, 190, 230, 26, 64
+_LEFT, _HALF, _RIGHT, _ROW, _TOP = 450, 170, 270, 26, 64
 _CENTRE = _LEFT + _HALF
 _STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -213,7 +213,12 @@ def _bar_shapes(result: Result, bar: Bar, y: int) -> Iterator[str]:
     ratios, metric = result.ratios(bar), result.metric(bar.metric)
     value, end = median(ratios), _x(bar, median(ratios))
     kind = "met" if result.met(bar) else "missed"
-    what = f"{result.number}  {result.name}" + (f" / {bar.against}" if bar.against else f", {metric.label}")
+    what = f"{result.number}  {result.name}"
+    # The first metric is what the work is about; the others are named.
+    if bar.against is None or metric != result.metrics[0]:
+        what += f", {metric.label}"
+    if bar.against is not None:
+        what += f" / {bar.against}"
     said = f"{_number(value, 2 if bar.against else metric.decimals)}, asked {_asked(result, bar)}: {kind}"
     left, length = min(_CENTRE, end), max(abs(end - _CENTRE), 1.5)
     ends = sorted(_x(bar, ratio) for ratio in ratios)
@@ -264,7 +269,10 @@ def _rate(work: Result) -> float:
 
 def _consequences(results: Results, requests: Mapping[str, Result]) -> Iterator[str]:
     if memory := results.work("8"):
-        yield f"- 16 uploads at once: {memory.ours('many'):.0f} MiB of memory, whatever their size."
+        yield (
+            f"- Memory: {memory.ours('many'):.0f} MiB with 16 uploads at once, "
+            f"{memory.ours('huge'):.0f} MiB with one of {memory.metric('huge').label}."
+        )
     if tasks := results.work("11"):
         two, four = tasks.ours("linear2"), tasks.ours("linear4")
         yield f"- Two tasks carried {two:.2f} of twice what one did, four {four:.2f} of four times."
