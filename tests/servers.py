@@ -61,7 +61,7 @@ def _session(key: str, secret: str) -> boto3.session.Session:
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables; `ports` are those of SeaweedFS's servers, by flag."""
+    """A running S3. `credentials` are environment variables; `ports` are SeaweedFS's, by its flags."""
 
     kind: str
     url: str
