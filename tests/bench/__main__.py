@@ -23,7 +23,7 @@ import pytest
 from bench import opponents, report, works
 from bench.opponents import GiB
 from bench.report import Figures, Result, Results
-from bench.stage import FULL, QUICK, Sizes, Stage
+from bench.stage import FULL, QUICK, Sizes, Stage, Work
 from run_local import CannotRun
 from servers import ROOT, S3, running_seaweedfs
 
@@ -36,27 +36,29 @@ def measure(s3: S3, directory: Path, sizes: Sizes, number: str) -> Result:
     begun = time.perf_counter()
     name, make = works.all_works(sizes)[number]
     result = Result(number=number, name=name, title=name)
-    with Stage(s3, directory / f"work-{number}", sizes, number) as stage:
-        try:
+    try:
+        with Stage(s3, directory / f"work-{number}", sizes, number) as stage:
             work = make(stage)
             result.absent = stage.absent
-            if work is None:
-                return result
-            result.title, result.how, result.size = work.title, work.how, work.size
-            result.metrics, result.bars = list(work.metrics), list(work.bars)
-            result.contestants = [Figures(name=c.name, role=c.role, rounds={}) for c in work.contestants]
-            for _ in range(work.rounds):
-                work.between()
-                for contestant, figures in zip(work.contestants, result.contestants, strict=True):
-                    for metric, value in contestant.measure().items():
-                        figures.rounds.setdefault(metric, []).append(value)
-        except Exception as error:
-            traceback.print_exc()
-            result.failed = f"{type(error).__name__}: {error}"
-            result.contestants = []
-        finally:
-            result.seconds = round(time.perf_counter() - begun, 1)
+            if work is not None:
+                _all_rounds(work, result)
+    except Exception as error:
+        traceback.print_exc()
+        result.failed = f"{type(error).__name__}: {error}"
+        result.contestants = []
+    result.seconds = round(time.perf_counter() - begun, 1)
     return result
+
+
+def _all_rounds(work: Work, result: Result) -> None:
+    result.title, result.how, result.size = work.title, work.how, work.size
+    result.metrics, result.bars = list(work.metrics), list(work.bars)
+    result.contestants = [Figures(name=c.name, role=c.role, rounds={}) for c in work.contestants]
+    for _ in range(work.rounds):
+        work.between()
+        for contestant, figures in zip(work.contestants, result.contestants, strict=True):
+            for metric, value in contestant.measure().items():
+                figures.rounds.setdefault(metric, []).append(value)
 
 
 def _say(result: Result) -> None:
