@@ -208,9 +208,9 @@ def downloads(stage: Stage) -> Work:
 def memory(stage: Stage) -> Work:
     """The most memory that a server's largest process has resident during uploads, in MiB."""
     sizes = stage.sizes
-    file, big, huge = (stage.content(size) for size in (sizes.file, sizes.big_file, sizes.huge_file))
+    file, huge = stage.content(sizes.file), stage.content(sizes.huge_file)
 
-    def peaks(server: Server, send_as: Callable[[int], Send], *, whole: bool = False) -> Measure:
+    def peaks(server: Server, send_as: Callable[[int], Send], *, huge_too: bool = False) -> Measure:
         def peak(content: Content, at_once: int) -> float:
             server.forget_peak()
             with ThreadPoolExecutor(at_once) as threads:
@@ -219,8 +219,8 @@ def memory(stage: Stage) -> Work:
 
         def measure() -> Mapping[str, float]:
             stage.empty_bucket()
-            figures = {"one": peak(file, 1), "many": peak(file, 16), "big": peak(big, 1)}
-            if whole:
+            figures = {"one": peak(file, 1), "many": peak(file, 16)}
+            if huge_too:
                 figures["huge"] = peak(huge, 1)
                 figures["growth"] = figures["huge"] - figures["one"]
             return figures
@@ -228,7 +228,7 @@ def memory(stage: Stage) -> Work:
         return measure
 
     ours = stage.server(opponents.service)
-    measure = peaks(ours, lambda number: _put(ours, f"/upload/ours{number}"), whole=True)
+    measure = peaks(ours, lambda number: _put(ours, f"/upload/ours{number}"), huge_too=True)
     contestants = [Contestant(OURS, "ours", measure)]
     if rclone := _webdav(stage):
         measure = peaks(rclone, lambda number: _put(rclone, f"/rclone{number}"))
@@ -238,20 +238,14 @@ def memory(stage: Stage) -> Work:
     if companion := stage.opponent(COMPANION, "node", opponents.companion):
         measure = peaks(companion, lambda number: _import(stage, companion, number))
         contestants.append(Contestant(COMPANION, "opponent", measure))
-    one, many, large, largest = (
-        named(sizes.file),
-        f"16 × {named(sizes.file)}",
-        named(big.size),
-        named(huge.size),
-    )
+    one, largest = named(sizes.file), named(sizes.huge_file)
     return Work(
         f"Memory during uploads of {one} to {largest}",
         f"The kernel's high-water mark (VmHWM) of the server's largest process. {largest} goes through ours "
         "alone. Through Companion no uploads pass; it imports the same bytes from a URL, streaming.",
         [
             Metric("one", one, "MiB", 0),
-            Metric("many", many, "MiB", 0),
-            Metric("big", large, "MiB", 0),
+            Metric("many", f"16 × {one}", "MiB", 0),
             Metric("huge", largest, "MiB", 0),
             Metric("growth", f"more for {largest} than for {one}", "MiB", 0),
         ],

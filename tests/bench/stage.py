@@ -35,7 +35,10 @@ FOLDER = 1000  # keys in each folder of a filled bucket
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done: seconds of load a measurement, sizes in bytes, counts, rounds."""
+    """How much is done: seconds of load in a measurement, rounds, counts, and sizes in bytes.
+
+    `long_rounds` is the number of rounds of what takes long; `disk` is what must be free.
+    """
 
     seconds: float
     rounds: int
@@ -48,12 +51,52 @@ class Sizes:
     huge_file: int
     small_files: int
     slow_uploads: int
-    disk: int  # bytes that must be free
+    disk: int
 
 
-FULL = Sizes(2.0, 5, 3, 20, 100_000, 1_000_000, 64 * MiB, GiB, 5 * GiB, 2000, 50, 15 * GiB)
-QUICK = Sizes(0.5, 2, 1, 5, 10_000, 50_000, 8 * MiB, 32 * MiB, 64 * MiB, 300, 50, 3 * GiB)
-TINY = Sizes(0.2, 1, 1, 1, 2_000, 3_000, 2 * MiB, 4 * MiB, 8 * MiB, 20, 5, GiB)
+FULL = Sizes(
+    seconds=1.5,
+    rounds=5,
+    long_rounds=3,
+    listings=20,
+    keys=100_000,
+    many_keys=1_000_000,
+    file=64 * MiB,
+    big_file=GiB,
+    huge_file=5 * GiB,
+    small_files=2000,
+    slow_uploads=50,
+    disk=15 * GiB,
+)
+QUICK = Sizes(
+    seconds=0.5,
+    rounds=2,
+    long_rounds=1,
+    listings=5,
+    keys=10_000,
+    many_keys=50_000,
+    file=8 * MiB,
+    big_file=32 * MiB,
+    huge_file=64 * MiB,
+    small_files=300,
+    slow_uploads=50,
+    disk=3 * GiB,
+)
+#: For the tests of the harness.
+TINY = Sizes(
+    seconds=0.2,
+    rounds=1,
+    long_rounds=1,
+    listings=1,
+    keys=2_000,
+    many_keys=3_000,
+    file=2 * MiB,
+    big_file=4 * MiB,
+    huge_file=8 * MiB,
+    small_files=20,
+    slow_uploads=5,
+    disk=GiB,
+)
 
 
 @dataclass(frozen=True)

@@ -368,7 +368,7 @@ GIVE_UP_SECONDS = 2.0
 
 def _probe(stage: Stage, server: Server, *, finish: bool) -> Mapping[str, float]:
     """Percentiles, in ms, of /livez's latency while the uploads trickle in; `finish` completes them."""
-    seconds = 2 * stage.sizes.seconds
+    seconds = 3 * stage.sizes.seconds
     pieces = int(10 * seconds) + 20
     latencies: list[float] = []
     with _SlowUploads(server, stage.sizes.slow_uploads, pieces) as uploads:
@@ -511,7 +511,7 @@ def small_files(stage: Stage) -> Work:
         [replace(RATE, unit="files/s"), replace(CPU, unit="ms/file")],
         contestants,
         [Bar("rate", DIRECT_PUT, at_least=0.8)],
-        stage.sizes.rounds,
+        stage.sizes.long_rounds,
     )
 
 
@@ -534,7 +534,7 @@ def tasks(stage: Stage) -> Work | None:
         url = f"http://127.0.0.1:{fronts[tasks]}"
         asked = request_bytes("POST", f"{url}/uploads", JSON, body)
         return load(
-            url, [asked], connections=8 * tasks, seconds=2 * stage.sizes.seconds, contains=b"x-amz-signature"
+            url, [asked], connections=8 * tasks, seconds=3 * stage.sizes.seconds, contains=b"x-amz-signature"
         ).rate
 
     def measure() -> Mapping[str, float]:
