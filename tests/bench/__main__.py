@@ -178,7 +178,7 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped; nothing was written")
-    to = SCRATCH / "quick" if given.quick else SCRATCH / "only" if only else DOCS
+    to = SCRATCH / "only" if only else SCRATCH / "quick" if given.quick else DOCS
     write(results, to)
     print(f"{results.about['took']}; see {(to / 'benchmarks.md').relative_to(ROOT)}")
     sys.exit(any(result.failed for result in results.works))
