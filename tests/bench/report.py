@@ -27,7 +27,10 @@ class Figures(BaseModel):
 
 
 class Result(BaseModel):
-    """One work's. `absent` are contestants that could not be measured, and why; `failed` is why none was."""
+    """One work's. `absent` are contestants that could not be measured, and why; `failed` is why none was.
+
+    `first_failure` is why it had to be tried again.
+    """
 
     number: str
     name: str
@@ -39,6 +42,7 @@ class Result(BaseModel):
     bars: list[Bar] = []
     absent: dict[str, str] = {}
     failed: str | None = None
+    first_failure: str | None = None
     seconds: float = 0.0
 
     def ours(self, metric: str) -> float:
@@ -147,6 +151,8 @@ def _section(result: Result) -> list[str]:
     lines = [f"### {result.number}. {result.title}", ""]
     if result.failed:
         lines += [f"Not measured: {result.failed}.", ""]
+    if result.first_failure:
+        lines += [f"A first try failed: {result.first_failure}.", ""]
     if result.how:
         lines += [result.how, ""]
     if result.contestants:
