@@ -21,6 +21,7 @@ from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several workers one gets all tests of a folder, or of a file of this one: they share servers."""
     here = Path(__file__).parent
