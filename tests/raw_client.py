@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -40,7 +41,9 @@ class RawClient:
         self.send("\r\n".join([*lines, "", ""]).encode())
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        """Send, or stop where the service has stopped listening: what it said is there to be read."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(data)
 
     def send_chunk(self, data: bytes) -> None:
         """One chunk of a chunked body; an empty one is its end."""

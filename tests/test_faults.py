@@ -83,6 +83,9 @@ class Stage:
 @pytest.fixture(scope="module")
 def shared_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     bucket = seaweedfs_s3.make_bucket("day02-faults")
+    # The first object of a bucket makes its volumes, which may take longer than the service waits here.
+    seaweedfs_s3.client().put_object(Bucket=bucket, Key="first", Body=b"x")
+    seaweedfs_s3.client().delete_object(Bucket=bucket, Key="first")
     directory = tmp_path_factory.mktemp("faults")
     with (
         running_faulty_s3(seaweedfs_s3) as faulty,
