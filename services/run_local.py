@@ -55,7 +55,7 @@ class CannotRun(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has, and that no outgoing connection is given before it is listened on."""
+    """A port of 127.0.0.1 that nobody has, and that no outgoing connection will be given in between."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
