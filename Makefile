@@ -44,7 +44,7 @@ down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 # Much of the time is waiting, so two at once; what shares servers and containers stays together (tests/conftest.py).
 .PHONY: test
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local

@@ -21,13 +21,16 @@ from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of several workers one gets all tests of a folder, or of a file of this one: they share servers."""
-    here = Path(__file__).parent
-    for item in items:
-        group = item.path.relative_to(here).parts[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  # only where it is asked for
+
+    class ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0].split("/")[1]
+
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
