@@ -41,10 +41,9 @@ up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# Much of the time is waiting, so two at once; what shares servers and containers stays together (tests/conftest.py).
 .PHONY: test
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest --durations=10
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local

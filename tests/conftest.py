@@ -21,18 +21,6 @@ from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several workers one gets all tests of a folder, or of a file of this one: they share servers."""
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  # only where it is asked for
-
-    class ByFolder(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            return nodeid.partition("::")[0].split("/")[1]
-
-    return ByFolder(config, log)
-
-
 @pytest.fixture(scope="session")
 def ministack_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with running_ministack(tmp_path_factory.mktemp("ministack")) as s3:

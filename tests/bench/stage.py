@@ -30,6 +30,7 @@ StartServer = Callable[[S3, str, Path], AbstractContextManager[Server]]
 
 OURS = "s3api"
 JSON = {"Content-Type": "application/json"}
+SHELL_SECONDS = 200
 FOLDER = 1000  # keys in each folder of a filled bucket
 
 
@@ -211,6 +212,7 @@ class Stage(ExitStack):
             capture_output=True,
             text=True,
             check=True,
+            timeout=SHELL_SECONDS,  # without a server it would wait for one for ever
         )
         if "error" in done.stdout:
             raise RuntimeError(done.stdout[-2000:])

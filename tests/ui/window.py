@@ -54,6 +54,8 @@ class Window:
         page.on("console", self._said)
         page.on("pageerror", self._threw)
         page.on("dialog", self._dialog)
+        # Who first listens when a picker is about to open may be too late: the browser must know before.
+        page.on("filechooser", lambda _: None)
         page.on("request", self._request)
 
     def _said(self, message: ConsoleMessage) -> None:
