@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,36 +13,43 @@ from bench.__main__ import DOCS, measure
 from bench.client import Client, Content, WrongAnswer, load, request_bytes
 from bench.report import Figures, Result, Results
 from bench.stage import OURS, TINY, Bar, Metric, Stage
-from servers import S3, Service, need
+from servers import S3, Service, need, running_seaweedfs
+
+
+@pytest.fixture(scope="module")
+def own_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A server of its own: what is done to its insides is no other test's business."""
+    with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as s3:
+        yield s3
 
 
 @pytest.mark.parametrize("number", ["1a", "3", "4", "6a", "9"])
-def test_a_work_is_measured(seaweedfs_s3: S3, tmp_path: Path, number: str) -> None:
+def test_a_work_is_measured(own_s3: S3, tmp_path: Path, number: str) -> None:
     """Every contestant has done the work right, and has a figure for each round; nothing is left behind."""
     need(not opponents.missing("flask"), "The opponents are not installed: `make test` does it")
 
-    result = measure(seaweedfs_s3, tmp_path, TINY, number)
+    result = measure(own_s3, tmp_path, TINY, number)
 
     assert result.failed is None
     assert all(result.met(bar) is not None for bar in result.bars if bar.against not in result.absent)
     assert all(len(values) == TINY.rounds for one in result.contestants for values in one.rounds.values())
     assert list(tmp_path.iterdir()) == []
     assert f"day02-bench-{number}" not in {
-        bucket["Name"] for bucket in seaweedfs_s3.client().list_buckets()["Buckets"]
+        bucket["Name"] for bucket in own_s3.client().list_buckets()["Buckets"]
     }
 
 
-def test_a_wrong_answer_is_no_figure(seaweedfs_service: Service) -> None:
+def test_a_wrong_answer_is_no_figure(ministack_service: Service) -> None:
     """An answer other than the one that is measured ends the measurement."""
-    asked = [request_bytes("GET", f"{seaweedfs_service.url}/download/nobody-put-this")]
+    asked = [request_bytes("GET", f"{ministack_service.url}/download/nobody-put-this")]
 
     with pytest.raises(WrongAnswer, match="404"):
-        load(seaweedfs_service.url, asked, connections=2, seconds=1)
+        load(ministack_service.url, asked, connections=2, seconds=1)
 
 
-def test_a_stored_file_is_compared(seaweedfs_s3: S3, tmp_path: Path) -> None:
+def test_a_stored_file_is_compared(own_s3: S3, tmp_path: Path) -> None:
     """An object whose bytes are not those that were sent is found out."""
-    with Stage(seaweedfs_s3, tmp_path / "stage", TINY, "compared") as stage:
+    with Stage(own_s3, tmp_path / "stage", TINY, "compared") as stage:
         content = stage.content(TINY.file)
         stage.store("good", content)
         stage.store("short", Content(content.path, content.size - 1))
@@ -52,7 +60,7 @@ def test_a_stored_file_is_compared(seaweedfs_s3: S3, tmp_path: Path) -> None:
             stage.expect_stored("short", content)
 
 
-def test_a_failure_is_told(seaweedfs_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_told(own_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A work that fails has no figures but its reason, and leaves nothing behind."""
 
     def lost(*_: object) -> None:
@@ -60,7 +68,7 @@ def test_a_failure_is_told(seaweedfs_s3: S3, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Stage, "expect_stored", lost)
 
-    result = measure(seaweedfs_s3, tmp_path, TINY, "6a")
+    result = measure(own_s3, tmp_path, TINY, "6a")
 
     assert result.failed == "WrongAnswer: the file got lost"
     assert result.contestants == []
@@ -68,13 +76,13 @@ def test_a_failure_is_told(seaweedfs_s3: S3, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_missing_tool_keeps_only_its_opponents_out(
-    seaweedfs_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Node and the opponents the service is measured all the same, and the page says so."""
     monkeypatch.setattr(opponents, "NODE_MODULES", tmp_path / "none")
     monkeypatch.setattr(opponents, "OPPONENTS", tmp_path / "none")
 
-    result = measure(seaweedfs_s3, tmp_path, TINY, "1a")
+    result = measure(own_s3, tmp_path, TINY, "1a")
 
     assert result.failed is None
     assert set(result.absent) == {"Uppy Companion", "Flask with boto3"}
@@ -153,9 +161,9 @@ def test_the_pages_are_those_of_the_figures() -> None:
         assert text == report.with_block(text, block)
 
 
-def test_the_kernel_is_believed(seaweedfs_service: Service) -> None:
+def test_the_kernel_is_believed(ministack_service: Service) -> None:
     """CPU and memory are of the server's whole tree of processes, and a peak can be forgotten."""
-    server = opponents.Server(seaweedfs_service.url, seaweedfs_service.process)
+    server = opponents.Server(ministack_service.url, ministack_service.process)
     before = server.cpu_seconds()
     with Client(server.url) as client:
         for _ in range(300):
