@@ -82,6 +82,28 @@ def local_of(aws: Environment) -> LocalAws:
     return aws.local
 
 
+# --- HTTP
+
+SET_AS_THE_EMULATOR_DOES = """
+from hypercorn.config import Config
+from emulator import corrections
+corrections.connections_outlast_their_clients()
+config = Config()
+config.keep_alive_timeout = 75
+print(config.keep_alive_timeout)
+"""
+
+
+def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.DockerClient) -> None:
+    """Whatever the server is told, it keeps idle connections longer than the 90 s of the SDK for Go."""
+    container: Any = engine.containers.get(local_of(aws).name)
+
+    status, said = container.exec_run(["python3", "-c", SET_AS_THE_EMULATOR_DOES])
+
+    assert status == 0, said
+    assert float(said) > 90
+
+
 # --- answers
 
 
