@@ -17,6 +17,8 @@ from raw_client import RESET_ON_CLOSE
 from servers import S3
 
 PIECE = 64 * 1024
+#: What every answer of S3 has.
+REQUEST_ID = ("x-amz-request-id", "4442587FB7D0A2F9")
 #: Stands in every error of the proxy, as such names do in those of S3; no client may see it.
 ARN = "arn:aws:sts::123456789012:assumed-role/s3api-task/0a1b2c"
 
@@ -157,7 +159,7 @@ class FaultyS3:
         elif isinstance(fault, Swallow):
             for _ in _body(handler):
                 pass
-            _answer(handler, 200, [("ETag", '"0123456789abcdef0123456789abcdef"')], b"")
+            _answer(handler, 200, [REQUEST_ID, ("ETag", '"0123456789abcdef0123456789abcdef"')], b"")
         elif isinstance(fault, Reset) and not fault.after:
             _reset(handler)
         else:
@@ -178,7 +180,7 @@ class FaultyS3:
             f"<Message>User: {ARN} is told {fault.code} by S3</Message>"
             "<RequestId>4442587FB7D0A2F9</RequestId></Error>"
         )
-        _answer(handler, fault.status, [("Content-Type", "application/xml")], body.encode())
+        _answer(handler, fault.status, [REQUEST_ID, ("Content-Type", "application/xml")], body.encode())
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, fault: Fault | None) -> None:
         upstream = http.client.HTTPConnection(*self._upstream, timeout=60)
