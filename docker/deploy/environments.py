@@ -57,8 +57,8 @@ class LocalAws:
 class Environment:
     """One environment to deploy to. `work` is Terraform's for what it downloads, and for `local`'s state.
 
-    `account` is the number of the AWS account, once it is known: S3 then refuses every request to a bucket that
-    another account owns.
+    `account` is the number of the AWS account, once it is known. S3 then refuses every request to a bucket
+    that another account owns.
     """
 
     name: str

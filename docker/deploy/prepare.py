@@ -62,7 +62,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
 
 
 def buckets_exist(environment: Environment) -> None:
-    """The data bucket is there, the account's own and in the region; so is the state's, if it has a bucket."""
+    """The data bucket is there, is the account's own and in the region; so is the state's, if any."""
     for name in _buckets(environment):
         region = _region_of(environment, name)
         if region is None:

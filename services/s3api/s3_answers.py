@@ -6,8 +6,10 @@ failure, never an empty success. All requests pass here, those of `s3_http` and 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -27,22 +29,56 @@ PIECE = 64 * 1024
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html
 REQUEST_ID = "x-amz-request-id"
 
-#: The root element of what boto3 is asked for; the API reference of S3 names each.
-ROOTS: Mapping[str, str] = {
-    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
-    "CopyObject": "CopyObjectResult",
-    "CreateMultipartUpload": "InitiateMultipartUploadResult",
-    "DeleteObjects": "DeleteResult",
-    "GetBucketCors": "CORSConfiguration",
-    "GetBucketLifecycleConfiguration": "LifecycleConfiguration",
-    "GetBucketVersioning": "VersioningConfiguration",
-    "ListMultipartUploads": "ListMultipartUploadsResult",
-    "ListObjectVersions": "ListVersionsResult",
-    "ListParts": "ListPartsResult",
-    "UploadPartCopy": "CopyPartResult",
+#: RFC 9110, section 8.8.3, without what is beyond ASCII; those of S3 are never weak.
+ETAG = re.compile('"?([!#-~]{1,256})"?')
+
+
+@dataclass(frozen=True)
+class _Form:
+    """An XML answer: its root element, what that must have, what each element in it must have, and what must
+    be there when more follows."""
+
+    root: str
+    has: tuple[str, ...] = ()
+    each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
+
+
+#: What is required of the answers that boto3 reads, by operation: what the API reference of S3 says is always
+#: there, as far as the service reads it.
+_FORMS: Mapping[str, _Form] = {
+    "CompleteMultipartUpload": _Form("CompleteMultipartUploadResult", ("ETag",)),
+    "CopyObject": _Form("CopyObjectResult", ("ETag",)),
+    "CreateMultipartUpload": _Form("InitiateMultipartUploadResult", ("UploadId",)),
+    "DeleteObjects": _Form("DeleteResult"),
+    "GetBucketCors": _Form("CORSConfiguration"),
+    "GetBucketLifecycleConfiguration": _Form("LifecycleConfiguration"),
+    "GetBucketVersioning": _Form("VersioningConfiguration"),
+    "ListObjectVersions": _Form(
+        "ListVersionsResult",
+        ("IsTruncated",),
+        {
+            "DeleteMarker": ("Key", "VersionId", "IsLatest", "LastModified"),
+            "Version": ("Key", "VersionId", "IsLatest", "LastModified"),
+        },
+        ("NextKeyMarker", "NextVersionIdMarker"),
+    ),
+    "ListParts": _Form(
+        "ListPartsResult",
+        ("IsTruncated",),
+        {"Part": ("PartNumber", "ETag", "Size")},
+        ("NextPartNumberMarker",),
+    ),
+    "UploadPartCopy": _Form("CopyPartResult", ("ETag",)),
 }
 _NO_CONTENT = frozenset({"AbortMultipartUpload", "DeleteObject"})
-_NO_BODY = frozenset({"HeadBucket", "HeadObject", "PutObject", "UploadPart"})
+#: The headers of answers without a body.
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "HeadBucket": (),
+    "HeadObject": ("ETag", "Last-Modified", "Content-Length"),
+    "PutObject": ("ETag",),
+    "UploadPart": ("ETag",),
+}
 
 #: boto3 would follow these to another region, and ask that one again when it answers alike.
 _ELSEWHERE = frozenset(
@@ -205,6 +241,8 @@ def guard(client: Any, seconds: float) -> None:
         answer = exchange(connections, request, seconds)
         if answer.status_code < 300:
             return _checked(answer, operation)
+        if answer.status_code == HTTPStatus.NOT_MODIFIED:
+            raise UnexpectedAnswer("status 304 without a condition")
         error = error_of(answer, operation)
         code = error.response["Error"]["Code"]
         head = request.method == "HEAD" and answer.status_code == HTTPStatus.BAD_REQUEST
@@ -218,15 +256,35 @@ def guard(client: Any, seconds: float) -> None:
 def _checked(answer: AWSResponse, operation: str) -> AWSResponse:
     """The answer, which must fit the operation. One that holds an error gets status 500, for boto3."""
     try:
-        if operation in ROOTS:
-            document(answer, ROOTS[operation])
-        elif operation in _NO_BODY or operation in _NO_CONTENT:
+        if operation in _FORMS:
+            form = _FORMS[operation]
+            _require(document(answer, form.root), form)
+        elif operation in _HEADERS or operation in _NO_CONTENT:
             empty(answer)
     except ClientError:
         return _held(answer, 500, answer.content)
     if operation in _NO_CONTENT and answer.status_code != HTTPStatus.NO_CONTENT:
         raise UnexpectedAnswer(f"status {answer.status_code} in place of 204")
+    for name in _HEADERS.get(operation, ()):
+        _require_text(name, answer.headers.get(name))
     return answer
+
+
+def _require(root: ET.Element, form: _Form) -> None:
+    space = root.tag.removesuffix(form.root)
+    elements = [(root, form.has)]
+    if root.findtext(f"{space}IsTruncated") == "true":
+        elements.append((root, form.more))
+    for kind, has in form.each.items():
+        elements += [(element, has) for element in root.findall(f"{space}{kind}")]
+    for element, has in elements:
+        for name in has:
+            _require_text(name, element.findtext(f"{space}{name}"))
+
+
+def _require_text(name: str, text: str | None) -> None:
+    if not text or (name == "ETag" and not ETAG.fullmatch(text)):
+        raise UnexpectedAnswer(f"no {name}, or none that S3 sends")
 
 
 def expect_owner(client: Any, account: str) -> None:

@@ -202,7 +202,7 @@ class S3Requests:
         prepared = AWSPreparedRequest(request.method, request.url, headers, sent, stream)
         answer = exchange(self._connections, prepared, self._seconds, stream=stream)
         if answer.status_code >= 300:
-            if answer.status_code == HTTPStatus.NOT_MODIFIED and not _may_be_unmodified(headers):
+            if answer.status_code == HTTPStatus.NOT_MODIFIED and not _may_be_unmodified(request):
                 raise UnexpectedAnswer("status 304 without a condition")
             raise error_of(answer, request.method)
         wanted = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) if "Range" in headers else (HTTPStatus.OK,)
@@ -213,8 +213,9 @@ class S3Requests:
         return answer
 
 
-def _may_be_unmodified(headers: Mapping[str, bytes]) -> bool:
-    return not {"if-none-match", "if-modified-since"}.isdisjoint(name.lower() for name in headers)
+def _may_be_unmodified(request: Any) -> bool:
+    asked = "If-None-Match" in request.headers or "If-Modified-Since" in request.headers
+    return asked and request.method in ("GET", "HEAD")
 
 
 def _add_checksum(request: Any, body: bytes) -> None:

@@ -73,7 +73,7 @@ from s3api.files import (
     VersioningOff,
     part_size_for,
 )
-from s3api.s3_answers import UnexpectedAnswer, expect_owner, guard
+from s3api.s3_answers import ETAG, UnexpectedAnswer, expect_owner, guard
 from s3api.s3_http import S3Requests
 from s3api.settings import Settings
 
@@ -88,6 +88,11 @@ LOOKUP_THREADS = 16
 SLOW_ANSWER_SECONDS = 900
 # AWS: "RequestTimeTooSkewed: The difference between the request time and the server's time is too large."
 MAX_SKEW = timedelta(minutes=15)
+
+NOT_S3 = (
+    "The answer is not one of S3; try again. If it lasts, the service's operator must look at "
+    "AWS_ENDPOINT_URL and at what is between the service and S3"
+)
 
 # XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
 _NOT_XML = re.compile("[\ufffe\uffff]")
@@ -417,7 +422,7 @@ class S3FileStore:
             if not answer["IsTruncated"] or not markers:
                 break
             if position.get("VersionIdMarker") == answer["NextVersionIdMarker"]:
-                raise _endless()
+                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same versions without an end
             position = {
                 "KeyMarker": answer["NextKeyMarker"],
                 "VersionIdMarker": answer["NextVersionIdMarker"],
@@ -492,7 +497,7 @@ class S3FileStore:
             if not answer["IsTruncated"]:
                 return parts
             if answer["NextPartNumberMarker"] <= marker:
-                raise _endless()
+                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same parts without an end
             marker = answer["NextPartNumberMarker"]
 
     def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
@@ -617,10 +622,7 @@ class S3FileStore:
             raise StoreUnavailable("The service has no AWS credentials") from error
         # What boto3's parser raises, and what it leaves out of an answer that lacks it.
         except (UnexpectedAnswer, ResponseParserError, ValueError, KeyError) as error:
-            raise StoreUnavailable(
-                "The answer is not one of S3; try again. If it lasts, the service's operator must look at "
-                "AWS_ENDPOINT_URL and at what is between the service and S3"
-            ) from error
+            raise StoreUnavailable(NOT_S3) from error
         except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable("S3 cannot be reached; try again") from error
 
@@ -689,8 +691,6 @@ class S3FileStore:
 
 _NUMBER = re.compile("[0-9]{1,18}")
 _CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-# RFC 9110, section 8.8.3, without what is beyond ASCII; S3's are never weak.
-_ETAG = re.compile('"?([!#-~]{1,256})"?')
 
 
 def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | None) -> Page:
@@ -723,12 +723,8 @@ def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | N
     if more not in ("true", "false"):
         raise UnexpectedAnswer("a listing that does not say whether it is whole")
     if more == "true" and following in (None, "", token):
-        raise _endless()
+        raise UnexpectedAnswer("a listing that does not go on from where it ended")
     return Page(files=files, prefixes=prefixes, next_token=following if more == "true" else None)
-
-
-def _endless() -> UnexpectedAnswer:
-    return UnexpectedAnswer("a list that does not go on from where it ended")
 
 
 def _number(text: str | None) -> int:
@@ -792,7 +788,7 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 
 def _bare_etag(text: str | None) -> str:
-    found = _ETAG.fullmatch(text or "")
+    found = ETAG.fullmatch(text or "")
     if not found:
         raise UnexpectedAnswer("an ETag that is none, or is missing")
     return found[1]
