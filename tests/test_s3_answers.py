@@ -26,7 +26,8 @@ from s3api.errors import status_of
 from s3api.files import Body, Conditions, PartPlan
 from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
 from s3api.s3_store import S3FileStore, _page, _size_of_range, _stored_file
-from servers import S3, running_service
+from s3api.settings import Settings
+from servers import S3, SIGNING_KEY, running_service
 from test_store import body, put, s3_store
 
 MiB = 1024 * 1024
@@ -504,12 +505,23 @@ def test_without_an_owner_none_is_named(faulty: FaultyS3, seaweedfs_s3: S3, buck
     assert not any("x-amz-expected-bucket-owner" in asked.headers for asked in faulty.asked)
 
 
+def settings_of(store: S3FileStore) -> Settings:
+    return Settings.model_validate(
+        {"bucket": store.bucket, "signing_key": SIGNING_KEY, "bucket_owner": OWNER}
+    )
+
+
 def test_another_owner_is_told(store: S3FileStore, faulty: FaultyS3) -> None:
     """S3 refuses a bucket of another account; the failure, and the doctor, say what to look at."""
+    asked = settings_of(store)
+    assert (
+        diagnose(store, asked)[0].message
+        == "'day02-answers' is there and answers, and belongs to 123456789012"
+    )
     with faulty.failing(AnswerError(403, "AccessDenied")):
         with pytest.raises(files.StoreDenied, match="BUCKET_OWNER"):
             store.check()
-        findings = diagnose(store, None)  # type: ignore[arg-type]  # it is not read when S3 refuses
+        findings = diagnose(store, asked)
 
     assert [(found.check, found.verdict) for found in findings] == [("bucket", Verdict.FAILED)]
     assert "BUCKET_OWNER" in findings[0].message

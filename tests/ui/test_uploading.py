@@ -463,7 +463,7 @@ def test_memory_of_a_large_upload(large_window: Window, browser: Browser, tmp_pa
 def test_nothing_is_replaced_while_s3_does_not_list(
     make_window: MakeWindow, seaweedfs_s3: S3, make_service: Callable[..., Service], tmp_path: Path
 ) -> None:
-    """S3 answers its listing with an error in a 200: the page tells a problem, and replaces no file unasked."""
+    """S3 answers a listing with an error in a 200: the page says so, and replaces no file without asking."""
     bucket = allow_origin(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-page-answers"), "*")
     slow_down = Instead(
         200, (REQUEST_ID, ("Content-Type", "application/xml")), b"<Error><Code>SlowDown</Code></Error>"
