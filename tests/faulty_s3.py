@@ -17,6 +17,8 @@ from raw_client import RESET_ON_CLOSE
 from servers import S3
 
 PIECE = 64 * 1024
+#: What every answer of S3 has.
+REQUEST_ID = ("x-amz-request-id", "4442587FB7D0A2F9")
 #: Stands in every error of the proxy, as such names do in those of S3; no client may see it.
 ARN = "arn:aws:sts::123456789012:assumed-role/s3api-task/0a1b2c"
 
@@ -38,6 +40,20 @@ class AnswerError:
     status: int
     code: str
     after: int | None = None
+
+
+@dataclass(frozen=True)
+class Instead:
+    """Answer with this, without asking S3; the `body` over and over, without an end, where it is `endless`.
+
+    Its length is told as `length`, and the connection ends after the body.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    length: int | None = None
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Damage:
     at: int = 50_000
 
 
-Fault = AnswerError | Hang | Reset | BreakAnswer | Swallow | Damage
+Fault = AnswerError | Instead | Hang | Reset | BreakAnswer | Swallow | Damage
 
 
 def always(_asked: Asked) -> bool:
@@ -90,6 +106,8 @@ class FaultyS3:
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self.asked: list[Asked] = []
+        #: The bytes of bodies that it has sent `Instead` of S3's.
+        self.sent = 0
         self._server = self._listen(0)
         self.s3 = S3("faulty", f"http://127.0.0.1:{self._server.server_port}", upstream.credentials)
 
@@ -151,13 +169,15 @@ class FaultyS3:
         fault = self._fault[0] if self._fault and self._fault[1](asked) else None
         if isinstance(fault, AnswerError):
             self._answer_error(handler, fault)
+        elif isinstance(fault, Instead):
+            self._answer_instead(handler, fault)
         elif isinstance(fault, Hang):
             self._over.wait()
             handler.close_connection = True
         elif isinstance(fault, Swallow):
             for _ in _body(handler):
                 pass
-            _answer(handler, 200, [("ETag", '"0123456789abcdef0123456789abcdef"')], b"")
+            _answer(handler, 200, [REQUEST_ID, ("ETag", '"0123456789abcdef0123456789abcdef"')], b"")
         elif isinstance(fault, Reset) and not fault.after:
             _reset(handler)
         else:
@@ -178,7 +198,25 @@ class FaultyS3:
             f"<Message>User: {ARN} is told {fault.code} by S3</Message>"
             "<RequestId>4442587FB7D0A2F9</RequestId></Error>"
         )
-        _answer(handler, fault.status, [("Content-Type", "application/xml")], body.encode())
+        _answer(handler, fault.status, [REQUEST_ID, ("Content-Type", "application/xml")], body.encode())
+
+    def _answer_instead(self, handler: BaseHTTPRequestHandler, fault: Instead) -> None:
+        if "100-continue" not in handler.headers.get("Expect", ""):
+            for _ in _body(handler):
+                pass
+        handler.close_connection = True
+        headers = [*fault.headers, ("Connection", "close")]
+        if not fault.endless and fault.status != 204:
+            headers.append(("Content-Length", str(len(fault.body) if fault.length is None else fault.length)))
+        _head(handler, fault.status, headers)
+        if handler.command == "HEAD":
+            return
+        with suppress(OSError):
+            while not self._over.is_set():
+                handler.wfile.write(fault.body)
+                self.sent += len(fault.body)
+                if not fault.endless:
+                    break
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, fault: Fault | None) -> None:
         upstream = http.client.HTTPConnection(*self._upstream, timeout=60)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import subprocess
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -269,25 +271,54 @@ def test_tls_is_verified(tls: Tls, seaweedfs_s3: S3, bucket_name: str) -> None:
     assert not tls.seen
 
 
-def test_streams_carry_a_checksum_over_tls(
+def test_every_write_carries_a_checksum_over_tls(
     tls: Tls, seaweedfs_s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over TLS S3 gets a checksum of every upload: signed, given, or behind the stream."""
+    """Over TLS S3 gets a checksum of every body: in a header, or behind what is streamed.
+
+    AWS, PutObject: "The Content-MD5 or x-amz-sdk-checksum-algorithm header is required for any request to
+    upload an object with a retention period configured using Amazon S3 Object Lock." DeleteObjects needs one
+    in any bucket.
+    """
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tls.authority))
     store: S3FileStore = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
     large = b"0123456789abcdef" * (3 * MiB // 16)
     sent: dict[str, bytes] = {}
-    for name, made in {
+    made = {
+        "empty": body(b""),
         "small": body(b"small"),
         "stream": body(large),
         "given": body(large, sha256=sha256(large)),
-    }.items():
+        "small and given": body(b"small", sha256=sha256(b"small")),
+        "unknown": body(b"small", size=None),
+        "parts": body(large * 3, size=None),
+    }
+    for name, each in made.items():
         tls.seen.clear()
-        store.put(name, made, "text/plain", create_only=False)
-        sent[name] = bytes(tls.seen)
-
-    assert f"x-amz-content-sha256: {sha256(b'small')}".encode() in sent["small"].lower()
-    assert b"x-amz-content-sha256: streaming-unsigned-payload-trailer" in sent["stream"].lower()
-    assert b"\r\nx-amz-checksum-crc32:" in sent["stream"]
-    assert b"x-amz-checksum-sha256: " in sent["given"].lower()
+        store.put(name, each, "text/plain", create_only=False)
+        sent[name] = bytes(tls.seen).lower()
     assert [content(store, name) for name in ("small", "stream", "given")] == [b"small", large, large]
+    tls.seen.clear()
+    store.delete_many(list(made))
+    sent["delete"] = bytes(tls.seen).lower()
+
+    crc = {
+        name: base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).lower()
+        for name, data in {"empty": b"", "small": b"small"}.items()
+    }
+    assert f"x-amz-content-sha256: {sha256(b'small')}".encode() in sent["small"]
+    for name, value in crc.items():
+        assert b"x-amz-checksum-crc32: " + value in sent[name]
+    for name in ("stream", "unknown", "parts"):
+        assert b"x-amz-content-sha256: streaming-unsigned-payload-trailer" in sent[name]
+    assert [sent[name].count(b"\r\nx-amz-checksum-crc32:") for name in ("stream", "unknown", "parts")] == [
+        1,
+        1,
+        2,
+    ]
+    for name in ("given", "small and given"):
+        assert b"x-amz-checksum-sha256: " in sent[name]
+        assert b"x-amz-checksum-crc32" not in sent[name]
+    assert b"x-amz-checksum-crc32: " in sent["delete"]
+    for name in made:
+        assert b"x-amz-sdk-checksum-algorithm: " in sent[name]

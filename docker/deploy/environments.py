@@ -55,7 +55,11 @@ class LocalAws:
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment to deploy to. `work` is Terraform's for what it downloads, and for `local`'s state."""
+    """One environment to deploy to. `work` is Terraform's for what it downloads, and for `local`'s state.
+
+    `account` is the number of the AWS account, once it is known. S3 then refuses every request to a bucket
+    that another account owns.
+    """
 
     name: str
     bucket: str
@@ -65,6 +69,7 @@ class Environment:
     work: Path | None = None
     local: LocalAws | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
+    account: str = ""
 
     @property
     def project(self) -> str:
@@ -90,20 +95,38 @@ class Environment:
 
     def client(self, service: str, region: str = REGION) -> Any:
         style: Any = {"addressing_style": "path"} if self.local else {}
-        return self.session().client(
+        client = self.session().client(
             service,  # type: ignore[call-overload]  # boto3's stubs know each service by a literal
             region_name=region,
             endpoint_url=self.local.url if self.local else None,
             config=Config(s3=style, retries={"mode": "standard", "total_max_attempts": 4}),
         )
+        if service == "s3" and self.account:
+            expect_owner(client, self.account)
+        return client
 
     def with_account(self, account: str) -> Environment:
-        """The buckets' names where nobody has named them."""
+        """The account, and the buckets' names where the operator has not named them."""
         return replace(
             self,
+            account=account,
             bucket=self.bucket or f"{self.project}-{account}",
             state_bucket=self.state_bucket or f"{self.project}-{account}-tfstate",
         )
+
+
+def expect_owner(client: Any, account: str) -> None:
+    """Have S3 refuse this client's requests to a bucket that another account owns.
+
+    The names of the buckets can be guessed, and a name belongs to the account that takes it first:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+
+    def add(params: dict[str, Any], model: Any, **_: object) -> None:
+        if model.input_shape and "ExpectedBucketOwner" in model.input_shape.members:
+            params.setdefault("ExpectedBucketOwner", account)
+
+    client.meta.events.register("before-parameter-build.s3", add)
 
 
 def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environment:

@@ -62,7 +62,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
 
 
 def buckets_exist(environment: Environment) -> None:
-    """The data bucket is there and in the region; so is the state's, where the state is not a file."""
+    """The data bucket is there, is the account's own and in the region; so is the state's, if any."""
     for name in _buckets(environment):
         region = _region_of(environment, name)
         if region is None:
@@ -109,9 +109,12 @@ def _region_of(environment: Environment, name: str) -> str | None:
         if code in _ABSENT:
             return None
         if code in {"403", "AccessDenied"}:
+            variable = "BUCKET" if name == environment.bucket else "STATE_BUCKET"
             raise Failed(
-                f"the bucket {name} is not yours to use",
-                "It may be another account's: name another (BUCKET=day02-…), or ask for s3:ListBucket on it",
+                f"the bucket {name} does not belong to the account {environment.account}, "
+                "or you may not use it",
+                f"If another account has taken the name, choose another: {variable}=day02-…. "
+                "If the bucket is yours, ask for s3:ListBucket and s3:GetBucketLocation on it",
             ) from None
         if code in {"301", "PermanentRedirect"}:
             return "another region"

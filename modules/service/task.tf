@@ -9,6 +9,7 @@ locals {
   environment = merge({
     PROJECT_NAME       = var.name
     BUCKET             = data.aws_s3_bucket.data.bucket
+    BUCKET_OWNER       = data.aws_caller_identity.current.account_id # S3 refuses a bucket of another account
     AWS_REGION         = data.aws_region.current.name
     HOST               = "0.0.0.0"
     PORT               = tostring(local.port)

@@ -44,7 +44,8 @@ def diagnose(store: Reporting, settings: Settings) -> list[Finding]:
 
 
 def _findings(report: BucketReport, settings: Settings) -> Iterator[Finding]:
-    yield Finding("bucket", Verdict.OK, f"'{settings.bucket}' is there and answers")
+    owner = f", and belongs to {settings.bucket_owner}" if settings.bucket_owner else ""
+    yield Finding("bucket", Verdict.OK, f"'{settings.bucket}' is there and answers{owner}")
 
     if report.region is None:
         yield Finding("region", Verdict.UNKNOWN, "S3 does not tell the bucket's region")

@@ -38,6 +38,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.RangeNotSatisfiable: 416,
     files.StoreDenied: 502,
     files.StoreFailed: 502,
+    files.ClockSkewed: 502,
     files.StoreUnavailable: 503,
     files.StoreThrottled: 503,
     files.BucketNotFound: 503,

@@ -242,6 +242,12 @@ class StoreFailed(FileError):
     code = "s3_error"
 
 
+class ClockSkewed(StoreFailed):
+    """The store refuses signatures because this machine's clock is wrong."""
+
+    code = "clock_skewed"
+
+
 # --- the port
 
 

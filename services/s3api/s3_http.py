@@ -1,19 +1,21 @@
-"""Signed requests to one bucket, without what is dear in boto3: its serializer, its events and its parser.
+"""Signed requests to one bucket, without what is slow in boto3: its serializer, its events and its parser.
 
-boto3 remains what finds the credentials and refreshes them, resolves the endpoint, signs, and holds the
-pooled connections with their timeouts, TLS and proxies; failures are its own exceptions. `s3_store` alone
-uses this, for the requests of which there are many (docs/decisions/0005-signed-requests.md).
+boto3 still finds the credentials and refreshes them, resolves the endpoint, signs, and holds the pooled
+connections with their timeouts, TLS and proxies; failures are its own exceptions, and those of `s3_answers`.
+Only `s3_store` uses this, for the frequent requests (docs/decisions/0005-signed-requests.md).
 """
 
 from __future__ import annotations
 
+import base64
 import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from http import HTTPStatus
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
@@ -24,6 +26,10 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.httpchecksum import apply_request_checksum
+
+from s3api.s3_answers import UnexpectedAnswer, document, empty, error_of, exchange
+
+T = TypeVar("T")
 
 SEND_CHUNK = 128 * 1024
 
@@ -39,17 +45,27 @@ class Readable(Protocol):
 class S3Requests:
     """Requests to `bucket`, as `client` would send them. Safe for threads.
 
-    `attempts` as boto3's standard mode counts them: what may pass is tried again after a pause.
+    `attempts` as boto3's standard mode counts them: what may pass is tried again after a pause. `owner` is
+    the account that must own the bucket, where it is known. Presigned URLs and forms do not carry it: S3
+    takes it in a header only, which a plain client would not send.
     """
 
     def __init__(
-        self, client: Any, session: boto3.session.Session, bucket: str, *, attempts: int = 1
+        self,
+        client: Any,
+        session: boto3.session.Session,
+        bucket: str,
+        *,
+        attempts: int = 1,
+        owner: str | None = None,
     ) -> None:
         self._client = client
         self._session = session
         self._bucket = bucket
         self._region: str = client.meta.region_name
         self._attempts = attempts
+        self._owner = {"x-amz-expected-bucket-owner": owner} if owner else {}
+        self._seconds: float = client.meta.config.read_timeout
         # There is no public way to the connections that the client was configured with.
         self._connections = client._endpoint.http_session  # noqa: SLF001
 
@@ -69,14 +85,31 @@ class S3Requests:
         body: bytes | None = None,
         stream: bool = False,
     ) -> AWSResponse:
-        """The answer, its body read unless `stream`. Raises `ClientError` for a status of 300 and above."""
+        """The answer, its body read unless `stream`. Raises `ClientError` for a status of 300 and above.
+
+        Raises `UnexpectedAnswer` for an answer that does not fit, such as one to HEAD or PUT with a body.
+        """
+
+        def attempt() -> AWSResponse:
+            request = self._request(method, key, query, headers)
+            request.data = body
+            if body is not None:
+                _add_checksum(request, body)
+            answer = self._send(request, body, stream=stream)
+            return answer if stream else empty(answer)
+
+        return self._persist(attempt)
+
+    def get_document(self, root: str, query: Mapping[str, str]) -> ET.Element:
+        """The root element of what the bucket answers, which has this name."""
+        return self._persist(lambda: document(self._send(self._request("GET", "", query, None), None), root))
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
         left = self._attempts
         while True:
             left -= 1
-            request = self._request(method, key, query, headers)
-            request.data = body
             try:
-                return self._send(request, body, stream=stream)
+                return attempt()
             except ClientError as error:
                 code = error.response["Error"]["Code"]
                 status = str(error.response["ResponseMetadata"]["HTTPStatusCode"])
@@ -98,13 +131,15 @@ class S3Requests:
         request = self._request("PUT", key, None, {**headers, "Content-Length": str(size)})
         chunks: Iterator[bytes] = iter(lambda: body.read(SEND_CHUNK), b"")
         request.context["client_config"] = self._client.meta.config  # which leaves the payload unsigned
-        if self.url.startswith("https:") and "x-amz-checksum-sha256" not in headers:
+        if "x-amz-checksum-sha256" in headers:
+            request.headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
+        elif self.url.startswith("https:"):
             request.context["checksum"] = {"request_algorithm": _CRC32_TRAILER}
             checked: dict[str, Any] = {"headers": request.headers, "body": body, "context": request.context}
             apply_request_checksum(checked)
             request.headers["x-amz-sdk-checksum-algorithm"] = "CRC32"
             chunks = iter(checked["body"])
-        return self._send(request, chunks, expect=True)
+        return empty(self._send(request, chunks, expect=True))
 
     def presign(
         self,
@@ -146,7 +181,7 @@ class S3Requests:
     def _request(
         self, method: str, key: str, query: Mapping[str, str] | None, headers: Mapping[str, str] | None
     ) -> Any:
-        request = AWSRequest(method, self._url(key, query), headers)
+        request = AWSRequest(method, self._url(key, query), {**(headers or {}), **self._owner})
         request.headers["User-Agent"] = "s3api"
         return request
 
@@ -164,25 +199,35 @@ class S3Requests:
         if expect:
             headers["Expect"] = b"100-continue"
         sent: Any = body
-        answer: AWSResponse = self._connections.send(
-            AWSPreparedRequest(request.method, request.url, headers, sent, stream)
-        )
-        if answer.status_code < 300:
-            return answer
-        raise _error_of(answer, request.method)
+        prepared = AWSPreparedRequest(request.method, request.url, headers, sent, stream)
+        answer = exchange(self._connections, prepared, self._seconds, stream=stream)
+        if answer.status_code >= 300:
+            if answer.status_code == HTTPStatus.NOT_MODIFIED and not _may_be_unmodified(request):
+                raise UnexpectedAnswer("status 304 without a condition")
+            raise error_of(answer, request.method)
+        wanted = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) if "Range" in headers else (HTTPStatus.OK,)
+        if answer.status_code not in wanted:
+            if stream:
+                answer.raw.close()
+            raise UnexpectedAnswer(f"status {answer.status_code}")
+        return answer
 
 
-def _error_of(answer: AWSResponse, method: str) -> ClientError:
-    """As boto3 would have raised it: S3's code, or the status where the answer has no body."""
-    code, message = str(answer.status_code), ""
-    with suppress(ET.ParseError):
-        root = ET.fromstring(answer.content)  # noqa: S314 - of S3; expat itself bounds what entities expand to
-        code, message = root.findtext("{*}Code") or code, root.findtext("{*}Message") or message
-    response: Any = {
-        "Error": {"Code": code, "Message": message},
-        "ResponseMetadata": {
-            "HTTPStatusCode": answer.status_code,
-            "HTTPHeaders": {name.lower(): value for name, value in answer.headers.items()},
-        },
-    }
-    return ClientError(response, method)
+def _may_be_unmodified(request: Any) -> bool:
+    asked = "If-None-Match" in request.headers or "If-Modified-Since" in request.headers
+    return asked and request.method in ("GET", "HEAD")
+
+
+def _add_checksum(request: Any, body: bytes) -> None:
+    """A checksum of the body in a header, unless there is one: a bucket with Object Lock refuses PUT without.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html: "The Content-MD5 or
+    x-amz-sdk-checksum-algorithm header is required for any request to upload an object with a retention
+    period configured using Amazon S3 Object Lock."
+    """
+    if "x-amz-checksum-sha256" in request.headers:
+        request.headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
+        return
+    crc = zlib.crc32(body).to_bytes(4, "big")
+    request.headers["x-amz-checksum-crc32"] = base64.b64encode(crc).decode()
+    request.headers["x-amz-sdk-checksum-algorithm"] = "CRC32"

@@ -1,4 +1,4 @@
-"""`S3FileStore`: the files of one S3 bucket, and with `s3_http`, which only it uses, all that talks to S3.
+"""`S3FileStore`: the files of one S3 bucket. With `s3_http` and `s3_answers` it is all that talks to S3.
 
 IAM actions of the service, each checked against the task role's policy by a test:
 
@@ -36,11 +36,13 @@ import urllib3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.parsers import ResponseParserError
 
 from s3api.files import (
     MAX_SINGLE_PUT_BYTES,
     Body,
     BucketNotFound,
+    ClockSkewed,
     Conditions,
     Conflict,
     DigestMismatch,
@@ -71,10 +73,9 @@ from s3api.files import (
     VersioningOff,
     part_size_for,
 )
+from s3api.s3_answers import ETAG, UnexpectedAnswer, expect_owner, guard
 from s3api.s3_http import S3Requests
 from s3api.settings import Settings
-
-Checksums = Literal["when_required", "when_supported"]
 
 ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
@@ -83,6 +84,15 @@ HELD_BYTES = 64 * 1024
 # Bodies of unknown length are held in memory one part at a time; more of them at once answer 503.
 BUFFERED_UPLOADS = 4
 LOOKUP_THREADS = 16
+# S3 sends white space while it completes an upload or copies, which may take minutes.
+SLOW_ANSWER_SECONDS = 900
+# AWS: "RequestTimeTooSkewed: The difference between the request time and the server's time is too large."
+MAX_SKEW = timedelta(minutes=15)
+
+NOT_S3 = (
+    "The answer is not one of S3; try again. If it lasts, the service's operator must look at "
+    "AWS_ENDPOINT_URL and at what is between the service and S3"
+)
 
 # XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
 _NOT_XML = re.compile("[\ufffe\uffff]")
@@ -106,7 +116,9 @@ _KINDS: Mapping[str, str] = {
         "denied": "AccessDenied AllAccessDisabled ExpiredToken InvalidAccessKeyId InvalidToken "
         "SignatureDoesNotMatch TokenRefreshRequired 401 403",
         "region": "PermanentRedirect AuthorizationHeaderMalformed 301",
-        "unavailable": "RequestTimeout RequestTimeTooSkewed InternalError ServiceUnavailable",
+        "skewed": "RequestTimeTooSkewed",
+        "redirected": "TemporaryRedirect 300 302 303 307 308",
+        "unavailable": "RequestTimeout InternalError ServiceUnavailable",
     }.items()
     for code in codes.split()
 }
@@ -148,13 +160,17 @@ class S3FileStore:
         pool = settings.threads + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
-        # botocore's own checksum of a stream goes into a trailer, which needs HTTPS.
-        checksums: Checksums = "when_required" if (endpoint or "").startswith("http:") else "when_supported"
-        self._api = self._client(endpoint, connect, read, pool, attempts=ATTEMPTS, checksums=checksums)
-        self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1, checksums=checksums)
-        public = self._client(self._public_endpoint, connect, read, 1, attempts=1, checksums=checksums)
-        self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS)
-        self._large = S3Requests(self._transfer, self._session, self.bucket)
+        self._owner = settings.bucket_owner
+        self._api = self._client(endpoint, connect, read, pool, attempts=ATTEMPTS)
+        self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1)
+        public = self._client(self._public_endpoint, connect, read, 1, attempts=1)
+        guard(self._api, read)
+        guard(self._transfer, SLOW_ANSWER_SECONDS)
+        if self._owner:
+            for client in (self._api, self._transfer):
+                expect_owner(client, self._owner)
+        self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=self._owner)
+        self._large = S3Requests(self._transfer, self._session, self.bucket, owner=self._owner)
         self._public = S3Requests(public, self._session, self.bucket)
 
     def _client(
@@ -165,7 +181,6 @@ class S3FileStore:
         pool: int,
         *,
         attempts: int,
-        checksums: Checksums,
     ) -> Any:
         return self._session.client(
             "s3",
@@ -176,7 +191,8 @@ class S3FileStore:
                 read_timeout=read,
                 retries={"mode": "standard", "total_max_attempts": attempts},
                 max_pool_connections=pool,
-                request_checksum_calculation=checksums,
+                # Of every body it sends; it holds them all, so that plain HTTP has a header for it as well.
+                request_checksum_calculation="when_supported",
                 response_checksum_validation="when_required",
                 s3={
                     # Emulators and self-hosted servers have no host name for every bucket.
@@ -200,11 +216,13 @@ class S3FileStore:
         if token is not None:
             query["continuation-token"] = token
         with self._errors("list_objects"):
-            return _page(self._small.send("GET", query=query).content)
+            root = self._small.get_document("ListBucketResult", query)
+            return _page(root, self.bucket, prefix, limit, token)
 
     def stat(self, name: str) -> StoredFile:
         with self._errors("get_object", name):
-            return _stored_file(name, self._small.send("HEAD", name).headers)
+            headers = self._small.send("HEAD", name).headers
+            return _stored_file(name, headers, _number(headers.get("Content-Length")))
 
     def missing(self, names: Sequence[str]) -> set[str]:
         def is_missing(name: str) -> bool:
@@ -230,10 +248,19 @@ class S3FileStore:
                 answer = self._large.send("GET", name, headers=headers, stream=True)
             else:
                 answer = self._small.send("HEAD", name, headers=headers)
-        length = int(answer.headers["Content-Length"])
-        content_range = answer.headers.get("Content-Range")
+            try:
+                length = _number(answer.headers.get("Content-Length"))
+                content_range, size = None, length
+                if answer.status_code == 206:
+                    content_range = answer.headers.get("Content-Range", "")
+                    size = _size_of_range(content_range, conditions.byte_range or "", length)
+                file = _stored_file(name, answer.headers, size)
+            except UnexpectedAnswer:
+                if with_body:
+                    answer.raw.close()
+                raise
         return OpenFile(
-            file=_stored_file(name, answer.headers),
+            file=file,
             length=length,
             content_type=answer.headers.get("Content-Type") or "application/octet-stream",
             content_range=content_range,
@@ -343,12 +370,15 @@ class S3FileStore:
                 failed[name] = error.code
         if bulk:
             with self._errors("delete_object"):
+                # Not quiet: S3 names each file that it deleted. One that it leaves out is not deleted.
                 answer = self._api.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in bulk], "Quiet": True}
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in bulk]}
                 )
+            deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
+            failed |= dict.fromkeys(set(bulk).difference(deleted), StoreFailed.code)
             for entry in answer.get("Errors", ()):
-                denied = _KINDS.get(entry.get("Code", "")) == "denied"
-                failed[entry["Key"]] = "s3_delete_object_denied" if denied else StoreFailed.code
+                if entry.get("Key") in failed and _KINDS.get(entry.get("Code", "")) == "denied":
+                    failed[entry["Key"]] = "s3_delete_object_denied"
         return failed
 
     def restore(self, name: str) -> StoredFile:
@@ -389,8 +419,10 @@ class S3FileStore:
                 newest = max(versions, key=lambda version: version["LastModified"])
                 return str(newest["VersionId"])
             # S3 lists a key's versions before those of any longer key.
-            if not answer.get("IsTruncated") or not markers:
+            if not answer["IsTruncated"] or not markers:
                 break
+            if position.get("VersionIdMarker") == answer["NextVersionIdMarker"]:
+                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same versions without an end
             position = {
                 "KeyMarker": answer["NextKeyMarker"],
                 "VersionIdMarker": answer["NextVersionIdMarker"],
@@ -462,9 +494,11 @@ class S3FileStore:
                 Part(number=part["PartNumber"], etag=_etag(part), size=part["Size"])
                 for part in answer.get("Parts", ())
             ]
-            if not answer.get("IsTruncated"):
+            if not answer["IsTruncated"]:
                 return parts
-            marker = int(answer["NextPartNumberMarker"])
+            if answer["NextPartNumberMarker"] <= marker:
+                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same parts without an end
+            marker = answer["NextPartNumberMarker"]
 
     def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
         return self._complete(plan, parts, {})
@@ -526,7 +560,8 @@ class S3FileStore:
             head = self._api.head_bucket(Bucket=self.bucket)
         headers = head["ResponseMetadata"]["HTTPHeaders"]
         now = datetime.now(UTC)
-        skew = abs(parsedate_to_datetime(headers["date"]) - now) if headers.get("date") else None
+        offset = _offset(headers, now)
+        skew = None if offset is None else abs(offset)
         versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
         lifecycle = self._look(
             lambda: self._api.get_bucket_lifecycle_configuration(Bucket=self.bucket),
@@ -536,7 +571,8 @@ class S3FileStore:
         days = [
             rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
             for rule in (lifecycle or {}).get("Rules", ())
-            if rule.get("Status") == "Enabled" and "AbortIncompleteMultipartUpload" in rule
+            if rule.get("Status") == "Enabled"
+            and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
         ]
         exposed = {
             header.lower()
@@ -557,7 +593,9 @@ class S3FileStore:
     def _try_public_endpoint(self) -> str | None:
         url = self.sign_download("s3api-doctor/no-such-file", 60, "attachment").url
         try:
-            answer = urllib3.request("GET", url, timeout=5.0, retries=False)
+            # The status is all that counts: no redirect is followed, and no body is read.
+            answer = urllib3.request("GET", url, timeout=5.0, retries=False, preload_content=False)
+            answer.close()
         except urllib3.exceptions.HTTPError as error:
             return type(error).__name__
         return None if answer.status == 404 else f"HTTP {answer.status}"
@@ -568,7 +606,7 @@ class S3FileStore:
             return call()
         except ClientError as error:
             return {} if error.response.get("Error", {}).get("Code") == absent else None
-        except BotoCoreError:
+        except (BotoCoreError, ResponseParserError, ValueError):
             return None
 
     # --- errors
@@ -582,6 +620,9 @@ class S3FileStore:
             raise self._translate(error, operation, name) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreUnavailable("The service has no AWS credentials") from error
+        # What boto3's parser raises, and what it leaves out of an answer that lacks it.
+        except (UnexpectedAnswer, ResponseParserError, ValueError, KeyError) as error:
+            raise StoreUnavailable(NOT_S3) from error
         except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable("S3 cannot be reached; try again") from error
 
@@ -595,6 +636,10 @@ class S3FileStore:
         region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", self._region)
         if status == 400 and region != self._region:
             code = "PermanentRedirect"  # an answer to HEAD that is signed for the wrong region
+        offset = _offset(answer.get("HTTPHeaders", {}), datetime.now(UTC))
+        if code == "403" and offset is not None and abs(offset) > MAX_SKEW:
+            code = "RequestTimeTooSkewed"  # an answer to HEAD does not name its reason
+        minutes = f"{round(abs(offset).total_seconds() / 60)} minutes" if offset else "more than 15 minutes"
         kind = _KINDS.get(code) or _KINDS.get(str(status)) or ("unavailable" if status >= 500 else "failed")
         if kind == "exists" and operation != "put_object":
             kind = "changed"
@@ -621,12 +666,20 @@ class S3FileStore:
             "name": lambda: InvalidName("The file name is too long for S3"),
             "throttled": lambda: StoreThrottled("S3 asks to slow down; try again"),
             "denied": lambda: StoreDenied(
-                f"S3 does not allow the service to do this ({operation}); its operator must look at the role",
+                f"S3 does not allow the service to do this ({operation}); its operator must look at the role"
+                + (", and at whether the account in BUCKET_OWNER owns the bucket" if self._owner else ""),
                 operation,
             ),
             "region": lambda: StoreFailed(
                 f"The bucket '{self.bucket}' is not in the region {self._region}; "
                 "the service's operator must correct AWS_REGION"
+            ),
+            "skewed": lambda: ClockSkewed(
+                f"The service's clock differs from S3's by {minutes}; its operator must set it"
+            ),
+            "redirected": lambda: StoreUnavailable(
+                "S3 redirects the request, and the service follows no redirect; if it lasts, its operator "
+                "must look at AWS_ENDPOINT_URL and AWS_REGION"
             ),
             "unavailable": lambda: StoreUnavailable("S3 answered with an error of its own; try again"),
             "failed": lambda: StoreFailed(f"S3 refused the request ({operation})"),
@@ -634,45 +687,111 @@ class S3FileStore:
         return made[kind]()
 
 
-def _page(listing: bytes) -> Page:
+# --- what S3 answers; each of these raises `UnexpectedAnswer` for what S3 would not send
+
+_NUMBER = re.compile("[0-9]{1,18}")
+_CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+
+
+def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | None) -> Page:
     """A page of S3's XML, whose names are percent-encoded: XML cannot hold every name."""
-    try:
-        root = ET.fromstring(listing)  # noqa: S314 - of S3; expat itself bounds what entities expand to
-    except ET.ParseError as error:
-        raise StoreUnavailable("S3's listing is not whole; try again") from error
     space = root.tag.removesuffix("ListBucketResult")  # the namespace, where there is one
     key, modified, etag, size = (f"{space}{tag}" for tag in ("Key", "LastModified", "ETag", "Size"))
     decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
-    more = root.findtext(f"{space}IsTruncated") == "true"
-    return Page(
-        files=[
-            StoredFile(
-                name=decode(entry.findtext(key, "")),
-                size=int(entry.findtext(size, "")),
-                last_modified=datetime.fromisoformat(entry.findtext(modified, "")),
-                etag=entry.findtext(etag, "").strip('"'),
-            )
-            for entry in root.iter(f"{space}Contents")
-        ],
-        prefixes=[
-            decode(entry.findtext(f"{space}Prefix", "")) for entry in root.iter(f"{space}CommonPrefixes")
-        ],
-        next_token=root.findtext(f"{space}NextContinuationToken") if more else None,
-    )
+    files = [
+        StoredFile(
+            name=decode(entry.findtext(key, "")),
+            size=_number(entry.findtext(size)),
+            last_modified=_moment(entry.findtext(modified, "")),
+            etag=_bare_etag(entry.findtext(etag)),
+        )
+        for entry in root.findall(f"{space}Contents")
+    ]
+    prefixes = [
+        decode(entry.findtext(f"{space}Prefix", "")) for entry in root.findall(f"{space}CommonPrefixes")
+    ]
+    # A page of another prefix would show names that the caller may not see.
+    if not all(name and name.startswith(prefix) for name in (*(file.name for file in files), *prefixes)):
+        raise UnexpectedAnswer("a listing with a name that was not asked for")
+    if root.findtext(f"{space}Name", bucket) != bucket:
+        raise UnexpectedAnswer("a listing of another bucket")
+    count = len(files) + len(prefixes)
+    if count > limit or _number(root.findtext(f"{space}KeyCount", str(count))) != count:
+        raise UnexpectedAnswer("a listing with another number of names")
+    following = root.findtext(f"{space}NextContinuationToken")
+    more = root.findtext(f"{space}IsTruncated")
+    if more not in ("true", "false"):
+        raise UnexpectedAnswer("a listing that does not say whether it is whole")
+    if more == "true" and following in (None, "", token):
+        raise UnexpectedAnswer("a listing that does not go on from where it ended")
+    return Page(files=files, prefixes=prefixes, next_token=following if more == "true" else None)
 
 
-def _stored_file(name: str, headers: Mapping[str, str]) -> StoredFile:
-    whole = headers.get("Content-Range", "").rpartition("/")[2] or headers["Content-Length"]
+def _number(text: str | None) -> int:
+    if text is None or not _NUMBER.fullmatch(text):
+        raise UnexpectedAnswer("a number that is none, or is missing")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    """A time of an answer's XML."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UnexpectedAnswer("a time that is none, or is missing") from error
+    if moment.tzinfo is None:
+        raise UnexpectedAnswer("a time without its zone")
+    return moment
+
+
+def _date(text: str | None) -> datetime:
+    """A time of an answer's headers."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise UnexpectedAnswer("a date that is none, or is missing") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _offset(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """How far S3's clock is ahead of ours; None where it does not tell its time."""
+    try:
+        return _date(headers.get("date")) - now
+    except UnexpectedAnswer:
+        return None
+
+
+def _stored_file(name: str, headers: Mapping[str, str], size: int) -> StoredFile:
     return StoredFile(
-        name=name,
-        size=int(whole),
-        last_modified=parsedate_to_datetime(headers["Last-Modified"]),
-        etag=_etag(headers),
+        name=name, size=size, last_modified=_date(headers.get("Last-Modified")), etag=_etag(headers)
     )
+
+
+def _size_of_range(content_range: str, asked: str, length: int) -> int:
+    """The size of the whole file, of which this range was answered. It must be the one that was asked for."""
+    found = _CONTENT_RANGE.fullmatch(content_range)
+    if not found:
+        raise UnexpectedAnswer("a part of the file without its range")
+    start, end, size = (int(number) for number in found.groups())
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    if first:
+        wanted = int(first), min(int(last), size - 1) if last else size - 1
+    else:
+        wanted = max(0, size - int(last)), size - 1
+    if (start, end) != wanted or end - start + 1 != length:
+        raise UnexpectedAnswer("another range of the file")
+    return size
 
 
 def _etag(answer: Mapping[str, Any]) -> str:
-    return str(answer["ETag"]).strip('"')
+    return _bare_etag(answer.get("ETag"))
+
+
+def _bare_etag(text: str | None) -> str:
+    found = ETAG.fullmatch(text or "")
+    if not found:
+        raise UnexpectedAnswer("an ETag that is none, or is missing")
+    return found[1]
 
 
 def _http_date(moment: datetime | None) -> str | None:

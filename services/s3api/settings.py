@@ -65,6 +65,7 @@ class Settings(BaseSettings):
 
     project_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "day02"
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    bucket_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
     aws_region: Annotated[
         str, Field(min_length=1, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     ] = "eu-west-1"
@@ -133,6 +134,7 @@ _OTHER_NAMES = {"AWS_ENDPOINT_URL_S3": "AWS_ENDPOINT_URL", "AWS_REGION": "AWS_DE
 
 _HINTS = {
     "BUCKET": "the name of an existing S3 bucket, such as day02-files",
+    "BUCKET_OWNER": "the 12 digits of the AWS account that owns the bucket",
     "SIGNING_KEY": "32 characters or more that every task shares; "
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from deploy.image import _follow
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
+from faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from servers import S3
 
 # --- environments
@@ -227,6 +230,65 @@ def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     assert json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"] == [
         prepare.tls_only(bucket_name)
     ]
+
+
+@pytest.fixture
+def another_accounts(ministack_s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    """An S3 whose buckets belong to 222222222222, as all who ask without a condition see them."""
+
+    def refused(asked: Asked) -> bool:
+        return asked.headers.get("x-amz-expected-bucket-owner") not in (None, "222222222222")
+
+    with running_faulty_s3(ministack_s3) as proxy, proxy.failing(AnswerError(403, "AccessDenied"), refused):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.s3.url)
+        for name, value in ministack_s3.credentials.items():
+            monkeypatch.setenv(name, value)
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    "use", [prepare.buckets_exist, lambda where: prepare.make_buckets(where, Reporter())]
+)
+def test_a_bucket_of_another_account_is_not_used(
+    ministack_s3: S3, another_accounts: FaultyS3, use: Callable[[Environment], None]
+) -> None:
+    """The buckets' names can be guessed: one that another account has taken is neither used nor changed."""
+    where = environment("day02", {}).with_account("111111111111")
+    for name in (where.bucket, where.state_bucket):
+        if name not in {entry["Name"] for entry in ministack_s3.client().list_buckets()["Buckets"]}:
+            ministack_s3.make_bucket(name)
+    another_accounts.asked.clear()
+
+    with pytest.raises(Failed, match=f"{where.bucket} does not belong to the account 111111111111") as failed:
+        use(where)
+    use(replace(where, account="222222222222"))
+
+    assert "BUCKET=day02-" in failed.value.then
+    assert {asked.headers.get("x-amz-expected-bucket-owner") for asked in another_accounts.asked} == {
+        "111111111111",
+        "222222222222",
+    }
+
+
+def test_the_states_bucket_must_be_the_accounts_too(
+    ministack_s3: S3, another_accounts: FaultyS3, bucket_name: str
+) -> None:
+    """A state bucket of another account, which would learn the whole state, is refused by name."""
+    state = f"{bucket_name}-tfstate"
+    ministack_s3.make_bucket(bucket_name)
+    ministack_s3.make_bucket(state)
+    where = environment("day02", {"BUCKET": bucket_name, "STATE_BUCKET": state}).with_account("222222222222")
+
+    def refused(asked: Asked) -> bool:
+        return asked.path.startswith(f"/{state}") and "x-amz-expected-bucket-owner" in asked.headers
+
+    with (
+        another_accounts.failing(AnswerError(403, "AccessDenied"), refused),
+        pytest.raises(Failed, match=f"{state} does not belong") as failed,
+    ):
+        prepare.buckets_exist(where)
+
+    assert "STATE_BUCKET=day02-" in failed.value.then
 
 
 def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
+from faulty_s3 import REQUEST_ID, Instead, running_faulty_s3
 from servers import S3, Service, until
+from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
 
 # Thirteen parts of 8 MiB, the last one shorter; at this pace a test has seconds to step in.
@@ -456,3 +458,26 @@ def test_memory_of_a_large_upload(large_window: Window, browser: Browser, tmp_pa
     assert set(renderers(browser)) & set(before)
     assert max(growth.values()) < 64 * MiB
     window.client.delete_object(Bucket=window.bucket, Key=window.folder + path.name)
+
+
+def test_nothing_is_replaced_while_s3_does_not_list(
+    make_window: MakeWindow, seaweedfs_s3: S3, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """S3 answers a listing with an error in a 200: the page says so, and replaces no file without asking."""
+    bucket = allow_origin(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-page-answers"), "*")
+    slow_down = Instead(
+        200, (REQUEST_ID, ("Content-Type", "application/xml")), b"<Error><Code>SlowDown</Code></Error>"
+    )
+    with running_faulty_s3(seaweedfs_s3) as faulty:
+        service = make_service(faulty.s3, bucket, s3_public_endpoint_url=seaweedfs_s3.url)
+        window = make_window(service, seaweedfs_s3, bucket)
+        window.forgiven.append("503")
+        window.client.put_object(Bucket=bucket, Key=f"{window.folder}a.txt", Body=b"kept")
+        window.open()
+        expect(window.row("a.txt")).to_be_visible()
+        with faulty.failing(slow_down, lambda asked: "list-type" in asked.query):
+            window.choose(text(tmp_path, "a.txt", "new"))
+            expect(window.page.locator("#problem-text")).to_contain_text("S3 asks to slow down")
+
+        assert window.sent_to_s3("POST") == window.asked("PUT") == []
+        assert window.data("a.txt") == b"kept"

@@ -102,6 +102,7 @@ run "container" {
       ALLOW_ANONYMOUS    = "true"
       AWS_REGION         = "eu-west-1"
       BUCKET             = "day02-data"
+      BUCKET_OWNER       = "123456789012"
       DRAIN_SECONDS      = "30"
       HOST               = "0.0.0.0"
       PORT               = "5000"

@@ -1,0 +1,302 @@
+"""What is accepted as an answer of S3: bounded in bytes and time, no redirect, and what was asked for.
+
+Anything else answers in S3's place now and then: a captive portal, a proxy, a wrong endpoint. Its answer is a
+failure, never an empty success. All requests pass here, those of `s3_http` and those that boto3 sends.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import urllib3
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+#: The largest answer that is held in memory has 1,000 keys, each of 1,024 bytes, all escaped.
+ANSWER_BYTES = 8 * 1024 * 1024
+ERROR_BYTES = 256 * 1024
+#: A page of 10,000 parts, which some servers send, has 160,000 tags.
+MAX_TAGS = 256_000
+PIECE = 64 * 1024
+
+#: Every answer of S3 has this header:
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html
+REQUEST_ID = "x-amz-request-id"
+
+#: RFC 9110, section 8.8.3, without what is beyond ASCII; those of S3 are never weak.
+ETAG = re.compile('"?([!#-~]{1,256})"?')
+
+
+@dataclass(frozen=True)
+class _Form:
+    """An XML answer: its root element, what that must have, what each element in it must have, and what must
+    be there when more follows."""
+
+    root: str
+    has: tuple[str, ...] = ()
+    each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
+
+
+#: What is required of the answers that boto3 reads, by operation: what the API reference of S3 says is always
+#: there, as far as the service reads it.
+_FORMS: Mapping[str, _Form] = {
+    "CompleteMultipartUpload": _Form("CompleteMultipartUploadResult", ("ETag",)),
+    "CopyObject": _Form("CopyObjectResult", ("ETag",)),
+    "CreateMultipartUpload": _Form("InitiateMultipartUploadResult", ("UploadId",)),
+    "DeleteObjects": _Form("DeleteResult"),
+    "GetBucketCors": _Form("CORSConfiguration"),
+    "GetBucketLifecycleConfiguration": _Form("LifecycleConfiguration"),
+    "GetBucketVersioning": _Form("VersioningConfiguration"),
+    "ListObjectVersions": _Form(
+        "ListVersionsResult",
+        ("IsTruncated",),
+        {
+            "DeleteMarker": ("Key", "VersionId", "IsLatest", "LastModified"),
+            "Version": ("Key", "VersionId", "IsLatest", "LastModified"),
+        },
+        ("NextKeyMarker", "NextVersionIdMarker"),
+    ),
+    "ListParts": _Form(
+        "ListPartsResult",
+        ("IsTruncated",),
+        {"Part": ("PartNumber", "ETag", "Size")},
+        ("NextPartNumberMarker",),
+    ),
+    "UploadPartCopy": _Form("CopyPartResult", ("ETag",)),
+}
+_NO_CONTENT = frozenset({"AbortMultipartUpload", "DeleteObject"})
+#: The headers of answers without a body.
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "HeadBucket": (),
+    "HeadObject": ("ETag", "Last-Modified", "Content-Length"),
+    "PutObject": ("ETag",),
+    "UploadPart": ("ETag",),
+}
+
+#: boto3 would follow these to another region, and ask that one again when it answers alike.
+_ELSEWHERE = frozenset(
+    {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
+)
+
+
+class UnexpectedAnswer(BotoCoreError):
+    """An answer that S3 does not give to what was asked."""
+
+    fmt = "{reason}"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=reason)
+
+
+class _Held:
+    """A body in memory, as `AWSResponse` reads one."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> Iterator[bytes]:
+        return iter((self._body,))
+
+
+def _held(answer: AWSResponse, status: int, body: bytes) -> AWSResponse:
+    headers: Any = answer.headers
+    return AWSResponse(answer.url, status, headers, _Held(body))
+
+
+def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = False) -> AWSResponse:
+    """Send the request; the answer, whose body is read within these seconds unless `stream`.
+
+    Redirects are not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
+    """
+    request.stream_output = True
+    answer: AWSResponse = connections.send(request)
+    succeeded = answer.status_code < 300
+    if not (stream and succeeded):
+        body = _read(answer, ANSWER_BYTES if succeeded else ERROR_BYTES, seconds)
+        answer = _held(answer, answer.status_code, body)
+    # An error of 500 and above may come from what stands before S3: it is S3's failure all the same.
+    if (
+        answer.status_code < 500
+        and answer.status_code != HTTPStatus.NOT_MODIFIED
+        and REQUEST_ID not in answer.headers
+        and (succeeded or _error_element(answer) is None)
+    ):
+        if stream and succeeded:
+            answer.raw.close()
+        raise UnexpectedAnswer(f"status {answer.status_code} without {REQUEST_ID}")
+    return answer
+
+
+def _read(answer: AWSResponse, at_most: int, seconds: float) -> bytes:
+    """The whole body. The connection is closed where the body does not end as it should."""
+    ends = time.monotonic() + seconds
+    body = bytearray()
+    whole = False
+    try:
+        while piece := answer.raw.read1(PIECE):
+            body += piece
+            if len(body) > at_most:
+                if answer.status_code >= 300:
+                    return b""  # the status alone says enough
+                raise UnexpectedAnswer(f"more than {at_most} bytes")
+            if time.monotonic() > ends:
+                raise UnexpectedAnswer(f"a body that took more than {seconds} s")
+        whole = True
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise HTTPClientError(error=error) from error
+    finally:
+        if not whole:
+            answer.raw.close()
+    declared = answer.headers.get("Content-Length")
+    bodiless = answer.raw.length_remaining == 0 and not body  # of HEAD, or a status without a body
+    if declared is not None and not bodiless and declared != str(len(body)):
+        raise HTTPClientError(error=f"{len(body)} of {declared} bytes came")
+    return bytes(body)
+
+
+# --- XML
+
+
+def document(answer: AWSResponse, tag: str) -> ET.Element:
+    """The root element, which must have this name. Raises S3's own error where the body is one."""
+    if answer.status_code != HTTPStatus.OK:
+        raise UnexpectedAnswer(f"status {answer.status_code} in place of 200")
+    root = parse(answer.content)
+    found = local_name(root)
+    if found == "Error":
+        # AWS: "a 200 OK response can contain either a success or an error", of CopyObject,
+        # CompleteMultipartUpload and others; it is to be handled as an error of the server.
+        raise error_of(_held(answer, 500, answer.content), tag)
+    if found != tag:
+        raise UnexpectedAnswer(f"<{found[:40]}> in place of <{tag}>")
+    return root
+
+
+def empty(answer: AWSResponse) -> AWSResponse:
+    """The answer, which must have no body. Raises S3's own error where the body is one."""
+    if answer.content.strip():
+        document(answer, "nothing")
+    return answer
+
+
+def parse(body: bytes) -> ET.Element:
+    """The root element. Raises `UnexpectedAnswer` for what is no XML, or none that S3 would send."""
+    if b"<!" in body or body.count(b"<") > MAX_TAGS:  # a document type, which could declare entities
+        raise UnexpectedAnswer("XML that S3 does not send")
+    try:
+        # S3 sends white space ahead of an answer that takes long.
+        return ET.fromstring(body.strip(), ET.XMLParser(encoding="utf-8"))  # noqa: S314 - without entities
+    except ET.ParseError as error:
+        raise UnexpectedAnswer("a body that is no XML") from error
+
+
+def local_name(element: ET.Element) -> str:
+    """The element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+# --- errors
+
+
+def _error_element(answer: AWSResponse) -> ET.Element | None:
+    try:
+        root = parse(answer.content)
+    except UnexpectedAnswer:
+        return None
+    return root if local_name(root) == "Error" else None
+
+
+def error_of(answer: AWSResponse, operation: str) -> ClientError:
+    """As boto3 would have raised it: S3's code, or the status where the answer has no body."""
+    code, message = str(answer.status_code), ""
+    root = _error_element(answer)
+    if root is not None:
+        code, message = root.findtext("{*}Code") or code, root.findtext("{*}Message") or message
+    response: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {
+            "HTTPStatusCode": answer.status_code,
+            "HTTPHeaders": {name.lower(): value for name, value in answer.headers.items()},
+        },
+    }
+    return ClientError(response, operation)
+
+
+# --- boto3
+
+
+def guard(client: Any, seconds: float) -> None:
+    """Have what this client of boto3 sends answered through here."""
+    connections = client._endpoint.http_session  # noqa: SLF001 - it has no public name
+
+    def send(request: Any, event_name: str, **_: object) -> AWSResponse:
+        operation = event_name.rpartition(".")[2]
+        answer = exchange(connections, request, seconds)
+        if answer.status_code < 300:
+            return _checked(answer, operation)
+        if answer.status_code == HTTPStatus.NOT_MODIFIED:
+            raise UnexpectedAnswer("status 304 without a condition")
+        error = error_of(answer, operation)
+        code = error.response["Error"]["Code"]
+        head = request.method == "HEAD" and answer.status_code == HTTPStatus.BAD_REQUEST
+        if answer.status_code < 400 or code in _ELSEWHERE or head:
+            raise error
+        return answer
+
+    client.meta.events.register("before-send.s3", send)
+
+
+def _checked(answer: AWSResponse, operation: str) -> AWSResponse:
+    """The answer, which must fit the operation. One that holds an error gets status 500, for boto3."""
+    try:
+        if operation in _FORMS:
+            form = _FORMS[operation]
+            _require(document(answer, form.root), form)
+        elif operation in _HEADERS or operation in _NO_CONTENT:
+            empty(answer)
+    except ClientError:
+        return _held(answer, 500, answer.content)
+    if operation in _NO_CONTENT and answer.status_code != HTTPStatus.NO_CONTENT:
+        raise UnexpectedAnswer(f"status {answer.status_code} in place of 204")
+    for name in _HEADERS.get(operation, ()):
+        _require_text(name, answer.headers.get(name))
+    return answer
+
+
+def _require(root: ET.Element, form: _Form) -> None:
+    space = root.tag.removesuffix(form.root)
+    elements = [(root, form.has)]
+    if root.findtext(f"{space}IsTruncated") == "true":
+        elements.append((root, form.more))
+    for kind, has in form.each.items():
+        elements += [(element, has) for element in root.findall(f"{space}{kind}")]
+    for element, has in elements:
+        for name in has:
+            _require_text(name, element.findtext(f"{space}{name}"))
+
+
+def _require_text(name: str, text: str | None) -> None:
+    if not text or (name == "ETag" and not ETAG.fullmatch(text)):
+        raise UnexpectedAnswer(f"no {name}, or none that S3 sends")
+
+
+def expect_owner(client: Any, account: str) -> None:
+    """Have every request of this client refused by S3 unless the account owns the bucket.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+
+    def add(params: dict[str, Any], model: Any, **_: object) -> None:
+        known = model.input_shape.members if model.input_shape else {}
+        for name in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
+            if name in known:
+                params.setdefault(name, account)
+
+    client.meta.events.register("before-parameter-build.s3", add)

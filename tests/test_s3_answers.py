@@ -1,0 +1,560 @@
+"""What is not an answer of S3 is a failure of S3: for each operation over real sockets, and for any bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faulty_s3 import REQUEST_ID, AnswerError, Asked, Fault, FaultyS3, Instead, running_faulty_s3
+from s3api import files
+from s3api.doctor import Verdict, diagnose
+from s3api.errors import status_of
+from s3api.files import Body, Conditions, PartPlan
+from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
+from s3api.s3_store import S3FileStore, _page, _size_of_range, _stored_file
+from s3api.settings import Settings
+from servers import S3, SIGNING_KEY, running_service
+from test_store import body, put, s3_store
+
+MiB = 1024 * 1024
+DEADLINE = 20.0  # each ends within a second; the rest is for a machine that is busy
+QUICK = {"s3_read_timeout_seconds": 2, "s3_transfer_timeout_seconds": 4}
+OWNER = "123456789012"
+MD5_OF_PART = "827ccb0eea8a706c4c34a16891f84e7b"
+PAGE = b"<html><head><title>Welcome</title></head><body>Log in to use this network</body></html>"
+
+
+# --- each operation
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is done once `prepare` has run, and which of its requests fails."""
+
+    prepare: Callable[[S3FileStore], Callable[[], object]]
+    fails: Callable[[Asked], bool]
+
+
+def asked_for(method: str, *query: str) -> Callable[[Asked], bool]:
+    """Requests with this method and, of all that S3 tells operations apart by, exactly these parameters."""
+    known = {"list-type", "versions", "uploads", "uploadId", "partNumber", "delete", "versionId"}
+    return lambda asked: asked.method == method and known & set(asked.query) == set(query)
+
+
+def upload(size: int | None = -1, *, length: int = 5, create_only: bool = False) -> Callable[..., Any]:
+    def prepare(store: S3FileStore) -> Callable[[], object]:
+        data = b"x" * length
+        store.delete("new")
+        return lambda: store.put("new", body(data, size=size), "text/plain", create_only=create_only)
+
+    return prepare
+
+
+def with_plan(call: Callable[[S3FileStore, PartPlan], object]) -> Callable[..., Any]:
+    """An upload in parts, of which the only part has come."""
+
+    def prepare(store: S3FileStore) -> Callable[[], object]:
+        upload_id = store.start_parts("parts", "text/plain", None)
+        plan = PartPlan("parts", upload_id, size=5, part_size=8 * MiB)
+        (signed,) = store.sign_parts(plan, [1], 60)
+        assert requests.put(signed.url, data=b"12345", timeout=10).status_code == 200
+        return lambda: call(store, plan)
+
+    return prepare
+
+
+def deleted(store: S3FileStore) -> Callable[[], object]:
+    put(store, "gone")
+    store.delete("gone")
+    return lambda: store.restore("gone")
+
+
+def given_file(call: Callable[[S3FileStore], object]) -> Callable[..., Any]:
+    def prepare(store: S3FileStore) -> Callable[[], object]:
+        put(store, "name")
+        return lambda: call(store)
+
+    return prepare
+
+
+HEAD, GET, PUT, POST, DELETE = (asked_for(method) for method in ("HEAD", "GET", "PUT", "POST", "DELETE"))
+OPERATIONS = {
+    "check": Operation(given_file(lambda store: store.check()), HEAD),
+    "list_page": Operation(
+        given_file(lambda store: store.list_page("", "/", 10, None)), asked_for("GET", "list-type")
+    ),
+    "stat": Operation(given_file(lambda store: store.stat("name")), HEAD),
+    "missing": Operation(given_file(lambda store: store.missing(["name"])), HEAD),
+    "open": Operation(given_file(lambda store: store.open("name", Conditions(), with_body=True)), GET),
+    "look": Operation(given_file(lambda store: store.open("name", Conditions(), with_body=False)), HEAD),
+    "open a range": Operation(
+        given_file(lambda store: store.open("name", Conditions(byte_range="bytes=1-2"), with_body=True)), GET
+    ),
+    "put": Operation(upload(), PUT),
+    "create": Operation(upload(create_only=True), PUT),
+    "put a stream": Operation(upload(length=MiB), PUT),
+    "put an unknown length": Operation(upload(None), PUT),
+    "begin the parts of an unknown length": Operation(
+        upload(None, length=9 * MiB), asked_for("POST", "uploads")
+    ),
+    "put a part": Operation(upload(None, length=9 * MiB), asked_for("PUT", "uploadId", "partNumber")),
+    "complete an unknown length": Operation(upload(None, length=9 * MiB), asked_for("POST", "uploadId")),
+    "delete": Operation(given_file(lambda store: store.delete("name")), DELETE),
+    "delete_many": Operation(
+        given_file(lambda store: store.delete_many(["name"])), asked_for("POST", "delete")
+    ),
+    "restore, its versions": Operation(deleted, asked_for("GET", "versions")),
+    "restore, its version": Operation(deleted, asked_for("HEAD", "versionId")),
+    "restore, its copy": Operation(deleted, PUT),
+    "start_parts": Operation(
+        given_file(lambda store: store.start_parts("parts", "text/plain", None)), asked_for("POST", "uploads")
+    ),
+    "list_parts": Operation(
+        with_plan(lambda store, plan: store.list_parts(plan)), asked_for("GET", "uploadId")
+    ),
+    "complete_parts": Operation(
+        with_plan(lambda store, plan: store.complete_parts(plan, [files.Part(1, MD5_OF_PART, 5)])),
+        asked_for("POST", "uploadId"),
+    ),
+    "abort_parts": Operation(
+        with_plan(lambda store, plan: store.abort_parts(plan)), asked_for("DELETE", "uploadId")
+    ),
+}
+
+HTML = (
+    ("Content-Type", "text/html"),
+    ("ETag", '"5f-61a"'),
+    ("Last-Modified", "Thu, 26 Nov 2026 01:10:35 GMT"),
+)
+XML = (REQUEST_ID, ("Content-Type", "application/xml"))
+LOOP = ("Location", "/")  # each client that follows it is redirected again
+BAD: dict[str, Fault] = {
+    "a captive portal": Instead(200, HTML, PAGE),
+    "a page of S3's own": Instead(200, (REQUEST_ID, ("Content-Type", "text/html")), PAGE),
+    "a proxy's 404": Instead(404, HTML, PAGE),
+    "a proxy's 403": Instead(403, HTML, PAGE),
+    # AWS, CopyObject: "a 200 OK response can contain either a success or an error"
+    "an error in a 200": Instead(200, XML, b"<Error><Code>SlowDown</Code><Message>Reduce</Message></Error>"),
+    "nothing": Instead(200, (REQUEST_ID,)),
+    "no content": Instead(204, ()),
+    "XML that ends early": Instead(200, XML, b'<?xml version="1.0"?><ListBucketResult><Name>'),
+    "XML of another kind": Instead(200, XML, b"<AssumeRoleResponse><Code/></AssumeRoleResponse>"),
+    "a body that ends early": Instead(200, XML, b"<ListBucketResult>", length=100),
+    "an endless body": Instead(200, XML, b"<a>" * 20_000, endless=True),
+    "an endless error": Instead(503, XML, b"<a>" * 20_000, endless=True),
+    "not modified": Instead(304, (REQUEST_ID,)),
+    "307": Instead(307, (REQUEST_ID, LOOP)),
+    "a portal's redirect": Instead(302, (LOOP,)),
+    "another region, without its name": Instead(
+        301, XML, b"<Error><Code>PermanentRedirect</Code><Endpoint>elsewhere.example</Endpoint></Error>"
+    ),
+}
+#: HEAD of the bucket has no body: with S3's own header it is an answer of S3.
+FITTING = {
+    ("check", bad)
+    for bad in BAD
+    if isinstance(fault := BAD[bad], Instead) and fault.status == 200 and REQUEST_ID in fault.headers
+}
+
+
+@pytest.fixture(scope="module")
+def faulty(seaweedfs_s3: S3) -> Iterator[FaultyS3]:
+    with running_faulty_s3(seaweedfs_s3) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def store(faulty: FaultyS3, seaweedfs_s3: S3) -> S3FileStore:
+    bucket = seaweedfs_s3.make_bucket("day02-answers", versioned=True)
+    return s3_store(faulty.s3, bucket, bucket_owner=OWNER, **QUICK)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_s3_does_not_answer_is_a_failure(
+    store: S3FileStore, faulty: FaultyS3, name: str, bad: str
+) -> None:
+    """Each operation ends soon with a failure of S3, after few requests and bytes, and never with success."""
+    if (name, bad) in FITTING:
+        return
+    operation = OPERATIONS[name]
+    call = operation.prepare(store)
+    faulty.asked.clear()
+    faulty.sent = 0
+    began = time.monotonic()
+    with faulty.failing(BAD[bad], operation.fails), pytest.raises(files.FileError) as failed:
+        call()
+
+    assert status_of(failed.value) in (502, 503)
+    assert isinstance(failed.value, files.StoreUnavailable | files.StoreFailed)
+    assert time.monotonic() - began < DEADLINE
+    assert len([asked for asked in faulty.asked if operation.fails(asked)]) <= 2
+    assert faulty.sent < ANSWER_BYTES + 24 * MiB  # what the sockets between hold is not read
+
+
+def test_a_client_sees_no_empty_listing(faulty: FaultyS3, seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """The service answers 503, not 200 with no files, to whoever lists while S3 says SlowDown in a 200."""
+    bucket = seaweedfs_s3.make_bucket("day02-answers-listing")
+    with (
+        running_service(faulty.s3, bucket, tmp_path) as service,
+        faulty.failing(BAD["an error in a 200"], asked_for("GET", "list-type")),
+    ):
+        answer = requests.get(service.at("/list_files"), timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "s3_throttled")
+
+
+# --- listings
+
+ENTRY = """<Contents><Key>a</Key><LastModified>2026-11-26T01:10:35.000Z</LastModified><ETag>"e"</ETag>
+<Size>1</Size></Contents>"""
+WHOLE = f"""<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>day02-b</Name>
+<KeyCount>1</KeyCount><IsTruncated>true</IsTruncated><NextContinuationToken>2</NextContinuationToken>
+{ENTRY}</ListBucketResult>"""
+
+
+def page_of(listing: str, limit: int = 10) -> files.Page:
+    return _page(parse(listing.encode()), "day02-b", "", limit, "1")
+
+
+def test_a_whole_listing_is_a_page() -> None:
+    """What the next test changes is a page as it is, with S3's namespace and without."""
+    expected = files.Page(
+        [files.StoredFile("a", 1, datetime(2026, 11, 26, 1, 10, 35, tzinfo=UTC), "e")], [], "2"
+    )
+
+    assert page_of(WHOLE) == expected
+    assert page_of(WHOLE.replace(' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"', "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<Key>a</Key>", ""),
+        ("<Key>a</Key>", "<Key></Key>"),
+        ("<Size>1</Size>", ""),
+        ("<Size>1</Size>", "<Size>many</Size>"),
+        ("<Size>1</Size>", "<Size>-1</Size>"),
+        ("<Size>1</Size>", f"<Size>{'9' * 5000}</Size>"),
+        ("2026-11-26T01:10:35.000Z", "yesterday"),
+        ("2026-11-26T01:10:35.000Z", "2026-11-26T01:10:35"),
+        ('<ETag>"e"</ETag>', ""),
+        ('<ETag>"e"</ETag>', "<ETag>e&#10;Set-Cookie: x</ETag>"),
+        ("<IsTruncated>true</IsTruncated>", ""),
+        ("<IsTruncated>true</IsTruncated>", "<IsTruncated>maybe</IsTruncated>"),
+        ("<NextContinuationToken>2</NextContinuationToken>", ""),
+        ("<NextContinuationToken>2<", "<NextContinuationToken>1<"),
+        ("<KeyCount>1<", "<KeyCount>2<"),
+        ("<Name>day02-b<", "<Name>day02-other<"),
+        ("<ListBucketResult", "<!DOCTYPE l [<!ENTITY a 'b'>]><ListBucketResult"),
+        (ENTRY, ENTRY * 11),
+    ],
+)
+def test_a_listing_that_s3_would_not_send(old: str, new: str) -> None:
+    """A listing without what every listing has, or that goes on from where it was, is no listing."""
+    assert old in WHOLE
+    with pytest.raises(UnexpectedAnswer):
+        page_of(
+            WHOLE.replace(old, new).replace(
+                "<KeyCount>1<", f"<KeyCount>{'11' if new.count('<Key>') > 1 else 1}<"
+            )
+        )
+
+
+def test_a_listing_of_another_prefix_is_none() -> None:
+    """A page with names that do not begin with what was asked for is shown to nobody."""
+    with pytest.raises(UnexpectedAnswer):
+        _page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
+
+
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_characters="<&", exclude_categories=["Cc", "Cs"]), max_size=12
+)
+VALUES = st.one_of(
+    TEXT, st.sampled_from(["true", "false", "1", "-1", "2026-11-26T01:10:35Z", '"e"', "url", "%00"])
+)
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> str:
+    """Listings whose elements are there or not, in any number, with any text."""
+    names = ["Name", "IsTruncated", "NextContinuationToken", "KeyCount", "EncodingType"]
+    inner = "".join(f"<{name}>{draw(VALUES)}</{name}>" for name in draw(st.lists(st.sampled_from(names))))
+    for _ in range(draw(st.integers(0, 3))):
+        kept = draw(st.lists(st.sampled_from(["Key", "Size", "LastModified", "ETag", "Contents"])))
+        inner += "<Contents>" + "".join(f"<{name}>{draw(VALUES)}</{name}>" for name in kept) + "</Contents>"
+    if draw(st.booleans()):
+        inner += f"<CommonPrefixes><Prefix>{draw(VALUES)}</Prefix></CommonPrefixes>"
+    return f"<ListBucketResult>{inner}</ListBucketResult>"
+
+
+@settings(max_examples=500, deadline=None)
+@given(listing=st.one_of(listings().map(str.encode), st.binary(max_size=200)))
+def test_any_bytes_are_a_page_or_no_answer(listing: bytes) -> None:
+    """Whatever stands in a listing, it is a page, or told as no answer of S3; nothing else is raised."""
+    try:
+        page = _page(parse(listing), "day02-b", "", 1000, None)
+    except UnexpectedAnswer:
+        return
+    assert all(file.name and file.size >= 0 and file.last_modified.tzinfo for file in page.files)
+    assert page.next_token != ""
+
+
+def test_a_flood_of_elements_is_not_parsed() -> None:
+    """A body of the largest size is refused before its millions of elements take memory."""
+    with pytest.raises(UnexpectedAnswer):
+        parse(b"<a>" + b"<a/>" * 1_000_000 + b"</a>")
+
+
+# --- headers
+
+HEADERS = {"ETag": '"e"', "Last-Modified": "Thu, 26 Nov 2026 01:10:35 GMT"}
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from([*HEADERS, "Content-Length"]),
+        st.one_of(
+            st.text(st.characters(max_codepoint=255), max_size=30), st.sampled_from(list(HEADERS.values()))
+        ),
+    ),
+    content_range=st.one_of(st.text(max_size=20), st.from_regex(r"bytes [0-9]{1,3}-[0-9]{1,3}/[0-9]{1,3}")),
+    asked=st.from_regex(r"\Abytes=([0-9]{1,3}-[0-9]{0,3}|-[0-9]{1,3})\Z"),
+)
+def test_any_header_is_read_or_no_answer(headers: dict[str, str], content_range: str, asked: str) -> None:
+    """Whatever stands in a header, it is read, or told as no answer of S3; nothing else is raised."""
+    with suppress(UnexpectedAnswer):
+        assert _stored_file("name", headers, 1).last_modified.tzinfo
+    with suppress(UnexpectedAnswer):
+        assert _size_of_range(content_range, asked, 3) > 0
+
+
+@pytest.mark.parametrize("lacking", ["ETag", "Last-Modified", "Content-Length"])
+@pytest.mark.parametrize("with_body", [True, False])
+def test_a_file_without_its_headers_is_none(
+    store: S3FileStore, faulty: FaultyS3, lacking: str, *, with_body: bool
+) -> None:
+    """A file whose answer has no ETag, date or length is a failure of S3."""
+    kept = tuple((name, value) for name, value in HEADERS.items() if name != lacking)
+    fault = Instead(200, (REQUEST_ID, *kept), b"12345", endless=lacking == "Content-Length")
+    with faulty.failing(fault), pytest.raises(files.StoreUnavailable):
+        store.open("name", Conditions(), with_body=with_body)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "content_range"),
+    [
+        ("bytes=0-4", 206, "bytes 5-9/10"),
+        ("bytes=0-4", 206, "bytes 0-9/10"),
+        ("bytes=0-3", 206, "bytes 0-3/10"),  # five bytes come
+        ("bytes=-5", 206, "bytes 0-4/10"),
+        ("bytes=5-", 206, "bytes 0-4/10"),
+        ("bytes=0-4", 206, "pages 0-4/10"),
+        ("bytes=0-4", 206, None),
+        (None, 206, "bytes 0-4/10"),
+        ("bytes=0-4", 203, None),
+    ],
+)
+def test_another_range_is_no_answer(
+    store: S3FileStore, faulty: FaultyS3, asked: str | None, status: int, content_range: str | None
+) -> None:
+    """RFC 9110, section 15.3.7: 206 says which range it has; any but the one asked for is a failure of S3."""
+    told = (("Content-Range", content_range),) if content_range else ()
+    fault = Instead(status, (REQUEST_ID, *HEADERS.items(), *told), b"12345")
+    with faulty.failing(fault), pytest.raises(files.StoreUnavailable):
+        store.open("name", Conditions(byte_range=asked), with_body=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "content_range", "size"),
+    [
+        ("bytes=0-4", "bytes 0-4/10", 10),
+        ("bytes=5-99", "bytes 5-9/10", 10),
+        ("bytes=-5", "bytes 5-9/10", 10),
+        ("bytes=-99", "bytes 0-4/5", 5),
+        ("bytes=0-1", None, 5),
+    ],
+)
+def test_the_range_asked_for_is_the_answer(
+    store: S3FileStore, faulty: FaultyS3, asked: str, content_range: str | None, size: int
+) -> None:
+    """A range to the end of the file, or the whole file in place of a range, is what S3 may answer."""
+    told = (("Content-Range", content_range),) if content_range else ()
+    fault = Instead(206 if told else 200, (REQUEST_ID, *HEADERS.items(), *told), b"12345")
+    with faulty.failing(fault):
+        opened = store.open("name", Conditions(byte_range=asked), with_body=True)
+        assert b"".join(opened.chunks) == b"12345"
+
+    assert (opened.file.size, opened.content_range) == (size, content_range)
+
+
+# --- what is left out
+
+VERSION = "<Version><Key>gone</Key><VersionId>v</VersionId><IsLatest>false</IsLatest></Version>"
+PART = "<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>five</Size></Part>"
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "inner"),
+    [
+        ("start_parts", "InitiateMultipartUploadResult", ""),
+        ("list_parts", "ListPartsResult", ""),
+        ("list_parts", "ListPartsResult", f"<IsTruncated>false</IsTruncated>{PART}"),
+        ("list_parts", "ListPartsResult", "<IsTruncated>true</IsTruncated>"),
+        (
+            "list_parts",
+            "ListPartsResult",
+            "<IsTruncated>true</IsTruncated><NextPartNumberMarker>0</NextPartNumberMarker>",
+        ),
+        ("complete_parts", "CompleteMultipartUploadResult", ""),
+        ("restore, its versions", "ListVersionsResult", VERSION),
+        ("restore, its versions", "ListVersionsResult", "<Version><IsLatest>true</IsLatest></Version>"),
+    ],
+)
+def test_an_answer_that_lacks_what_is_read(
+    store: S3FileStore, faulty: FaultyS3, name: str, root: str, inner: str
+) -> None:
+    """The right root element alone is not enough: what is read must be there, and a list must go on."""
+    operation = OPERATIONS[name]
+    call = operation.prepare(store)
+    fault = Instead(200, XML, f"<{root}>{inner}</{root}>".encode())
+    with faulty.failing(fault, operation.fails), pytest.raises(files.StoreUnavailable):
+        call()
+
+
+def test_a_file_that_a_bulk_delete_leaves_out_is_not_deleted(store: S3FileStore, faulty: FaultyS3) -> None:
+    """S3 names each file that it deleted; one that it does not name counts as not deleted."""
+    answer = (
+        "<DeleteResult><Deleted><Key>a</Key></Deleted>"
+        "<Error><Key>b</Key><Code>AccessDenied</Code></Error><Error><Code>Odd</Code></Error></DeleteResult>"
+    )
+    with faulty.failing(Instead(200, XML, answer.encode()), asked_for("POST", "delete")):
+        failed = store.delete_many(["a", "b", "c"])
+
+    assert failed == {"b": "s3_delete_object_denied", "c": "s3_error"}
+
+
+# --- the clock
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=17), -timedelta(hours=3)])
+@pytest.mark.parametrize("name", ["check", "stat", "list_page", "list_parts", "put"])
+def test_a_wrong_clock_is_told(store: S3FileStore, faulty: FaultyS3, name: str, ahead: timedelta) -> None:
+    """S3 refuses what is signed at another time: the failure says so, and by how much, with a body or not."""
+    operation = OPERATIONS[name]
+    call = operation.prepare(store)
+    date = ("Date", format_datetime(datetime.now(UTC) + ahead, usegmt=True))
+    error = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>"
+    with (
+        faulty.failing(Instead(403, (*XML, date), error), operation.fails),
+        pytest.raises(files.FileError) as failed,
+    ):
+        call()
+
+    minutes = round(abs(ahead).total_seconds() / 60)
+    assert type(failed.value) is files.ClockSkewed
+    assert failed.value.message == (
+        f"The service's clock differs from S3's by {minutes} minutes; its operator must set it"
+    )
+
+
+# --- the owner
+
+
+def test_every_request_names_the_owner(store: S3FileStore, faulty: FaultyS3) -> None:
+    """AWS, bucket owner condition: every request carries the account, and no signed URL needs it."""
+    for operation in OPERATIONS.values():
+        faulty.asked.clear()
+        operation.prepare(store)()
+        own = [asked for asked in faulty.asked if "X-Amz-Signature" not in asked.query]
+        assert own
+        assert {asked.headers.get("x-amz-expected-bucket-owner") for asked in own} == {OWNER}
+        if operation is OPERATIONS["restore, its copy"]:
+            copies = [asked.headers for asked in own if "x-amz-copy-source" in asked.headers]
+            assert copies[0]["x-amz-source-expected-bucket-owner"] == OWNER
+    put(store, "name")
+    url = store.sign_download("name", 60, "attachment").url
+
+    assert "expected-bucket-owner" not in url
+    assert requests.get(url, timeout=10).status_code == 200
+
+
+def test_without_an_owner_none_is_named(faulty: FaultyS3, seaweedfs_s3: S3, bucket_name: str) -> None:
+    """Where the account is not known, no request carries one."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    faulty.asked.clear()
+    put(store, "name")
+    store.delete("name")
+
+    assert len(faulty.asked) == 2
+    assert not any("x-amz-expected-bucket-owner" in asked.headers for asked in faulty.asked)
+
+
+def settings_of(store: S3FileStore) -> Settings:
+    return Settings.model_validate(
+        {"bucket": store.bucket, "signing_key": SIGNING_KEY, "bucket_owner": OWNER}
+    )
+
+
+def test_another_owner_is_told(store: S3FileStore, faulty: FaultyS3) -> None:
+    """S3 refuses a bucket of another account; the failure, and the doctor, say what to look at."""
+    asked = settings_of(store)
+    assert (
+        diagnose(store, asked)[0].message
+        == "'day02-answers' is there and answers, and belongs to 123456789012"
+    )
+    with faulty.failing(AnswerError(403, "AccessDenied")):
+        with pytest.raises(files.StoreDenied, match="BUCKET_OWNER"):
+            store.check()
+        findings = diagnose(store, asked)
+
+    assert [(found.check, found.verdict) for found in findings] == [("bucket", Verdict.FAILED)]
+    assert "BUCKET_OWNER" in findings[0].message
+
+
+# --- checksums
+
+MARKS = ("content-md5", "x-amz-checksum-crc32", "x-amz-checksum-sha256")
+
+
+@pytest.mark.parametrize("name", ["put", "create", "put an unknown length", "put a part", "delete_many"])
+def test_held_writes_carry_a_checksum_over_http(store: S3FileStore, faulty: FaultyS3, name: str) -> None:
+    """AWS, PutObject: a bucket with Object Lock refuses a body without a checksum; each held body has one."""
+    operation = OPERATIONS[name]
+    call = operation.prepare(store)
+    faulty.asked.clear()
+
+    def lacks(asked: Asked) -> bool:
+        given = {header.lower() for header in asked.headers}
+        return operation.fails(asked) and given.isdisjoint(MARKS)
+
+    with faulty.failing(AnswerError(400, "InvalidRequest"), lacks):
+        call()
+
+    assert any(operation.fails(asked) for asked in faulty.asked)
+
+
+def test_the_checksum_is_that_of_the_body(store: S3FileStore, faulty: FaultyS3) -> None:
+    """The CRC-32 of a small file is that of its bytes, and is named as SDKs name it."""
+    faulty.asked.clear()
+    store.put("name", Body(io.BytesIO(b"data"), 4, 4), "text/plain", create_only=False)
+    (asked,) = faulty.asked
+
+    expected = base64.b64encode(zlib.crc32(b"data").to_bytes(4, "big")).decode()
+    assert asked.headers["x-amz-checksum-crc32"] == expected
+    assert asked.headers["x-amz-sdk-checksum-algorithm"] == "CRC32"
