@@ -100,6 +100,7 @@ class FaultyS3:
 
     def __init__(self, upstream: S3) -> None:
         parts = urlsplit(upstream.url)
+        self.kind = upstream.kind
         self._upstream = (str(parts.hostname), int(parts.port or 80))
         self._fault: tuple[Fault, Callable[[Asked], bool]] | None = None
         self._over = threading.Event()

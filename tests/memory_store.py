@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
@@ -26,6 +26,7 @@ from s3api.files import (
     RangeNotSatisfiable,
     SignedPost,
     SignedUrl,
+    StartedUpload,
     StoredFile,
     Upload,
     UploadNotFound,
@@ -38,6 +39,17 @@ class _Object:
     data: bytes
     content_type: str
     sha256: str | None = None
+    declared_sha256: str | None = None
+    nonce: str | None = None
+
+
+@dataclass
+class _Upload:
+    name: str
+    content_type: str
+    sha256: str | None
+    nonce: str
+    parts: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,7 +60,7 @@ class MemoryStore:
     fails_with: FileError | None = None
     objects: dict[str, _Object] = field(default_factory=dict)
     deleted: dict[str, _Object] = field(default_factory=dict)
-    uploads: dict[str, tuple[str, str, dict[int, bytes]]] = field(default_factory=dict)
+    uploads: dict[str, _Upload] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def _touch(self) -> None:
@@ -127,6 +139,8 @@ class MemoryStore:
             content_range,
             iter([data]) if with_body else iter(()),
             stored.sha256,
+            stored.declared_sha256,
+            stored.nonce,
         )
 
     def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
@@ -163,7 +177,7 @@ class MemoryStore:
             raise FileNotFound(f"The file '{name}' was not found")
         old = self.deleted[name]
         self._store(name, old.data, old.content_type)
-        self.objects[name].sha256 = old.sha256
+        self.objects[name] = replace(old, file=self.objects[name].file)
         return self.stat(name)
 
     def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
@@ -178,11 +192,11 @@ class MemoryStore:
             fields["x-amz-checksum-sha256"] = sha256
         return SignedPost(f"memory://{self.bucket}", fields, _in(seconds))
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:  # noqa: ARG002
+    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
         self._touch()
         upload_id = f"upload-{len(self.uploads)}"
-        self.uploads[upload_id] = (name, content_type, {})
-        return upload_id
+        self.uploads[upload_id] = _Upload(name, content_type, sha256, nonce)
+        return StartedUpload(upload_id, md5_etags=True)
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         return [
@@ -194,7 +208,7 @@ class MemoryStore:
         self._touch()
         if plan.upload_id not in self.uploads:
             raise UploadNotFound("The upload was not found")
-        return self.uploads[plan.upload_id][2]
+        return self.uploads[plan.upload_id].parts
 
     def list_parts(self, plan: PartPlan) -> Sequence[Part]:
         return [
@@ -206,14 +220,17 @@ class MemoryStore:
         received = self._parts(plan)
         if any(part.number not in received for part in parts):
             raise InvalidParts("A part is missing")
-        name, content_type, _ = self.uploads.pop(plan.upload_id)
+        upload = self.uploads.pop(plan.upload_id)
         data = b"".join(received[part.number] for part in parts)
         etag = f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(parts)}"
-        return self._store(name, data, content_type, etag)
+        self._store(upload.name, data, upload.content_type, etag)
+        stored = self.objects[upload.name]
+        stored.declared_sha256, stored.nonce = upload.sha256, upload.nonce
+        return etag
 
-    def abort_parts(self, plan: PartPlan) -> None:
+    def abort_parts(self, plan: PartPlan) -> bool:
         self._touch()
-        self.uploads.pop(plan.upload_id, None)
+        return self.uploads.pop(plan.upload_id, None) is not None
 
 
 def _pieces(body: Body) -> Iterator[bytes]:

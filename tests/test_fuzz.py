@@ -30,7 +30,7 @@ UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}", "/ui", "/ui/{asset}"}
 
 TOKEN, ENTRY = new_token("fuzz", ALL_VERBS, "")
 NAMES = ["a b.txt", "ü+(1).csv", "a//b", "emoji-😀/日本語", "100%25.txt"]
-UPLOAD_ID = Signer(SIGNING_KEY).upload_id(PartPlan("a b.txt", "no-such-upload", 20 << 20, 8 << 20))
+UPLOAD_ID = Signer(SIGNING_KEY).upload_id(PartPlan("a b.txt", "no-such-upload", 20 << 20, 8 << 20, "nonce"))
 
 # Statuses that answer data which the document allows. The first are the tool's own; an operation adds what a
 # schema cannot know.

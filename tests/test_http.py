@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -437,7 +437,7 @@ def test_a_large_upload_is_planned_in_parts(
     assert [part["number"] for part in signed] == parts[0]["parts"]
     assert sum(part["size"] for part in signed) == wanted["size"]
     for part in signed:
-        store.uploads["upload-0"][2][part["number"]] = b"x" * part["size"]
+        store.uploads["upload-0"].parts[part["number"]] = b"x" * part["size"]
     assert [part["size"] for part in client.get(f"{upload}/parts").get_json()["content"]] == [
         part["size"] for part in signed
     ]
@@ -462,13 +462,88 @@ def test_completing_too_early_names_what_is_missing(client: FlaskClient) -> None
 
 
 def test_aborting(client: FlaskClient, store: MemoryStore) -> None:
-    """Aborting is safe to repeat, and the upload is gone."""
+    """Aborting is safe to repeat, says what it found, and the upload is gone."""
     plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+    messages = [
+        "Successfully aborted the upload of 'big'",
+        "There was no upload of 'big' to abort any more; it was aborted before, or has expired",
+    ]
 
-    for _ in range(2):
-        said(client.delete(f"/uploads/{plan['id']}"), 200, "Successfully aborted the upload of 'big'")
+    for aborted, message in zip([True, False], messages, strict=True):
+        content = said(client.delete(f"/uploads/{plan['id']}"), 200, message)
+        assert content == {"name": "big", "aborted": aborted}
     assert store.uploads == {}
     refused(client.get(f"/uploads/{plan['id']}/parts"), 404, "upload_not_found")
+
+
+def completed(client: FlaskClient, store: MemoryStore, **more: str) -> str:
+    """The id of a completed upload of `${filename}`, which is planned in parts for its name."""
+    wanted = {"name": "${filename}", "size": 5, **more}
+    plan = client.post("/uploads", json=wanted).get_json()["content"]
+    next(iter(store.uploads.values())).parts[1] = b"12345"
+    assert client.post(f"/uploads/{plan['id']}/complete").status_code == 200
+    upload_id: str = plan["id"]
+    return upload_id
+
+
+def test_aborting_too_late(client: FlaskClient, store: MemoryStore) -> None:
+    """Aborting what is complete answers 409, and the file stays."""
+    upload_id = completed(client, store)
+
+    assert "the file stays" in refused(client.delete(f"/uploads/{upload_id}"), 409, "upload_completed")
+    assert store.objects["${filename}"].data == b"12345"
+
+
+def test_an_aborted_upload_is_not_confirmed_by_another_file(client: FlaskClient, store: MemoryStore) -> None:
+    """A file of the same name, size and number of parts is not that of an upload that was aborted."""
+    plan = client.post("/uploads", json={"name": "${filename}", "size": 5}).get_json()["content"]
+    client.delete(f"/uploads/{plan['id']}")
+    completed(client, store)
+
+    message = refused(client.post(f"/uploads/{plan['id']}/complete"), 404, "upload_not_found")
+    assert "not of this upload" in message
+
+
+def test_an_upload_completed_meanwhile_is_confirmed(
+    client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two completions at once both answer 200, whichever finds the upload gone."""
+    plan = client.post("/uploads", json={"name": "${filename}", "size": 5}).get_json()["content"]
+    store.uploads["upload-0"].parts[1] = b"12345"
+    complete_parts = store.complete_parts
+
+    def twice(plan: Any, parts: Any) -> str:
+        complete_parts(plan, parts)
+        return complete_parts(plan, parts)
+
+    monkeypatch.setattr(store, "complete_parts", twice)
+
+    assert client.post(f"/uploads/{plan['id']}/complete").status_code == 200
+
+
+def test_a_sha256_that_was_only_declared_is_not_told_as_the_files(
+    client: FlaskClient, store: MemoryStore
+) -> None:
+    """`Repr-Digest` never repeats what the sender of parts declared; another header does."""
+    completed(client, store, sha256="0" * 64)
+    answer = client.get("/files/%24%7Bfilename%7D")
+
+    assert answer.data == b"12345"
+    assert "Repr-Digest" not in answer.headers
+    assert answer.headers["X-Declared-SHA-256"] == "0" * 64
+    assert str(store.objects["${filename}"].nonce) not in str(answer.headers)
+
+
+@pytest.mark.parametrize("age", [1, 2])
+def test_an_upload_id_is_good_for_two_days(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, age: int
+) -> None:
+    """An id lives as long as the bucket's rule may let the upload live: one day, up to the next midnight."""
+    plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
+    later = datetime.now(UTC) + timedelta(days=age, minutes=1)
+    monkeypatch.setattr("itsdangerous.TimestampSigner.get_timestamp", lambda _: int(later.timestamp()))
+
+    assert client.get(f"/uploads/{plan['id']}/parts").status_code == (200 if age == 1 else 404)
 
 
 @pytest.mark.parametrize("tamper", [lambda i: i + "x", lambda i: "x" + i, lambda _: "made-up"])

@@ -196,7 +196,7 @@ def test_name_goes_round_in_memory(memory: Memory, name: str) -> None:
     if planned["method"] == "POST":
         assert planned["fields"]["key"] == name
     else:
-        assert [key for key, _, _ in memory.store.uploads.values()] == [name]
+        assert [upload.name for upload in memory.store.uploads.values()] == [name]
     assert client.get("/list_files").json["content"] == [name]
     assert client.get("/list_files", query_string={"prefix": name}).json["content"] == [name]
     signed = client.get(_url("/download/", name)).json

@@ -68,8 +68,8 @@ def with_plan(call: Callable[[S3FileStore, PartPlan], object]) -> Callable[..., 
     """An upload in parts, of which the only part has come."""
 
     def prepare(store: S3FileStore) -> Callable[[], object]:
-        upload_id = store.start_parts("parts", "text/plain", None)
-        plan = PartPlan("parts", upload_id, size=5, part_size=8 * MiB)
+        upload_id = store.start_parts("parts", "text/plain", None, "nonce").upload_id
+        plan = PartPlan("parts", upload_id, size=5, part_size=8 * MiB, nonce="nonce")
         (signed,) = store.sign_parts(plan, [1], 60)
         assert requests.put(signed.url, data=b"12345", timeout=10).status_code == 200
         return lambda: call(store, plan)
@@ -119,9 +119,12 @@ OPERATIONS = {
     ),
     "restore, its versions": Operation(deleted, asked_for("GET", "versions")),
     "restore, its version": Operation(deleted, asked_for("HEAD", "versionId")),
-    "restore, its copy": Operation(deleted, PUT),
+    "restore, its upload": Operation(deleted, asked_for("POST", "uploads")),
+    "restore, its copy": Operation(deleted, asked_for("PUT", "uploadId", "partNumber")),
+    "restore, its completion": Operation(deleted, asked_for("POST", "uploadId")),
     "start_parts": Operation(
-        given_file(lambda store: store.start_parts("parts", "text/plain", None)), asked_for("POST", "uploads")
+        given_file(lambda store: store.start_parts("parts", "text/plain", None, "nonce")),
+        asked_for("POST", "uploads"),
     ),
     "list_parts": Operation(
         with_plan(lambda store, plan: store.list_parts(plan)), asked_for("GET", "uploadId")

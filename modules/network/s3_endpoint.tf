@@ -17,6 +17,7 @@ resource "aws_vpc_endpoint" "s3" {
         Action = [
           "s3:AbortMultipartUpload",
           "s3:DeleteObject",
+          "s3:GetBucketVersioning",
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:ListBucket",

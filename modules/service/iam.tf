@@ -30,7 +30,7 @@ resource "aws_iam_role_policy" "task" {
       {
         Sid      = "Bucket"
         Effect   = "Allow"
-        Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
+        Action   = ["s3:GetBucketVersioning", "s3:ListBucket", "s3:ListBucketVersions"]
         Resource = data.aws_s3_bucket.data.arn
       },
       {

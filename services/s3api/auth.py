@@ -14,7 +14,9 @@ from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 from s3api.files import InvalidCursor, PartPlan, UploadNotFound
 from s3api.settings import TokenEntry, Verb
 
-UPLOAD_ID_SECONDS = 7 * 24 * 3600
+# As long as an unfinished upload can live in a bucket whose rule aborts it after a day: S3 rounds the end of
+# that day up to the next midnight UTC.
+UPLOAD_ID_SECONDS = 2 * 24 * 3600
 ALL_VERBS: frozenset[Verb] = frozenset({"list", "read", "write", "delete"})
 
 
@@ -116,10 +118,10 @@ class Signer:
         return token
 
     def upload_id(self, plan: PartPlan) -> str:
-        return str(self._uploads.dumps([plan.name, plan.upload_id, plan.size, plan.part_size]))
+        return str(self._uploads.dumps([plan.name, plan.upload_id, plan.size, plan.part_size, plan.nonce]))
 
     def read_upload_id(self, value: str) -> PartPlan:
-        """Raises `UploadNotFound` for an id that was not given out here, or is over a week old."""
+        """Raises `UploadNotFound` for an id that was not given out here, or is over two days old."""
         try:
             fields: Any = self._uploads.loads(value, max_age=UPLOAD_ID_SECONDS)
             return PartPlan(*fields)

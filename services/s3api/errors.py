@@ -32,6 +32,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.Conflict: 409,
     files.FileNotDeleted: 409,
     files.VersioningOff: 409,
+    files.UploadCompleted: 409,
     files.FileExists: 412,
     files.FileChanged: 412,
     files.FileTooLarge: 413,

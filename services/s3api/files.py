@@ -10,11 +10,12 @@ import hashlib
 import hmac
 import mimetypes
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeGuard
 
 MiB = 1024 * 1024
 MAX_NAME_BYTES = 1024
@@ -83,13 +84,29 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class StartedUpload:
+    """A multipart upload that the store has opened.
+
+    `md5_etags` says whether the ETags of its parts and of its file come from the MD5s of the bytes. With keys
+    of KMS they do not.
+    """
+
+    upload_id: str
+    md5_etags: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What a multipart upload was planned to be; it travels inside the signed upload id."""
+    """What a multipart upload was planned to be; it travels inside the signed upload id.
+
+    The file keeps the random `nonce` in its metadata, so that it can be told from any other of its name.
+    """
 
     name: str
     upload_id: str
     size: int
     part_size: int
+    nonce: str
 
     @property
     def parts(self) -> int:
@@ -117,7 +134,9 @@ class Conditions:
 class OpenFile:
     """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it.
 
-    `sha256` is that of the whole file, in hex, as its sender declared it; None where none was declared.
+    `sha256` is that of the whole file, in hex; it was checked when the file was stored. `declared_sha256` is
+    what the sender of a multipart upload declared, which nothing has checked. `nonce` is that of the plan
+    that the file was uploaded by. Each is None where there is none.
     """
 
     file: StoredFile
@@ -126,6 +145,8 @@ class OpenFile:
     content_range: str | None
     chunks: Iterator[bytes]
     sha256: str | None = None
+    declared_sha256: str | None = None
+    nonce: str | None = None
 
 
 # --- errors
@@ -194,6 +215,12 @@ class UploadInterrupted(FileError):
 
 class UploadNotFound(FileError):
     code = "upload_not_found"
+
+
+class UploadCompleted(FileError):
+    """The upload can no longer be aborted: it has become a file."""
+
+    code = "upload_completed"
 
 
 class InvalidParts(FileError):
@@ -290,7 +317,10 @@ class FileStore(Protocol):
         """Idempotent. Returns, for those that could not be deleted, the code of why."""
 
     def restore(self, name: str) -> StoredFile:
-        """Bring back the newest version. Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`."""
+        """Bring back the newest version with its metadata, and never over a file that is there.
+
+        Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
+        """
 
     def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
         """A URL that answers with the file and this Content-Disposition, whether or not the file is there."""
@@ -300,8 +330,8 @@ class FileStore(Protocol):
     ) -> SignedPost:
         """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:
-        """Open a multipart upload; returns the store's id of it."""
+    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
+        """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as no more than declared."""
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         """A URL for each part, which takes exactly the part's bytes. Raises `InvalidParts`."""
@@ -312,8 +342,8 @@ class FileStore(Protocol):
     def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
         """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`."""
 
-    def abort_parts(self, plan: PartPlan) -> None:
-        """Idempotent."""
+    def abort_parts(self, plan: PartPlan) -> bool:
+        """Idempotent. Returns whether there was an upload to abort."""
 
 
 # --- names
@@ -509,19 +539,56 @@ def part_size_for(size: int) -> int:
     return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
 
 
+def plan_parts(
+    store: FileStore, name: str, size: int, content_type: str, sha256: str | None
+) -> tuple[PartPlan, StartedUpload]:
+    """Open a multipart upload of `size` bytes."""
+    nonce = secrets.token_urlsafe(16)
+    started = store.start_parts(name, content_type, sha256, nonce)
+    return PartPlan(name, started.upload_id, size, part_size_for(size), nonce), started
+
+
 def complete_upload(store: FileStore, plan: PartPlan) -> str:
     """Complete a multipart upload from what the store itself received; returns the file's ETag.
 
-    Idempotent: completing again what was just completed answers the same. Raises `InvalidParts` naming what
-    is missing or of the wrong size; the upload then stays open to be resumed.
+    Idempotent: completing again what was completed answers the same, as long as its file is there. Raises
+    `InvalidParts` naming what is missing or of the wrong size; the upload then stays open to be resumed.
     """
     try:
-        parts = store.list_parts(plan)
+        return _complete_open_upload(store, plan)
     except UploadNotFound:
-        done = _find(store, plan.name)
-        if done and done.size == plan.size and done.etag.endswith(f"-{plan.parts}"):
-            return done.etag
-        raise
+        opened = _find(store, plan.name)
+        if _is_of(opened, plan):
+            return opened.file.etag
+        if opened is None:
+            raise
+        raise UploadNotFound(
+            f"The upload was not found; it was aborted or has expired, or its file was replaced since. The "
+            f"file '{plan.name}' that is there now is not of this upload"
+        ) from None
+
+
+def abort_upload(store: FileStore, plan: PartPlan) -> bool:
+    """Abort a multipart upload; returns False where there was none any more.
+
+    Raises `UploadCompleted` where it has become the file that is there.
+    """
+    aborted = store.abort_parts(plan)
+    # Some stores answer the same to every abort, and a completion may have come first: the file tells.
+    if _is_of(_find(store, plan.name), plan):
+        raise UploadCompleted(
+            f"The upload of '{plan.name}' was completed before; the file stays. Delete it if it is not wanted"
+        )
+    return aborted
+
+
+def _is_of(opened: OpenFile | None, plan: PartPlan) -> TypeGuard[OpenFile]:
+    """Whether the file was uploaded by this plan. Its ETag may be another: restoring a file changes it."""
+    return opened is not None and opened.nonce == plan.nonce and opened.file.size == plan.size
+
+
+def _complete_open_upload(store: FileStore, plan: PartPlan) -> str:
+    parts = store.list_parts(plan)
     sizes = {part.number: part.size for part in parts}
     wrong = [number for number in range(1, plan.parts + 1) if sizes.get(number) != plan.size_of(number)]
     if wrong:
@@ -534,8 +601,8 @@ def complete_upload(store: FileStore, plan: PartPlan) -> str:
     return store.complete_parts(plan, [part for part in parts if part.number <= plan.parts])
 
 
-def _find(store: FileStore, name: str) -> StoredFile | None:
+def _find(store: FileStore, name: str) -> OpenFile | None:
     try:
-        return store.stat(name)
+        return store.open(name, Conditions(), with_body=False)
     except FileNotFound:
         return None

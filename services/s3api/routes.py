@@ -28,6 +28,7 @@ from s3api.files import Body, Conditions, FileStore, StoredFile
 from s3api.health import Readiness, draining
 from s3api.observability import log_failure
 from s3api.schemas import (
+    Aborted,
     Completed,
     DeleteRequest,
     DeleteResults,
@@ -58,6 +59,7 @@ MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields beside the fil
 INLINE = re.compile(
     r"^(image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+)$"
 )
+_SHA256_HEX = re.compile("[0-9a-f]{64}")
 _BACKSLASH = re.compile(r'\\(?!")')
 _HEADER_VALUE = re.compile(r"^[\x21-\x7e][\x20-\x7e]{0,254}$")
 PUBLIC = {"api.index", "api.livez", "api.readyz"}
@@ -387,11 +389,9 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
         plan = {"method": "POST", "url": post.url, "fields": dict(post.fields)}
         plan["expires_at"] = _iso(post.expires_at)
     else:
-        part_size = files.part_size_for(wanted.size)
-        upload_id = at.store.start_parts(name, content_type, wanted.sha256)
-        parts = files.PartPlan(name, upload_id, wanted.size, part_size)
-        plan = {"method": "MULTIPART", "id": at.signer.upload_id(parts)}
-        plan |= {"part_size": part_size, "parts": parts.parts}
+        parts, started = files.plan_parts(at.store, name, wanted.size, content_type, wanted.sha256)
+        plan = {"method": "MULTIPART", "id": at.signer.upload_id(parts), "part_size": parts.part_size}
+        plan |= {"parts": parts.parts, "md5_etags": started.md5_etags}
     return answer(f"Successfully planned the upload of '{name}' to the bucket '{at.store.bucket}'", plan)
 
 
@@ -428,7 +428,11 @@ def list_parts(upload_id: str) -> Response:
 @bp.post("/uploads/<upload_id>/complete")
 @documented(404, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
-    """Complete a multipart upload from the parts that S3 has received; safe to repeat."""
+    """Complete a multipart upload from the parts that S3 has received; safe to repeat.
+
+    An upload that is gone is confirmed only while its own file is there: a file of the same name that came
+    another way answers 404.
+    """
     at, plan = _open_plan(upload_id)
     etag = files.complete_upload(at.store, plan)
     return answer(
@@ -438,12 +442,21 @@ def complete_upload(upload_id: str) -> Response:
 
 
 @bp.delete("/uploads/<upload_id>")
-@documented(404)
+@documented(404, answers=Aborted, others={409: "The upload was completed before; its file stays"})
 def abort_upload(upload_id: str) -> Response:
-    """Abort a multipart upload and drop its parts; safe to repeat."""
+    """Abort a multipart upload and drop its parts; safe to repeat.
+
+    `aborted` is false when there was nothing to abort any more. A completed upload answers 409
+    `upload_completed`, and its file stays.
+    """
     at, plan = _open_plan(upload_id)
-    at.store.abort_parts(plan)
-    return answer(f"Successfully aborted the upload of '{plan.name}'")
+    aborted = files.abort_upload(at.store, plan)
+    message = (
+        f"Successfully aborted the upload of '{plan.name}'"
+        if aborted
+        else f"There was no upload of '{plan.name}' to abort any more; it was aborted before, or has expired"
+    )
+    return answer(message, {"name": plan.name, "aborted": aborted})
 
 
 def _open_plan(upload_id: str) -> tuple[Services, files.PartPlan]:
@@ -490,7 +503,8 @@ def read_file(name: str) -> Response:
     """Serve the file's bytes through the service, for clients that cannot reach S3.
 
     Understands Range, If-Range, If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since. Answers
-    with `Repr-Digest`, the SHA-256 of the whole file, where its sender declared one.
+    with `Repr-Digest`, the SHA-256 of the whole file, where its sender gave one and it was checked. What the
+    sender of a multipart upload declared is in `X-Declared-SHA-256`, in hex; nothing has checked it.
     """
     at = services()
     files.check_name(name)
@@ -512,9 +526,11 @@ def read_file(name: str) -> Response:
     )
     if opened.content_range:
         response.headers["Content-Range"] = opened.content_range
-    if opened.sha256 and re.match("^[0-9a-f]{64}$", opened.sha256):
+    if opened.sha256 and _SHA256_HEX.fullmatch(opened.sha256):
         digest = base64.b64encode(bytes.fromhex(opened.sha256)).decode()
         response.headers["Repr-Digest"] = f"sha-256=:{digest}:"
+    if opened.declared_sha256 and _SHA256_HEX.fullmatch(opened.declared_sha256):
+        response.headers["X-Declared-SHA-256"] = opened.declared_sha256
     return response
 
 
@@ -583,7 +599,11 @@ def delete_many(wanted: DeleteRequest) -> Response:
 @bp.post("/restore/<name:name>")
 @documented(404, 409, answers=RestoredFile)
 def restore(name: str) -> Response:
-    """Undelete a file, where the bucket keeps versions."""
+    """Undelete a file, where the bucket keeps versions; never over a file that is there.
+
+    409 `file_not_deleted` when there is a file, also one that was stored meanwhile. 409 `versioning_off` when
+    the bucket kept no version of what was deleted.
+    """
     at = services()
     files.check_name(name)
     caller().require("write", name)

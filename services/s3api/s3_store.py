@@ -4,6 +4,7 @@ IAM actions of the service, each checked against the task role's policy by a tes
 
     s3:ListBucket                 on the bucket
     s3:ListBucketVersions         on the bucket
+    s3:GetBucketVersioning        on the bucket
     s3:GetObject                  on the objects
     s3:GetObjectVersion           on the objects
     s3:PutObject                  on the objects
@@ -12,7 +13,7 @@ IAM actions of the service, each checked against the task role's policy by a tes
     s3:ListMultipartUploadParts   on the objects
 
 Never DeleteObjectVersion: what the bucket versions, the service cannot destroy. `report`, for
-`s3api doctor`, also reads the bucket's configuration, with the credentials of whoever runs the command.
+`s3api doctor`, also reads the rest of the bucket's configuration, with the credentials of the command's user.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -33,7 +34,6 @@ from xml.etree import ElementTree as ET
 
 import boto3.session
 import urllib3
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
@@ -62,6 +62,7 @@ from s3api.files import (
     RangeNotSatisfiable,
     SignedPost,
     SignedUrl,
+    StartedUpload,
     StoreDenied,
     StoredFile,
     StoreFailed,
@@ -92,6 +93,23 @@ MAX_SKEW = timedelta(minutes=15)
 NOT_S3 = (
     "The answer is not one of S3; try again. If it lasts, the service's operator must look at "
     "AWS_ENDPOINT_URL and at what is between the service and S3"
+)
+# Above S3's limit for one part, a file is restored in parts of this size, several at once.
+COPIED_PART_BYTES = 1024**3
+COPY_THREADS = 8
+
+# The metadata of a file: the SHA-256 that was checked as the file was stored, the one that the sender of a
+# multipart upload declared, and the nonce of the plan that it was uploaded by.
+SHA256, DECLARED_SHA256, NONCE = "sha256", "declared-sha256", "s3api-upload"
+# What a copy keeps of the version that it is made of, besides its bytes.
+_KEPT = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "Metadata",
 )
 
 # XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
@@ -265,7 +283,9 @@ class S3FileStore:
             content_type=answer.headers.get("Content-Type") or "application/octet-stream",
             content_range=content_range,
             chunks=_chunks(answer.raw, length) if with_body else iter(()),
-            sha256=answer.headers.get("x-amz-meta-sha256"),
+            sha256=answer.headers.get(f"x-amz-meta-{SHA256}"),
+            declared_sha256=answer.headers.get(f"x-amz-meta-{DECLARED_SHA256}"),
+            nonce=answer.headers.get(f"x-amz-meta-{NONCE}"),
         )
 
     # --- writing
@@ -293,7 +313,7 @@ class S3FileStore:
             headers["If-None-Match"] = "*"
         if body.sha256 is not None:
             headers["x-amz-checksum-sha256"] = _base64_of_hex(body.sha256)
-            headers["x-amz-meta-sha256"] = body.sha256
+            headers[f"x-amz-meta-{SHA256}"] = body.sha256
         # An empty body must be read as well: its end is where its digest is checked.
         held = body.read_fully(size) or body.read() if size <= HELD_BYTES else None
 
@@ -334,8 +354,10 @@ class S3FileStore:
                             **condition,
                         )
                     )
-            upload_id = self.start_parts(name, content_type, body.sha256)
-            plan = PartPlan(name, upload_id, size=0, part_size=self._part_size)
+            upload_id = self._create_multipart_upload(
+                name, ContentType=content_type, Metadata=_metadata(body.sha256)
+            )["UploadId"]
+            plan = PartPlan(name, upload_id, size=0, part_size=self._part_size, nonce="")
             try:
                 parts: list[Part] = []
                 while data:
@@ -382,44 +404,79 @@ class S3FileStore:
         return failed
 
     def restore(self, name: str) -> StoredFile:
-        """By copying the newest version over the delete marker: no permission to destroy is needed."""
+        """By copying the newest version over the delete marker: no permission to destroy is needed.
+
+        S3 copies only while no file of this name is there, which a delete marker is not. The condition stands
+        where a multipart upload is completed, because not every S3 regards it on CopyObject.
+        """
         version = self._newest_version(name)
         with self._errors("get_object_version", name):
             head = self._api.head_object(Bucket=self.bucket, Key=name, VersionId=version)
-        # boto3's managed copy goes in parts above S3's limit for one copy; those keep only what is named.
-        kept = {
-            key: head[key]
-            for key in ("ContentType", "Metadata", "CacheControl", "ContentDisposition", "ContentEncoding")
-            if head.get(key)
-        }
-        with self._errors("put_object", name):
-            self._transfer.copy(
-                CopySource={"Bucket": self.bucket, "Key": name, "VersionId": version},
-                Bucket=self.bucket,
-                Key=name,
-                ExtraArgs={**kept, "MetadataDirective": "REPLACE"},
-                Config=TransferConfig(multipart_threshold=MAX_SINGLE_PUT_BYTES, multipart_chunksize=1 << 29),
-            )
+        kept = {key: head[key] for key in _KEPT if head.get(key)}
+        size: int = head["ContentLength"]
+        try:
+            if size:
+                self._copy_version(name, version, size, kept)
+            else:  # S3 makes no part of a range without bytes
+                with self._errors("put_object", name):
+                    self._transfer.put_object(Bucket=self.bucket, Key=name, Body=b"", IfNoneMatch="*", **kept)
+        except FileExists:
+            raise FileNotDeleted(
+                f"The file '{name}' is not deleted any more: another one was stored meanwhile, and it stays"
+            ) from None
         return self.stat(name)
+
+    def _copy_version(self, name: str, version: str, size: int, kept: Mapping[str, Any]) -> None:
+        part_size = size if size <= MAX_SINGLE_PUT_BYTES else COPIED_PART_BYTES
+        upload_id = self._create_multipart_upload(name, **kept)["UploadId"]
+        plan = PartPlan(name, upload_id, size, part_size, nonce="")
+
+        def copy(number: int) -> Part:
+            first, length = (number - 1) * part_size, plan.size_of(number)
+            piece = {"CopySourceRange": f"bytes={first}-{first + length - 1}"} if plan.parts > 1 else {}
+            with self._errors("put_object", name):
+                answer = self._transfer.upload_part_copy(
+                    Bucket=self.bucket,
+                    Key=name,
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    CopySource={"Bucket": self.bucket, "Key": name, "VersionId": version},
+                    **piece,
+                )
+            return Part(number=number, etag=_etag(answer["CopyPartResult"]), size=length)
+
+        try:
+            with ThreadPoolExecutor(COPY_THREADS, thread_name_prefix="s3-copy") as threads:
+                copied = [threads.submit(copy, number) for number in range(1, plan.parts + 1)]
+                try:
+                    parts = [part.result() for part in copied]
+                except BaseException:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+            self._complete(plan, parts, {"IfNoneMatch": "*"})
+        except BaseException:
+            self._abort_quietly(plan)
+            raise
 
     def _newest_version(self, name: str) -> str:
         position: dict[str, str] = {}
-        deleted = False
+        markers: list[Mapping[str, Any]] = []
         while True:
             with self._errors("list_object_versions", name):
                 answer = self._api.list_object_versions(
                     Bucket=self.bucket, Prefix=name, MaxKeys=100, **position
                 )
-            markers = [entry for entry in answer.get("DeleteMarkers", ()) if entry["Key"] == name]
+            found = [entry for entry in answer.get("DeleteMarkers", ()) if entry["Key"] == name]
             versions = [entry for entry in answer.get("Versions", ()) if entry["Key"] == name]
-            deleted = deleted or any(marker["IsLatest"] for marker in markers)
+            markers += found
             if any(version["IsLatest"] for version in versions):
                 raise FileNotDeleted(f"The file '{name}' is not deleted, there is nothing to restore")
             if versions:
                 newest = max(versions, key=lambda version: version["LastModified"])
+                self._raise_if_replaced_unkept(name, newest, markers)
                 return str(newest["VersionId"])
             # S3 lists a key's versions before those of any longer key.
-            if not answer["IsTruncated"] or not markers:
+            if not answer["IsTruncated"] or not found:
                 break
             if position.get("VersionIdMarker") == answer["NextVersionIdMarker"]:
                 raise StoreUnavailable(NOT_S3)  # or it would be asked for the same versions without an end
@@ -427,12 +484,26 @@ class S3FileStore:
                 "KeyMarker": answer["NextKeyMarker"],
                 "VersionIdMarker": answer["NextVersionIdMarker"],
             }
-        if not deleted:
+        if not any(marker["IsLatest"] for marker in markers):
             self._raise_unless_versioned(name)
         raise FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'")
 
+    @staticmethod
+    def _raise_if_replaced_unkept(
+        name: str, newest: Mapping[str, Any], markers: Sequence[Mapping[str, Any]]
+    ) -> None:
+        # A deletion while versioning is suspended destroys what was stored during the suspension, and leaves
+        # a marker whose version is "null". The newest version may then be older than what was deleted.
+        if any(
+            marker["VersionId"] == "null" and marker["LastModified"] >= newest["LastModified"]
+            for marker in markers
+        ):
+            raise VersioningOff(
+                f"'{name}' was deleted while the bucket kept no versions, so what was deleted may be lost; "
+                "nothing was restored. The bucket's owner can look at the older versions"
+            )
+
     def _raise_unless_versioned(self, name: str) -> None:
-        # The role may not read this; whoever may is told the better reason.
         versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
         if versioning is not None and versioning.get("Status") != "Enabled":
             raise VersioningOff(
@@ -452,22 +523,25 @@ class S3FileStore:
         if sha256 is not None:
             fields["x-amz-checksum-algorithm"] = "SHA256"
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
-            fields["x-amz-meta-sha256"] = sha256
+            fields[f"x-amz-meta-{SHA256}"] = sha256
         fields["key"] = name
         expires_at = self._expiry(seconds)
         with self._errors("sign"):
             signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None) -> str:
+    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
+        metadata = {NONCE: nonce, **({DECLARED_SHA256: sha256} if sha256 else {})}
+        answer = self._create_multipart_upload(name, ContentType=content_type, Metadata=metadata)
+        keyed = "kms" in answer.get("ServerSideEncryption", "")
+        return StartedUpload(upload_id=answer["UploadId"], md5_etags=not keyed)
+
+    def _create_multipart_upload(self, name: str, **fields: Any) -> Mapping[str, Any]:
         with self._errors("put_object", name):
-            answer = self._api.create_multipart_upload(
-                Bucket=self.bucket,
-                Key=name,
-                ContentType=content_type,
-                Metadata=_metadata(sha256),
+            answer: Mapping[str, Any] = self._api.create_multipart_upload(
+                Bucket=self.bucket, Key=name, **fields
             )
-        return str(answer["UploadId"])
+        return answer
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         return [
@@ -514,9 +588,16 @@ class S3FileStore:
             )
         return _etag(answer)
 
-    def abort_parts(self, plan: PartPlan) -> None:
-        with suppress(UploadNotFound), self._errors("abort_multipart_upload", plan.name):
-            self._api.abort_multipart_upload(Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id)
+    def abort_parts(self, plan: PartPlan) -> bool:
+        of = {"Bucket": self.bucket, "Key": plan.name, "UploadId": plan.upload_id}
+        try:
+            with self._errors("list_parts", plan.name):
+                self._api.list_parts(**of, MaxParts=1)  # not every S3 says of an abort that there was nothing
+            with self._errors("abort_multipart_upload", plan.name):
+                self._api.abort_multipart_upload(**of)
+        except UploadNotFound:
+            return False
+        return True
 
     def _abort_quietly(self, plan: PartPlan) -> None:
         # The error that led here is the one to tell; the bucket's lifecycle rule is the last resort.
@@ -803,7 +884,7 @@ def _metadata(sha256: str | None) -> dict[str, str]:
 
     S3 keeps none of a whole multipart object, and shows its own only to who sends a header to ask for it.
     """
-    return {"sha256": sha256} if sha256 else {}
+    return {SHA256: sha256} if sha256 else {}
 
 
 def _base64_of_hex(digest: str) -> str:

@@ -54,7 +54,13 @@ class UploadPlanRequest(BaseModel):
     name: FileName
     size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
     content_type: Annotated[str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] = None
-    sha256: Sha256 | None = None
+    sha256: Annotated[
+        Sha256 | None,
+        Field(
+            description="With a form, S3 stores nothing else. S3 cannot check a multipart upload against it; "
+            "then it is only told as declared, in `X-Declared-SHA-256`, and never in `Repr-Digest`"
+        ),
+    ] = None
 
 
 class PartUrlsRequest(BaseModel):
@@ -128,9 +134,14 @@ class MultipartPlan(BaseModel):
     """Ask for part URLs, PUT each part there, then complete. Every part but the last is `part_size` bytes."""
 
     method: Literal["MULTIPART"]
-    id: str
+    id: Annotated[
+        str, Field(description="Good for two days; the bucket's own rule may abort the upload earlier")
+    ]
     part_size: int
     parts: int
+    md5_etags: Annotated[
+        bool, Field(description="Whether the ETags of parts are MD5s of their bytes: not with keys of KMS")
+    ]
 
 
 class UploadPlan(Envelope):
@@ -166,6 +177,17 @@ class CompletedUpload(BaseModel):
 
 class Completed(Envelope):
     content: CompletedUpload
+
+
+class AbortedUpload(BaseModel):
+    name: str
+    aborted: Annotated[
+        bool, Field(description="False when nothing was left to abort: aborted before, or expired")
+    ]
+
+
+class Aborted(Envelope):
+    content: AbortedUpload
 
 
 class DeleteResult(BaseModel):

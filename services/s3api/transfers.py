@@ -504,7 +504,10 @@ class Transfers:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the head of an answer says: `etag` as it stands there, `sha256` as the sender declared it."""
+    """What the head of an answer says: `etag` as it stands there, `sha256` as the sender declared it.
+
+    `md5` is the ETag where it comes from the MD5 of the whole, as it stands or as that of a single part.
+    """
 
     name: str
     size: int
@@ -518,12 +521,16 @@ class Facts:
         length = response.headers.get("Content-Length", "")
         if not length.isdecimal():
             raise Failure("not_the_api", f"The answer does not tell the size of '{name}'", UNREACHABLE)
-        sha256: str | None = response.headers.get("x-amz-meta-sha256", "")
+        # What the sender declared serves here even if nothing has checked it: it is compared with what comes.
+        declared = ("x-amz-meta-sha256", "x-amz-meta-declared-sha256", "X-Declared-SHA-256")
+        sha256 = next((response.headers[name] for name in declared if name in response.headers), None)
         if found := re.search(r"sha-256=:([A-Za-z0-9+/]{43}=):", response.headers.get("Repr-Digest", "")):
             sha256 = base64.b64decode(found[1]).hex()
         if not re.fullmatch("[0-9a-f]{64}", sha256 or ""):
             sha256 = None
         etag, is_md5 = _etag(response)
+        if etag.endswith("-1"):
+            is_md5 = _is_md5(response, etag.removesuffix("-1"))
         return cls(name, int(length), response.headers.get("ETag", ""), sha256, etag if is_md5 else None, via)
 
     def hashes(self) -> Hashes:
@@ -543,12 +550,15 @@ class Facts:
         wrong = hashes.size != self.size
         if self.sha256:
             verified, wrong = "sha256", wrong or sha256 != self.sha256
-        elif hashes.md5 and hashes.md5.hexdigest() == self.md5:
+        elif hashes.md5 and self.md5 in (hashes.md5.hexdigest(), _etag_of_parts([hashes.md5.digest()])):
             verified = "md5"
         elif hashes.md5 and self.via == "s3":  # the service does not tell how S3 has encrypted it
             wrong = True
         if wrong:
-            raise _not_verified(f"What came of '{self.name}' is not what was stored; nothing was kept")
+            raise _not_verified(
+                f"What came of '{self.name}' is not what was stored, or not what its sender declared; "
+                "nothing was kept"
+            )
         etag = self.etag.strip('"')
         return Transferred(self.name, outcome, self.size, sha256, etag, self.via, verified, resumed, path)
 
@@ -569,13 +579,18 @@ def _stored(name: str, size: int, sha256: str, stored: Mapping[str, Any]) -> Tra
 
 
 def _etag(response: urllib3.BaseHTTPResponse) -> tuple[str, bool]:
-    """The ETag, and whether it is the MD5 of the bytes: not with keys of KMS or of the customer's own."""
+    """The ETag, and whether it is the MD5 of the bytes."""
     etag = response.headers.get("ETag", "").strip('"')
+    return etag, _is_md5(response, etag)
+
+
+def _is_md5(response: urllib3.BaseHTTPResponse, etag: str) -> bool:
+    """Whether S3 says an MD5 here: not with keys of KMS or of the customer's own."""
     keyed = (
         "kms" in response.headers.get("x-amz-server-side-encryption", "")
         or "x-amz-server-side-encryption-customer-algorithm" in response.headers
     )
-    return etag, bool(re.fullmatch("[0-9a-f]{32}", etag)) and not keyed
+    return bool(re.fullmatch("[0-9a-f]{32}", etag)) and not keyed
 
 
 def _etag_of_parts(md5s: Sequence[bytes]) -> str:

@@ -457,23 +457,52 @@ def test_what_is_not_what_was_declared(s3api: Command, seaweedfs_s3: S3, bucket_
     assert [path.name for path in s3api.folder.iterdir()] == []
 
 
+def stored_in_parts(s3: S3, name: str, *bodies: bytes) -> None:
+    client = s3.client()
+    upload = {"Bucket": BUCKET, "Key": name}
+    upload["UploadId"] = client.create_multipart_upload(**upload)["UploadId"]
+    parts = [
+        {"PartNumber": number, "ETag": client.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
+        for number, body in enumerate(bodies, 1)
+    ]
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+
 def test_what_cannot_be_checked_is_said(s3api: Command, seaweedfs_s3: S3, bucket_name: str) -> None:
     """Of a file in parts that somebody else stored S3 knows no checksum of the whole; the result says so."""
-    client = seaweedfs_s3.client()
-    upload = client.create_multipart_upload(Bucket=BUCKET, Key=bucket_name)["UploadId"]
-    etag = client.upload_part(Bucket=BUCKET, Key=bucket_name, UploadId=upload, PartNumber=1, Body=b"x")[
-        "ETag"
-    ]
-    client.complete_multipart_upload(
-        Bucket=BUCKET,
-        Key=bucket_name,
-        UploadId=upload,
-        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]},
-    )
+    stored_in_parts(seaweedfs_s3, bucket_name, b"x" * 5 * MiB, b"y")
     ran = s3api("download", bucket_name)
 
     assert ran.status == 0
     assert "only the size was checked" in ran.out
+
+
+def test_a_single_part_is_checked_by_its_md5(s3api: Command, seaweedfs_s3: S3, bucket_name: str) -> None:
+    """The ETag of a file in one part, such as a restored one, tells the MD5 of its bytes."""
+    stored_in_parts(seaweedfs_s3, bucket_name, b"x" * 100_000)
+    etag = seaweedfs_s3.client().head_object(Bucket=BUCKET, Key=bucket_name)["ETag"]
+    key = hashlib.sha256(f"{bucket_name}\0{etag}".encode()).hexdigest()[:16]
+    ran = s3api("download", bucket_name, "--to", "copy", "--json")
+    (s3api.folder / f"damaged.{key}.part").write_bytes(b"y" * 50_000)
+    damaged = s3api("download", bucket_name, "--to", "damaged")
+
+    assert ran.objects()[0]["verified"] == "md5"
+    assert damaged.status == 6
+    assert [path.name for path in s3api.folder.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("via", ["s3", "service"])
+def test_a_file_in_parts_is_checked_by_what_its_sender_declared(
+    s3api: Command, seaweedfs_s3: S3, big: Path, via: str
+) -> None:
+    """What nothing but the sender vouches for is compared with what comes, whichever way it comes."""
+    s3api("upload", big)
+    ran = s3api("download", big.name, "--to", "copy", "--via", via, "--json")
+    head = seaweedfs_s3.client().head_object(Bucket=BUCKET, Key=big.name)
+
+    assert (ran.objects()[0]["via"], ran.objects()[0]["verified"]) == (via, "sha256")
+    assert head["Metadata"]["declared-sha256"] == sha256(big)
+    assert "sha256" not in head["Metadata"]
 
 
 # --- the terminal

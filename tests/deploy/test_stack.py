@@ -143,6 +143,7 @@ attempt("put", lambda: s3.put_object(Bucket=bucket, Key="inside", Body=b"x"))
 attempt("get", lambda: s3.get_object(Bucket=bucket, Key="inside"))
 attempt("list", lambda: s3.list_objects_v2(Bucket=bucket))
 attempt("versions", lambda: s3.list_object_versions(Bucket=bucket))
+attempt("versioning", lambda: s3.get_bucket_versioning(Bucket=bucket))
 upload = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]
 attempt("parts", lambda: s3.list_parts(Bucket=bucket, Key="parts", UploadId=upload))
 attempt("abort", lambda: s3.abort_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload))
@@ -190,7 +191,7 @@ def test_the_task_role_reaches_its_bucket_and_nothing_else(
     said = json.loads(output)
     assert ":assumed-role/s3_access/" in said.pop("me")
     allowed = {what for what, outcome in said.items() if outcome == "allowed"}
-    assert allowed == {"put", "get", "list", "versions", "parts", "abort", "delete"}, said
+    assert allowed == {"put", "get", "list", "versions", "versioning", "parts", "abort", "delete"}, said
     assert {outcome for what, outcome in said.items() if what not in allowed} == {"AccessDenied"}, said
 
 

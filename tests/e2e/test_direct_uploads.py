@@ -158,16 +158,53 @@ def test_part_outside_the_plan(api: Api) -> None:
 
 
 def test_abort(api: Api) -> None:
-    """An aborted upload is gone, and aborting it again is no error."""
+    """An aborted upload is gone; aborting it again is no error, and says that nothing was left."""
     name = api.name("large.bin")
     plan = api.plan(name, LARGE)
     aborted = good(api.call("DELETE", f"/uploads/{plan['id']}"))
     again = good(api.call("DELETE", f"/uploads/{plan['id']}"))
 
-    assert aborted == again == {"status": 200, "message": f"Successfully aborted the upload of '{name}'"}
+    assert aborted["message"] == f"Successfully aborted the upload of '{name}'"
+    assert aborted["content"] == {"name": name, "aborted": True}
+    assert again["content"] == {"name": name, "aborted": False}
     refused(api.call("GET", f"/uploads/{plan['id']}/parts"), 404, "upload_not_found")
     refused(api.call("POST", f"/uploads/{plan['id']}/complete"), 404, "upload_not_found")
     assert not api.exists(name)
+
+
+def _sent(api: Api, name: str, data: bytes, **more: str) -> dict[str, Any]:
+    """The plan of an upload in one part, which has been sent. Such a name is never planned as a form."""
+    plan = api.plan(name, len(data), **more)
+    [part] = _urls(api, plan, 1)
+    assert api.s3("PUT", part["url"], data=data).status_code == 200
+    return plan
+
+
+def test_another_file_confirms_no_upload(api: Api) -> None:
+    """Completing an aborted upload is 404, even where a file of its name, size and parts is there."""
+    name = api.name("${filename}")
+    aborted = _sent(api, name, b"aborted")
+    good(api.call("DELETE", f"/uploads/{aborted['id']}"))
+    stored = _sent(api, name, b"another")
+    completed = good(api.call("POST", f"/uploads/{stored['id']}/complete"))
+    again = good(api.call("POST", f"/uploads/{stored['id']}/complete"))
+
+    refused(api.call("POST", f"/uploads/{aborted['id']}/complete"), 404, "upload_not_found")
+    assert again == completed
+    refused(api.call("DELETE", f"/uploads/{stored['id']}"), 409, "upload_completed")
+    assert api.call("GET", "/files/", name).content == b"another"
+
+
+def test_sha256_of_parts(api: Api) -> None:
+    """A SHA-256 that the parts do not have is told as declared, never as the file's own."""
+    name = api.name("${filename}")
+    plan = _sent(api, name, b"these bytes", sha256=sha256(b"other bytes"))
+    good(api.call("POST", f"/uploads/{plan['id']}/complete"))
+    answer = api.call("GET", "/files/", name)
+
+    assert answer.content == b"these bytes"
+    assert "Repr-Digest" not in answer.headers
+    assert answer.headers["X-Declared-SHA-256"] == sha256(b"other bytes")
 
 
 def test_id_that_was_not_given_out(api: Api) -> None:
