@@ -44,7 +44,6 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
-    app.request_class = json_bodies.BoundedRequest
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
     app.extensions["s3api"] = routes.Services(

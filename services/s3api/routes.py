@@ -524,8 +524,8 @@ def download(name: str, query: DownloadQuery) -> Response:
         kind = _servable(at.store.open(name, files.Conditions(), with_body=False).content_type)
     else:
         kind = files.guess_content_type(name)
-    # Without a type in the URL, S3 answers with the one that is stored when the URL is used. What is shown inline
-    # must be of the type that was judged here.
+    # Without a type in the URL, S3 answers with the one that is stored when the URL is used. What is shown
+    # inline must be of the type that was judged here.
     shown = not query.attachment and _is_inline(kind)
     signed = at.store.sign_download(
         name,
