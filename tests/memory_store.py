@@ -180,9 +180,13 @@ class MemoryStore:
         self.objects[name] = replace(old, file=self.objects[name].file)
         return self.stat(name)
 
-    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
-        query = urlencode({"expires": seconds, "disposition": disposition})
-        return SignedUrl(f"memory://{self.bucket}/{quote(name)}?{query}", _in(seconds))
+    def sign_download(
+        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+    ) -> SignedUrl:
+        query = {"expires": seconds, "disposition": disposition}
+        if content_type is not None:
+            query["type"] = content_type
+        return SignedUrl(f"memory://{self.bucket}/{quote(name)}?{urlencode(query)}", _in(seconds))
 
     def sign_post(
         self, name: str, size: int, content_type: str, sha256: str | None, seconds: int

@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 import flask
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+import raw_client
 from memory_store import MemoryStore
-from s3api import files
+from s3api import files, json_bodies
 from s3api.auth import hash_token
 from s3api.errors import _STATUS
 from s3api.files import Body
+from s3api.routes import PUBLIC, VERBS
 
 BUCKET = "day02-memory"
 MakeClient = Callable[..., FlaskClient]
@@ -252,17 +254,50 @@ def test_a_raw_upload(client: FlaskClient, store: MemoryStore) -> None:
         ("application/octet-stream", "text/csv"),
         ("application/x-www-form-urlencoded", "text/csv"),
         ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
-        ("text/ü", "text/csv"),
-        ("text/" + "x" * 300, "text/csv"),
+        ('TEXT/Plain ;Charset="utf-8";', "text/plain; charset=utf-8"),
     ],
 )
 def test_the_content_type_of_a_raw_upload(
     client: FlaskClient, store: MemoryStore, given: str | None, kept: str
 ) -> None:
-    """The client's content type is kept, unless it only says that the client does not know."""
+    """The client's content type is kept, in canonical form, unless it says that the client does not know."""
     client.put("/upload/a.csv", data=b"1", content_type=given)
 
     assert store.objects["a.csv"].content_type == kept
+
+
+NOT_MEDIA_TYPES = [
+    "text/plain;charset=utf-8,text/html",
+    "text/plain, text/html",
+    "text/plain; a=1; A=2",
+    "text/plain; a",
+    "text/plain; a=b c",
+    'text/plain; a="b',
+    "text",
+    "/",
+    "text/ü",
+    "text/" + "x" * 300,
+]
+
+
+@pytest.mark.parametrize("given", NOT_MEDIA_TYPES)
+@pytest.mark.parametrize("way", ["raw", "form", "plan"])
+def test_a_content_type_that_is_not_one(
+    client: FlaskClient, store: MemoryStore, given: str, way: str
+) -> None:
+    """What is not one media type (RFC 9110, section 8.3.1) is 400 by every way in, and nothing is stored."""
+    if way == "raw":
+        answer = client.put("/upload/a", data=b"x", content_type=given)
+    elif way == "form":
+        head = f'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: {given}'
+        data = f"--b\r\n{head}\r\n\r\nx\r\n--b--\r\n".encode()
+        answer = client.post("/upload", data=data, content_type="multipart/form-data; boundary=b")
+    else:
+        answer = client.post("/uploads", json={"name": "a", "size": 1, "content_type": given})
+
+    body = answer.get_json()
+    assert (body["status"], body["code"]) in [(400, "invalid_content_type"), (400, "invalid_request")], body
+    assert store.objects == {}
 
 
 def test_create_only(client: FlaskClient, store: MemoryStore) -> None:
@@ -293,7 +328,18 @@ def test_a_content_digest(client: FlaskClient, store: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["sha-256=abc", "sha-256=:not base64!:", "sha-256=:AAAA:", "md5=:AAAA:", ""]
+    "header",
+    [
+        "sha-256=abc",
+        "sha-256=:not base64!:",
+        "sha-256=:AAAA:",
+        "sha-256=:AAAAA:",
+        "sha-256=:ÿ:",
+        f"{content_digest(b'x')}, {content_digest(b'y')}",
+        f"{content_digest(b'x')}, md5",
+        "md5=:AAAA:",
+        "",
+    ],
 )
 def test_a_content_digest_that_is_not_understood(client: FlaskClient, header: str) -> None:
     """A Content-Digest without a SHA-256 in it is 400: silently not checking would be worse."""
@@ -698,6 +744,12 @@ def test_if_range(client: FlaskClient, store: MemoryStore) -> None:
             "inline; filename=\"__.txt\"; filename*=UTF-8''%C3%A9%F0%9F%98%80.txt",
         ),
         ("folder/", "text/plain", 'inline; filename="folder"'),
+        ("a.txt", "text/plain;charset=utf-8,text/html", 'attachment; filename="a.txt"'),
+        ("a.txt", "text/plain, text/html", 'attachment; filename="a.txt"'),
+        ("a.txt", "text/plain\t;", 'inline; filename="a.txt"'),
+        ("a.txt", "", 'attachment; filename="a.txt"'),
+        ("a.png", "IMAGE/PNG", 'inline; filename="a.png"'),
+        ("a.mp4", "video/mp4; x=<script>", 'attachment; filename="a.mp4"'),
     ],
 )
 def test_what_is_served_inline_is_an_allow_list(
@@ -708,6 +760,45 @@ def test_what_is_served_inline_is_an_allow_list(
     answer = client.get(f"/files/{quote(name, safe='')}")
 
     assert answer.headers["Content-Disposition"] == disposition
+
+
+@pytest.mark.parametrize(
+    ("stored_as", "answered"),
+    [
+        ("TEXT/PLAIN;charset=UTF-8", "text/plain; charset=UTF-8"),
+        ("text/plain;charset=utf-8,text/html", "application/octet-stream"),
+        ("", "application/octet-stream"),
+        ('text/html; a="b\\"c"', 'text/html; a="b\\"c"'),
+    ],
+)
+def test_the_type_that_is_answered_is_canonical(
+    client: FlaskClient, store: MemoryStore, stored_as: str, answered: str
+) -> None:
+    """Whatever another client of S3 has stored, one well-formed type is answered, by S3 too."""
+    store.put("a", Body(io.BytesIO(b""), 0, 1), stored_as, create_only=False)
+    url = urlsplit(client.get("/download/a").get_json()["content"])
+
+    assert client.get("/files/a").headers["Content-Type"] == answered
+    assert dict(parse_qsl(url.query))["type"] == answered
+
+
+@pytest.mark.parametrize("check", ["true", "false"])
+@pytest.mark.parametrize("name", ["page.txt", "page.png", "page", "page.html"])
+@pytest.mark.parametrize("stored_as", ["text/html", "image/svg+xml", "text/plain", "image/png"])
+def test_a_presigned_url_shows_what_was_judged(
+    client: FlaskClient, store: MemoryStore, name: str, stored_as: str, check: str
+) -> None:
+    """A URL that shows a file inline also fixes its type, to one of the list; the name alone is no reason."""
+    store.put(name, Body(io.BytesIO(b""), 0, 1), stored_as, create_only=False)
+    signed = client.get(f"/download/{name}?check={check}").get_json()["content"]
+    query = dict(parse_qsl(urlsplit(signed).query))
+
+    if query["disposition"].startswith("inline"):
+        assert query["type"] in ("text/plain", "image/png")
+        assert check == "false" or query["type"] == stored_as
+    else:
+        assert query["disposition"].startswith("attachment")
+        assert check == "false" or stored_as in ("text/html", "image/svg+xml")
 
 
 # --- deleting and restoring
@@ -1094,17 +1185,378 @@ def test_anonymous_access_does_not_excuse_a_wrong_token(make_client: MakeClient)
     refused(client.get("/download/a", headers=AUTHORIZED), 403, "forbidden")
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_page_of_another_site_changes_nothing(client: FlaskClient, store: MemoryStore, site: str) -> None:
-    """Where no token is needed, a browser does not delete for a foreign page; for our own page it does."""
-    stored(store, "a")
-    foreign = {"Sec-Fetch-Site": site}
-    own = {"Sec-Fetch-Site": "same-origin"}
+FOREIGN = [
+    {"Origin": "http://evil.test"},
+    {"Origin": "https://localhost"},
+    {"Origin": "http://localhost:8000"},
+    {"Origin": "http://localhost.evil.test"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://localhost, http://evil.test"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+]
+OWN = [
+    {},
+    {"Origin": "http://localhost"},
+    {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+]
+CHANGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("PUT", "/upload/b", {"data": b"x"}),
+    ("POST", "/upload", {"form": ("b", b"x")}),
+    ("POST", "/uploads", {"json": {"name": "b", "size": 1}}),
+    ("POST", "/uploads/any/complete", {}),
+    ("DELETE", "/uploads/any", {}),
+    ("DELETE", "/delete/a", {}),
+    ("POST", "/delete", {"json": {"files": ["a"]}}),
+    ("POST", "/restore/a", {}),
+]
+READS = ["/list_files", "/download/a", "/download/a?redirect=true", "/files/a"]
 
-    refused(client.post("/delete", json={"files": ["a"]}, headers=foreign), 403, "forbidden")
-    refused(client.post("/upload", headers=foreign, **form(("b", b"x"))), 403, "forbidden")
-    assert client.get("/list_files", headers=foreign).get_json()["content"] == ["a"]
-    assert client.post("/delete", json={"files": ["a"]}, headers=own).status_code == 200
+
+def ask(
+    client: FlaskClient, call: tuple[str, str, dict[str, Any]], headers: Mapping[str, str]
+) -> TestResponse:
+    method, path, more = call
+    more = form(more["form"]) if "form" in more else more
+    return client.open(path, method=method, headers=headers, **more)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_page_of_another_origin_is_refused(
+    client: FlaskClient, store: MemoryStore, headers: dict[str, str]
+) -> None:
+    """Where no token is needed, a foreign page changes nothing, and reads no listing, file or URL of one."""
+    stored(store, "a")
+    for call in CHANGES:
+        refused(ask(client, call, headers), 403, "forbidden")
+    for path in READS:
+        refused(client.get(path, headers=headers), 403, "forbidden")
+    refused(
+        client.get("/list_files", headers={**headers, "Accept": "application/x-ndjson"}), 403, "forbidden"
+    )
+
+    assert list(store.objects) == ["a"]
+    assert store.uploads == {}
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+def test_the_own_page_is_not_foreign(
+    client: FlaskClient, store: MemoryStore, headers: dict[str, str]
+) -> None:
+    """The service's own page, and a client that is no browser, do what they ask for."""
+    for call in CHANGES:
+        stored(store, "a")
+        assert ask(client, call, headers).status_code in (200, 404, 409), call
+    stored(store, "a")
+    for path in READS:
+        assert client.get(path, headers=headers).status_code in (200, 302)
+
+
+def test_a_link_from_another_site_may_be_followed(client: FlaskClient, store: MemoryStore) -> None:
+    """A user who follows a link reads the file; the site with the link does not. A link changes nothing."""
+    stored(store, "a")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+    assert client.get("/files/a", headers=link).status_code == 200
+    refused(client.delete("/delete/a", headers=link), 403, "forbidden")
+
+
+def test_a_token_does_not_make_a_foreign_page_welcome(make_client: MakeClient, store: MemoryStore) -> None:
+    """With a token a foreign origin still changes nothing, unless configuration names it."""
+    tokens = {"allow_anonymous": False, "api_tokens": [entry(list(BY_VERB))]}
+    origin = {"Origin": "https://files.example:8443", **AUTHORIZED}
+    client, allowing = make_client(**tokens), make_client(**tokens, allowed_origins=[origin["Origin"]])
+    for call in CHANGES:
+        stored(store, "a")
+        refused(ask(client, call, origin), 403, "forbidden")
+        assert ask(allowing, call, origin).status_code in (200, 404, 409), call
+
+
+def test_the_own_origin_behind_a_proxy(make_client: MakeClient, store: MemoryStore) -> None:
+    """The scheme is the one that the trusted proxy says; a proxy that is not trusted changes nothing."""
+    stored(store, "a")
+    tls = {"X-Forwarded-Proto": "https", "Host": "files.example", "Origin": "https://files.example"}
+    here = {"allowed_hosts": ["files.example"]}
+    trusting, other = make_client(trusted_proxy_hops=1, **here), make_client(**here)
+
+    refused(other.delete("/delete/a", headers=tls), 403, "forbidden")
+    refused(trusting.delete("/delete/a", headers={**tls, "Origin": "http://files.example"}), 403, "forbidden")
+    assert trusting.delete("/delete/a", headers={**tls, "Host": "files.example:443"}).status_code == 200
+
+
+# --- which host
+
+
+EVERY_PAGE = [
+    "/",
+    "/list_files",
+    "/files/a",
+    "/docs",
+    "/docs/docs.js",
+    "/openapi.json",
+    "/ui",
+    "/ui/ui.js",
+    "/nope",
+]
+OTHER_HOSTS = [
+    "evil.test",
+    "evil.test:5000",
+    "localhost.evil.test",
+    "127.0.0.1.evil.test",
+    "192.0.2.1",
+    "[::2]",
+]
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+def test_on_loopback_another_host_is_refused(client: FlaskClient, host: str) -> None:
+    """A name of an attacker's that leads to this machine is served nothing, by no method: DNS rebinding."""
+    for path in EVERY_PAGE:
+        assert "ALLOWED_HOSTS" in refused(client.get(path, headers={"Host": host}), 421, "unknown_host")
+    refused(client.put("/upload/a", data=b"x", headers={"Host": host}), 421, "unknown_host")
+    refused(client.options("/upload/a", headers={"Host": host}), 421, "unknown_host")
+    for probe in ("/livez", "/readyz"):
+        assert client.get(probe, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:5000", "[::1]:5000", "[::1]"])
+@pytest.mark.parametrize("bound", ["127.0.0.1", "::1", "localhost"])
+def test_on_loopback_its_own_names_are_served(make_client: MakeClient, bound: str, host: str) -> None:
+    """The names of loopback are served, with any port."""
+    assert make_client(host=bound).get("/list_files", headers={"Host": host}).status_code == 200
+
+
+def test_hosts_are_configured(make_client: MakeClient) -> None:
+    """Behind a load balancer every host is served; once hosts are named, only those and loopback are."""
+    named = {"allowed_hosts": ["files.example"]}
+    statuses = [
+        [
+            client.get("/list_files", headers={"Host": host}).status_code
+            for host in ("files.example", "10.0.0.7", "localhost")
+        ]
+        for client in (
+            make_client(host="0.0.0.0"),
+            make_client(host="0.0.0.0", **named),
+            make_client(**named),
+        )
+    ]
+
+    assert statuses == [[200, 200, 200], [200, 421, 200], [200, 421, 200]]
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a/b", "evil.test@localhost", "localhost:x", "localhost,localhost", "é"]
+)
+def test_a_malformed_host(make_client: MakeClient, host: str) -> None:
+    """RFC 9112, section 3.2: a Host that is not valid is 400, wherever the service is bound."""
+    refused(make_client(host="0.0.0.0").get("/livez", headers={"Host": host}), 400, "bad_request")
+
+
+# --- what a browser is told
+
+
+def test_every_answer_is_hardened(make_client: MakeClient, store: MemoryStore) -> None:
+    """No answer can be framed or embedded by another origin; HTTPS is remembered where it was used."""
+    stored(store, "a")
+    client = make_client(trusted_proxy_hops=1)
+    for path in [*EVERY_PAGE, "/download/a", "/livez"]:
+        plain = client.get(path)
+        secure = client.get(path, headers={"X-Forwarded-Proto": "https"})
+
+        assert plain.headers["X-Frame-Options"] == "DENY"
+        assert plain.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        policy = plain.headers["Content-Security-Policy"]
+        assert policy == "sandbox" if path == "/files/a" else "frame-ancestors 'none'" in policy
+        assert "Strict-Transport-Security" not in plain.headers
+        assert secure.headers["Strict-Transport-Security"] == "max-age=31536000"
+    untrusting = make_client().get("/", headers={"X-Forwarded-Proto": "https"})
+    assert "Strict-Transport-Security" not in untrusting.headers
+
+
+# --- bodies that are larger than they look
+
+JSON_ROUTES = ["/uploads", "/uploads/any/parts", "/delete"]
+
+
+@pytest.mark.parametrize("path", JSON_ROUTES)
+@pytest.mark.parametrize(
+    "given", [None, "", "text/plain", "application/x-www-form-urlencoded", "text/plain;application/json",
+              "application/json, text/plain", "application/jsonx", "application/vnd.api+json"]
+)  # fmt: skip
+def test_json_only_as_json(client: FlaskClient, path: str, given: str | None) -> None:
+    """JSON is taken only as JSON: a page of another origin may send text and forms, but not JSON."""
+    answer = client.post(path, data=b'{"files": ["a"]}', content_type=given)
+
+    assert "application/json" in refused(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("given", ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8"])
+def test_json_is_json_however_it_is_written(client: FlaskClient, store: MemoryStore, given: str) -> None:
+    """The media type has no case, and may have parameters."""
+    stored(store, "a")
+
+    assert client.post("/delete", data=b'{"files": ["a"]}', content_type=given).status_code == 200
+
+
+@pytest.mark.parametrize("path", JSON_ROUTES)
+@pytest.mark.parametrize("length", ["announced", "chunked"])
+def test_a_json_body_has_a_limit(client: FlaskClient, path: str, length: str) -> None:
+    """A body above the limit of its route is 413, whether its length is announced or not."""
+    data = b" " * ((4 << 20) if path == "/delete" else 20_000)
+    more: dict[str, Any] = {"data": data}
+    if length == "chunked":
+        more = {"input_stream": io.BytesIO(data), "environ_overrides": {"wsgi.input_terminated": True}}
+
+    refused(client.post(path, content_type="application/json", **more), 413, "body_too_large")
+
+
+COSTLY = {
+    "members": b"{" + b",".join(b'"%d":0' % n for n in range(5000)) + b"}",
+    "arrays": b'{"files":[' + b",".join([b"[]"] * 5000) + b"]}",
+    "objects": b'{"files":[' + b",".join([b"{}"] * 5000) + b"]}",
+    "numbers": b'{"parts":[' + b",".join([b"1"] * 5000) + b"]}",
+    "names": b'{"files":[' + b",".join([b'"a"'] * 5000) + b"]}",
+    "escapes": b'{"files":[' + b",".join([b'"\\\\"'] * 5000) + b"]}",
+    "no end": b'{"files":["' + b'\\"' * 5000,
+    "no quotes": b"[" * 5000,
+    "deep": b'{"files":' + b"[" * 1500 + b"]" * 1500 + b"}",
+    "deep objects": b'{"a":' * 900 + b"0" + b"}" * 900,
+    "a number": b'{"parts":[' + b"9" * 5000 + b"]}",
+    "a float": b'{"parts":[1e400]}',
+    "not a number": b'{"parts":[NaN]}',
+    "a member": b'{"' + b"x" * 10_000 + b'":0}',
+    "not UTF-8": b'{"files":["\xff"]}',
+}
+
+
+@pytest.mark.parametrize("path", JSON_ROUTES)
+@pytest.mark.parametrize("kind", list(COSTLY))
+def test_a_costly_body_is_refused_in_a_few_words(client: FlaskClient, path: str, kind: str) -> None:
+    """Many values, deep nesting and large numbers are refused with a short answer, never with a 500."""
+    answer = client.post(path, data=COSTLY[kind], content_type="application/json")
+
+    assert answer.status_code in (400, 413), answer.text
+    assert len(answer.data) < 3000
+
+
+def test_at_most_ten_problems_are_told(client: FlaskClient) -> None:
+    """Ten problems of a body are told, and how many more there are."""
+    body = {"name": "a", "size": 1, **{f"unknown{n}": 0 for n in range(500)}}
+    message = refused(client.post("/uploads", json=body), 400, "invalid_request")
+
+    assert message.count("unknown") == 10
+    assert message.endswith("; and 490 more")
+
+
+class Unread:
+    """A body that fails the test when it is read."""
+
+    def read(self, _amount: int = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+    readline = read
+
+
+BODIES: list[tuple[str, str, str, str]] = [
+    ("POST", "/delete", "application/json", "delete"),
+    ("POST", "/uploads", "application/json", "write"),
+    ("POST", "/uploads/any/parts", "application/json", "write"),
+    ("POST", "/upload", "multipart/form-data; boundary=b", "write"),
+    ("PUT", "/upload/p/a", "text/plain", "write"),
+]
+
+
+@pytest.mark.parametrize("call", BODIES, ids=str)
+@pytest.mark.parametrize("who", ["nobody", "without the verb", "a foreign page", "another host"])
+def test_a_refused_body_is_not_read(
+    make_client: MakeClient, call: tuple[str, str, str, str], who: str
+) -> None:
+    """Who may not is told so before a byte of the body is read."""
+    method, path, content_type, verb = call
+    granted = [other for other in BY_VERB if other != verb or who != "without the verb"]
+    client = make_client(allow_anonymous=False, api_tokens=[entry(granted)])
+    headers = {
+        "nobody": {},
+        "without the verb": AUTHORIZED,
+        "a foreign page": {**AUTHORIZED, "Origin": "http://evil.test"},
+        "another host": {**AUTHORIZED, "Host": "evil.test"},
+    }[who]
+    sent = {"wsgi.input": Unread(), "CONTENT_LENGTH": "8000000", "CONTENT_TYPE": content_type}
+    answer = client.open(path, method=method, headers=headers, environ_overrides=sent)
+
+    assert answer.status_code == {"nobody": 401, "another host": 421}.get(who, 403), answer.text
+
+
+def test_every_route_has_a_verb(client: FlaskClient) -> None:
+    """No route of the API can be added without saying what a caller must be allowed."""
+    endpoints = {rule.endpoint for rule in client.application.url_map.iter_rules()}
+
+    assert {one for one in endpoints if one.startswith("api.")} - PUBLIC == set(VERBS)
+
+
+def test_the_fields_of_a_form_have_a_limit_in_all(client: FlaskClient, store: MemoryStore) -> None:
+    """Many fields within the limit of one are 413 together: they are held in memory."""
+    part = b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\n%b\r\n' % (b"x" * 200_000)
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+
+    def send(fields: int) -> TestResponse:
+        return client.post(
+            "/upload", data=part * fields + file, content_type="multipart/form-data; boundary=b"
+        )
+
+    assert send(2).status_code == 200
+    store.objects.clear()
+    refused(send(50), 413, "body_too_large")
+    assert store.objects == {}
+
+
+def test_a_large_file_of_a_form_is_no_field(client: FlaskClient, store: MemoryStore) -> None:
+    """What the files hold does not count as held in memory, however many there are."""
+    content_type, body = raw_client.form(*((f"{n}", bytes(1 << 20)) for n in range(5)))
+    answer = client.post(
+        "/upload", input_stream=io.BytesIO(body), content_type=content_type, content_length=len(body)
+    )
+
+    assert answer.status_code == 200
+    assert [len(store.objects[f"{n}"].data) for n in range(5)] == [1 << 20] * 5
+
+
+def test_large_bodies_have_two_places(client: FlaskClient) -> None:
+    """Two large bodies are worked on at once; a third is told to come again, and a small one is not."""
+    large = json.dumps({"files": ["x" * 1000] * 100})
+    with json_bodies._places, json_bodies._places:
+        refused(client.post("/delete", data=large, content_type="application/json"), 503, "too_busy")
+        assert client.post("/delete", json={"files": ["a"]}).status_code == 200
+
+    assert client.post("/delete", data=large, content_type="application/json").status_code == 200
+
+
+INVALID_DATES = [
+    "Mon, 01 Jan 10000 00:00:00 GMT",
+    "Mon, 01 Jan 0001 00:00:00 +2359",
+    "Fri, 31 Dec 9999 23:59:59 -2359",
+    "Mon, 01 Jan 2024 00:00:00 +9999999999",
+    "Mon, 99 Jan 2024 99:99:99 GMT",
+    "9999999999",
+    "x",
+]
+
+
+def test_a_date_outside_the_calendar_is_ignored(client: FlaskClient, store: MemoryStore) -> None:
+    """RFC 9110, section 13.1.3: a date that is not valid is no condition."""
+    stored(store, "a")
+    for date in INVALID_DATES:
+        for header in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
+            headers = {header: date, "Range": "bytes=0-0"} if header == "If-Range" else {header: date}
+            assert client.get("/files/a", headers=headers).status_code == 200, (header, date)
+
+
+def test_a_delimiter_is_held_to_the_rule_of_names(client: FlaskClient) -> None:
+    """A delimiter that no name can contain is 400, before S3 is asked."""
+    refused(client.get("/list_files?delimiter=%00"), 400, "invalid_file_name")
 
 
 def test_no_forwarded_header_is_believed_by_default(

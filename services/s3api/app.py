@@ -5,21 +5,19 @@ from __future__ import annotations
 from importlib import resources
 
 from apiflask import APIFlask
-from flask import Response
+from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, observability, openapi, page, routes
+from s3api import errors, json_bodies, observability, openapi, page, routes
 from s3api.auth import Signer, Tokens
 from s3api.files import FileStore
 from s3api.health import Readiness
+from s3api.origins import Origins
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
 from s3api.settings import Settings
 from s3api.staging import Staging
-
-# A bulk delete of 1,000 names of 1,024 bytes, each byte escaped in JSON.
-MAX_JSON_BYTES = 8 * 1024 * 1024
 
 
 def create_app(settings: Settings, store: FileStore) -> APIFlask:
@@ -33,7 +31,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         static_folder=None,  # type: ignore[arg-type]
     )
     app.config.update(
-        MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
+        MAX_CONTENT_LENGTH=json_bodies.SMALL,  # views that take files read them by themselves
         PROVIDE_AUTOMATIC_OPTIONS=False,
         OPENAPI_VERSION="3.1.0",
         DESCRIPTION=(resources.files("s3api") / "static" / "api.md").read_text(encoding="utf-8"),
@@ -55,6 +53,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         tokens=Tokens(settings.api_tokens, allow_anonymous=settings.allow_anonymous),
         signer=Signer(settings.signing_key.get_secret_value()),
         readiness=Readiness(store.check),
+        origins=Origins.of(settings),
     )
     observability.observe(app)
     app.register_blueprint(routes.bp)
@@ -64,7 +63,15 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
 
     @app.after_request
     def harden(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        headers = response.headers
+        headers["X-Content-Type-Options"] = "nosniff"
+        # No page may show an answer in a frame; a page of another origin may not even show it as a picture.
+        headers["X-Frame-Options"] = "DENY"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        if request.is_secure:
+            # Only this host: the service cannot know what others below it serve.
+            headers["Strict-Transport-Security"] = "max-age=31536000"
         return response
 
     if settings.trusted_proxy_hops:

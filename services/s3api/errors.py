@@ -20,9 +20,11 @@ from werkzeug.exceptions import (
 from s3api import files
 from s3api.auth import Forbidden, Unauthorized
 from s3api.observability import log_failure
+from s3api.origins import UnknownHost
 
 _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidName: 400,
+    files.InvalidContentType: 400,
     files.InvalidCursor: 400,
     files.InvalidParts: 400,
     files.DigestMismatch: 400,
@@ -55,6 +57,9 @@ _CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+
+MAX_PROBLEMS = 10
+MAX_MEMBER = 100
 
 
 def status_of(error: files.FileError) -> int:
@@ -108,6 +113,10 @@ def forbidden(error: Forbidden) -> Response:
     return failure(403, "forbidden", str(error))
 
 
+def unknown_host(error: UnknownHost) -> Response:
+    return failure(421, "unknown_host", str(error))
+
+
 def http_exception(error: HTTPException) -> Response:
     """What Flask and Werkzeug raise by themselves."""
     status = error.code or 500
@@ -130,12 +139,20 @@ def http_exception(error: HTTPException) -> Response:
 def validation_error(error: HTTPError) -> Response:
     """What the schemas refuse: a query value or a JSON body."""
     problems = [
-        f"{name}: {message}".removeprefix("_schema: ")
+        f"{_short(name)}: {message}".removeprefix("_schema: ")
         for location in error.detail.values()
         for name, messages in location.items()
         for message in messages
     ]
-    return failure(error.status_code, "invalid_request", "; ".join(problems) or str(error.message))
+    told = "; ".join(problems[:MAX_PROBLEMS])
+    if len(problems) > MAX_PROBLEMS:
+        told += f"; and {len(problems) - MAX_PROBLEMS} more"
+    return failure(error.status_code, "invalid_request", told or str(error.message))
+
+
+def _short(name: str) -> str:
+    """The name of a member, which the sender chose."""
+    return name if len(name) <= MAX_MEMBER else f"{name[:MAX_MEMBER]}…"
 
 
 def client_stalled(_error: TimeoutError) -> Response:
@@ -155,6 +172,7 @@ def register(app: APIFlask) -> None:
     app.register_error_handler(files.FileError, file_error)
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)
+    app.register_error_handler(UnknownHost, unknown_host)
     app.register_error_handler(HTTPException, http_exception)
     app.register_error_handler(TimeoutError, client_stalled)
     app.register_error_handler(Exception, unexpected)

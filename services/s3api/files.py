@@ -19,6 +19,7 @@ from typing import IO, Protocol, TypeGuard
 
 MiB = 1024 * 1024
 MAX_NAME_BYTES = 1024
+MAX_BULK = 1000  # names in one request, as in S3's own
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 8 * MiB
 # S3 takes one PUT up to 5 GiB; anything above goes up in parts.
@@ -165,6 +166,10 @@ class FileError(Exception):
 
 class InvalidName(FileError):
     code = "invalid_file_name"
+
+
+class InvalidContentType(FileError):
+    code = "invalid_content_type"
 
 
 class FileNotFound(FileError):
@@ -322,8 +327,13 @@ class FileStore(Protocol):
         Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
         """
 
-    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
-        """A URL that answers with the file and this Content-Disposition, whether or not the file is there."""
+    def sign_download(
+        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+    ) -> SignedUrl:
+        """A URL that answers with the file and this Content-Disposition, whether or not the file is there.
+
+        It answers with this Content-Type as well, or with the stored one where none is given.
+        """
 
     def sign_post(
         self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
@@ -367,11 +377,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_prefix(prefix: str) -> str:
+def check_prefix(prefix: str, what: str = "The prefix") -> str:
     """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
-    _check_length(prefix, "The prefix")
+    _check_length(prefix, what)
     if _FORBIDDEN.search(prefix):
-        raise InvalidName("The prefix contains a control character or a backslash")
+        raise InvalidName(f"{what} contains a control character or a backslash")
     return prefix
 
 

@@ -7,14 +7,19 @@ balancer looks away first. Then nothing new is accepted, and what is in flight h
 from __future__ import annotations
 
 import gc
+import json
+import logging
+import secrets
 import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from gunicorn import glogging
+from gunicorn.http import errors as malformed
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
@@ -29,8 +34,48 @@ except SettingsError as error:
     sys.exit(str(error))
 
 
+#: Requests that gunicorn could not parse; every other such error is 400 Bad Request.
+MALFORMED = {
+    malformed.LimitRequestLine: "414 URI Too Long",
+    malformed.ExpectationFailed: "417 Expectation Failed",
+    malformed.LimitRequestHeaders: "431 Request Header Fields Too Large",
+    malformed.UnsupportedTransferCoding: "501 Not Implemented",
+}
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gthread, but a worker that stops refuses new connections instead of leaving them unanswered."""
+    """gthread, except for two things.
+
+    A worker that stops refuses new connections instead of leaving them unanswered. A request that cannot be
+    parsed is answered in the envelope; its bytes, which may hold a token, are neither logged nor sent back.
+    """
+
+    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
+        if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
+            # Without the request, whose query string would be logged.
+            super().handle_error(None, client, addr, exc)
+            return
+        status = MALFORMED.get(type(exc), "400 Bad Request")
+        envelope = {
+            "status": int(status[:3]),
+            "message": f"The request is not valid HTTP ({type(exc).__name__})",
+            "code": "malformed_request",
+            "request_id": secrets.token_hex(8),
+        }
+        logging.getLogger("s3api").warning(
+            "malformed_request: %s from %s (%s)",
+            type(exc).__name__,
+            addr[0] if addr else "-",
+            envelope["request_id"],
+        )
+        body = json.dumps(envelope) + "\n"
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
+        )
+        with suppress(OSError):  # the client may be gone
+            client.sendall((head + body).encode())
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)

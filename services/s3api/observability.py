@@ -1,6 +1,7 @@
 """Structured logs, one canonical line a request, and Prometheus metrics.
 
-A line never holds a query string (a presigned URL would be in it), a header, a token or an upload id.
+A line never holds a query string (a presigned URL would be in it), a header, a token or an upload id. What a
+client sent is cut to a length, and on a terminal nothing of it is a control character.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from s3api.settings import Settings
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:=-]{1,128}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
+# In a URL that the service does not have: what stands in the place of an upload id, and what looks like one.
+_UPLOAD_ID = re.compile(r"(?i)((?:^|/)uploads/+)[^/]+|[\w-]+\.[\w-]{6}\.[\w-]{27}")
 _QUERY = re.compile(r"\?[^\s\"']*=[^\s\"']*")
+MAX_PATH = 1200  # of characters; a route and a name of 1,024 bytes fit
+MAX_TEXT = 16 * 1024  # a trace, for the most part
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 log = structlog.get_logger()
@@ -58,11 +63,16 @@ def configure_logging(settings: Settings) -> dict[str, Any]:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(colors=on_terminal)]
-    )
+    last: list[Any] = [
+        # Before the renderer for people, which would add the values of a trace's variables.
+        structlog.processors.format_exc_info,
+        _cut,
+        *(
+            [structlog.processors.JSONRenderer()]
+            if as_json
+            else [_escape, structlog.dev.ConsoleRenderer(colors=on_terminal)]
+        ),
+    ]
     level = settings.log_level.upper()
     # Straight to the stream: a line a request by way of `logging` costs three times as much.
     structlog.configure(
@@ -108,6 +118,28 @@ def _add_own_name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return {"logger": "s3api", **event}
 
 
+def _cut(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            event[key] = f"{value[:MAX_TEXT]}…"
+    return event
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a terminal, which would obey control characters; JSON has its own escapes."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if key == "exception" else [value]
+            event[key] = "\n".join(map(_printable, lines))
+    return event
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def log_failure(error: BaseException, request_id: str | None = None) -> None:
     """Keep the cause of an error for the log, under the request id; the client gets a sentence only."""
     cause = error.__cause__ or error
@@ -127,7 +159,7 @@ def observe(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
         _in_flight.inc()
 
@@ -138,13 +170,13 @@ def observe(app: Flask) -> None:
         started = g.started
         fields = {
             "request_id": g.request_id,
-            "method": request.method,
+            "method": request.method[:32],
             "route": route,
-            "path": route if "upload_id" in (request.view_args or ()) else request.path,
+            "path": _path(),
             "status": response.status_code,
             "caller": g.caller.name if "caller" in g else None,
             "code": g.get("error_code"),
-            "client": request.remote_addr,
+            "client": (request.remote_addr or "")[:64],  # behind a proxy, what that says
             "received_bytes": request.content_length or 0,
             "sent_bytes": response.content_length or 0,
         }
@@ -163,6 +195,17 @@ def observe(app: Flask) -> None:
             response.response = _watched(response.response, fields)
         response.call_on_close(report)
         return response
+
+
+def _path() -> str:
+    """The path without an upload id, with which others could go on with the upload."""
+    if request.url_rule is None:
+        path = _UPLOAD_ID.sub(r"\1…", request.path)
+    elif "upload_id" in (request.view_args or ()):
+        path = request.url_rule.rule
+    else:
+        path = request.path
+    return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
 def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Iterator[Any]:

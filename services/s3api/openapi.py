@@ -17,7 +17,7 @@ from s3api.schemas import NAME_SCHEMA
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'"
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 _ASSETS = {
     "swagger-ui-bundle.js": ("js/swagger-ui-bundle.js", "text/javascript"),

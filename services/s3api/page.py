@@ -5,6 +5,7 @@ The page is a client of the API like any other, and shows nothing by itself.
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from urllib.parse import urlsplit
 
@@ -22,12 +23,14 @@ bp = APIBlueprint("page", __name__, enable_openapi=False)
 @bp.get("/ui")
 def page() -> Response:
     store: FileStore = current_app.extensions["s3api"].store
-    # Direct uploads go where presigned URLs lead; what signs them knows that best.
+    # Direct uploads go where presigned URLs lead; what signs them knows that best. The page is served without
+    # a token, so where the host begins with the bucket's name, it stands for every bucket of the region.
     s3 = urlsplit(store.sign_download("ui", 1, "attachment").url)
+    host = re.sub(rf"^{re.escape(store.bucket)}\.", "*.", s3.netloc)
     response = _file("ui.html")
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        f"connect-src 'self' {s3.scheme}://{s3.netloc}; "
+        f"connect-src 'self' {s3.scheme}://{host}; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +15,19 @@ from urllib.parse import quote, unquote_to_bytes
 from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.formparser import MultiPartParser
-from werkzeug.http import http_date, parse_date, parse_options_header
+from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
-from s3api import files
+from s3api import files, headers
 from s3api.auth import ANONYMOUS, Caller, Forbidden, Signer, Tokens
 from s3api.errors import failure, status_of
 from s3api.files import Body, Conditions, FileStore, StoredFile
 from s3api.health import Readiness, draining
+from s3api.json_bodies import LARGE, SMALL, json_body
 from s3api.observability import log_failure
+from s3api.origins import Origins
 from s3api.schemas import (
     Aborted,
     Completed,
@@ -45,7 +46,7 @@ from s3api.schemas import (
     UploadPlan,
     UploadPlanRequest,
 )
-from s3api.settings import Settings
+from s3api.settings import Settings, Verb
 from s3api.staging import StagedFile, Staging
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -54,16 +55,32 @@ NDJSON = "application/x-ndjson"
 MAX_FORM_PARTS = 100
 FORM_BUFFER = 128 * 1024
 MAX_FIELD_BYTES = 2 * FORM_BUFFER  # the parser holds its buffer to the same limit
-MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields beside the files
-#: What a browser may show by itself; anything else is a download.
-INLINE = re.compile(
-    r"^(image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+)$"
-)
+MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields, in addition to the files
+#: What a browser may show by itself, in canonical form; anything else is a download.
+INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+")
+UNKNOWN_TYPE = "application/octet-stream"
 _SHA256_HEX = re.compile("[0-9a-f]{64}")
 _BACKSLASH = re.compile(r'\\(?!")')
-_HEADER_VALUE = re.compile(r"^[\x21-\x7e][\x20-\x7e]{0,254}$")
-PUBLIC = {"api.index", "api.livez", "api.readyz"}
+#: What a health check asks, under whatever name it has for this task.
+PROBES = {"api.livez", "api.readyz"}
+PUBLIC = {"api.index", *PROBES}
 STATIC = {"docs", "page"}
+#: What a caller must be allowed, whatever the file, before anything of the body is read.
+VERBS: Mapping[str, Verb] = {
+    "api.list_files": "list",
+    "api.download": "read",
+    "api.read_file": "read",
+    "api.upload": "write",
+    "api.upload_raw": "write",
+    "api.plan_upload": "write",
+    "api.sign_parts": "write",
+    "api.list_parts": "write",
+    "api.complete_upload": "write",
+    "api.abort_upload": "write",
+    "api.restore": "write",
+    "api.delete": "delete",
+    "api.delete_many": "delete",
+}
 
 bp = APIBlueprint("api", __name__, tag="Files")
 
@@ -78,6 +95,7 @@ class Services:
     tokens: Tokens
     signer: Signer
     readiness: Readiness
+    origins: Origins
 
 
 class NameConverter(BaseConverter):
@@ -110,7 +128,7 @@ def documented(
     *refusals: int, answers: type[Envelope] = Envelope, others: Mapping[int, str] | None = None
 ) -> Callable[[View], View]:
     """What the OpenAPI document says of a view's answers; nothing at run time."""
-    statuses = sorted({400, 401, 403, 502, 503, *refusals})
+    statuses = sorted({400, 401, 403, 421, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
     reasons.update((others or {}).items())
 
@@ -123,8 +141,10 @@ def documented(
 
 @bp.before_app_request
 def admit() -> None:
-    """Refuse what cannot be decoded, and find out who asks, before any view runs."""
+    """Find out who asks for what, and refuse it where that is enough to know, before any view runs."""
     _stop_waiting_for_a_stalled_client()
+    at = services()
+    at.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
     try:
         request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
         unquote_to_bytes(request.query_string).decode("utf-8")
@@ -132,19 +152,25 @@ def admit() -> None:
         raise files.InvalidName("The URL is not valid UTF-8") from None
     if request.url_rule is None or request.endpoint in PUBLIC:
         return
-    if request.blueprint in STATIC and services().tokens.configured:
+    if request.blueprint in STATIC and at.tokens.configured:
         return  # these pages are no secret; but with nothing configured, nothing is served at all
-    g.caller = services().tokens.identify(request.headers.get("Authorization"))
-    # A browser sends no token by itself, so only a service that wants none must mind who makes it ask.
-    foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    if g.caller is ANONYMOUS and foreign and request.method not in ("GET", "HEAD"):
-        raise Forbidden("A page of another site may not change files here")
+    g.caller = at.tokens.identify(request.headers.get("Authorization"))
+    # A browser adds no token by itself, so where one was sent a foreign page can at most have been given it.
+    may_be_foreign = g.caller is not ANONYMOUS and request.method in ("GET", "HEAD")
+    if not may_be_foreign and at.origins.is_foreign(request.environ):
+        raise Forbidden(
+            "A web page of another origin may not do this; the service's operator can add its origin "
+            "to ALLOWED_ORIGINS"
+        )
+    if request.blueprint == bp.name:
+        caller().require(VERBS[str(request.endpoint)])
 
 
 # --- the service itself
 
 
 @bp.get("/")
+@bp.doc(responses={421: HTTPStatus(421).phrase})
 @bp.output(Envelope)
 def index() -> Response:
     """Say hello."""
@@ -191,7 +217,7 @@ def list_files(query: ListQuery) -> Response:
     if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
         first = at.store.list_page(prefix, "", 1000, None)
         return Response(_json_lines(files.walk(at.store, prefix, first)), mimetype=NDJSON)
-    of = (prefix, query.delimiter)
+    of = (prefix, files.check_prefix(query.delimiter, "The delimiter"))
     token = at.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = at.store.list_page(prefix, query.delimiter, query.limit, token)
     following = at.signer.cursor(of, page.next_token) if page.next_token else None
@@ -234,7 +260,6 @@ def _json_lines(pages: Iterator[files.Page]) -> Iterator[str]:
 def upload() -> Response:
     """Upload the files of a form: staged on disk, sent to S3, removed from disk."""
     at = services()
-    caller().require("write")
     length = request.content_length
     if length is not None and length > at.settings.max_file_bytes + MAX_FORM_OVERHEAD:
         raise files.too_large(at.settings.max_file_bytes)
@@ -267,6 +292,22 @@ def upload() -> Response:
     return _uploaded(stored)
 
 
+@dataclass
+class _FormBody(files.Received):
+    """The body of a form; what is in it in addition to the files is held in memory, and so has a limit."""
+
+    staged: Sequence[StagedFile]
+
+    def read(self, amount: int = -1) -> bytes:
+        """Also raises `RequestEntityTooLarge`."""
+        data = super().read(amount)
+        # The parser may still hold the two buffers that it was given last.
+        held = self.received - sum(file.size for file in self.staged) - 2 * FORM_BUFFER
+        if held > MAX_FORM_OVERHEAD:
+            raise RequestEntityTooLarge
+        return data
+
+
 def _parse_form(
     new_file: Callable[[], StagedFile], length: int | None
 ) -> tuple[MultiDict[str, str], list[tuple[str, str, StagedFile]]]:
@@ -276,13 +317,19 @@ def _parse_form(
         if not length or mimetype in ("", "application/x-www-form-urlencoded"):
             raise files.FileNotFound("The file '' was not found")
         raise UnsupportedMediaType("Send the file as multipart/form-data, as `curl -F file=@name` does")
+    staged: list[StagedFile] = []
+
+    def new_part(**_: object) -> StagedFile:
+        staged.append(new_file())
+        return staged[-1]
+
     parser = MultiPartParser(
-        stream_factory=lambda **_: new_file(),  # type: ignore[arg-type]
+        stream_factory=new_part,  # type: ignore[arg-type]
         max_form_memory_size=MAX_FIELD_BYTES,
         buffer_size=FORM_BUFFER,
         max_form_parts=MAX_FORM_PARTS,
     )
-    body = files.Received(request.environ["wsgi.input"], length)
+    body = _FormBody(request.environ["wsgi.input"], length, staged)
     try:
         fields, parts = parser.parse(body, options["boundary"].encode("latin-1"), length)  # type: ignore[arg-type]
     except ValueError:
@@ -328,11 +375,20 @@ def _uploaded(stored: Sequence[files.Upload]) -> Response:
 
 
 def _content_type(name: str, given: str | None) -> str:
-    """What the client says, unless it says only that it does not know, or what no header can carry."""
-    unknown = ("application/octet-stream", "application/x-www-form-urlencoded")
-    if given and _HEADER_VALUE.match(given) and parse_options_header(given)[0] not in unknown:
-        return given
-    return files.guess_content_type(name)
+    """The one media type that the client says, or a guess where it says none, or that it does not know.
+
+    Raises `InvalidContentType`.
+    """
+    if not given:
+        return files.guess_content_type(name)
+    kind = headers.media_type(given)
+    if kind is None:
+        raise files.InvalidContentType(
+            "The content type is not a media type, such as 'text/plain; charset=utf-8'; "
+            "correct it, or leave it out"
+        )
+    unknown = kind.partition(";")[0] in (UNKNOWN_TYPE, "application/x-www-form-urlencoded")
+    return files.guess_content_type(name) if unknown else kind
 
 
 def _create_only() -> bool:
@@ -347,16 +403,10 @@ def _wanted_digest() -> str | None:
     given = request.headers.get("Content-Digest")
     if given is None:
         return None
-    for member in given.split(","):
-        algorithm, _, value = member.strip().partition("=")
-        if algorithm == "sha-256" and len(value) > 2 and value[0] == value[-1] == ":":
-            try:
-                digest = base64.b64decode(value[1:-1], validate=True)
-            except binascii.Error:
-                break
-            if len(digest) == 32:
-                return digest.hex()
-    raise BadRequest("The Content-Digest header must hold 'sha-256=:<base64 of 32 bytes>:'")
+    digest = headers.sha256_digest(given)
+    if digest is None:
+        raise BadRequest("The Content-Digest header must hold 'sha-256=:<base64 of 32 bytes>:', and once")
+    return digest
 
 
 def _stop_waiting_for_a_stalled_client() -> None:
@@ -370,8 +420,9 @@ def _stop_waiting_for_a_stalled_client() -> None:
 
 
 @bp.post("/uploads")
+@json_body(SMALL)
 @bp.input(UploadPlanRequest, arg_name="wanted")
-@documented(413, answers=UploadPlan)
+@documented(413, 415, answers=UploadPlan)
 def plan_upload(wanted: UploadPlanRequest) -> Response:
     """Plan an upload that goes to S3 directly: one presigned POST, or the parts of a multipart upload."""
     at = services()
@@ -396,8 +447,9 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
 
 
 @bp.post("/uploads/<upload_id>/parts")
+@json_body(SMALL)
 @bp.input(PartUrlsRequest, arg_name="wanted")
-@documented(404, answers=PartUrls)
+@documented(404, 413, 415, answers=PartUrls)
 def sign_parts(upload_id: str, wanted: PartUrlsRequest) -> Response:
     """Presign the URLs of parts; PUT each part's bytes to its URL."""
     at, plan = _open_plan(upload_id)
@@ -482,11 +534,17 @@ def download(name: str, query: DownloadQuery) -> Response:
     files.check_name(name)
     caller().require("read", name)
     if query.check:
-        at.store.stat(name)
+        kind = _servable(at.store.open(name, files.Conditions(), with_body=False).content_type)
+    else:
+        kind = files.guess_content_type(name)
+    # Without a type in the URL, S3 answers with the one that is stored when the URL is used. What is shown
+    # inline must be of the type that was judged here.
+    shown = not query.attachment and _is_inline(kind)
     signed = at.store.sign_download(
         name,
         at.settings.download_url_seconds,
-        _disposition(name, "" if query.attachment else files.guess_content_type(name)),
+        _disposition(name, kind if shown else UNKNOWN_TYPE),
+        kind if shown or query.check else None,
     )
     if query.redirect:
         response = Response(status=302, headers={"Location": signed.url})
@@ -512,14 +570,15 @@ def read_file(name: str) -> Response:
     with_body = request.method != "HEAD"
     opened = files.open_file(at.store, name, _conditions(), _if_range(), with_body=with_body)
     status = 206 if opened.content_range else 200
-    response = Response(opened.chunks, status, content_type=opened.content_type)
+    kind = _servable(opened.content_type)
+    response = Response(opened.chunks, status, content_type=kind)
     response.headers.update(
         {
             "Content-Length": str(opened.length),
             "ETag": f'"{opened.file.etag}"',
             "Last-Modified": http_date(opened.file.last_modified),
             "Accept-Ranges": "bytes",
-            "Content-Disposition": _disposition(name, opened.content_type),
+            "Content-Disposition": _disposition(name, kind),
             "Content-Security-Policy": "sandbox",
             "Cache-Control": "private, no-cache",
         }
@@ -536,25 +595,33 @@ def read_file(name: str) -> Response:
 
 def _conditions() -> Conditions:
     header = request.headers.get
-    given_range = header("Range")
     return Conditions(
-        # Anything but one range of bytes is ignored, as RFC 9110 allows.
-        byte_range=given_range if given_range and re.match(r"^bytes=(\d+-\d*|-\d+)$", given_range) else None,
+        byte_range=headers.byte_range(header("Range")),
         if_match=header("If-Match"),
         if_none_match=header("If-None-Match"),
-        if_modified_since=parse_date(header("If-Modified-Since")),
-        if_unmodified_since=parse_date(header("If-Unmodified-Since")),
+        if_modified_since=headers.date(header("If-Modified-Since")),
+        if_unmodified_since=headers.date(header("If-Unmodified-Since")),
     )
 
 
 def _if_range() -> str | datetime | None:
     given = request.headers.get("If-Range")
-    return given if given is None else (parse_date(given) or given)
+    return headers.date(given) or given
+
+
+def _servable(content_type: str) -> str:
+    """A stored type in canonical form; another client of S3 may have stored anything."""
+    return headers.media_type(content_type) or UNKNOWN_TYPE
+
+
+def _is_inline(content_type: str) -> bool:
+    """Whether a browser may show it by itself. Takes a type in canonical form."""
+    return INLINE.fullmatch(content_type.partition(";")[0]) is not None
 
 
 def _disposition(name: str, content_type: str) -> str:
     """RFC 6266: inline for what is on the list, else a download; the name in ASCII, if need be in full."""
-    kind = "inline" if INLINE.match(parse_options_header(content_type)[0]) else "attachment"
+    kind = "inline" if _is_inline(content_type) else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)
     value = f'{kind}; filename="{plain}"'
@@ -578,8 +645,9 @@ def delete(name: str) -> Response:
 
 
 @bp.post("/delete")
+@json_body(LARGE)
 @bp.input(DeleteRequest, arg_name="wanted")
-@documented(answers=DeleteResults)
+@documented(413, 415, answers=DeleteResults)
 def delete_many(wanted: DeleteRequest) -> Response:
     """Delete up to 1,000 files; each has its own result, and a missing one is no error."""
     at = services()

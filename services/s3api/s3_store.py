@@ -513,8 +513,13 @@ class S3FileStore:
 
     # --- direct transfers
 
-    def sign_download(self, name: str, seconds: int, disposition: str) -> SignedUrl:
-        return self._sign("GET", name, {"response-content-disposition": disposition}, {}, seconds)
+    def sign_download(
+        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+    ) -> SignedUrl:
+        query = {"response-content-disposition": disposition}
+        if content_type is not None:
+            query["response-content-type"] = content_type
+        return self._sign("GET", name, query, {}, seconds)
 
     def sign_post(
         self, name: str, size: int, content_type: str, sha256: str | None, seconds: int

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from s3api.files import MAX_BULK
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
 #: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in
 #: a URL, a form or a JSON body, is the same one.
@@ -53,7 +55,9 @@ class UploadPlanRequest(BaseModel):
 
     name: FileName
     size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
-    content_type: Annotated[str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$")] = None
+    content_type: Annotated[
+        str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$", description="One media type")
+    ] = None
     sha256: Annotated[
         Sha256 | None,
         Field(
@@ -68,14 +72,14 @@ class PartUrlsRequest(BaseModel):
 
     parts: Annotated[
         list[Annotated[int, Field(ge=1, le=10_000), Whole]],
-        Field(min_length=1, max_length=1000, description="Part numbers, from 1"),
+        Field(min_length=1, max_length=MAX_BULK, description="Part numbers, from 1"),
     ]
 
 
 class DeleteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    files: Annotated[list[FileName], Field(min_length=1, max_length=1000)]
+    files: Annotated[list[FileName], Field(min_length=1, max_length=MAX_BULK)]
 
 
 # --- answers

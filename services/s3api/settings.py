@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,13 +12,14 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 MiB = 1024 * 1024
@@ -53,6 +55,37 @@ def _check_http_url(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
 
 
+def _words(value: object) -> object:
+    return value.lower().replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _pattern(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(what)
+        return value
+
+    return AfterValidator(check)
+
+
+#: In the environment, words with commas or spaces between them.
+Words = (NoDecode, BeforeValidator(_words))
+HostName = Annotated[
+    str,
+    _pattern(
+        r"\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253}",
+        "must be a host's name or address, such as files.example or [::1], without a port",
+    ),
+]
+Origin = Annotated[
+    str,
+    _pattern(
+        r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?",
+        "must be an origin, such as https://files.example: a scheme, a host, and a port if not the default",
+    ),
+]
+
+
 class Settings(BaseSettings):
     """Everything that can be configured; every field is the environment variable of that name in capitals.
 
@@ -77,6 +110,8 @@ class Settings(BaseSettings):
     signing_key: Annotated[SecretStr, Field(min_length=32)]
     api_tokens: tuple[TokenEntry, ...] = ()
     allow_anonymous: bool = False
+    allowed_hosts: Annotated[tuple[HostName, ...], *Words] = ()
+    allowed_origins: Annotated[tuple[Origin, ...], *Words] = ()
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=8)] = 0
 
     max_file_bytes: Annotated[int, Field(ge=1, le=5 * 1024 * GiB)] = 5 * GiB

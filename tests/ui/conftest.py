@@ -20,12 +20,19 @@ from ui.window import MakeWindow, MiB, Window
 expect.set_options(timeout=15_000)
 
 
+#: Names that lead to this machine, as an attacker's own does after DNS rebinding. Chromium does not send
+#: Sec-Fetch-Site to such plain-HTTP names, as it does to loopback.
+PLAIN_NAMES = ["evil.test", "day02.test"]
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     need(program, "the page's tests need Chromium: on Debian, apt install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program)
+        rules = ",".join(f"MAP {name} 127.0.0.1" for name in PLAIN_NAMES)
+        args = [f"--host-resolver-rules={rules}"]
+        browser = playwright.chromium.launch(executable_path=program, args=args)
         yield browser
         browser.close()
 

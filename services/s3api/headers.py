@@ -1,0 +1,82 @@
+"""Values of HTTP headers, decoded strictly. A value that does not parse is None, whatever its bytes are."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import datetime
+
+from werkzeug.http import parse_date
+
+MAX_MEDIA_TYPE = 255
+
+# RFC 9110, sections 5.6.2, 5.6.4 and 8.3.1. Quantifiers are possessive, so that matching takes linear time.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - HTTP's word for it
+_QUOTED = r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*+)"'
+_PARAMETER = rf"({_TOKEN})=(?:({_TOKEN})|{_QUOTED})"
+_MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*+;[ \t]*+(?:{_PARAMETER})?)*+)")
+_NEXT_PARAMETER = re.compile(rf";[ \t]*+{_PARAMETER}")
+
+# RFC 8941, sections 3.2 and 3.3.5: a dictionary of byte sequences.
+_DIGEST = re.compile(r"[ \t]*+([a-z*][a-z0-9_.*-]*+)=:([A-Za-z0-9+/]*+={0,2}):[ \t]*+")
+# RFC 9110, section 5.6.7: the form that is sent, and two that are obsolete.
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_DATE = re.compile(
+    rf"[A-Z][a-z]{{2}}, [0-9]{{2}} [A-Z][a-z]{{2}} [1-9][0-9]{{3}} {_TIME} GMT"
+    rf"|[A-Z][a-z]{{5,8}}, [0-9]{{2}}-[A-Z][a-z]{{2}}-[0-9]{{2}} {_TIME} GMT"
+    rf"|[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [0-9 ][0-9] {_TIME} [1-9][0-9]{{3}}"
+)
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})")
+
+
+def media_type(value: str) -> str | None:
+    """The one media type that the value is, in its canonical form; None where it is not exactly one.
+
+    Type, subtype and the names of parameters are in lower case, and parameters are quoted where they must be.
+    """
+    match = _MEDIA_TYPE.fullmatch(value.strip(" \t"))
+    if match is None or len(value) > MAX_MEDIA_TYPE:
+        return None
+    parameters: dict[str, str] = {}
+    for name, token, quoted in _NEXT_PARAMETER.findall(match[2]):
+        if name.lower() in parameters:
+            return None  # which of the two counts, no two receivers agree on
+        plain = token or re.sub(r"\\(.)", r"\1", quoted)
+        parameters[name.lower()] = plain if re.fullmatch(_TOKEN, plain) else _quote(plain)
+    canonical = "; ".join([match[1].lower(), *(f"{name}={value}" for name, value in parameters.items())])
+    return canonical if len(canonical) <= MAX_MEDIA_TYPE else None
+
+
+def _quote(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+
+
+def sha256_digest(value: str) -> str | None:
+    """The SHA-256, in hex, that RFC 9530's Content-Digest gives; None where it gives none, or two."""
+    found: list[str] = []
+    for member in value.split(","):
+        match = _DIGEST.fullmatch(member)
+        if match is None:
+            return None
+        if match[1] == "sha-256":
+            found.append(match[2])
+    if len(found) != 1:
+        return None
+    try:
+        digest = base64.b64decode(found[0], validate=True)
+    except ValueError:
+        return None
+    return digest.hex() if len(digest) == 32 else None
+
+
+def date(value: str | None) -> datetime | None:
+    """A date, in UTC. RFC 9110, section 13.1.3: a condition with a date that is not valid is ignored."""
+    return parse_date(value) if value and _DATE.fullmatch(value) else None
+
+
+def byte_range(value: str | None) -> str | None:
+    """One range of bytes. RFC 9110, section 14.2: any other range may be ignored."""
+    match = _RANGE.fullmatch(value or "")
+    if match is None or (match[2] and int(match[1]) > int(match[2])):
+        return None
+    return match[0]

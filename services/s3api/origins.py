@@ -1,0 +1,83 @@
+"""Which hosts the service answers to, and the web pages of which origins may use it.
+
+A browser sends requests for every page that asks it to, also to services that only this machine can reach.
+Two headers, which no page can set, tell such requests apart. `Host` is the name under which the page reached
+the service; an attacker can make a name of their own lead here (DNS rebinding). `Origin` is where the page is
+from. `Sec-Fetch-Site` tells it too, but browsers do not send that to plain-HTTP names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from werkzeug.exceptions import BadRequest
+
+from s3api.settings import Settings
+
+#: Always served: no page of another site can be at these names.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class UnknownHost(Exception):
+    """The request is for a host that this service is not."""
+
+
+class Origins:
+    """`hosts` is None where every host is served."""
+
+    def __init__(self, hosts: Collection[str] | None, pages: Collection[str]) -> None:
+        self._hosts = hosts
+        self._pages = pages
+
+    @classmethod
+    def of(cls, settings: Settings) -> Origins:
+        bound = settings.host.lower()
+        on_loopback = bound in LOOPBACK or f"[{bound}]" in LOOPBACK
+        listed = on_loopback or settings.allowed_hosts
+        return cls(LOOPBACK.union(settings.allowed_hosts) if listed else None, settings.allowed_origins)
+
+    def check_host(self, environ: Mapping[str, Any], *, any_host: bool = False) -> None:
+        """Raises `UnknownHost`, and `BadRequest` where RFC 9112, section 3.2, asks for that."""
+        given = environ.get("HTTP_HOST")
+        if given is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            return  # no browser sends this
+        match = _HOST.fullmatch((given or "").lower())
+        if match is None:
+            raise BadRequest("The Host header is missing or not valid")
+        if not any_host and self._hosts is not None and match[1] not in self._hosts:
+            raise UnknownHost(
+                f"This service does not answer to the host '{match[1]}'; its operator can add the name "
+                "to ALLOWED_HOSTS"
+            )
+
+    def is_foreign(self, environ: Mapping[str, Any]) -> bool:
+        """Whether a web page of another origin, which is not allowed by name, makes this request.
+
+        A link that somebody follows from another site is not foreign: that site sees nothing of the answer.
+        """
+        origin = environ.get("HTTP_ORIGIN")
+        if origin in self._pages:
+            return False
+        if origin is not None and origin != _own_origin(environ):
+            return True
+        followed_link = (
+            environ["REQUEST_METHOD"] == "GET"
+            and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+            and environ.get("HTTP_SEC_FETCH_DEST") == "document"
+        )
+        return environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site") and not followed_link
+
+
+def _own_origin(environ: Mapping[str, Any]) -> str | None:
+    """RFC 6454, section 6.2: the default port is left out."""
+    match = _HOST.fullmatch(environ.get("HTTP_HOST", "").lower())
+    if match is None:
+        return None
+    scheme = environ["wsgi.url_scheme"]
+    port = "" if match[2] in (None, _DEFAULT_PORTS.get(scheme)) else f":{match[2]}"
+    return f"{scheme}://{match[1]}{port}"

@@ -1,0 +1,216 @@
+"""Every value that a client sends and the service decodes, made of any bytes: never a 500."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from werkzeug.http import parse_options_header
+
+from conftest import settings_for
+from memory_store import MemoryStore
+from s3api import headers
+from s3api.app import create_app
+from s3api.files import Body
+
+MANY = settings(max_examples=60, deadline=None, derandomize=os.environ.get("CI") == "true")
+
+#: What RFC 9110 allows in a value, and gunicorn lets through: all bytes except control characters.
+BYTES = st.characters(codec="latin-1", exclude_characters="\x7f", exclude_categories=["Cc"])
+#: Pieces that decoders look for, so that examples come far enough to break one.
+PIECES = st.sampled_from(
+    [
+        *'-=:,;"\\*%[ \téÿ²', "sha-256=", "W/", "bytes=", "GMT", "Mon, 01 Jan ", "0001", "10000", "00:00:00",
+        "9" * 400, "text/plain", "application/x-ndjson", "multipart/form-data", "boundary=", "q=", "charset=",
+        "utf-8''%ff", "Bearer ", "http://", "null", "s3api_", "chunked",
+    ]
+)  # fmt: skip
+VALUES = st.lists(st.one_of(PIECES, st.text(BYTES, max_size=8)), max_size=8).map("".join)
+
+READ = ["Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
+WRITTEN = ["Content-Digest", "Content-Type", "If-None-Match", "If-Match", "Transfer-Encoding"]
+ALWAYS = [
+    "Accept", "Authorization", "Host", "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "X-Request-Id", "Cookie",
+    "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Content-Length", "Content-Type",
+]  # fmt: skip
+CALLS = [
+    *(("GET", "/files/a", header) for header in READ),
+    *(("HEAD", "/files/a", header) for header in READ),
+    *(("PUT", "/upload/a", header) for header in WRITTEN),
+    *(("GET", "/list_files", header) for header in ALWAYS),
+    *(("POST", path, "Content-Type") for path in ("/upload", "/uploads", "/delete", "/uploads/a/parts")),
+    ("GET", "/ui/ui.js", "If-None-Match"),
+    ("GET", "/ui/ui.js", "If-Modified-Since"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    store = MemoryStore()
+    store.put("a", Body(io.BytesIO(b"0123456789"), 10, 100), "text/plain", create_only=False)
+    directory: Path = tmp_path_factory.mktemp("headers")
+    app = create_app(settings_for(directory, trusted_proxy_hops=1, host="0.0.0.0"), store)
+    return app.test_client()
+
+
+def wsgi(header: str) -> str:
+    """The header's name in a WSGI environment, through which any value comes as a server hands it on."""
+    name = header.upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+
+
+@pytest.mark.parametrize(("method", "path", "header"), CALLS)
+@MANY
+@given(value=VALUES)
+@example("sha-256=:ÿ:")
+@example("sha-256=:=:")
+@example("Mon, 01 Jan 10000 00:00:00 GMT")
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
+@example("bytes=" + "9" * 5000 + "-")
+@example("multipart/form-data; boundary*=utf-8''%E2%82%AC")
+@example("multipart/form-data; boundary=" + "b" * 5000)
+@example('"' + "a" * 5000)
+def test_any_header(client: Any, method: str, path: str, header: str, value: str) -> None:
+    """Whatever a header holds, the answer is one of the service's own, and never a 500."""
+    data = b"{}" if method in ("PUT", "POST") else None
+    answer = client.open(path, method=method, data=data, environ_overrides={wsgi(header): value})
+
+    assert answer.status_code < 500, answer.text
+    assert len(answer.headers["X-Request-Id"]) <= 128
+
+
+@MANY
+@given(
+    name=st.sampled_from(["prefix", "delimiter", "limit", "cursor", "details", "check", "x"]),
+    value=st.binary(),
+)
+@example("limit", b"9" * 5000)
+@example("cursor", b".eJw" + b"A" * 5000)
+@example("cursor", b"\xff")
+def test_any_query(client: Any, name: str, value: bytes) -> None:
+    """Whatever a query holds, encoded or not, never a 500; the refusal does not grow with it."""
+    for path in ("/list_files", "/download/a"):
+        for text in ("".join(f"%{byte:02x}" for byte in value), value.decode("latin-1")):
+            answer = client.get(path, environ_overrides={"QUERY_STRING": f"{name}={text}"})
+
+            assert answer.status_code < 500, answer.text
+            assert answer.status_code == 200 or len(answer.data) < 1000
+
+
+@MANY
+@given(st.binary(min_size=1))
+@example(b".eJw" + b"A" * 5000)
+@example(b"a.b.c")
+@example(b"W10.aaaaaa.AAAAAAAAAAAAAAAAAAAAAAAAAAA")
+def test_any_upload_id(client: Any, value: bytes) -> None:
+    """Whatever an upload id holds, it is not found, and the refusal does not grow with it."""
+    for method, rest in (("GET", "/parts"), ("POST", "/complete"), ("DELETE", "")):
+        path = f"/uploads/{value.decode('latin-1')}{rest}"
+        answer = client.open("/", method=method, environ_overrides={"PATH_INFO": path})
+
+        assert answer.status_code in (400, 404, 405), answer.text
+        assert len(answer.data) < 1000
+
+
+@MANY
+@given(header=st.sampled_from(["Content-Disposition", "Content-Type", "Content-Length", "X"]), value=VALUES)
+@example("Content-Disposition", "form-data; name=file; filename*=utf-8''%ff")
+@example("Content-Disposition", "form-data; name=file; filename*=nothing''%ff")
+@example("Content-Length", "9" * 5000)
+def test_any_header_of_a_part(client: Any, header: str, value: str) -> None:
+    """Whatever a part of a form says of itself, never a 500."""
+    others = {"Content-Disposition": 'form-data; name="file"; filename="b"'}
+    head = "\r\n".join(f"{name}: {text}" for name, text in {**others, header: value}.items())
+    body = f"--b\r\n{head}\r\n\r\nx\r\n--b--\r\n".encode("latin-1")
+    answer = client.post("/upload", data=body, content_type="multipart/form-data; boundary=b")
+
+    assert answer.status_code < 500, answer.text
+
+
+# --- the decoders themselves
+
+TOKENS = st.text(st.sampled_from("abzAZ09!#$%&'*+.^_`|~-"), min_size=1, max_size=8)
+TEXTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=8)
+
+
+@MANY
+@given(VALUES)
+def test_a_canonical_type_stays(value: str) -> None:
+    """What comes out is one type, visible ASCII on one line, in lower case, and its own canonical form."""
+    found = headers.media_type(value)
+
+    if found is not None:
+        assert found.isascii()
+        assert found.isprintable()
+        assert headers.media_type(found) == found
+        assert re.match(r"[^/,; ]+/[^/,; ]+(;|$)", found)
+
+
+@MANY
+@given(kind=TOKENS, sub=TOKENS, name=TOKENS, value=TEXTS, spaces=st.sampled_from(["", " ", "\t "]))
+def test_a_type_keeps_its_meaning(kind: str, sub: str, name: str, value: str, spaces: str) -> None:
+    """Type, subtype and parameter are those that were given, however they were written."""
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    found = headers.media_type(f'{kind}/{sub}{spaces};{spaces}{name}="{quoted}"{spaces};')
+
+    assert found is not None
+    essence, _, parameter = found.partition("; ")
+    assert essence == f"{kind}/{sub}".lower()
+    given_name, _, given_value = parameter.partition("=")
+    assert given_name == name.lower()
+    assert given_value in (value, f'"{quoted}"')
+
+
+def test_a_type_is_read_in_linear_time() -> None:
+    """Spaces and semicolons that could be split in many ways are not tried in all of them."""
+    for value in ("a/b" + "; " * 120 + "!", "a/b;" + " " * 250 + ";", 'a/b;c="' + "\\a" * 120):
+        headers.media_type(value)
+
+
+@MANY
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(["", "sha-512=:AAAA:, ", " "]))
+def test_a_digest_is_read(digest: bytes, before: str) -> None:
+    """A digest is its 32 bytes in hex, among others too."""
+    value = f"{before}sha-256=:{base64.b64encode(digest).decode()}:"
+
+    assert headers.sha256_digest(value) == digest.hex()
+
+
+@pytest.mark.parametrize(
+    "value",
+    # RFC 9110, section 5.6.7
+    ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
+)
+def test_the_three_forms_of_a_date(value: str) -> None:
+    """A date in each form that HTTP knows is the same moment."""
+    found = headers.date(value)
+
+    assert found is not None
+    assert found.isoformat() == "1994-11-06T08:49:37+00:00"
+
+
+@MANY
+@given(VALUES)
+def test_a_range_is_one_or_none(value: str) -> None:
+    """What is handed on as a range is one, of ASCII digits, that does not end before it begins."""
+    found = headers.byte_range(value)
+
+    if found is not None:
+        assert re.fullmatch(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})", found, re.ASCII)
+        first, _, last = found.removeprefix("bytes=").partition("-")
+        assert not (first and last) or int(first) <= int(last)
+
+
+def test_the_other_parser_agrees() -> None:
+    """What browsers and curl send is read as the lenient parser of the framework reads it."""
+    for value in ("text/plain; charset=utf-8", 'text/plain; a="b c"', "image/png", "video/mp4; codecs=avc1"):
+        found = headers.media_type(value)
+        assert found is not None
+        assert parse_options_header(found) == parse_options_header(value)
