@@ -18,6 +18,10 @@ NAME_SCHEMA: dict[str, JsonValue] = {
     "maxLength": 1024,
     "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\]+$",
 }
+# A media type (RFC 9110, section 8.3.1); `headers.media_type` also refuses a parameter that comes twice.
+_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for it
+_QUOTED = r'"([ !#-\[\]-~]|\\[ -~])*"'
+MEDIA_TYPE = f"^{_TOKEN}/{_TOKEN}( *; *{_TOKEN}=({_TOKEN}|{_QUOTED}))*$"
 FileName = Annotated[str, Field(json_schema_extra=NAME_SCHEMA)]
 
 
@@ -56,7 +60,7 @@ class UploadPlanRequest(BaseModel):
     name: FileName
     size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
     content_type: Annotated[
-        str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$", description="One media type")
+        str | None, Field(max_length=255, pattern=MEDIA_TYPE, description="One media type")
     ] = None
     sha256: Annotated[
         Sha256 | None,
