@@ -89,10 +89,10 @@ def lie(_method: str, path: str) -> tuple[int, object]:
 def on_terminal(
     s3api: Command,
     *arguments: str | Path,
-    see: re.Pattern[bytes] | None = None,
-    then: Callable[[], None] | None = None,
+    see: bytes | None = None,
+    then: Callable[[int], object] = lambda _terminal: None,
 ) -> bytes:
-    """All that the command shows on a terminal; `then` is called once `see` is on it."""
+    """All that the command shows on a terminal; `then` is called with it once `see` is there."""
     master, slave = pty.openpty()
     environment = {**s3api.environment, "TERM": "xterm", "COLUMNS": "1000", "LINES": "24"}
     screen = b""
@@ -111,8 +111,9 @@ def on_terminal(
         try:
             while data := _read(master):
                 screen += data
-                if see and then and see.search(screen):
-                    then()
+                if see and re.search(see, screen):
+                    see = None
+                    then(master)
         finally:
             watchdog.cancel()
             process.kill()
@@ -182,7 +183,9 @@ def test_names_of_files_of_this_machine(tmp_path: Path, arguments: list[str]) ->
     with hostile_server(lie) as url:
         s3api = Command(url, tmp_path)
         s3api.file(NAME, b"x")
-        screen = on_terminal(s3api, *arguments)
+        screen = on_terminal(
+            s3api, *arguments, see=rb"\[y/N\]", then=lambda terminal: os.write(terminal, b"n\n")
+        )
 
     assert not FORBIDDEN.search(screen), screen
     assert b"\nforged" not in screen
@@ -203,9 +206,9 @@ def test_names_beside_the_bars(tmp_path: Path, direction: str) -> None:
         s3api = Command(url, tmp_path)
         s3api.file(NAME, b"x" * 1000)
         if direction == "upload":
-            bar = re.compile(rb"reading a.*:smile:")
-            screen = on_terminal(s3api, "upload", NAME, see=bar, then=seen.set)
-            assert bar.search(screen)
+            bar = rb"reading a.*:smile:"
+            screen = on_terminal(s3api, "upload", NAME, see=bar, then=lambda _terminal: seen.set())
+            assert re.search(bar, screen)
             assert b"[red]red[|red]" in screen
         else:
             seen.set()
