@@ -30,7 +30,24 @@ COMPOSE := docker compose -f docker/compose.yaml
 image: ## Build the container image (IMAGE= names it)
 	DOCKER_BUILDKIT=1 docker build -f docker/Dockerfile -t $(IMAGE) $(DOCKER_BUILD_FLAGS) \
 		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' services/s3api/__init__.py)" .
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' services/s3api/__init__.py)" \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") .
+	@[ -n "$(BASE_IMAGE)" ] || grep -q '^ARG BASE_IMAGE=.*@sha256:' docker/Dockerfile || \
+		echo "The base image is not pinned by a digest: make base-image pins it" >&2
+
+# Another base than the Dockerfiles', for a machine that reaches no registry: BASE_IMAGE=debian:trixie-slim
+.PHONY: base-image
+base-image: $(VENV)/.test ## Pin the base image of the Dockerfiles to the digest that its registry has now
+	@PYTHONPATH=docker $(BIN)/python -m deploy.base_image
+
+SBOM := dist/s3api.cdx.json
+.PHONY: sbom
+sbom: image $(SCANNERS)/.ready ## List what the image holds, as CycloneDX, in dist
+	@mkdir -p $(dir $(SBOM))
+	@$(SCANNERS)/bin/trivy image --quiet --image-src docker --format cyclonedx --skip-version-check \
+		--disable-telemetry --output $(SBOM) $(IMAGE)
+	@$(BIN)/python -c 'import json; \
+		print(len(json.load(open("$(SBOM)"))["components"]), "components of $(IMAGE): $(SBOM)")'
 
 .PHONY: up
 up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files

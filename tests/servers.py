@@ -23,6 +23,7 @@ import requests
 from botocore.config import Config
 
 from run_local import LOCAL_CREDENTIALS, REGION, CannotRun, free_port, ministack, stop, wait_for, without_aws
+from s3api.private import lock_path
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK_PROGRAM = ROOT / ".venv-ministack" / "bin" / "ministack"
@@ -190,7 +191,9 @@ class Service:
         return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
 
     def staged(self) -> list[Path]:
-        return [path for path in self.staging.rglob("*") if path.is_file()]
+        """The files below the staging directory, without the lock, which stays."""
+        lock = lock_path(self.staging)
+        return [path for path in self.staging.rglob("*") if path.is_file() and path != lock]
 
 
 def service_environment(s3: S3, bucket: str, directory: Path, **settings: object) -> dict[str, str]:

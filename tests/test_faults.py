@@ -54,7 +54,7 @@ class Stage:
 
     def left_behind(self) -> tuple[set[str], list[str], list[Path]]:
         """The objects, the open multipart uploads and the staged files."""
-        staged = list(self.service.staging.iterdir())
+        staged = list(self.service.staging.glob("s3api-staged-*"))
         return self.s3.keys(self.bucket), self.s3.open_uploads(self.bucket), staged
 
     def is_clean(self) -> bool:

@@ -97,7 +97,7 @@ def test_upload(client: FlaskClient, store: MemoryStore, tmp_path: Path) -> None
     assert content == [{"name": "a.csv", "size": 5, "etag": etag, "sha256": sha256(b"1,2,3")}]
     assert store.objects["a.csv"].data == b"1,2,3"
     assert store.objects["a.csv"].content_type == "text/csv"
-    assert list((tmp_path / "uploads").iterdir()) == []
+    assert list((tmp_path / "uploads").glob("s3api-staged-*")) == []
 
 
 def test_upload_of_several_files(client: FlaskClient, store: MemoryStore) -> None:
@@ -406,7 +406,7 @@ def test_a_malformed_form(client: FlaskClient, store: MemoryStore, tmp_path: Pat
 
     refused(answer, 400, "bad_request")
     assert store.objects == {}
-    assert list((tmp_path / "uploads").iterdir()) == []
+    assert list((tmp_path / "uploads").glob("s3api-staged-*")) == []
 
 
 def test_a_form_that_is_no_form(client: FlaskClient) -> None:
@@ -430,7 +430,7 @@ def test_the_staging_budget(make_client: MakeClient, tmp_path: Path) -> None:
 
     assert "PUT /upload/" in refused(answer, 507, "staging_full")
     assert "Retry-After" in answer.headers
-    assert list((tmp_path / "uploads").iterdir()) == []
+    assert list((tmp_path / "uploads").glob("s3api-staged-*")) == []
     assert client.post("/upload", **form(("a", b"x" * 100))).status_code == 200
 
 

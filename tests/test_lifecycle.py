@@ -21,6 +21,7 @@ import requests
 
 from raw_client import RawClient, form
 from run_local import free_port, stop, without_aws
+from s3api.private import lock_path
 from servers import (
     MINISTACK_PROGRAM,
     ROOT,
@@ -34,6 +35,7 @@ from servers import (
 )
 
 MiB = 1024 * 1024
+LOCK = lock_path(Path()).name  # the one file that stays in a staging directory
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "services" / "s3api" / "gunicorn.conf.py")]
 
 
@@ -118,7 +120,7 @@ def test_sigterm_drains_then_finishes_what_is_in_flight(
         assert statuses == (200, 200)
         assert status == 0
         assert refuses(service.url)
-        assert list(service.staging.iterdir()) == []
+        assert list(service.staging.glob("s3api-staged-*")) == []
     assert sha256_in_s3(s3, bucket, "raw.bin") == hashlib.sha256(raw_data).hexdigest()
     assert sha256_in_s3(s3, bucket, "form.bin") == hashlib.sha256(form_data).hexdigest()
 
@@ -142,7 +144,7 @@ def test_an_upload_that_outlasts_the_grace_leaves_nothing(
         service.terminate()
         service.process.wait(20)
     with running_service(seaweedfs_s3, bucket, tmp_path) as service:
-        left = list(service.staging.iterdir())
+        left = list(service.staging.glob("s3api-staged-*"))
 
     assert left == []
     assert seaweedfs_s3.keys(bucket) == set()
@@ -215,10 +217,10 @@ def fill_with_foreign(directory: Path) -> dict[Path, bytes]:
 
 
 def contents(directory: Path) -> dict[Path, bytes]:
-    """Every path below, with its bytes, or b"" where it is no file; the service's log is not among them."""
+    """Every path below, with its bytes, or b"" where it is no file; without the service's log and lock."""
     found = {}
     for folder, folders, names in os.walk(directory):  # unlike rglob it bears what goes away meanwhile
-        for path in (Path(folder, name) for name in (*folders, *names) if name != "service.log"):
+        for path in (Path(folder, name) for name in (*folders, *names) if name not in ("service.log", LOCK)):
             with suppress(FileNotFoundError):
                 found[path] = path.read_bytes() if path.is_file() else b""
     return found
@@ -277,7 +279,7 @@ def test_a_killed_worker_is_replaced_and_its_staged_files_are_swept(
             os.kill(worker, signal.SIGKILL)
             until(lambda: len(workers(service.log_path.read_text())) == 2, "a new worker starts")
             until(lambda: answers(service), "the new worker answers")
-        left = [path.name for path in service.staging.iterdir()]
+        left = [path.name for path in service.staging.iterdir() if path.name != LOCK]
         upload = requests.post(service.at("/upload"), files={"file": ("whole", b"w")}, timeout=60)
 
         assert left == ["notes.txt"]
@@ -307,7 +309,7 @@ def test_a_service_that_was_killed_whole_sweeps_when_it_starts_again(
         until(lambda: refuses(service.url), "its processes are gone")
         before = len(service.staged())
     with running_service(seaweedfs_s3, bucket, tmp_path) as service:
-        left = [path.name for path in service.staging.iterdir()]
+        left = [path.name for path in service.staging.iterdir() if path.name != LOCK]
 
     assert before > 1
     assert left == ["notes.txt"]
@@ -332,7 +334,7 @@ def test_it_starts_and_writes_nothing_but_its_staging_directory(
 
     assert hello.json()["message"] == "Successfully connected to day02 upload/download API"
     assert "s3api_requests_total" in metrics.text
-    assert made == {"home", "service", "service/uploads", "service/service.log"}
+    assert made == {"home", "service", "service/uploads", f"service/uploads/{LOCK}", "service/service.log"}
 
 
 ENTRY = {"name": "ci", "verbs": ["read"], "sha256": "0" * 64}

@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s3api.files import FileTooLarge, StagingFull
+from s3api.private import lock_path
+from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging
 from servers import until
 
@@ -23,6 +29,11 @@ KiB = 1024
 
 def staging(directory: Path, *, budget: int = 1 << 30, limit: int = 1 << 30) -> Staging:
     return Staging(directory, budget, limit)
+
+
+def left(directory: Path) -> list[Path]:
+    """What is in the directory besides the lock, which stays."""
+    return [path for path in directory.iterdir() if path != lock_path(directory)]
 
 
 def test_a_staged_file_is_on_disk_and_then_gone(tmp_path: Path) -> None:
@@ -38,7 +49,7 @@ def test_a_staged_file_is_on_disk_and_then_gone(tmp_path: Path) -> None:
     assert len(on_disk) == 1
     assert (read, staged.size) == (b"0123456789", 10)
     assert staged.hexdigest() == hashlib.sha256(b"0123456789").hexdigest()
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_whatever_happens_the_folder_goes(tmp_path: Path) -> None:
@@ -51,7 +62,7 @@ def test_whatever_happens_the_folder_goes(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         fail()
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_the_limit_of_a_file(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ def test_concurrent_requests_never_exceed_the_budget(tmp_path: Path) -> None:
         thread.join()
 
     assert sorted(outcomes) == [False] * 12 + [True] * 4
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_a_full_disk_is_a_full_staging_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +151,7 @@ def test_a_full_disk_is_a_full_staging_directory(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(StagingFull, match="disk"):
         write_to_a_full_disk()
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 KILLED = """
@@ -168,7 +179,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
         process.wait()
 
     assert until(lambda: staging(tmp_path).sweep(), "the sweep finds it") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_the_sweep_touches_nothing_else(tmp_path: Path) -> None:
@@ -183,12 +194,209 @@ def test_the_sweep_touches_nothing_else(tmp_path: Path) -> None:
         (directory / name / "precious").write_text("data")
     (directory / "file").write_text("data")
     (directory / f"s3api-staged-{'1' * 32}").symlink_to(elsewhere)
+    lock_path(directory).touch()
     before = sorted(str(path) for path in tmp_path.rglob("*"))
 
     with staging(directory).folder(10) as folder:
         folder.new_file().write(b"x")
     assert staging(directory).sweep() == 0
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+# --- other users of the machine
+
+OTHER = 65534
+# The interpreter starts as root: other users may not be able to reach it.
+BECOME_OTHER = f"import fcntl, os, sys; os.setgroups([]); os.setgid({OTHER}); os.setuid({OTHER})"
+SERVICE = {
+    "bucket": "day02-files",
+    "signing_key": "x" * 32,
+    "allow_anonymous": True,
+    "aws_region": "eu-west-1",
+}
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that every user may write to, as /tmp is; pytest's own are closed to other users."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o1777)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def other_user(script: str, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python script that another user runs; it has begun when it says so, and goes at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run a process as another user")
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{BECOME_OTHER}\n{script}", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def modes(directory: Path) -> set[tuple[str, str]]:
+    """Type and mode of everything below the directory."""
+    return {
+        ("folder" if path.is_dir() else "file", oct(path.stat().st_mode & 0o7777))
+        for path in directory.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+def test_staged_files_are_the_services_own_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """The directory and its folders are 0700, the files, the lock and the reservation 0600."""
+    directory = tmp_path / "made" / "uploads"
+    before = os.umask(umask)
+    try:
+        with staging(directory).folder(10) as folder:
+            folder.new_file().write(b"x")
+            found = modes(tmp_path)
+    finally:
+        os.umask(before)
+
+    assert found == {("folder", "0o700"), ("file", "0o600")}
+
+
+LOCK_EVERYTHING = """
+held = []
+for folder, folders, names in os.walk(sys.argv[1]):
+    for path in [folder, *(os.path.join(folder, name) for name in names)]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(descriptor)
+        except OSError:
+            pass
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+STAGE = """
+import sys
+from pathlib import Path
+from s3api.staging import Staging
+with Staging(Path(sys.argv[1]), 1 << 30, 1 << 30).folder(10) as folder:
+    folder.new_file().write(b"x")
+print("staged")
+"""
+
+
+def test_another_user_cannot_block_uploads(shared: Path) -> None:
+    """Whatever locks another user takes, in a directory of the service's as people make it, uploads go on."""
+    directory = shared / "uploads"
+    directory.mkdir(mode=0o755)
+    with staging(directory).folder(10) as folder:
+        folder.new_file().write(b"x")
+        with other_user(LOCK_EVERYTHING, shared):
+            done = subprocess.run(
+                [sys.executable, "-c", STAGE, str(directory)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                capture_output=True,
+                timeout=20,
+                check=True,
+            )
+
+    assert done.stdout == b"staged\n"
+
+
+MAKE_FOLDER = """
+os.mkdir(sys.argv[1])
+with open(sys.argv[1] + "/reserved", "wb") as file:
+    file.truncate(1 << 40)
+print("begun", flush=True)
+"""
+
+
+def test_another_user_cannot_use_the_budget_up(shared: Path) -> None:
+    """A folder of another user, named as the service names its own, counts for nothing and stays."""
+    foreign = shared / f"s3api-staged-{'e' * 32}"
+    with other_user(MAKE_FOLDER, foreign):
+        pass
+
+    with staging(shared).folder(10) as folder:
+        folder.new_file().write(b"x")
+    assert staging(shared).sweep() == 0
+    assert (foreign / "reserved").exists()
+
+
+def start(directory: Path) -> None:
+    """What a service does with its staging directory before it serves."""
+    Settings.from_environment(staging_dir=directory, **SERVICE)
+
+
+def own_directory(shared: Path) -> str:
+    (shared / "uploads").mkdir()
+    os.chown(shared / "uploads", OTHER, OTHER)
+    return f"{shared}/uploads belongs to another user"
+
+
+def open_to_everybody(shared: Path) -> str:
+    (shared / "uploads").mkdir()
+    (shared / "uploads").chmod(0o777)
+    return f"every user of this machine may replace what is in {shared}/uploads"
+
+
+def link_to_a_directory_of_the_service(shared: Path) -> str:
+    (shared / "precious").mkdir(mode=0o700)
+    (shared / "uploads").symlink_to(shared / "precious")
+    os.chown(shared / "uploads", OTHER, OTHER, follow_symlinks=False)
+    return f"{shared}/uploads belongs to another user"
+
+
+def lock_that_is_a_link(shared: Path) -> str:
+    (shared / "uploads").mkdir()
+    lock_path(shared / "uploads").symlink_to(shared / "precious")
+    return "is a symbolic link"
+
+
+def lock_of_another_user(shared: Path) -> str:
+    (shared / "uploads").mkdir()
+    (shared / "uploads").chmod(0o1777)
+    lock_path(shared / "uploads").touch(0o666)
+    os.chown(lock_path(shared / "uploads"), OTHER, OTHER)
+    return "may belong to another user|belongs to another user"
+
+
+def lock_that_is_a_pipe(shared: Path) -> str:
+    (shared / "uploads").mkdir()
+    os.mkfifo(lock_path(shared / "uploads"))
+    return "is no plain file"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        own_directory,
+        open_to_everybody,
+        link_to_a_directory_of_the_service,
+        lock_that_is_a_link,
+        lock_of_another_user,
+        lock_that_is_a_pipe,
+    ],
+)
+def test_a_directory_of_another_user_is_refused_at_the_start(
+    shared: Path, attack: Callable[[Path], str]
+) -> None:
+    """A staging directory that another user owns, or could take over, stops the service with a sentence."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of another user")
+    told = attack(shared)
+
+    with pytest.raises(SettingsError, match=told) as refused:
+        start(shared / "uploads")
+    assert "STAGING_DIR" in str(refused.value)
+    assert "name a directory that belongs to the user of the service" in str(refused.value)
+    assert not (shared / "precious").is_file()
+    assert not list(shared.glob("precious/*"))
 
 
 def test_making_the_app_touches_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from deploy import commands
 from deploy.environments import environment
-from deploy.steps import Failed, Reporter, explain
+from deploy.steps import Failed, Reporter, answer, explain
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
             case "bucket":
                 commands.bucket(where, report)
             case "url":
-                print(commands.url(where, commands.Quiet()))
+                answer(commands.url(where, commands.Quiet()))
             case "logs":
                 commands.logs(where, commands.Quiet(), follow=given.follow)
             case "destroy":
-                print(commands.destroy(where, report))
+                answer(commands.destroy(where, report))
     except Failed as failure:
         report.line(explain(failure))
         return 1

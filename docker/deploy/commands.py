@@ -15,7 +15,7 @@ from deploy.image import build, engine, push, revision
 from deploy.service import Service, audit, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
-from deploy.steps import Failed, Reporter
+from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
 # The image needs it before the service can name the image.
@@ -119,7 +119,7 @@ def logs(environment: Environment, report: Reporter, *, follow: bool = False) ->
             for event in page["events"]:
                 if event["eventId"] not in seen:
                     seen.add(event["eventId"])
-                    print(event["logStreamName"].rsplit("/", 1)[-1][:8], event["message"], flush=True)
+                    answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
         if not follow:
             return
         time.sleep(2)

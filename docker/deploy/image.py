@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import docker
 from botocore.exceptions import ClientError
 from docker.errors import APIError, BuildError, DockerException
 
+from deploy import base_image
 from deploy.environments import CHECKOUT, Environment
 from deploy.steps import Failed, Reporter
 
@@ -38,14 +40,25 @@ def build(
     dockerfile: str = "docker/Dockerfile",
     arguments: dict[str, str] | None = None,
 ) -> str:
-    """Build an image; its id. What the engine has done before, it does not do again."""
+    """Build an image; its id. What the engine has done before, it does not do again.
+
+    BASE_IMAGE in the environment builds on another base than the Dockerfile's, such as one without a digest
+    where no registry can be reached.
+    """
     said: list[str] = []
+    arguments = dict(arguments or {})
+    if (base := base_image.read(context / dockerfile)) is not None:
+        if other := os.environ.get("BASE_IMAGE"):
+            arguments["BASE_IMAGE"] = other
+            report.say(f"the base image is {other}, by BASE_IMAGE")
+        elif base.digest is None:
+            report.say(f"the base image {base.name} is not pinned: make base-image pins it")
     try:
         for event in client.api.build(
             path=str(context),
             dockerfile=dockerfile,
             tag=name,
-            buildargs=arguments or {},
+            buildargs=arguments,
             rm=True,
             decode=True,
         ):

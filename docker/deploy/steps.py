@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from s3api.printing import shown_lines
+
 
 class Failed(Exception):
     """A step cannot go on. `why` is a sentence, `then` says what to do about it."""
@@ -39,11 +41,16 @@ class Reporter:
         self.line(f"  {what}")
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(shown_lines(text), file=sys.stderr, flush=True)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._begun
+
+
+def answer(text: str) -> None:
+    """Print what was asked for: into a pipe as it is, on a terminal safe to look at."""
+    print(shown_lines(text) if sys.stdout.isatty() else text, flush=True)
 
 
 def explain(failure: Failed) -> str:

@@ -1,3 +1,15 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
+
+  # Written out, and not taken from the cluster, so that a plan shows the whole policy before the cluster exists.
+  cluster_arn = "arn:aws:ecs:${local.account}:cluster/${aws_ecs_cluster.this.name}"
+}
+
+# EC2 hands a role to instances of its own account only, and names no source to compare with.
 resource "aws_iam_role" "instance" {
   name = "${var.name}-instance"
   assume_role_policy = jsonencode({
@@ -10,14 +22,72 @@ resource "aws_iam_role" "instance" {
   })
 }
 
-resource "aws_iam_role_policy_attachment" "instance" {
-  for_each = {
-    ecs_agent       = "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
-    session_manager = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
-  }
+# What the ECS agent does, in this cluster only. The managed policy AmazonEC2ContainerServiceforEC2Role also lets an
+# instance join any cluster, pull any image and write to any log of the account. Images and logs are the execution
+# role's here, so the agent needs neither.
+resource "aws_iam_role_policy" "ecs_agent" {
+  name = "ecs-agent"
+  role = aws_iam_role.instance.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Endpoint"
+        Effect   = "Allow"
+        Action   = "ecs:DiscoverPollEndpoint"
+        Resource = "*" # the action knows no resource
+      },
+      {
+        Sid    = "Cluster"
+        Effect = "Allow"
+        Action = [
+          "ecs:DeregisterContainerInstance",
+          "ecs:RegisterContainerInstance",
+          "ecs:SubmitAttachmentStateChanges",
+          "ecs:SubmitContainerStateChange",
+          "ecs:SubmitTaskStateChange",
+        ]
+        Resource = local.cluster_arn
+      },
+      {
+        # These name the container instance, whose id is not known before it has joined the cluster.
+        Sid       = "Instances"
+        Effect    = "Allow"
+        Action    = ["ecs:Poll", "ecs:StartTelemetrySession"]
+        Resource  = "*"
+        Condition = { ArnEquals = { "ecs:cluster" = local.cluster_arn } }
+      },
+    ]
+  })
+}
 
-  role       = aws_iam_role.instance.name
-  policy_arn = each.value
+# The permissions that AWS documents as the minimum for Session Manager ("Creating an IAM role with minimal Session
+# Manager permissions"). The managed policy AmazonSSMManagedInstanceCore also reads every parameter of the account.
+resource "aws_iam_role_policy" "session_manager" {
+  name = "session-manager"
+  role = aws_iam_role.instance.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Registration"
+        Effect   = "Allow"
+        Action   = "ssm:UpdateInstanceInformation"
+        Resource = "arn:aws:ec2:${local.account}:instance/*"
+      },
+      {
+        Sid    = "Channels"
+        Effect = "Allow"
+        Action = [
+          "ssmmessages:CreateControlChannel",
+          "ssmmessages:CreateDataChannel",
+          "ssmmessages:OpenControlChannel",
+          "ssmmessages:OpenDataChannel",
+        ]
+        Resource = "*" # the actions know no resource
+      },
+    ]
+  })
 }
 
 resource "aws_iam_instance_profile" "this" {

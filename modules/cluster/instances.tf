@@ -110,7 +110,7 @@ resource "aws_autoscaling_group" "this" {
   }
 
   # On destroy the instances keep their permissions until they are gone, so the agent can still drain and deregister.
-  depends_on = [aws_iam_role_policy_attachment.instance]
+  depends_on = [aws_iam_role_policy.ecs_agent, aws_iam_role_policy.session_manager]
 
   lifecycle {
     create_before_destroy = true

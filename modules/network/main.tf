@@ -1,5 +1,7 @@
 data "aws_region" "current" {}
 
+data "aws_caller_identity" "current" {}
+
 #trivy:ignore:AVD-AWS-0178 Flow logs are billed by the GB: on where flow_log_retention_days is set, as in prod.
 resource "aws_vpc" "this" {
   cidr_block           = var.cidr

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 import s3api
 from s3api import cli
+from s3api.printing import shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
 OPERATOR: Mapping[str, str] = {
@@ -18,7 +21,26 @@ OPERATOR: Mapping[str, str] = {
 }
 
 
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Escape what click repeats of a wrong command line: with `*`, the names of files are in it."""
+    try:
+        yield
+    except click.ClickException as error:
+        escape = shown if isinstance(error, click.UsageError) else shown_lines
+        error.message = escape(error.message)  # type: ignore[misc]  # Final to others, not to who shows it
+        raise
+
+
 class Commands(click.Group):
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _shown_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _shown_errors():
+            return super().invoke(ctx)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in OPERATOR:
             from s3api import manage  # noqa: PLC0415 - Flask and boto3 take most of a second

@@ -19,7 +19,8 @@ from click.shell_completion import get_completion_class
 
 from s3api.client import NOT_FOUND, Api, Failure
 from s3api.local import Journal, Source, below, sources
-from s3api.terminal import Output, metered, shown
+from s3api.printing import shown
+from s3api.terminal import Output, metered
 from s3api.transfers import Transferred, Transfers, Via, spread
 
 DEFAULT_URL = "http://127.0.0.1:5000"

@@ -20,8 +20,12 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 from s3api.client import BLOCK, NOT_FOUND, Failure
+from s3api.private import NotPrivate, check_folder, make_folder, open_private
 
 Count = Callable[[int], None]
+
+_UMASK = os.umask(0o077)  # it can only be read by setting it, which here no other thread notices
+os.umask(_UMASK)
 
 JOURNAL_SECONDS = 7 * 24 * 3600  # as long as the service takes an upload id
 
@@ -284,7 +288,9 @@ class Journal:
     def read(self, url: str, name: str, path: Path) -> Unfinished | None:
         """What was begun from this file for this name; None where nothing, or nothing legible, is noted."""
         try:
-            saved = Unfinished(**json.loads(self._path(url, name, path).read_text(encoding="utf-8")))
+            noted = open_private(self._path(url, name, path), os.O_RDONLY)
+            with os.fdopen(noted, encoding="utf-8") as stream:
+                saved = Unfinished(**json.load(stream))
         except (OSError, ValueError, TypeError):
             return None
         return saved if saved.part_size > 0 else None
@@ -292,10 +298,10 @@ class Journal:
     def write(self, unfinished: Unfinished, path: Path) -> None:
         """Kept when this returns, even if the machine stops then."""
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._prepare()
             final = self._path(unfinished.url, unfinished.name, path)
             new = final.with_suffix(f".{secrets.token_hex(4)}.new")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            with os.fdopen(open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as stream:
                 json.dump(asdict(unfinished), stream)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -315,6 +321,12 @@ class Journal:
         key = "\0".join((url, name, str(path.resolve()))).encode("utf-8", "surrogateescape")
         return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
 
+    def _prepare(self) -> None:
+        """Have the folder, open to this user only, also where an older version made it otherwise."""
+        make_folder(self._folder)
+        check_folder(self._folder)
+        self._folder.chmod(0o700)
+
     def _forget_the_expired(self) -> None:
         for old in self._folder.iterdir():
             if old.stat().st_mtime < time.time() - JOURNAL_SECONDS:
@@ -331,8 +343,11 @@ def stem(target: Path) -> str:
 
 @contextmanager
 def part_file(path: Path) -> Iterator[IO[bytes]]:
-    """An unfinished download, which one process at a time may go on with."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    """An unfinished download, which one process at a time may go on with, and no other user may open."""
+    try:
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+    except NotPrivate as error:
+        raise Failure("local_file_error", f"{error}; remove it, or choose another folder by --to") from error
     with os.fdopen(descriptor, "r+b") as part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -342,3 +357,9 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
         if not ours:
             raise Failure("under_way", f"Another download to {path} is under way")
         yield part
+
+
+def publish(part: IO[bytes], path: Path, target: Path) -> None:
+    """Give the finished file its name, and the mode that a new file of this user has."""
+    os.fchmod(part.fileno(), 0o666 & ~_UMASK)
+    path.replace(target)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from s3api.app import create_app
 from s3api.auth import new_token
 from s3api.doctor import Verdict, diagnose
+from s3api.printing import shown
 from s3api.s3_store import S3FileStore
 from s3api.settings import Settings, SettingsError, TokenEntry, Verb
 
@@ -65,7 +66,7 @@ def doctor() -> None:
         raise click.ClickException(str(error)) from None
     findings = diagnose(S3FileStore(settings), settings)
     for finding in findings:
-        click.echo(f"{finding.verdict.value:<7} {finding.check}: {finding.message}")
+        click.echo(shown(f"{finding.verdict.value:<7} {finding.check}: {finding.message}"))
     sys.exit(1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0)
 
 

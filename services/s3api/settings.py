@@ -22,6 +22,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from s3api.private import NotPrivate, check_folder, lock_path, make_folder, open_private
+
 MiB = 1024 * 1024
 GiB = 1024 * MiB
 
@@ -191,9 +193,16 @@ def _explain(error: ValidationError) -> str:
 
 def _check_staging_dir(directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
+        check_folder(directory)
         with tempfile.TemporaryFile(dir=directory):
             pass
+        os.close(open_private(lock_path(directory), os.O_RDWR | os.O_CREAT))
+    except NotPrivate as error:
+        raise SettingsError(
+            f"The configuration is not valid.\n  STAGING_DIR: {error}; "
+            "name a directory that belongs to the user of the service"
+        ) from None
     except OSError as error:
         raise SettingsError(
             f"The configuration is not valid.\n  STAGING_DIR: cannot be written ({error.strerror}); "

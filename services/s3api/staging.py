@@ -2,8 +2,11 @@
 
 Each request that stages has a folder of its own, locked while the request lives. What it reserves is the size
 of a sparse file in it, so the directory itself tells the budget's use, across processes. The kernel drops the
-lock of a process that dies, however it dies; `sweep` removes every such folder that nobody holds, and touches
-nothing else: STAGING_DIR may be a directory with other things in it.
+lock of a process that dies, however it dies; `sweep` removes every such folder that no process holds, and
+touches nothing else: STAGING_DIR may be a directory with other things in it.
+
+Other users of the machine can do nothing here: folders are 0700, files 0600, and the lock that all requests
+take is on a file that only this user can open. What another user puts into the directory is never looked at.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from s3api.files import StagingFull, too_large
+from s3api.private import lock_path, make_folder, open_private
 
 STEP = 16 * 1024 * 1024  # a form of unknown length reserves this much at a time
 _OWN = re.compile(r"^s3api-staged-[0-9a-f]{32}$")
@@ -33,7 +38,7 @@ class StagedFile:
     def __init__(self, folder: StagingFolder, path: Path) -> None:
         self._folder = folder
         self._hash = hashlib.sha256()
-        self.stream: IO[bytes] = path.open("w+b")
+        self.stream: IO[bytes] = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "w+b")
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -110,8 +115,8 @@ class Staging:
         try:
             # Made and locked as one step to `sweep`, which holds the same lock of the directory.
             with _disk_full_is_staging_full(), self._directory_lock():
-                path.mkdir()
-                lock = _lock(path, blocking=False)
+                make_folder(path)
+                lock = _lock_folder(path)
             if expected is not None:
                 folder.reserve(expected)
             yield folder
@@ -130,15 +135,19 @@ class Staging:
                     f"The staging directory is full ({self._max_bytes} bytes in all); try again later, "
                     "or send the file with PUT /upload/<file>, which needs no disk"
                 )
-            with _disk_full_is_staging_full(), (path / "reserved").open("ab") as file:
-                file.truncate(amount)
+            with _disk_full_is_staging_full():
+                descriptor = open_private(path / "reserved", os.O_WRONLY | os.O_CREAT)
+                try:
+                    os.truncate(descriptor, amount)
+                finally:
+                    os.close(descriptor)
 
     def sweep(self) -> int:
         """Remove the folders of requests that are no more; returns how many."""
         swept = 0
         with self._directory_lock():
             for folder in self._folders():
-                lock = _lock(folder, blocking=False)
+                lock = _lock_folder(folder)
                 if lock is not None:
                     shutil.rmtree(folder, ignore_errors=True)
                     os.close(lock)
@@ -146,31 +155,35 @@ class Staging:
         return swept
 
     def _folders(self) -> list[Path]:
-        return [
-            entry
-            for entry in self._directory.iterdir()
-            if _OWN.match(entry.name) and entry.is_dir() and not entry.is_symlink()
-        ]
+        return [entry for entry in self._directory.iterdir() if _OWN.match(entry.name) and _is_ours(entry)]
 
     @contextmanager
     def _directory_lock(self) -> Iterator[None]:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        lock = _lock(self._directory, blocking=True)
+        make_folder(self._directory)
+        lock = open_private(lock_path(self._directory), os.O_RDWR | os.O_CREAT)
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            if lock is not None:
-                os.close(lock)
+            os.close(lock)
 
 
-def _lock(directory: Path, *, blocking: bool) -> int | None:
-    """An exclusively locked descriptor of the directory; None when someone else holds it, or it is gone."""
+def _is_ours(path: Path) -> bool:
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        state = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """An exclusively locked descriptor of a request's folder; None when it is in use, or gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None

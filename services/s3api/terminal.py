@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from s3api.client import FAILED, Failure
+from s3api.printing import json_line, shown
 from s3api.transfers import Meter
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-
-def shown(text: str) -> str:
-    """Text of others as a terminal may show it: what controls it, or turns writing around, is escaped."""
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if char != " " and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-        else char
-        for char in text
-    )
 
 
 class Output:
@@ -47,12 +36,17 @@ class Output:
 
     def answer(self, text: str, **fields: Any) -> None:
         """What was asked for: into a pipe as it is, on a terminal safe to look at."""
-        click.echo(_json(fields) if self.as_json else shown(text) if sys.stdout.isatty() else text)
+        if self.as_json:
+            click.echo(json_line(fields))
+        elif sys.stdout.isatty():
+            click.echo(shown(text))
+        else:
+            click.echo(text, color=True)  # else click takes out what it finds to be a colour: another name
 
     def done(self, text: str, **fields: Any) -> None:
         """What was done: the text for people, the fields for scripts."""
         if self.as_json:
-            click.echo(_json({"ok": True, **fields}), err=self.results_to_stderr)
+            click.echo(json_line({"ok": True, **fields}), err=self.results_to_stderr)
         elif not self.quiet:
             click.echo(shown(text), err=self.results_to_stderr)
 
@@ -66,15 +60,11 @@ class Output:
         if self.as_json:
             known = {"name": name, "code": failure.code, "message": message, "request_id": request_id}
             fields = {key: value for key, value in known.items() if value is not None}
-            click.echo(_json({"ok": False, **fields}), err=self.results_to_stderr)
+            click.echo(json_line({"ok": False, **fields}), err=self.results_to_stderr)
             return
         about = "" if name is None or name in message else f"{name}: "
         request = f" (request {request_id})" if request_id else ""
         click.echo(f"s3api: {shown(about + message + request)}", err=True)
-
-
-def _json(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, ensure_ascii=False)
 
 
 class Bars(Meter):

@@ -46,6 +46,7 @@ from s3api.local import (
     Unfinished,
     form,
     part_file,
+    publish,
     stem,
 )
 
@@ -426,7 +427,7 @@ class Transfers:
                 except Failure:
                     path.unlink()
                     raise
-                path.replace(target)
+                publish(part, path, target)
         for stale in target.parent.glob(f"{glob.escape(stem(target))}.{'[0-9a-f]' * 16}.part"):
             stale.unlink(missing_ok=True)  # of the same file before it changed
         return done

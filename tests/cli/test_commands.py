@@ -25,7 +25,6 @@ from run_local import free_port
 from s3api import manage
 from s3api.__main__ import OPERATOR
 from s3api.auth import new_token
-from s3api.terminal import shown
 from servers import ROOT, S3, Service, need
 
 BUCKET = "day02-commands"
@@ -400,11 +399,6 @@ def test_a_long_listing(s3api: Command, ministack_s3: S3) -> None:
     assert (size, name, len(day), len(clock)) == ("1,234", "many/0000", 10, 8)
     assert deleted.status == 0, deleted.err
     assert names(s3api("list")) == []
-
-
-def test_names_on_a_terminal() -> None:
-    """On a terminal control characters, and what turns writing around, are shown as escapes."""
-    assert shown("a\x1b[2Jb\u202egpj.\u200b\n é😀 日") == "a\\x1b[2Jb\\u202egpj.\\u200b\\n é😀 日"
 
 
 def test_deleting_by_prefix_asks(s3api: Command) -> None:

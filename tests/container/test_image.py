@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -236,6 +237,44 @@ def trivy(cache: Path, *arguments: str) -> list[dict[str, Any]]:
         for result in results
         for found in [*result.get("Misconfigurations", []), *result.get("Secrets", [])]
     ]
+
+
+def test_bill_of_materials(image: Image, tmp_path: Path) -> None:
+    """`make sbom` lists what the image holds: dependencies as they are locked, and Debian's packages."""
+    need((SCANNERS / "trivy").exists(), "trivy is not installed: `make test` does it")
+    written = tmp_path / "sbom.json"
+    recipe = subprocess.run(
+        ["make", "--dry-run", "sbom", f"IMAGE={image.tags[0]}", f"SBOM={written}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (command,) = re.findall(r"^\S+/trivy image (?:.*\\\n)*.*$", recipe, re.MULTILINE)
+    subprocess.run(
+        ["sh", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "TRIVY_CACHE_DIR": str(tmp_path / "cache")},
+        check=True,
+        capture_output=True,
+    )
+    bill = json.loads(written.read_text())
+    kinds: dict[str, dict[str, str]] = {"pypi": {}, "deb": {}}
+    for component in bill["components"]:
+        kind = component.get("purl", "").removeprefix("pkg:").partition("/")[0]
+        name = re.sub(r"[-_.]+", "-", component["name"]).lower()  # PEP 503, "Normalized Names"
+        kinds.setdefault(kind, {})[name] = component.get("version", "")
+    lock = (ROOT / "services" / "requirements.txt").read_text()
+    needed = re.findall(r"^([a-z0-9-]+)==(\S+?)(?: ;.*)? \\$", lock, re.MULTILINE)
+    print(
+        f"{len(bill['components'])} components: {len(kinds['pypi'])} of PyPI, {len(kinds['deb'])} of Debian"
+    )
+
+    assert (bill["bomFormat"], len(kinds["deb"]) > 50) == ("CycloneDX", True)
+    assert "python3-minimal" in kinds["deb"]
+    assert {"flask", "gunicorn", "boto3"} <= set(kinds["pypi"])
+    for name, version in kinds["pypi"].items():
+        assert (name, version) in needed, f"{name} {version} is not of the lock"
 
 
 def scan_image(cache: Path, tag: str) -> list[dict[str, Any]]:

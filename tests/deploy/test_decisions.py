@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +25,60 @@ from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
 from faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from servers import S3
+
+# --- what is printed
+
+HOSTILE = "a\x1b]52;c;ZXZpbA==\x07\x9b31m\u202eb\u2028c\x7f\r\nnext"
+ESCAPED = b"a\\x1b]52;c;ZXZpbA==\\x07\\x9b31m\\u202eb\\u2028c\\x7f\nnext\n"
+
+
+def printed(function: str, *, terminal: bool) -> bytes:
+    """What a function of the deployment prints of hostile text, on a terminal or into a pipe."""
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    script = f"import sys; from deploy.steps import *; {function}"
+    subprocess.run(
+        [sys.executable, "-c", script, HOSTILE],
+        env={"PYTHONPATH": f"{CHECKOUT}/docker:{CHECKOUT}/services", "LANG": "C.UTF-8"},
+        stdout=writer,
+        stderr=writer,
+        check=True,
+    )
+    said = os.read(reader, 65536)  # little enough to be there whole
+    os.close(writer)
+    os.close(reader)
+    return said.replace(b"\r\n", b"\n") if terminal else said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "Reporter().line(sys.argv[1])",
+        "Reporter().line(explain(Failed(sys.argv[1])).removeprefix('✗ deploy: '))",
+        "Reporter().say(sys.argv[1])",
+    ],
+)
+def test_what_a_step_says_cannot_control_a_terminal(function: str, terminal: bool) -> None:
+    """What AWS, Terraform, the engine and a task say is shown with its controls escaped, line by line."""
+    assert printed(function, terminal=terminal).lstrip(b" ") == ESCAPED
+
+
+def test_an_answer_is_escaped_for_a_terminal_alone() -> None:
+    """`make logs` and `make url` give a pipe what was said, and a terminal what is safe to look at."""
+    assert printed("answer(sys.argv[1])", terminal=True) == ESCAPED
+    assert printed("answer(sys.argv[1])", terminal=False) == f"{HOSTILE}\n".encode()
+
+
+def test_nothing_is_printed_in_another_way() -> None:
+    """Only the two functions that escape print."""
+    printing = re.compile(r"\bprint\(|\bstd(?:out|err)\.write\(")
+    found = {
+        path.name: len(printing.findall(path.read_text()))
+        for path in (CHECKOUT / "docker/deploy").glob("*.py")
+    }
+
+    assert {name: count for name, count in found.items() if count} == {"steps.py": 2}
+
 
 # --- environments
 

@@ -70,8 +70,6 @@ RESOURCES: dict[str, str] = {
         iam:UpdateAssumeRolePolicy iam:UpdateRole""",
     "aws_iam_role_policy": """
         iam:DeleteRolePolicy iam:GetRolePolicy iam:PutRolePolicy""",
-    "aws_iam_role_policy_attachment": """
-        iam:AttachRolePolicy iam:DetachRolePolicy iam:ListAttachedRolePolicies""",
     "aws_internet_gateway": """
         ec2:AttachInternetGateway ec2:CreateInternetGateway ec2:CreateTags ec2:DeleteInternetGateway
         ec2:DeleteTags ec2:DescribeInternetGateways ec2:DetachInternetGateway""",
@@ -152,11 +150,12 @@ DATA: dict[str, str] = {
 }
 
 # What a deployment does beside Terraform: state, image, secrets, the role of ECS itself, logs, clearing up.
+# iam:DetachRolePolicy takes the managed policies off an instance role from before that role had its own.
 DEPLOYMENT = """
     ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages
     ecr:GetAuthorizationToken ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart
     ecs:DeleteTaskDefinitions ecs:DescribeTasks ecs:ListTaskDefinitions ecs:ListTasks
-    elasticloadbalancing:DescribeTargetHealth iam:CreateServiceLinkedRole
+    elasticloadbalancing:DescribeTargetHealth iam:CreateServiceLinkedRole iam:DetachRolePolicy
     logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:GetParameters ssm:PutParameter

@@ -30,7 +30,7 @@ DRAWN = {
     "instances": """module.cluster.aws_launch_template.this module.cluster.aws_security_group.this
         module.cluster.aws_vpc_security_group_ingress_rule.load_balancer
         module.cluster.aws_vpc_security_group_egress_rule.https module.cluster.aws_iam_role.instance
-        module.cluster.aws_iam_role_policy_attachment.instance
+        module.cluster.aws_iam_role_policy.ecs_agent module.cluster.aws_iam_role_policy.session_manager
         module.cluster.aws_iam_instance_profile.this""",
     "tasks": """module.service.aws_ecs_service.this module.service.aws_ecs_task_definition.this
         module.service.aws_iam_role.task module.service.aws_iam_role_policy.task

@@ -1,4 +1,4 @@
-"""The task role may do what the storage module says it does, and nothing else."""
+"""Roles and policies: who may take a role, and what each may do and no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.terraform import CHECKOUT, ROOTS, Workspace, after
+from infra.terraform import CHECKOUT, ROOTS, Workspace, after, managed
 
 STORE = CHECKOUT / "services" / "s3api" / "s3_store.py"
 
@@ -74,6 +74,103 @@ def test_no_role_has_every_action(workspace: Workspace, root: str) -> None:
         for statement in json.loads(policy)["Statement"]:
             actions = statement["Action"]
             assert not any("*" in action for action in ([actions] if isinstance(actions, str) else actions))
+
+
+# --- who may take a role, or write to a topic
+
+
+def _policies(workspace: Workspace, root: str) -> dict[str, dict[str, Any]]:
+    """Every policy of the stack as it is once applied, by the resource's address and the attribute."""
+    found: dict[str, dict[str, Any]] = {}
+    for address, change in managed(workspace.destroy_plan(root)).items():
+        for attribute in ("policy", "assume_role_policy"):
+            text = change["change"]["before"].get(attribute)
+            if isinstance(text, str) and text.startswith("{"):
+                policy: dict[str, Any] = json.loads(text)
+                if "Statement" in policy:
+                    found[f"{address}.{attribute}"] = policy
+    return found
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_each_service_acts_for_this_account_alone(workspace: Workspace, root: str) -> None:
+    """A statement that trusts a service names the account and the resource that the service acts for.
+
+    Otherwise another account could have the service use this role or topic: the confused deputy,
+    docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html. EC2 names no source when it hands out the
+    role of an instance, which must be an instance of the same account.
+    """
+    trusting: dict[str, Any] = {}
+    for address, policy in _policies(workspace, root).items():
+        for statement in policy["Statement"]:
+            principal = statement.get("Principal")
+            if isinstance(principal, dict) and "Service" in principal:
+                trusting[f"{address} {principal['Service']}"] = statement.get("Condition", {})
+    exempt = {"module.cluster.aws_iam_role.instance.assume_role_policy ec2.amazonaws.com"}
+
+    assert exempt < set(trusting)
+    assert root != "envs/prod" or any("vpc-flow-logs" in name for name in trusting)
+    for name, condition in trusting.items():
+        if name not in exempt:
+            assert condition.get("StringEquals", {}).get("aws:SourceAccount") == "123456789012", name
+            assert ":123456789012:" in condition.get("ArnLike", {}).get("aws:SourceArn", ""), name
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_instances_read_no_parameter_and_no_image(workspace: Workspace, root: str) -> None:
+    """The instance role has no managed policy, and its own policies allow these actions and no others.
+
+    The sources are "Creating an IAM role with minimal Session Manager permissions"
+    (docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html),
+    and the policy that AWS's CDK gives to container instances (aws-cdk, aws-ecs/lib/cluster.ts).
+    """
+    resources = managed(workspace.destroy_plan(root))
+    inline = [
+        statement
+        for address, policy in _policies(workspace, root).items()
+        if address.startswith("module.cluster.aws_iam_role_policy.")
+        for statement in policy["Statement"]
+    ]
+    allowed: dict[str, str] = {}
+    for statement in inline:
+        actions = statement["Action"]
+        held_to = [statement["Resource"], *statement.get("Condition", {}).get("ArnEquals", {}).values()]
+        for action in [actions] if isinstance(actions, str) else actions:
+            allowed[action] = held_to[-1]
+    cluster = next(arn for arn in allowed.values() if ":cluster/" in arn)
+
+    assert [address for address in resources if "policy_attachment" in address] == []
+    assert cluster.startswith("arn:aws:ecs:eu-west-1:123456789012:cluster/day02")
+    assert allowed == {
+        "ecs:DeregisterContainerInstance": cluster,
+        "ecs:DiscoverPollEndpoint": "*",
+        "ecs:Poll": cluster,
+        "ecs:RegisterContainerInstance": cluster,
+        "ecs:StartTelemetrySession": cluster,
+        "ecs:SubmitAttachmentStateChanges": cluster,
+        "ecs:SubmitContainerStateChange": cluster,
+        "ecs:SubmitTaskStateChange": cluster,
+        "ssm:UpdateInstanceInformation": "arn:aws:ec2:eu-west-1:123456789012:instance/*",
+        "ssmmessages:CreateControlChannel": "*",
+        "ssmmessages:CreateDataChannel": "*",
+        "ssmmessages:OpenControlChannel": "*",
+        "ssmmessages:OpenDataChannel": "*",
+    }
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_parameters_are_read_by_name(workspace: Workspace, root: str) -> None:
+    """Whichever role reads parameters is held to named ones of this account."""
+    held_to: list[str] = []
+    for policy in _policies(workspace, root).values():
+        for statement in policy["Statement"]:
+            actions, resources = statement["Action"], statement.get("Resource", [])
+            actions = [actions] if isinstance(actions, str) else actions
+            if any(action.startswith("ssm:GetParameter") for action in actions):
+                held_to += [resources] if isinstance(resources, str) else resources
+
+    assert held_to
+    assert all(re.fullmatch(r"arn:aws:ssm:eu-west-1:123456789012:parameter/[\w/-]+", arn) for arn in held_to)
 
 
 def test_secret_values_are_nowhere(workspace: Workspace) -> None:

@@ -97,8 +97,18 @@ run "plan" {
   }
 
   assert {
-    condition     = contains(values(aws_iam_role_policy_attachment.instance)[*].policy_arn, "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore")
-    error_message = "Session Manager is on."
+    condition     = toset(flatten(jsondecode(aws_iam_role_policy.session_manager.policy).Statement[*].Action)) == toset(["ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"])
+    error_message = "Session Manager is on, with the permissions that AWS documents as its minimum and no others."
+  }
+
+  assert {
+    condition     = { for statement in jsondecode(aws_iam_role_policy.ecs_agent.policy).Statement : statement.Sid => statement.Resource } == { Endpoint = "*", Cluster = "arn:aws:ecs:eu-west-1:123456789012:cluster/day02", Instances = "*" }
+    error_message = "An instance joins this cluster and no other."
+  }
+
+  assert {
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.ecs_agent.policy).Statement : statement.Condition if statement.Sid == "Instances"]) == { ArnEquals = { "ecs:cluster" = "arn:aws:ecs:eu-west-1:123456789012:cluster/day02" } }
+    error_message = "The agent takes work from this cluster and no other."
   }
 }
 

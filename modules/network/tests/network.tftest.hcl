@@ -117,6 +117,14 @@ run "flow_logs" {
     condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow_logs[0].retention_in_days == 365
     error_message = "Flow logs keep all traffic, as long as asked for."
   }
+
+  assert {
+    condition = one(jsondecode(aws_iam_role.flow_logs[0].assume_role_policy).Statement).Condition == {
+      StringEquals = { "aws:SourceAccount" = "123456789012" }
+      ArnLike      = { "aws:SourceArn" = "arn:aws:ec2:eu-west-1:123456789012:vpc-flow-log/*" }
+    }
+    error_message = "Only flow logs of this account and region use the role."
+  }
 }
 
 run "refuses_a_vpc_range_that_aws_does_not_take" {

@@ -1,0 +1,68 @@
+"""Folders and files that no other user of this machine can read, lock, or put something else in place of."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+class NotPrivate(OSError):
+    """A path is, or could become, another user's; the message is a sentence."""
+
+
+def make_folder(path: Path) -> None:
+    """Have the folder. It is made for this user alone, and so are its parents, whatever the umask."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid == os.geteuid():
+            folder.chmod(0o700)  # the umask may have taken more away
+
+
+def check_folder(path: Path) -> None:
+    """Raises `NotPrivate` where another user could replace what this user puts into the folder.
+
+    A folder of root's is accepted, and one with the sticky bit, such as /tmp.
+    """
+    for state in (path.lstat(), path.stat()):  # a symbolic link, too, must not be another user's
+        if state.st_uid not in (0, os.geteuid()):
+            raise NotPrivate(f"{path} belongs to another user (uid {state.st_uid})")
+    if state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX:
+        raise NotPrivate(f"every user of this machine may replace what is in {path}")
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of this user's own plain file, mode 0600, whatever the umask; made with O_CREAT.
+
+    Raises `NotPrivate` where the file is another user's or no plain file.
+    """
+    try:
+        # Without O_NONBLOCK a pipe that somebody put there would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotPrivate(f"{path} is a symbolic link") from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise NotPrivate(f"{path} cannot be opened; it may belong to another user") from error
+        raise
+    try:
+        _check_file(path, os.fstat(descriptor))
+        os.fchmod(descriptor, 0o600)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_file(path: Path, state: os.stat_result) -> None:
+    if state.st_uid != os.geteuid():
+        raise NotPrivate(f"{path} belongs to another user (uid {state.st_uid})")
+    if not stat.S_ISREG(state.st_mode):
+        raise NotPrivate(f"{path} is no plain file")
+
+
+def lock_path(staging: Path) -> Path:
+    """The file by whose lock the processes of this user take turns in a staging directory."""
+    return staging / f".s3api-staged-{os.geteuid()}.lock"
