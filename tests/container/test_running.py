@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from urllib.parse import urlsplit
 
+import docker
 import pytest
 import requests
 
 from containers import Api, Compose, MakeApi
-from localstack_container import s3_client
+from localstack_container import keys_of, s3_client
+from run_local import credentials_in
 from servers import until
 
 MiB = 1024 * 1024
@@ -108,17 +111,17 @@ def test_metrics_stay_inside(composed: Api) -> None:
 
 
 def test_log_is_json_without_secrets(composed: Api) -> None:
-    """The container logs JSON lines, and none of them holds the signing key or the secret key."""
+    """The container logs JSON lines, and none of them holds a key, nor does the engine's description."""
     secrets = [
-        entry.partition("=")[2]
-        for entry in composed.attribute("Config", "Env")
-        if entry.startswith("SIGNING_KEY=")
+        composed.output("cat", "/run/secrets/signing_key"),
+        credentials_in(composed.output("cat", "/run/secrets/credentials"))["AWS_SECRET_ACCESS_KEY"],
     ]
+    described = json.dumps(composed.attribute("Config"))
     lines = composed.logs().splitlines()
 
     assert lines
     assert all(line.startswith("{") for line in lines)
-    assert not any(secret in line for secret in secrets for line in lines)
+    assert not any(secret in line for secret in secrets for line in [*lines, described])
 
 
 # --- healthy
@@ -158,7 +161,7 @@ def test_wrong_configuration(make_api: MakeApi) -> None:
 # --- stopping
 
 
-def test_sigterm_drains(make_api: MakeApi, compose: Compose) -> None:
+def test_sigterm_drains(make_api: MakeApi, compose: Compose, engine: docker.DockerClient) -> None:
     """On SIGTERM readiness fails first, nothing new is served next, an upload in flight ends well."""
     api = make_api(drain_seconds="4")
     body = bytes(2 * MiB)
@@ -182,7 +185,8 @@ def test_sigterm_drains(make_api: MakeApi, compose: Compose) -> None:
     assert alive.status_code == 200
     assert answer.status == 200, uploaded
     assert ended["StatusCode"] == 0, api.logs()[-3000:]
-    head = s3_client(compose.s3_url).head_object(Bucket="day02-local", Key="drained.bin")
+    keys = keys_of(compose.container(engine, "localstack"))
+    head = s3_client(compose.s3_url, keys).head_object(Bucket="day02-local", Key="drained.bin")
     assert head["ContentLength"] == len(body)
 
 
@@ -205,7 +209,7 @@ def _serves(api: Api) -> bool:
 # --- memory
 
 
-def test_large_upload(make_api: MakeApi, compose: Compose) -> None:
+def test_large_upload(make_api: MakeApi, compose: Compose, engine: docker.DockerClient) -> None:
     """A raw upload of 1 GiB passes through 256 MiB of memory."""
     api = make_api()
     size = 1024 * MiB
@@ -215,7 +219,7 @@ def test_large_upload(make_api: MakeApi, compose: Compose) -> None:
     assert answer.status_code == 200, answer.text
     assert api.attribute("HostConfig", "Memory") == LIMIT
     api.assert_never_out_of_memory()
-    client = s3_client(compose.s3_url)
+    client = s3_client(compose.s3_url, keys_of(compose.container(engine, "localstack")))
     assert client.head_object(Bucket="day02-local", Key="large.bin")["ContentLength"] == size
     client.delete_object(Bucket="day02-local", Key="large.bin")
 
