@@ -6,6 +6,7 @@ version of it may need others, so its lock pins it.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from emulator.balancer import Balancer
+from emulator.registry import USER, Tokens
 
 logger = logging.getLogger("corrections")
 
@@ -62,7 +64,7 @@ class Settings:
         )
 
 
-def apply(settings: Settings, balancer: Balancer) -> None:
+def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     connections_outlast_their_clients()
     services_as_the_provider_reads_them()
     failed_deployments_go()
@@ -71,6 +73,7 @@ def apply(settings: Settings, balancer: Balancer) -> None:
     alarms_in_full()
     ecs_machine_image()
     registry_where_the_engine_reaches_it(settings)
+    registry_has_tokens(settings, tokens)
     repositories_take_their_images_along()
     unknown_resources_are_not_denied()
     public_parameters_belong_to_no_account()
@@ -265,17 +268,34 @@ def registry_where_the_engine_reaches_it(settings: Settings) -> None:
     def uri(name: str) -> str:
         return f"{settings.registry}/{name}"
 
-    token = ecr._get_authorization_token
-
-    def here(data: dict[str, Any]) -> Any:
-        status, _, body = token(data)
-        answer = json.loads(body)
-        for authorization in answer.get("authorizationData", ()):
-            authorization["proxyEndpoint"] = f"http://{settings.registry}"
-        return ecr.json_response(answer, status)
-
     ecr._repo_uri = uri
-    _replace(ecr, "_get_authorization_token", here)
+
+
+def registry_has_tokens(settings: Settings, tokens: Tokens) -> None:
+    """Everyone is given the same token, and none is asked for: give out new ones, and one to the engine."""
+    from ministack.services import ecr, ecs
+
+    def give(_: dict[str, Any]) -> Any:
+        password, expires = tokens.issue()
+        token = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        answer = {"authorizationToken": token, "expiresAt": int(expires)}
+        return ecr.json_response(
+            {"authorizationData": [{**answer, "proxyEndpoint": f"http://{settings.registry}"}]}
+        )
+
+    connect = ecs._get_docker
+
+    def with_credentials() -> Any:
+        client = connect()
+        if client is not None:
+            # The SDK sends them with each pull from this registry, as after `docker login`.
+            client.api._auth_configs.add_auth(
+                settings.registry, {"username": USER, "password": tokens.for_tasks}
+            )
+        return client
+
+    _replace(ecr, "_get_authorization_token", give)
+    ecs._get_docker = with_credentials
 
 
 def repositories_take_their_images_along() -> None:
