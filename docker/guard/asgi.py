@@ -1,0 +1,107 @@
+"""The guard in front of an ASGI application (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from guard.guard import Answer, Guard, Wanted
+from guard.signatures import Request
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+#: As much of a refused body is read, so that a client that is still sending hears why.
+REFUSED_BODY = 1024 * 1024
+
+
+def guarded(app: App, guard: Guard) -> App:
+    """The application behind the guard: refused requests never reach it."""
+
+    async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            await _http(app, guard, scope, receive, send)
+        else:  # a websocket, which nothing here uses
+            await send({"type": "websocket.close", "code": 1008})
+
+    return outer
+
+
+async def _http(
+    app: App, guard: Guard, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
+    request = Request(scope["method"], scope["raw_path"], scope["query_string"], list(scope["headers"]))
+    origin = guard.allowed_origin(request)
+    decision = guard.decide(request)
+    if isinstance(decision, Wanted):
+        messages, body, whole = await _read(receive, decision)
+        decision = guard.decide_body(request, decision, body, whole=whole)
+        receive = _replayed(messages, receive)
+    if isinstance(decision, Answer):
+        await _refuse(decision, request, origin, receive, send)
+    else:
+        await app(scope, receive, _with_origin(send, origin))
+
+
+async def _read(receive: Receive, limit: int) -> tuple[list[Message], bytes, bool]:
+    """The messages of a body until its end or the limit, their bytes, and whether they are the whole body."""
+    messages: list[Message] = []
+    body = bytearray()
+    while len(body) < limit:
+        message = await receive()
+        messages.append(message)
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return messages, bytes(body), message["type"] == "http.request"
+    return messages, bytes(body), False
+
+
+def _replayed(messages: list[Message], receive: Receive) -> Receive:
+    """A channel that tells again what has been read, and then goes on."""
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return again
+
+
+async def _refuse(answer: Answer, request: Request, origin: str, receive: Receive, send: Send) -> None:
+    if not request.values("expect"):  # who expects `100 Continue` sends no body before it
+        await _read(receive, REFUSED_BODY)
+    body = answer.body
+    headers = [(b"content-type", b"application/xml")] if body else []
+    if answer.status != 204:
+        headers.append((b"content-length", str(len(body)).encode()))
+    respond = _with_origin(send, origin, always=True)
+    await respond({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await respond({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+
+
+def _with_origin(send: Send, origin: str, *, always: bool = False) -> Send:
+    """A channel whose answers a page of the allowed origin may read, and no other page."""
+
+    async def outer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            message = {**message, "headers": cross_origin(headers, origin, always=always)}
+        await send(message)
+
+    return outer
+
+
+def cross_origin(
+    headers: list[tuple[bytes, bytes]], origin: str, *, always: bool = False
+) -> list[tuple[bytes, bytes]]:
+    """The fields of an answer with those of CORS meant for the allowed origin, or without them.
+
+    `always` lets the origin in even when the emulator does not.
+    """
+    allow = b"access-control-allow-origin"
+    allowed = {value for name, value in headers if name.lower() == allow}
+    if not origin or not (always or allowed & {b"*", origin.encode()}):
+        return [one for one in headers if not one[0].lower().startswith(b"access-control-")]
+    others = [one for one in headers if one[0].lower() != allow]
+    return [*others, (allow, origin.encode()), (b"vary", b"Origin")]

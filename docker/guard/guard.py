@@ -1,0 +1,150 @@
+"""What an emulator may be sent: decided from a request alone, before the emulator sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from urllib.parse import unquote
+from xml.sax.saxutils import escape
+
+from guard import signatures
+from guard.signatures import Rejected, Request, SecretOf
+
+#: Whether the emulator is ready, without anything else about it: 204 or 503. Health checks ask here.
+READY = "/_guard/ready"
+#: Administration that does not begin with an underscore.
+ADMINISTRATION = ("health", "shutdown")
+
+
+class Wanted(IntEnum):
+    """What of the body a decision needs, as the most bytes to read of it."""
+
+    FORM = 64 * 1024  # the fields of a form, which hold its signature; S3 takes 20 KB of them
+    BODY = 16 * 1024 * 1024  # the whole, whose hash is signed: calls of other services than S3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the guard answers instead of the emulator."""
+
+    status: int
+    code: str = ""
+    message: str = ""
+
+    @property
+    def body(self) -> bytes:
+        """An error as S3 words it, so that clients show the sentence."""
+        if not self.code:
+            return b""
+        error = f"<Code>{self.code}</Code><Message>{escape(self.message)}</Message>"
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{error}</Error>'.encode()
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`hosts` are values of the field Host, `origins` of Origin, exactly as they are sent, in lower case.
+
+    `services` are those that requests may be signed for; all when empty.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    secret_of: SecretOf
+    services: frozenset[str] = frozenset({"s3"})
+    is_ready: Callable[[], bool] = field(default=lambda: True)
+    now: Callable[[], datetime] = field(default=_clock)
+
+    def decide(self, request: Request) -> Answer | Wanted | None:
+        """None when the emulator may have the request; `Wanted` when the body must be looked at first."""
+        try:
+            return self._answer(request) or self._check(request)
+        except Rejected as rejected:
+            return Answer(rejected.status, rejected.code, rejected.message)
+
+    def decide_body(self, request: Request, wanted: Wanted, body: bytes, *, whole: bool) -> Answer | None:
+        """The decision once the body, or as much of it as is wanted, is there."""
+        try:
+            if wanted is Wanted.FORM:
+                fields = signatures.form_fields(request.header("content-type"), body)
+                signatures.check_form(fields, self.secret_of, self.now())
+            elif whole:
+                self._check(request, hashlib.sha256(body).hexdigest())
+            else:
+                return Answer(413, "EntityTooLarge", "The body is too large for a signature of its hash.")
+        except Rejected as rejected:
+            return Answer(rejected.status, rejected.code, rejected.message)
+        return None
+
+    def allowed_origin(self, request: Request) -> str:
+        """The one origin whose page may read the answer; empty when none may."""
+        origins = request.values("origin")
+        return origins[0] if len(origins) == 1 and origins[0] in self.origins else ""
+
+    def _answer(self, request: Request) -> Answer | None:
+        """The guard's own answer to what no signature can make good."""
+        hosts = request.values("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+            return Answer(403, "AccessDenied", "This address is not one that the emulator was started under.")
+        if request.values("origin") and not self.allowed_origin(request):
+            return Answer(403, "AccessDenied", "Pages of this origin may not talk to the emulator.")
+        if not request.path.startswith(b"/"):
+            return Answer(400, "InvalidRequest", "The target of a request must be a path.")
+        if request.path == READY.encode() and request.method in ("GET", "HEAD"):
+            return Answer(204 if self.is_ready() else 503)
+        if is_administration(request.path):
+            return Answer(403, "AccessDenied", "The administration of the emulator is closed.")
+        return None
+
+    def _check(self, request: Request, body_hash: str | None = None) -> Wanted | None:
+        """Look at the signature; raises `Rejected`."""
+        if self._is_preflight(request):
+            return None
+        presigned = signatures.is_presigned(request)
+        headed = bool(request.values("authorization"))
+        if presigned and headed:
+            raise Rejected(400, "InvalidArgument", "Only one auth mechanism allowed")
+        if not presigned and not headed:
+            if self._may_be_form(request):
+                return Wanted.FORM
+            raise Rejected(403, "AccessDenied", "The request is not signed (AWS Signature Version 4).")
+        claim = signatures.claim_of_query(request) if presigned else signatures.claim_of_header(request)
+        secret = claim.secret(self.secret_of, self.services)
+        signatures.check_time(claim, request, self.now(), presigned=presigned)
+        signatures.check_headers(claim, request, presigned=presigned)
+        body_hash = signatures.payload_hash(claim, request, presigned=presigned) or body_hash
+        if body_hash is None:
+            return Wanted.BODY
+        claim.check(secret, signatures.text_to_sign(claim, request, body_hash))
+        return None
+
+    def _is_preflight(self, request: Request) -> bool:
+        """Whether a browser asks in the name of an allowed page; it never signs that."""
+        asks = request.method == "OPTIONS" and request.header("access-control-request-method")
+        return bool(asks and self.allowed_origin(request))
+
+    def _may_be_form(self, request: Request) -> bool:
+        """Whether this is S3's POST of a form to a bucket, and nothing that could mean another call."""
+        return (
+            request.method == "POST"
+            and (not self.services or "s3" in self.services)
+            and request.header("content-type").lower().startswith("multipart/form-data")
+            and request.path.strip(b"/").count(b"/") == 0
+            and not request.query
+            and not any(name.startswith("x-amz-") for name in request.fields)
+        )
+
+
+def is_administration(path: bytes) -> bool:
+    """Whether a path may lead to the emulator's own endpoints, however it is written.
+
+    They begin with an underscore, which no bucket's name does.
+    """
+    first, _, rest = unquote(path.decode("latin-1")).lstrip("/").partition("/")
+    return first.startswith("_") or (first in ADMINISTRATION and not rest)
