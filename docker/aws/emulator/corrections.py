@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -346,21 +347,26 @@ def public_parameters_belong_to_no_account() -> None:
 
 
 def permissions_are_recorded() -> None:
-    """Which actions were used or denied is told nowhere: GET /_emulator/permissions tells it."""
+    """Which actions were used or denied is not recorded: write it to a file in the container."""
     from ministack.core import iam_evaluator
 
     enforce = iam_evaluator.enforce
+    known: set[tuple[str, str, str, bool]] = set()
 
     def recorded(access_key: str, action: str, service: str, region: str, *rest: Any, **named: Any) -> Any:
         refused = enforce(access_key, action, service, region, *rest, **named)
-        if len(PERMISSIONS) < _MOST_PERMISSIONS:
-            PERMISSIONS.add((access_key, action, named.get("resource_arn", "*"), refused is None))
+        entry = (access_key, action, str(named.get("resource_arn", "*")), refused is None)
+        if entry not in known and len(known) < _MOST_PERMISSIONS:
+            known.add(entry)
+            with PERMISSIONS.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
         return refused
 
     iam_evaluator.enforce = recorded
 
 
-PERMISSIONS: set[tuple[str, str, str, bool]] = set()
+#: Read by `docker exec`, which only the owner of the engine can do; no request leads here.
+PERMISSIONS = Path("/run/permissions.jsonl")
 _MOST_PERMISSIONS = 20_000
 
 
@@ -474,6 +480,7 @@ def tasks_with_their_role(settings: Settings) -> None:
     from ministack.services import ecs, imds, sts
 
     tasks: dict[str, tuple[str, str, str]] = {}
+    known: dict[str, str] = {}
     issued: dict[str, dict[str, str]] = {}
     expires: dict[str, float] = {}
     register = ecs._register_metadata
@@ -484,6 +491,7 @@ def tasks_with_their_role(settings: Settings) -> None:
         identity = env.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI").rsplit("/", 1)[-1]
         if role := td.get("taskRoleArn"):
             tasks[identity] = (role, task_arn.rsplit("/", 1)[-1], get_account_id())
+            known[identity] = env["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
             env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = (
                 f"http://{settings.address}:{settings.port}/v2/credentials/{identity}"
             )
@@ -519,7 +527,10 @@ def tasks_with_their_role(settings: Settings) -> None:
 
     async def handle_request(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
         identity = path.rsplit("/", 1)[-1] if path.startswith("/v2/credentials/") else ""
-        if identity in tasks and method == "GET":
+        if identity:
+            given = str(headers.get("authorization", "")).encode()
+            if identity not in tasks or not secrets.compare_digest(given, known[identity].encode()):
+                return 403, {"Content-Type": "text/plain"}, b"Only a task may ask for its own credentials."
             return 200, {"Content-Type": "application/json"}, json.dumps(credentials(identity)).encode()
         return await handle(method, path, headers, body, query)
 

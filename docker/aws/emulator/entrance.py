@@ -7,10 +7,11 @@ credentials of its role, which only the tasks' network can send; and the guard's
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import parse_qs, unquote
 from emulator.registry import CHALLENGE, Tokens
 from emulator.restrictions import SERVICES
 from guard import signatures
+from guard.asgi import App, Receive, Send
 from guard.guard import Answer, Guard, Wanted
 from guard.signatures import Rejected, Request, Secret
 
@@ -26,7 +28,7 @@ from guard.signatures import Rejected, Request, Secret
 ROOT_KEY = Path("/run/root-key.json")
 #: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
 _OF_TASKS = ("/v2/credentials/", "/v4/")
-#: What a browser sends and no SDK does.
+#: What a browser sends, and no SDK.
 _OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 
@@ -50,7 +52,7 @@ class Network:
     subnet: ipaddress.IPv4Network
 
     def has_task(self, client: str) -> bool:
-        """Whether an address is a task's. This machine's own requests come from the gateway, the first address."""
+        """Whether an address is a task's. This machine's requests come from the gateway, the first one."""
         try:
             address = ipaddress.IPv4Address(client)
         except ValueError:
@@ -91,7 +93,7 @@ class Entrance(Guard):
 
     def _of_task(self, request: Request) -> Answer | None:
         browser = [name for name in _OF_BROWSERS if name in request.fields]
-        if request.method == "GET" and self.network.has_task(request.client) and not browser:
+        if request.method == "GET" and not browser and self.network.has_task(request.client):
             return None
         return Answer(403, "AccessDenied", "Only a task may ask for this, from its own network.")
 
@@ -141,8 +143,7 @@ def entrance(root: Root, tokens: Tokens, environment: Mapping[str, str] = os.env
         return str(router.extract_access_key_id(headers, query))
 
     def is_registry(path: str) -> bool:
-        from ministack import app
-
+        app: Any = importlib.import_module("ministack.app")
         return bool(app._is_ecr_registry_path(path))
 
     return Entrance(
@@ -157,7 +158,23 @@ def entrance(root: Root, tokens: Tokens, environment: Mapping[str, str] = os.env
     )
 
 
-def application(inner: Any, guard: Guard) -> Any:
-    from guard.asgi import guarded
+def with_tasks(inner: App) -> App:
+    """Answer tasks before the application does, which may find another service in their header fields."""
+    from ministack.services import ecs_metadata, imds
 
-    return guarded(inner, guard)
+    async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_OF_TASKS):
+            await inner(scope, receive, send)
+            return
+        module = imds if scope["path"].startswith(_OF_TASKS[0]) else ecs_metadata
+        headers = {name.decode("latin-1").lower(): v.decode("latin-1") for name, v in scope["headers"]}
+        status, fields, body = await module.handle_request("GET", scope["path"], headers, b"", {})
+        told = [(name.lower().encode(), str(value).encode()) for name, value in fields.items()]
+        told = [
+            *(one for one in told if one[0] != b"content-length"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": body})
+
+    return outer

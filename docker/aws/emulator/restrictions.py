@@ -13,23 +13,24 @@ Three rules, each an allow-list:
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-#: MiniStack's names of the services of envs/local, with those that serve credentials and tags.
+logger = logging.getLogger("restrictions")
+
+#: The services of envs/local and the deployment, as requests are signed for them.
 SERVICES = frozenset(
     {
         "autoscaling",
         "ec2",
         "ecr",
         "ecs",
-        "ecs-metadata",
         "elasticloadbalancing",
         "iam",
-        "imds",
         "logs",
         "monitoring",
         "s3",
@@ -122,7 +123,7 @@ def refused_in_overrides(request: Mapping[str, Any]) -> list[str]:
 def explanation(refused: Iterable[str]) -> str:
     return (
         f"This emulated AWS runs tasks on your own machine and refuses: {'; '.join(refused)}. "
-        "A task has its own container, empty volumes, the bridge network, and images of this registry by digest."
+        "A task has a container, empty volumes, the bridge network, and images of this registry by digest."
     )
 
 
@@ -175,7 +176,7 @@ _CALLS = [
         ("GET", r"/(_ping|version|info)"),
         ("GET", r"/containers/json"),
         ("GET", rf"/containers/{_ID}/(json|logs)"),
-        ("POST", rf"/containers/{_ID}/(start|stop|kill)"),
+        ("POST", rf"/containers/{_ID}/(start|stop|kill|wait)"),
         ("DELETE", rf"/containers/{_ID}"),
         ("GET", r"/images/.+/json"),
     )
@@ -189,8 +190,8 @@ _CONFIGURATION = frozenset(
 )  # fmt: skip
 _HOST = frozenset(
     {
-        "Memory", "MemorySwap", "MemoryReservation", "CpuShares", "ReadonlyRootfs", "CapDrop", "Tmpfs", "Init",
-        "ShmSize", "NetworkMode", "SecurityOpt", "PortBindings", "Mounts",
+        "Memory", "MemorySwap", "MemoryReservation", "CpuShares", "ReadonlyRootfs", "CapDrop", "Tmpfs",
+        "Init", "ShmSize", "NetworkMode", "SecurityOpt", "PortBindings", "Mounts",
     }
 )  # fmt: skip
 _MOUNT = frozenset({"Target", "Type", "ReadOnly"})
@@ -259,7 +260,7 @@ def apply(limits: Limits) -> None:
 
 
 def engine_runs_tasks_alone(limits: Limits) -> None:
-    """Every request of the SDK to the engine is checked as it is sent, so no module of MiniStack gets around."""
+    """Check every request to the engine as the SDK sends it, whichever module of MiniStack asks."""
     from docker.api.client import APIClient
     from docker.errors import APIError
 
@@ -269,6 +270,7 @@ def engine_runs_tasks_alone(limits: Limits) -> None:
         body = request.body or b""
         text = body if isinstance(body, bytes) else str(body).encode()
         if refused := refused_call(str(request.method), str(request.path_url), text, limits):
+            logger.warning("the engine is not asked for %s", "; ".join(refused))
             raise APIError(explanation(refused))
         return send(self, request, **named)
 
