@@ -1,7 +1,8 @@
 """`make run`: the API on this machine, beside an S3 that is embedded, or yours.
 
 With BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, in the environment, that S3 is used and none
-is started. Otherwise MiniStack runs on a free port of 127.0.0.1, its data in `.data/s3`.
+is started. Otherwise MiniStack runs behind the guard (docker/guard) on a free port of 127.0.0.1. Its data is
+in `.data/s3`, and the keys that it takes, random and made once, are in `.data/credentials`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from configparser import ConfigParser
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,16 +33,15 @@ from botocore.exceptions import ClientError
 
 REGION = "eu-west-1"
 LOCAL_BUCKET = "day02-local"
-# What MiniStack accepts; no secret, and worth nothing elsewhere.
-LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-#: What a bucket of this service needs beside versions: uploads that are never completed go,
+GUARD = Path(__file__).resolve().parent.parent / "docker"
+#: Multipart uploads that nobody completes go after a day.
 ABORT_INCOMPLETE: Any = {
     "ID": "abort-incomplete-uploads",
     "Status": "Enabled",
     "Filter": {"Prefix": ""},
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
 }
-#: and a page may use the presigned URLs that it was given, from wherever it was served.
+#: A page may use the presigned URLs that it was given. Here only the service's own page may.
 BROWSERS: Any = {
     "AllowedMethods": ["GET", "PUT", "POST"],
     "AllowedOrigins": ["*"],
@@ -80,35 +82,81 @@ def wait_for(url: str, process: subprocess.Popen[bytes], what: str, log: Path | 
     raise CannotRun(f"{what} did not answer within {STARTED_WITHIN:.0f} s{hint}")
 
 
+@dataclass(frozen=True)
+class EmbeddedS3:
+    """MiniStack, running. `credentials` are environment variables; `keys` is the file that they come from."""
+
+    url: str
+    keys: Path
+    credentials: Mapping[str, str] = field(repr=False)
+
+    def client(self) -> Any:
+        session = boto3.session.Session(
+            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+        return session.client("s3", endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}))
+
+
 @contextmanager
 def ministack(
-    program: Path, data: Path, *, held: tuple[int, ...] = (), services: tuple[str, ...] = ("s3",)
-) -> Iterator[str]:
-    """MiniStack over a data directory; yields its URL, and stops it at the end.
+    python: Path, data: Path, origins: Iterable[str] = (), *, held: tuple[int, ...] = ()
+) -> Iterator[EmbeddedS3]:
+    """MiniStack behind the guard, its files and keys in a directory; stopped at the end.
 
-    `held` are descriptors it keeps open for as long as it lives.
+    `origins` are those of the pages that may talk to it. `held` are descriptors it keeps open while it lives.
     """
-    data.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    environment = {
-        **without_aws(os.environ),
-        **LOCAL_CREDENTIALS,
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "MINISTACK_REGION": REGION,
-        "SERVICES": ",".join(services),
-        "S3_PERSIST": "1",
-        "S3_DATA_DIR": str(data / "objects"),
-        "PERSIST_STATE": "1",
-        "STATE_DIR": str(data / "state"),
-        "LOG_LEVEL": "WARNING",
-        "TMPDIR": str(data),
+    guard = {
+        "PYTHONPATH": str(GUARD),
+        "GUARD_KEYS": str(data),
+        "GUARD_HOSTS": f"127.0.0.1:{port},localhost:{port}",
+        "GUARD_ORIGINS": ",".join(origins),
     }
+    with emulator([str(python), "-m", "guard"], data / "s3", port, guard, "/_guard/ready", held=held) as url:
+        keys = data / "credentials"
+        yield EmbeddedS3(url, keys, credentials_in(keys.read_text(encoding="ascii")))
+
+
+def credentials_in(text: str) -> dict[str, str]:
+    """The keys of a file that AWS tools read, as environment variables."""
+    parser = ConfigParser(interpolation=None)
+    parser.read_string(text)
+    profile = parser["default"]
+    return {name.upper(): profile[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+
+
+@contextmanager
+def emulator(
+    command: Sequence[str],
+    data: Path,
+    port: int,
+    environment: Mapping[str, str],
+    ready: str,
+    *,
+    held: tuple[int, ...] = (),
+) -> Iterator[str]:
+    """MiniStack as the command starts it; yields its URL once the path `ready` answers."""
+    private_directory(data)
     log = data / "ministack.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(program)],
-            env=environment,
+            command,
+            env={
+                **without_aws(os.environ),
+                "BIND_HOST": "127.0.0.1",
+                "GATEWAY_PORT": str(port),
+                "MINISTACK_REGION": REGION,
+                "SERVICES": "s3",
+                "S3_PERSIST": "1",
+                "S3_DATA_DIR": str(data / "objects"),
+                "PERSIST_STATE": "1",
+                "STATE_DIR": str(data / "state"),
+                "LOG_LEVEL": "WARNING",
+                "TMPDIR": str(data),
+                **environment,
+            },
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
@@ -117,14 +165,20 @@ def ministack(
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}/_ministack/health", process, "the embedded S3", log)
+        wait_for(f"{url}{ready}", process, "the embedded S3", log)
         yield url
     finally:
         stop(process)
 
 
+def private_directory(path: Path) -> None:
+    """Have the directory, closed to the machine's other users, also when it was open before."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what would send an embedded S3, or the API before it, to a real account."""
+    """The environment without what would send an embedded S3, or its API, to a real account."""
     return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
 
 
@@ -138,22 +192,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def make_bucket(endpoint: str, bucket: str) -> None:
-    """Make the bucket where it is not there yet: versioned, so that what is deleted can be restored."""
-    s3 = boto3.session.Session(
-        aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=REGION,
-    ).client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}))
+def make_bucket(s3: Any, bucket: str, origins: Iterable[str]) -> None:
+    """Have the bucket: versioned, so that what is deleted can be restored, and open to the page alone.
+
+    A bucket that an earlier version made is corrected.
+    """
     try:
         s3.head_bucket(Bucket=bucket)
     except ClientError:
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": [ABORT_INCOMPLETE]}
-        )
-        s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [BROWSERS]})
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [ABORT_INCOMPLETE]})
+    rule = {**BROWSERS, "AllowedOrigins": list(origins)}
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
 
 
 def check_port(port: int) -> None:
@@ -168,21 +219,25 @@ def check_port(port: int) -> None:
 
 
 def signing_key(data: Path) -> str:
+    """The key of this directory, made once; the file gets its name once it is whole."""
     path = data / "signing_key"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        new = data / f".signing_key.{os.getpid()}"
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        new.replace(path)
+    path.chmod(0o600)
     return path.read_text(encoding="ascii")
 
 
-def run(port: int, data: Path, ministack_program: Path) -> None:
+def run(port: int, data: Path, ministack_python: Path) -> None:
     bucket = os.environ.get("BUCKET", "")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     credentials = os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_PROFILE")
     if endpoint and not bucket:
         raise CannotRun("AWS_ENDPOINT_URL is set, but BUCKET is not: name the bucket to use there")
     check_port(port)
-    data.mkdir(parents=True, exist_ok=True)
+    private_directory(data)
     common = {
         "PORT": str(port),
         "SIGNING_KEY": os.environ.get("SIGNING_KEY") or signing_key(data),
@@ -199,16 +254,20 @@ def run(port: int, data: Path, ministack_program: Path) -> None:
         except BlockingIOError:
             raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
         # MiniStack holds the lock as well: should it outlive this script, a second one stays off its data.
-        with ministack(ministack_program, data / "s3", held=(lock.fileno(),)) as url:
-            make_bucket(url, bucket)
-            embedded = {**LOCAL_CREDENTIALS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": url, "BUCKET": bucket}
+        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+        with ministack(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
+            make_bucket(s3.client(), bucket, origins)
+            embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
             serve(
-                {**without_aws(os.environ), **common, **embedded}, f"bucket {bucket}, embedded in {data}/s3"
+                {**without_aws(os.environ), **common, **embedded},
+                f"bucket {bucket}, embedded in {data}/s3",
+                f"  S3 itself, with the keys of this directory:\n"
+                f"    AWS_SHARED_CREDENTIALS_FILE={s3.keys} aws s3 --endpoint-url {s3.url} ls s3://{bucket}\n",
             )
 
 
-def serve(environment: Mapping[str, str], where: str) -> None:
-    """Run the API until it is stopped; raise `CannotRun` when it ends by itself."""
+def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
+    """Run the API until it is stopped; raise `CannotRun` when it ends by itself. `more` ends the banner."""
     port = environment["PORT"]
     config = Path(__file__).parent / "s3api" / "gunicorn.conf.py"
     process = subprocess.Popen(
@@ -226,7 +285,7 @@ def serve(environment: Mapping[str, str], where: str) -> None:
             f"    curl -F file=@README.md {url}/upload\n"
             f"    curl {url}/list_files\n\n"
             f"  In a browser: {url}/ui   Documentation: {url}/docs\n"
-            f"  Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n",
+            f"  Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n{more}",
             flush=True,
         )
         process.wait()
@@ -245,7 +304,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--data", type=Path, default=Path(".data"))
-    parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "ministack")
+    parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "python")
     arguments = parser.parse_args()
     for stopping in (
         signal.SIGTERM,

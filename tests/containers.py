@@ -239,6 +239,7 @@ def running_like(engine: docker.DockerClient, model: Api, **settings: str) -> It
         environment={**environment, **{name.upper(): value for name, value in settings.items()}},
         ports={"5000/tcp": ("127.0.0.1", port)},
         network=host["NetworkMode"],
+        volumes=host["Binds"],
         read_only=host["ReadonlyRootfs"],
         cap_drop=host["CapDrop"],
         security_opt=host["SecurityOpt"],

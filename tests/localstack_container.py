@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
+from docker.models.containers import Container
 from localstack_client.session import Session
 
-from containers import docker_engine, image_or_need
-from run_local import LOCAL_CREDENTIALS, REGION, free_port
+from containers import docker_engine, image_or_need, run_in
+from run_local import REGION, credentials_in, free_port
 from servers import ROOT, S3, until
 
 IMAGE = "localstack/localstack:4.14.0"
@@ -22,53 +23,63 @@ ENVIRONMENT = {
     "S3_SKIP_SIGNATURE_VALIDATION": "0",
     "DISABLE_EVENTS": "1",
     "SKIP_SSL_CERT_DOWNLOAD": "1",
+    "GUARD_KEYS": "/keys",
+}
+MOUNTS = {
+    "localstack/start.d": "/etc/localstack/init/start.d",
+    "localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
+    "guard": "/srv/guard",
 }
 
 
-HOOKS = ROOT / "docker" / "localstack"
-READY = "/etc/localstack/init/ready.d"
-
-
 @contextmanager
-def running_localstack() -> Iterator[S3]:
-    """LocalStack on a free port of loopback, corrected, without a bucket; gone at the end, with its data."""
+def running_localstack(*origins: str) -> Iterator[S3]:
+    """LocalStack on a free port of loopback, guarded and corrected, without a bucket; gone at the end."""
     with docker_engine() as engine:
         image_or_need(engine, IMAGE)
         port = free_port()
         container = engine.containers.run(
             IMAGE,
             detach=True,
-            environment=ENVIRONMENT,
-            volumes=[f"{HOOKS / 'correct_listing.py'}:{READY}/correct_listing.py:ro"],
+            environment={
+                **ENVIRONMENT,
+                "GUARD_HOSTS": f"127.0.0.1:{port},localhost:{port}",
+                "GUARD_ORIGINS": ",".join(origins),
+            },
+            volumes=[f"{ROOT / 'docker' / path}:{inside}:ro" for path, inside in MOUNTS.items()],
             ports={"4566/tcp": ("127.0.0.1", port)},
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            until(lambda: _is_ready(url), "LocalStack is ready", 60)
-            yield S3("localstack", url, LOCAL_CREDENTIALS)
+            until(lambda: is_ready(url), "LocalStack is ready", 60)
+            yield S3("localstack", url, keys_of(container))
         finally:
             container.remove(force=True, v=True)
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether the guard says that the emulator behind it is ready."""
     try:
-        answer = requests.get(f"{url}/_localstack/init/ready", timeout=5)
+        return requests.get(f"{url}/_guard/ready", timeout=5).status_code == 204
     except requests.RequestException:
         return False
-    if not answer.ok or not answer.json()["completed"]:
-        return False
-    assert "ERROR" not in answer.text, answer.text
-    return True
 
 
-def s3_client(url: str) -> Any:
+def keys_of(container: Container) -> Mapping[str, str]:
+    """The keys that an emulator has made, as environment variables."""
+    code, text = run_in(container, "cat", "/keys/credentials")
+    assert code == 0, text
+    return credentials_in(text)
+
+
+def s3_client(url: str, credentials: Mapping[str, str]) -> Any:
     """A client of LocalStack's S3 at the URL, whatever endpoint the environment names."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         patch.delenv("USE_SSL", raising=False)
         session = Session(
-            aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
             region_name=REGION,
             localstack_host=url.removeprefix("http://"),
         )

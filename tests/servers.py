@@ -22,10 +22,10 @@ import pytest
 import requests
 from botocore.config import Config
 
-from run_local import LOCAL_CREDENTIALS, REGION, CannotRun, free_port, ministack, stop, wait_for, without_aws
+from run_local import REGION, CannotRun, emulator, free_port, ministack, stop, wait_for, without_aws
 
 ROOT = Path(__file__).resolve().parent.parent
-MINISTACK_PROGRAM = ROOT / ".venv-ministack" / "bin" / "ministack"
+MINISTACK_PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
 #: What SeaweedFS knows: the first pair is that of every test but the one in which credentials change.
 SEAWEEDFS_KEYS = {"weed-key": "weed-secret", "weed-key-1": "weed-secret-1", "weed-key-2": "weed-secret-2"}
 SIGNING_KEY = "a key for tests only, 32 characters or more"
@@ -95,13 +95,30 @@ class S3:
 
 
 @contextmanager
-def running_ministack(data: Path, *services: str) -> Iterator[S3]:
+def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
+    """The S3 of `make run`, behind its guard. `origins` are the pages that may talk to it."""
+    _need_ministack()
+    with ministack(MINISTACK_PYTHON, data, origins) as s3:
+        yield S3("ministack", s3.url, s3.credentials)
+
+
+@contextmanager
+def unguarded_ministack(data: Path, *services: str) -> Iterator[S3]:
+    """MiniStack alone, with services other than S3."""
+    _need_ministack()
+    port = free_port()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    settings = {**keys, "SERVICES": ",".join(services), "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
+    program = str(MINISTACK_PYTHON.with_name("ministack"))
+    with emulator([program], data, port, settings, "/_ministack/health") as url:
+        yield S3("ministack", url, keys)
+
+
+def _need_ministack() -> None:
     need(
-        MINISTACK_PROGRAM.exists(),
-        f"MiniStack is not installed in {MINISTACK_PROGRAM.parent}: `make test` does it",
+        MINISTACK_PYTHON.exists(),
+        f"MiniStack is not installed in {MINISTACK_PYTHON.parent}: `make test` does it",
     )
-    with ministack(MINISTACK_PROGRAM, data, services=("s3", *services)) as url:
-        yield S3("ministack", url, LOCAL_CREDENTIALS)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from faulty_s3 import AnswerError, Asked, running_faulty_s3
-from servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_ministack, running_service
+from servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_service, unguarded_ministack
 
 MiB = 1024 * 1024
 
@@ -112,7 +112,7 @@ class Task:
 
 @pytest.fixture(scope="module")
 def ministack_with_sts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with running_ministack(tmp_path_factory.mktemp("ministack"), "sts") as s3:
+    with unguarded_ministack(tmp_path_factory.mktemp("ministack"), "s3", "sts") as s3:
         yield s3
 
 

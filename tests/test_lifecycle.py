@@ -22,7 +22,7 @@ import requests
 from raw_client import RawClient, form
 from run_local import free_port, stop, without_aws
 from servers import (
-    MINISTACK_PROGRAM,
+    MINISTACK_PYTHON,
     ROOT,
     S3,
     SIGNING_KEY,
@@ -418,7 +418,7 @@ class Local:
 def local_command(port: int, data: Path) -> list[str]:
     script = ROOT / "services" / "run_local.py"
     command = [sys.executable, str(script), "--port", str(port), "--data", str(data)]
-    return [*command, "--ministack", str(MINISTACK_PROGRAM)]
+    return [*command, "--ministack", str(MINISTACK_PYTHON)]
 
 
 def local_environment(directory: Path, **more: str) -> dict[str, str]:
@@ -477,7 +477,7 @@ def is_unlocked(data: Path) -> bool:
 
 @pytest.fixture
 def ministack_installed() -> None:
-    need(MINISTACK_PROGRAM.exists(), f"MiniStack is not installed in {MINISTACK_PROGRAM.parent}")
+    need(MINISTACK_PYTHON.exists(), f"MiniStack is not installed in {MINISTACK_PYTHON.parent}")
 
 
 @pytest.mark.usefixtures("ministack_installed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from guard.guard import Answer, Guard, Wanted
+from guard.guard import Answer, Guard, Wanted, cross_origin
 from guard.signatures import Request
 
 Message = MutableMapping[str, Any]
@@ -87,23 +87,10 @@ def _with_origin(send: Send, origin: str, *, always: bool = False) -> Send:
 
     async def outer(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = list(message.get("headers", ()))
-            message = {**message, "headers": cross_origin(headers, origin, always=always)}
+            sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+            kept = cross_origin(sent, origin, always=always)
+            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept]
+            message = {**message, "headers": headers}
         await send(message)
 
     return outer
-
-
-def cross_origin(
-    headers: list[tuple[bytes, bytes]], origin: str, *, always: bool = False
-) -> list[tuple[bytes, bytes]]:
-    """The fields of an answer with those of CORS meant for the allowed origin, or without them.
-
-    `always` lets the origin in even when the emulator does not.
-    """
-    allow = b"access-control-allow-origin"
-    allowed = {value for name, value in headers if name.lower() == allow}
-    if not origin or not (always or allowed & {b"*", origin.encode()}):
-        return [one for one in headers if not one[0].lower().startswith(b"access-control-")]
-    others = [one for one in headers if one[0].lower() != allow]
-    return [*others, (allow, origin.encode()), (b"vary", b"Origin")]

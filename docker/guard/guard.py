@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -149,3 +149,18 @@ def is_administration(path: bytes) -> bool:
     """
     first, _, rest = unquote(path.decode("latin-1")).lstrip("/").partition("/")
     return first.startswith("_") or (first in ADMINISTRATION and not rest)
+
+
+def cross_origin(
+    headers: Sequence[tuple[str, str]], origin: str, *, always: bool = False
+) -> list[tuple[str, str]]:
+    """The fields of an answer, which the page of the origin may read where the emulator lets it.
+
+    Every other page may not, whatever the emulator says. `always` lets the origin in anyway.
+    """
+    allow = "access-control-allow-origin"
+    allowed = {value for name, value in headers if name.lower() == allow}
+    if not origin or not (always or allowed & {"*", origin}):
+        return [one for one in headers if not one[0].lower().startswith("access-control-")]
+    others = [one for one in headers if one[0].lower() != allow]
+    return [*others, ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]

@@ -88,6 +88,13 @@ class Rejected(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+def wrong_version() -> Rejected:
+    """A signature of another version, such as 2, which boto3 makes presigned URLs with unless told otherwise."""
+    return Rejected(
+        400, "InvalidRequest", f"The authorization mechanism is not supported. Please use {ALGORITHM}."
+    )
+
+
 def _incomplete(message: str) -> Rejected:
     return Rejected(400, "AuthorizationHeaderMalformed", message)
 
@@ -153,14 +160,15 @@ def _same(one: str, other: str) -> bool:
 
 
 def is_presigned(request: Request) -> bool:
-    return any(request.has_parameter(name) for name in ("X-Amz-Algorithm", "X-Amz-Signature"))
+    names = ("X-Amz-Algorithm", "X-Amz-Signature", "AWSAccessKeyId")
+    return any(request.has_parameter(name) for name in names)
 
 
 def claim_of_header(request: Request) -> Claim:
     """What the field Authorization says."""
     algorithm, _, rest = request.header("authorization").partition(" ")
     if algorithm != ALGORITHM:
-        raise Rejected(400, "InvalidRequest", f"The signature must be one of {ALGORITHM}.")
+        raise wrong_version()
     pairs = [part.strip().partition("=") for part in rest.split(",")]
     parts = {name: value for name, _, value in pairs}
     if len(pairs) != 3 or parts.keys() != {"Credential", "SignedHeaders", "Signature"}:
@@ -177,7 +185,7 @@ def claim_of_header(request: Request) -> Claim:
 def claim_of_query(request: Request) -> Claim:
     """What the parameters of a presigned URL say."""
     if request.parameter("X-Amz-Algorithm") != ALGORITHM:
-        raise Rejected(400, "AuthorizationQueryParametersError", f"X-Amz-Algorithm must be {ALGORITHM}.")
+        raise wrong_version()
     return Claim(
         request.parameter("X-Amz-Credential"),
         request.parameter("X-Amz-Date"),
@@ -272,6 +280,8 @@ def _canonical_values(request: Request, name: str) -> str:
 
 def check_form(fields: Mapping[str, str], secret_of: SecretOf, now: datetime) -> None:
     """Raise `Rejected` unless the form's policy is signed and lives; its conditions are S3's matter."""
+    if "awsaccesskeyid" in fields:
+        raise wrong_version()
     if fields.get("x-amz-algorithm") != ALGORITHM:
         raise Rejected(403, "AccessDenied", "The form is not signed.")
     claim = Claim(

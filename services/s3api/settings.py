@@ -60,7 +60,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        # Where Docker puts secrets, each a file named as its setting; the environment comes first.
+        secrets_dir="/run/secrets" if Path("/run/secrets").is_dir() else None,
     )
 
     project_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "day02"

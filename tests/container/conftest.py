@@ -50,7 +50,7 @@ def compose(engine: docker.DockerClient, run_id: str, image: Image) -> Iterator[
         project("up", "-d", "--wait")
         yield project
     finally:
-        project("down")
+        project("down", "--volumes")
     assert project.left(engine) == []
 
 

@@ -13,7 +13,7 @@ import requests
 from docker.models.images import Image
 
 from containers import Api, Compose, MakeApi
-from localstack_container import s3_client
+from localstack_container import keys_of, s3_client
 from servers import ROOT, presigned, until
 
 BUCKET = "day02-local"
@@ -51,16 +51,17 @@ def test_default_ports() -> None:
     assert "S3_PUBLIC_ENDPOINT_URL: http://127.0.0.1:4566" in config
 
 
-def test_s3_alone_is_served(compose: Compose) -> None:
+def test_s3_alone_is_served(compose: Compose, engine: docker.DockerClient) -> None:
     """LocalStack serves S3 and no other service of AWS."""
-    states = requests.get(f"{compose.s3_url}/_localstack/health", timeout=10).json()["services"]
+    script = "from localstack import config; print(sorted(config.parse_service_ports()))"
+    localstack = compose.container(engine, "localstack")
 
-    assert {name for name, state in states.items() if state != "disabled"} == {"s3"}
+    assert localstack.exec_run(["python", "-c", script]).output.decode().split() == ["['s3']"]
 
 
-def test_bucket(compose: Compose) -> None:
-    """The init hook makes the bucket: versioned, cleaned of abandoned parts, open to browsers."""
-    s3 = s3_client(compose.s3_url)
+def test_bucket(compose: Compose, engine: docker.DockerClient) -> None:
+    """The init hook makes the bucket: versioned, cleaned of abandoned parts, open to the service's page."""
+    s3 = s3_client(compose.s3_url, keys_of(compose.container(engine, "localstack")))
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     (cors,) = s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
 
@@ -68,6 +69,7 @@ def test_bucket(compose: Compose) -> None:
     assert rule["Status"] == "Enabled"
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert "ETag" in cors["ExposeHeaders"]
+    assert cors["AllowedOrigins"] == [f"http://127.0.0.1:{compose.port}", f"http://localhost:{compose.port}"]
 
 
 def test_doctor(composed: Api) -> None:
@@ -131,12 +133,13 @@ def test_persistent_profile(engine: docker.DockerClient, run_id: str, image: Ima
         listed = requests.get(api.at("/list_files"), timeout=30).json()["content"]
         url = presigned(requests.get(api.at("/download/", "kept.txt"), timeout=30))
         content = requests.get(url, timeout=30).content
-        versioning = s3_client(project.s3_url).get_bucket_versioning(Bucket=BUCKET)
+        keys = keys_of(project.container(engine, "ministack"))
+        versioning = s3_client(project.s3_url, keys).get_bucket_versioning(Bucket=BUCKET)
         services = project("ps", "--services").split()
     finally:
         project("down", "--volumes")
 
-    assert between == [f"{run_id}-persistent_s3"]
+    assert sorted(between) == [f"{run_id}-persistent_keys", f"{run_id}-persistent_s3"]
     assert sorted(services) == ["api", "ministack"]
     assert listed == ["kept.txt"]
     assert content == b"kept"
@@ -145,11 +148,14 @@ def test_persistent_profile(engine: docker.DockerClient, run_id: str, image: Ima
 
 
 def test_down_takes_all(engine: docker.DockerClient, run_id: str, image: Image) -> None:
-    """`docker compose down` leaves no container, network or volume."""
+    """`docker compose down` leaves no container and no network, only the volume of the keys."""
     project = Compose(f"{run_id}-down", image.tags[0])
     project("create", "--no-build")
     made = project.left(engine)
     project("down")
+    after_down = project.left(engine)
+    project("down", "--volumes")
 
-    assert len(made) == 3  # the API, LocalStack, their network
+    assert len(made) == 4  # the API, LocalStack, their network, the volume
+    assert after_down == [f"{run_id}-down_keys"]
     assert project.left(engine) == []

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from containers import Api, Compose, MakeApi
-from localstack_container import s3_client
+from localstack_container import keys_of, s3_client
 from servers import until
 
 MiB = 1024 * 1024
@@ -158,7 +158,7 @@ def test_wrong_configuration(make_api: MakeApi) -> None:
 # --- stopping
 
 
-def test_sigterm_drains(make_api: MakeApi, compose: Compose) -> None:
+def test_sigterm_drains(make_api: MakeApi, compose: Compose, engine: docker.DockerClient) -> None:
     """On SIGTERM readiness fails first, nothing new is served next, an upload in flight ends well."""
     api = make_api(drain_seconds="4")
     body = bytes(2 * MiB)
@@ -182,7 +182,8 @@ def test_sigterm_drains(make_api: MakeApi, compose: Compose) -> None:
     assert alive.status_code == 200
     assert answer.status == 200, uploaded
     assert ended["StatusCode"] == 0, api.logs()[-3000:]
-    head = s3_client(compose.s3_url).head_object(Bucket="day02-local", Key="drained.bin")
+    keys = keys_of(compose.container(engine, "localstack"))
+    head = s3_client(compose.s3_url, keys).head_object(Bucket="day02-local", Key="drained.bin")
     assert head["ContentLength"] == len(body)
 
 
@@ -205,7 +206,7 @@ def _serves(api: Api) -> bool:
 # --- memory
 
 
-def test_large_upload(make_api: MakeApi, compose: Compose) -> None:
+def test_large_upload(make_api: MakeApi, compose: Compose, engine: docker.DockerClient) -> None:
     """A raw upload of 1 GiB passes through 256 MiB of memory."""
     api = make_api()
     size = 1024 * MiB
@@ -215,7 +216,7 @@ def test_large_upload(make_api: MakeApi, compose: Compose) -> None:
     assert answer.status_code == 200, answer.text
     assert api.attribute("HostConfig", "Memory") == LIMIT
     api.assert_never_out_of_memory()
-    client = s3_client(compose.s3_url)
+    client = s3_client(compose.s3_url, keys_of(compose.container(engine, "localstack")))
     assert client.head_object(Bucket="day02-local", Key="large.bin")["ContentLength"] == size
     client.delete_object(Bucket="day02-local", Key="large.bin")
 

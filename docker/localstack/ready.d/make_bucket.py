@@ -7,8 +7,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+# With the keys of this installation, which AWS_SHARED_CREDENTIALS_FILE names.
 session = botocore.session.Session()
-session.set_credentials("test", "test")
 s3 = session.create_client(
     "s3",
     region_name="eu-west-1",
@@ -22,7 +22,7 @@ except ClientError:
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
 # What is deleted can be restored.
 s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-# Parts of uploads that nobody completes do not stay for ever.
+# Parts of uploads that nobody completes go after a day.
 abort = {
     "ID": "abort-incomplete-uploads",
     "Status": "Enabled",
@@ -30,10 +30,10 @@ abort = {
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
 }
 s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [abort]})
-# A browser on any page of this machine uploads parts, and reads the ETag that completes them.
+# The service's page uploads parts and reads the ETags that complete them; no other page may.
 cors = {
     "AllowedMethods": ["GET", "PUT", "POST"],
-    "AllowedOrigins": ["*"],
+    "AllowedOrigins": os.environ["GUARD_ORIGINS"].split(","),
     "AllowedHeaders": ["*"],
     "ExposeHeaders": ["ETag"],
 }

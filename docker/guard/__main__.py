@@ -1,0 +1,37 @@
+"""Start MiniStack behind the guard, as the S3 of `make run` and of compose's profile `persistent`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from guard.asgi import guarded
+from guard.installation import from_environment
+
+
+def main() -> None:
+    app: Any = None
+
+    def is_ready() -> bool:
+        """Whether the init hooks have ended, and all of them well."""
+        state = app._ready_scripts_state  # noqa: SLF001
+        return bool(state["status"] == "completed" and not state["failed"])
+
+    guard, keys = from_environment(os.environ, is_ready)
+    # MiniStack checks signatures as well with AUTH, and then answers preflights by the bucket's CORS.
+    os.environ |= {
+        "AUTH": "true",
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret.key,
+        # No listener but the one behind the guard.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+    }
+    app = importlib.import_module("ministack.app")
+    app.app = guarded(app.app, guard)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The guard of one emulator, as the environment describes it.
+
+GUARD_KEYS is the directory of the keys. GUARD_OWNER, for root alone, is the user that they belong to.
+GUARD_HOSTS are the addresses that clients use, GUARD_ORIGINS the origins of the page, with commas between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from guard.guard import Guard
+from guard.keys import Keys, installed
+
+
+def from_environment(environment: Mapping[str, str], is_ready: Callable[[], bool]) -> tuple[Guard, Keys]:
+    owner = environment.get("GUARD_OWNER")
+    keys = installed(Path(environment["GUARD_KEYS"]), int(owner) if owner else None)
+    hosts, origins = (
+        frozenset(one.strip() for one in environment[name].split(",") if one.strip())
+        for name in ("GUARD_HOSTS", "GUARD_ORIGINS")
+    )
+    return Guard(hosts, origins, keys.secret_of, is_ready=is_ready), keys
