@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import ipaddress
 import json
-import secrets
 import socket
 import tarfile
 import time
 import urllib.error
 import urllib.request
+from configparser import Error as ConfigError
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,6 +23,7 @@ from docker.types import IPAMConfig, IPAMPool
 from deploy.environments import CHECKOUT, REGION, Environment, LocalAws
 from deploy.image import build
 from deploy.steps import Failed, Reporter
+from guard.keys import installed
 
 IMAGE = "day02-aws:local"
 AWS_PORT_INSIDE = 4566
@@ -30,32 +31,20 @@ STARTED_WITHIN = 60
 STOPPED_WITHIN = 90
 DEPLOYER = "deployer"
 # Where the emulator reads its root's key (docker/aws/emulator/entrance.py).
-_ROOT_KEY_INSIDE = "run/root-key.json"
+_KEY_INSIDE = "run/keys/credentials"
 _PERMISSIONS_INSIDE = "/run/permissions.jsonl"
 
 
 def root_key(local: LocalAws) -> dict[str, str]:
     """The key of the emulator's root, made on first use. It may do everything there and nothing elsewhere."""
     try:
-        known = json.loads(local.root_key.read_text())
-        return {name: str(known[name]) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError):
+        keys = installed(local.keys)
+    except (OSError, ValueError, KeyError, ConfigError) as error:
         raise Failed(
-            f"the key of the emulated AWS in {local.root_key} cannot be read",
-            f"Remove the file and the container: rm {local.root_key}; docker rm -f {local.name}",
+            f"the key of the emulated AWS in {local.keys} cannot be read: {type(error).__name__}",
+            f"Remove the key, and the container that has it: rm -r {local.keys}; docker rm -f {local.name}",
         ) from None
-    key = {
-        "AWS_ACCESS_KEY_ID": f"LOCAL{secrets.token_hex(8).upper()}",
-        "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
-    }
-    local.root_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = local.root_key.with_suffix(f".{secrets.token_hex(4)}")
-    partial.touch(mode=0o600, exist_ok=False)
-    partial.write_text(json.dumps(key))
-    partial.rename(local.root_key)
-    return key
+    return {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret.key}
 
 
 def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> LocalAws:
@@ -73,7 +62,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         _check_port(port, variable)
     build(engine, report, IMAGE, context=CHECKOUT / "docker", dockerfile="aws/Dockerfile")
     network = _network(engine, local)
-    key = root_key(local)
+    root_key(local)
     made = engine.containers.create(
         IMAGE,
         name=local.name,
@@ -102,12 +91,12 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         networking_config={network: engine.api.create_endpoint_config(ipv4_address=local.address)},
     )
     # Not in the environment, which `docker inspect` shows; and the engine may be on another file system.
-    made.put_archive("/", _archive(_ROOT_KEY_INSIDE, json.dumps(key).encode()))
+    made.put_archive("/", _archive(_KEY_INSIDE, (local.keys / "credentials").read_bytes()))
     made.start()
     _wait(local, made)
     _check_key(local)
     report.say(f"container {local.name} answers at {local.url}; its data is in the volume {local.volume}")
-    report.say(f"the key of its root is in {local.root_key}")
+    report.say(f"the key of its root is in {local.keys / 'credentials'}")
     return local
 
 
@@ -240,7 +229,7 @@ def _check_key(local: LocalAws) -> None:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 403:
             raise
         raise Failed(
-            f"the emulated AWS does not know the key in {local.root_key}",
+            f"the emulated AWS does not know the key in {local.keys}",
             "It was started with another key, and that file is lost, or by an older version. Restart it, and "
             f"nothing of its data is lost: docker stop --time {STOPPED_WITHIN} {local.name}",
         ) from None

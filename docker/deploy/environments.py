@@ -35,7 +35,7 @@ class LocalAws:
 
     `address` is its own on `subnet`; the SDKs take a task's credentials from 169.254.170.2 and
     169.254.170.23 only, so one machine has place for two. `policy` is all that its deployer may do.
-    `root_key` is the file with the key that may do everything; who can read it can use the emulator.
+    `keys` is the directory with the key of its root, in the form that AWS tools read.
     """
 
     name: str = "day02-aws"
@@ -45,7 +45,7 @@ class LocalAws:
     api_port: int = 5000
     time_scale: int = 10
     policy: Path = POLICY
-    root_key: Path = WORK / "root-key.json"
+    keys: Path = WORK / "keys"
 
     @property
     def volume(self) -> str:

@@ -44,7 +44,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         address="169.254.170.23",
         aws_port=free_port(),
         api_port=free_port(),
-        root_key=tmp_path_factory.mktemp("key") / "root-key.json",
+        keys=tmp_path_factory.mktemp("keys"),
     )
     emulator.purge(engine, local)  # what a run that was killed left
     image = f"s3api:{NAME}"

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from docker.models.containers import _create_container_args
+from docker.models import containers as sdk
 from docker.types import Mount
 from docker.types.containers import ContainerConfig
 
@@ -206,7 +206,9 @@ def created(**options: Any) -> bytes:
         "mounts": [Mount("/srv/uploads", None, type="volume")],
         "healthcheck": {"test": ["NONE"]},
     }
-    arguments = _create_container_args({**task, **options, "version": "1.44"})
+    arguments = sdk._create_container_args(  # type: ignore[attr-defined]
+        {**task, **options, "version": "1.44"}
+    )
     arguments.pop("platform", None)
     return json.dumps(ContainerConfig("1.44", **arguments)).encode()
 

@@ -11,16 +11,17 @@ from pathlib import Path
 from emulator import restrictions
 from emulator.balancer import Balancer
 from emulator.corrections import Settings, apply
-from emulator.entrance import Root, entrance, with_tasks
+from emulator.entrance import KEYS, entrance, with_tasks
 from emulator.registry import Tokens
 from emulator.restrictions import Limits
 from guard.asgi import guarded
+from guard.keys import installed
 
 
 def main() -> None:
     settings = Settings.from_environment(os.environ)
     tokens = Tokens()
-    guard = entrance(Root.read(), tokens)
+    guard = entrance(installed(KEYS), tokens)
     balancer = Balancer(Path(tempfile.mkdtemp(prefix="balancer-")), settings.time_scale)
     apply(settings, balancer, tokens)
     restrictions.apply(Limits(settings.registry, network=os.environ["HOSTNAME"]))

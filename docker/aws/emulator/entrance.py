@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
-import json
 import os
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -22,27 +21,15 @@ from emulator.restrictions import SERVICES
 from guard import signatures
 from guard.asgi import App, Receive, Send
 from guard.guard import Answer, Guard, Wanted
+from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
 
 #: Where `docker/deploy` puts the root's key before it starts the container.
-ROOT_KEY = Path("/run/root-key.json")
+KEYS = Path("/run/keys")
 #: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
 _OF_TASKS = ("/v2/credentials/", "/v4/")
 #: What a browser sends, and no SDK.
 _OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
-
-
-@dataclass(frozen=True)
-class Root:
-    """The key that may do everything here."""
-
-    identity: str
-    secret: str = field(repr=False)
-
-    @classmethod
-    def read(cls, path: Path = ROOT_KEY) -> Root:
-        known = json.loads(path.read_text())
-        return cls(known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"])
 
 
 @dataclass(frozen=True)
@@ -114,19 +101,19 @@ class Entrance(Guard):
         return False
 
 
-def entrance(root: Root, tokens: Tokens, environment: Mapping[str, str] = os.environ) -> Entrance:
+def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.environ) -> Entrance:
     """The guard of this container. Call it before MiniStack's application is loaded."""
     from ministack.core import iam_evaluator, router
 
     # MiniStack takes `test`, every number of an account and no key at all for the root's.
-    iam_evaluator.is_root_access_key = lambda key: key == root.identity
-    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = root.identity, root.secret
+    iam_evaluator.is_root_access_key = lambda key: key == root.access_key
+    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = root.access_key, root.secret.key
 
     def secret_of(key: str) -> Secret | None:
         from ministack.core.responses import _account_from_sts_session, get_account_id
 
-        if key == root.identity:
-            return Secret(root.secret)
+        if secret := root.secret_of(key):
+            return secret
         account = (
             iam_evaluator.find_iam_access_key_account(key)
             or _account_from_sts_session(key)
