@@ -30,10 +30,10 @@ def begin(environment: Environment, report: Reporter) -> Environment:
     if environment.local:
         with report.step("the emulated AWS"):
             prepare.memory(client)
-            environment = replace(environment, local=emulator.start(client, environment.local, report))
-            root = replace(environment, credentials=emulator.ROOT)
-            prepare.make_buckets(root, report)
-            environment = emulator.deployer(root, report)
+            local = emulator.start(client, environment.local, report)
+            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            prepare.make_buckets(environment, report)
+            environment = emulator.deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -96,7 +96,7 @@ def bucket(environment: Environment, report: Reporter) -> None:
     if environment.local:
         with report.step("the emulated AWS"):
             local = emulator.start(engine(), environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.ROOT)
+            environment = replace(environment, local=local, credentials=emulator.root_key(local))
     with report.step("buckets"):
         environment = prepare.account(environment, report)
         prepare.make_buckets(environment, report)
@@ -133,7 +133,7 @@ def destroy(environment: Environment, report: Reporter) -> str:
     if environment.local:
         with report.step("the emulated AWS"):
             local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.ROOT)
+            environment = replace(environment, local=local, credentials=emulator.root_key(local))
             prepare.make_buckets(environment, report)
             environment = emulator.deployer(environment, report)
     with report.step("account"):

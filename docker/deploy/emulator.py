@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import ipaddress
+import json
 import socket
+import tarfile
 import time
+import urllib.error
 import urllib.request
+from configparser import Error as ConfigError
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,13 +23,28 @@ from docker.types import IPAMConfig, IPAMPool
 from deploy.environments import CHECKOUT, REGION, Environment, LocalAws
 from deploy.image import build
 from deploy.steps import Failed, Reporter
+from guard.keys import installed
 
 IMAGE = "day02-aws:local"
+AWS_PORT_INSIDE = 4566
 STARTED_WITHIN = 60
 STOPPED_WITHIN = 90
-# The emulator's root, whom its AUTH lets do everything; worth nothing elsewhere.
-ROOT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 DEPLOYER = "deployer"
+# Where the emulator reads its root's key (docker/aws/emulator/entrance.py).
+_KEY_INSIDE = "run/keys/credentials"
+_PERMISSIONS_INSIDE = "/run/permissions.jsonl"
+
+
+def root_key(local: LocalAws) -> dict[str, str]:
+    """The key of the emulator's root, made on first use. It may do everything there and nothing elsewhere."""
+    try:
+        keys = installed(local.keys)
+    except (OSError, ValueError, KeyError, ConfigError) as error:
+        raise Failed(
+            f"the key of the emulated AWS in {local.keys} cannot be read: {type(error).__name__}",
+            f"Remove the key, and the container that has it: rm -r {local.keys}; docker rm -f {local.name}",
+        ) from None
+    return {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret.key}
 
 
 def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> LocalAws:
@@ -32,6 +53,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
     if running is not None and running.status == "running":
         found = _with_ports_of(running, local)
         _wait(found)
+        _check_key(found)
         report.say(f"runs already, at {found.url}")
         return found
     if running is not None:
@@ -40,6 +62,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         _check_port(port, variable)
     build(engine, report, IMAGE, context=CHECKOUT / "docker", dockerfile="aws/Dockerfile")
     network = _network(engine, local)
+    root_key(local)
     made = engine.containers.create(
         IMAGE,
         name=local.name,
@@ -48,7 +71,18 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         environment={
             "MINISTACK_REGION": REGION,
             "TASK_AWS_ADDRESS": local.address,
+            "TASK_NETWORK": local.subnet,
             "REGISTRY_HOST": f"127.0.0.1:{local.aws_port}",
+            "HOSTS": ",".join(
+                f"{host}:{port}"
+                for host, port in (
+                    ("127.0.0.1", local.aws_port),
+                    ("localhost", local.aws_port),
+                    (local.address, AWS_PORT_INSIDE),
+                    ("127.0.0.1", AWS_PORT_INSIDE),  # its own health check
+                )
+            ),
+            "ORIGINS": ",".join(local.origins),
             "TIME_SCALE": str(local.time_scale),
             "LOG_LEVEL": "WARNING",
         },
@@ -56,9 +90,13 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         network=network,
         networking_config={network: engine.api.create_endpoint_config(ipv4_address=local.address)},
     )
+    # Not in the environment, which `docker inspect` shows; and the engine may be on another file system.
+    made.put_archive("/", _archive(_KEY_INSIDE, (local.keys / "credentials").read_bytes()))
     made.start()
     _wait(local, made)
+    _check_key(local)
     report.say(f"container {local.name} answers at {local.url}; its data is in the volume {local.volume}")
+    report.say(f"the key of its root is in {local.keys / 'credentials'}")
     return local
 
 
@@ -101,19 +139,21 @@ def container(engine: docker.DockerClient, local: LocalAws) -> Any | None:
 
 
 def as_found(engine: docker.DockerClient, environment: Environment) -> Environment:
-    """The environment with the ports that its running emulator has, and the key of its deployer."""
+    """The environment with the ports that its running emulator has, and the key of its root."""
     assert environment.local is not None
     running = container(engine, environment.local)
     if running is None or running.status != "running":
         raise Failed("the emulated AWS does not run", "Start it: make deploy ENV=local")
-    return replace(environment, local=_with_ports_of(running, environment.local), credentials=ROOT)
+    local = _with_ports_of(running, environment.local)
+    _check_key(local)
+    return replace(environment, local=local, credentials=root_key(local))
 
 
 def deployer(environment: Environment, report: Reporter) -> Environment:
     """The environment as a user sees it who has the deployer's policy and nothing more."""
     assert environment.local is not None
     policy = environment.local.policy
-    iam = replace(environment, credentials=ROOT).client("iam")
+    iam = replace(environment, credentials=root_key(environment.local)).client("iam")
     try:
         iam.create_user(UserName=DEPLOYER)
     except ClientError as error:
@@ -133,9 +173,21 @@ def deployer(environment: Environment, report: Reporter) -> Environment:
     )
 
 
+def permissions(engine: docker.DockerClient, local: LocalAws) -> list[tuple[str, str, bool]]:
+    """Who used what since it was started: the access key, the action, and whether it was allowed."""
+    running: Any = engine.containers.get(local.name)
+    status, said = running.exec_run(["cat", _PERMISSIONS_INSIDE])
+    if status != 0:
+        raise Failed("the emulated AWS has recorded no permissions", f"Look at it: docker logs {local.name}")
+    entries = [json.loads(line) for line in said.decode().splitlines()]
+    return [(key, action, allowed) for key, action, _, allowed in entries]
+
+
 def _network(engine: docker.DockerClient, local: LocalAws) -> str:
     if not engine.networks.list(names=[f"^{local.name}$"]):
-        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=local.subnet)])
+        # The emulator takes the first address for this machine's, and the others for tasks'.
+        gateway = str(ipaddress.IPv4Network(local.subnet)[1])
+        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=local.subnet, gateway=gateway)])
         try:
             engine.networks.create(local.name, ipam=pool)
         except APIError as error:
@@ -168,11 +220,36 @@ def _with_ports_of(running: Any, local: LocalAws) -> LocalAws:
     )
 
 
+def _check_key(local: LocalAws) -> None:
+    """The emulator that runs has the key that the file has."""
+    known = Environment("local", "", "", local=local, credentials=root_key(local))
+    try:
+        known.client("sts").get_caller_identity()
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 403:
+            raise
+        raise Failed(
+            f"the emulated AWS does not know the key in {local.keys}",
+            "It was started with another key, and that file is lost, or by an older version. Restart it, and "
+            f"nothing of its data is lost: docker stop --time {STOPPED_WITHIN} {local.name}",
+        ) from None
+
+
+def _archive(name: str, content: bytes) -> bytes:
+    """A tar archive of one file, which its owner alone may read."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o600
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
 def _wait(local: LocalAws, made: Any = None) -> None:
     deadline = time.monotonic() + STARTED_WITHIN
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{local.url}/_ministack/health", timeout=2):
+            with urllib.request.urlopen(f"{local.url}/_guard/ready", timeout=2):
                 return
         except OSError:
             time.sleep(0.1)

@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
 BILLING_REGION = "us-east-1"
 POLICY = CHECKOUT / "docs" / "infrastructure" / "deployer-policy.json"
+WORK = CHECKOUT / ".data" / "deploy"
 
 # What each environment's main.tf calls its stack, and the SSM parameters that it names; a test compares them.
 PROJECTS = {"local": "day02", "day02": "day02", "prod": "day02-prod"}
@@ -34,6 +35,7 @@ class LocalAws:
 
     `address` is its own on `subnet`; the SDKs take a task's credentials from 169.254.170.2 and
     169.254.170.23 only, so one machine has place for two. `policy` is all that its deployer may do.
+    `keys` is the directory with the key of its root, in the form that AWS tools read.
     """
 
     name: str = "day02-aws"
@@ -43,6 +45,7 @@ class LocalAws:
     api_port: int = 5000
     time_scale: int = 10
     policy: Path = POLICY
+    keys: Path = WORK / "keys"
 
     @property
     def volume(self) -> str:
@@ -51,6 +54,11 @@ class LocalAws:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.aws_port}"
+
+    @property
+    def origins(self) -> list[str]:
+        """Where the page of the API is served, so that it may use presigned URLs."""
+        return [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Environment:
     dockerfile: str = "docker/Dockerfile"
     work: Path | None = None
     local: LocalAws | None = None
-    credentials: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account: str = ""
 
     @property
@@ -146,7 +154,7 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         aws_port=_port(variables, "AWS_PORT", LocalAws.aws_port),
         api_port=_port(variables, "PORT", LocalAws.api_port),
     )
-    return Environment(name, bucket or "day02-local", "", work=CHECKOUT / ".data" / "deploy", local=local)
+    return Environment(name, bucket or "day02-local", "", work=WORK, local=local)
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -106,7 +106,8 @@ def push(
     """Put the image into the repository, unless it is there; its tag is its own id, so tags never move."""
     tag = image_id.removeprefix("sha256:")[:_TAG_LENGTH]
     ecr = environment.client("ecr")
-    if digest := _stored(ecr, environment.project, tag):
+    name = repository.partition("/")[2]
+    if digest := _stored(ecr, name, tag):
         report.say(f"{tag} is there already")
         return Pushed(f"{repository}@{digest}", tag, new=False)
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -116,7 +117,7 @@ def push(
         repository, tag, stream=True, decode=True, auth_config={"username": user, "password": password}
     )
     digest = _follow(events, report)
-    stored = _stored(ecr, environment.project, tag)
+    stored = _stored(ecr, name, tag)
     if not digest or stored != digest:
         raise Failed(
             f"the registry holds {stored or 'nothing'} under {tag}, and {digest or 'nothing'} was pushed",

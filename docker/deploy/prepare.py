@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import docker
@@ -89,6 +89,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
+            origins=environment.local.origins if environment.local else None,
             tls=environment.local is None,  # the emulator speaks plain HTTP, and enforces the policy
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
@@ -145,10 +146,13 @@ CLOSED = {
 ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 
 
-def protect(s3: Any, bucket: str, *, pages: bool = True, tls: bool = True) -> list[str]:
+def protect(
+    s3: Any, bucket: str, *, pages: bool = True, origins: Sequence[str] | None = None, tls: bool = True
+) -> list[str]:
     """Make a bucket as it should be; what had to be changed.
 
-    Rules and statements of the owner's own stay. A bucket encrypted with another key stays so.
+    Rules and statements of the owner's own stay. A bucket encrypted with another key stays so. `origins` are
+    those whose pages may use presigned URLs; without them the bucket's own rules stay, if it has any.
     """
     changed: list[str] = []
 
@@ -188,10 +192,12 @@ def protect(s3: Any, bucket: str, *, pages: bool = True, tls: bool = True) -> li
         ),
     )
     if pages:
+        known = _setting(s3.get_bucket_cors, bucket, "CORSRules") or []
+        rule = {**BROWSERS, "AllowedOrigins": list(origins)} if origins else BROWSERS
         ensure(
             "open to pages with presigned URLs",
-            bool(_setting(s3.get_bucket_cors, bucket, "CORSRules")),
-            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [BROWSERS]}),
+            [entry["AllowedOrigins"] for entry in known] == [origins] if origins else bool(known),
+            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]}),
         )
     if tls:
         policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')

@@ -33,7 +33,9 @@ def guarded(app: App, guard: Guard) -> App:
 async def _http(
     app: App, guard: Guard, scope: MutableMapping[str, Any], receive: Receive, send: Send
 ) -> None:
-    request = Request(scope["method"], scope["raw_path"], scope["query_string"], list(scope["headers"]))
+    client = (scope.get("client") or ("",))[0]
+    headers = list(scope["headers"])
+    request = Request(scope["method"], scope["raw_path"], scope["query_string"], headers, client)
     origin = guard.allowed_origin(request)
     decision = guard.decide(request)
     if isinstance(decision, Wanted):
@@ -72,7 +74,7 @@ async def _refuse(answer: Answer, request: Request, origin: str, receive: Receiv
     if not request.values("expect"):  # who expects `100 Continue` sends no body before it
         await _read(receive, REFUSED_BODY)
     body = answer.body
-    headers = [(b"content-type", b"application/xml")] if body else []
+    headers = [*answer.headers, *([(b"content-type", b"application/xml")] if body else [])]
     if answer.status != 204:
         headers.append((b"content-length", str(len(body)).encode()))
     respond = _with_origin(send, origin, always=True)

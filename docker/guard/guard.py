@@ -33,6 +33,7 @@ class Answer:
     status: int
     code: str = ""
     message: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def body(self) -> bytes:
@@ -64,7 +65,7 @@ class Guard:
     def decide(self, request: Request) -> Answer | Wanted | None:
         """None when the emulator may have the request; `Wanted` when the body must be looked at first."""
         try:
-            return self._answer(request) or self._check(request)
+            return self.closed(request) or self._check(request)
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
 
@@ -87,7 +88,7 @@ class Guard:
         origins = request.values("origin")
         return origins[0] if len(origins) == 1 and origins[0] in self.origins else ""
 
-    def _answer(self, request: Request) -> Answer | None:
+    def closed(self, request: Request) -> Answer | None:
         """The guard's own answer to what no signature can make good."""
         hosts = request.values("host")
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:

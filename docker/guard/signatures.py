@@ -34,6 +34,7 @@ class Request:
     path: bytes
     query: bytes
     headers: Sequence[tuple[bytes, bytes]]
+    client: str = ""  # the address that it came from
 
     @cached_property
     def fields(self) -> Mapping[str, list[bytes]]:

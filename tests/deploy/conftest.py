@@ -15,6 +15,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from deploy import commands, emulator
 from deploy.environments import Environment, LocalAws
+from deploy.image import build, push
 from deploy.steps import Reporter
 from run_local import free_port
 from servers import need
@@ -43,6 +44,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         address="169.254.170.23",
         aws_port=free_port(),
         api_port=free_port(),
+        keys=tmp_path_factory.mktemp("keys"),
     )
     emulator.purge(engine, local)  # what a run that was killed left
     image = f"s3api:{NAME}"
@@ -53,7 +55,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         image=image,
         work=tmp_path_factory.mktemp("deploy"),
         local=local,
-        credentials=emulator.ROOT,
+        credentials=emulator.root_key(local),
     )
     try:
         emulator.start(engine, local, Reporter())
@@ -69,6 +71,16 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
                     engine.images.remove(tag, noprune=True)
         with suppress(ImageNotFound):
             engine.images.remove(image, noprune=True)
+
+
+@pytest.fixture(scope="session")
+def task_image(aws: Environment, engine: docker.DockerClient) -> Iterator[str]:
+    """The service's image in the emulated registry, by digest: tasks may have no other image."""
+    report = Reporter()
+    image_id = build(engine, report, aws.image)
+    repository = aws.client("ecr").create_repository(repositoryName="tasks")["repository"]["repositoryUri"]
+    yield push(engine, aws, image_id, repository, report).reference
+    aws.client("ecr").delete_repository(repositoryName="tasks", force=True)
 
 
 @pytest.fixture(scope="session")

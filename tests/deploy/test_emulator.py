@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import tarfile
@@ -13,11 +14,12 @@ from typing import Any
 
 import docker
 import pytest
+import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
-from deploy.emulator import tasks
+from deploy.emulator import permissions, tasks
 from deploy.environments import Environment, LocalAws
 from emulator.balancer import Group, Listener, configuration, group_of
 from emulator.corrections import MIB, options_of
@@ -28,7 +30,8 @@ pytestmark = pytest.mark.timeout(300)
 GROUPS = "arn:aws:autoscaling:eu-west-1:000000000000:autoScalingGroup"
 READ_CREDENTIALS = """
 import os, urllib.request
-print(urllib.request.urlopen(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]).read().decode())
+url, token = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+print(urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": token})).read().decode())
 """
 ASSUMED_BY_TASKS = json.dumps(
     {
@@ -54,11 +57,11 @@ def cluster(aws: Environment) -> Iterator[str]:
     ecs.delete_cluster(cluster="corrections")
 
 
-def definition(aws: Environment, family: str, program: str, **more: Any) -> str:
-    """A task definition of one container that runs a Python program, in the emulator's own image."""
+def definition(aws: Environment, image: str, family: str, program: str, **more: Any) -> str:
+    """A task definition of one container that runs a Python program."""
     container = {
         "name": "main",
-        "image": "day02-aws:local",
+        "image": image,
         "essential": True,
         "memory": 64,
         "entryPoint": ["python3"],
@@ -107,14 +110,16 @@ def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.Dock
 # --- answers
 
 
-def test_a_service_keeps_its_placement_and_has_no_empty_network(aws: Environment, cluster: str) -> None:
+def test_a_service_keeps_its_placement_and_has_no_empty_network(
+    aws: Environment, cluster: str, task_image: str
+) -> None:
     """A service tells its placement and zone rebalancing back, and no network that it has not."""
     ecs = aws.client("ecs")
     spread = [{"type": "spread", "field": "instanceId"}]
     ecs.create_service(
         cluster=cluster,
         serviceName="placed",
-        taskDefinition=definition(aws, "placed", "pass"),
+        taskDefinition=definition(aws, task_image, "placed", "pass"),
         desiredCount=0,
         placementStrategy=spread,
         availabilityZoneRebalancing="ENABLED",
@@ -226,14 +231,13 @@ def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
     ecr = aws.client("ecr")
     uri = ecr.create_repository(repositoryName="round")["repository"]["repositoryUri"]
     assert engine.images.get("debian:trixie-slim").tag(uri, "one")
+    login = token_of(aws)
     digest = ""
-    for event in engine.api.push(
-        uri, "one", stream=True, decode=True, auth_config={"username": "AWS", "password": "x"}
-    ):
+    for event in engine.api.push(uri, "one", stream=True, decode=True, auth_config=login):
         assert "error" not in event, event
         digest = (event.get("aux") or {}).get("Digest", digest)
 
-    pulled = engine.images.pull(f"{uri}@{digest}")
+    pulled = engine.images.pull(f"{uri}@{digest}", auth_config=login)
     ecr.delete_repository(repositoryName="round", force=True)
     ecr.create_repository(repositoryName="round")
 
@@ -242,16 +246,28 @@ def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
     assert pulled.id == engine.images.get("debian:trixie-slim").id
     layer = pulled.attrs["RepoDigests"]
     assert layer
-    request = urllib.request.Request(f"{local_of(aws).url}/v2/round/manifests/{digest}", method="HEAD")
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(request, timeout=10)
+    gone = requests.head(
+        f"{local_of(aws).url}/v2/round/manifests/{digest}",
+        auth=(login["username"], login["password"]),
+        timeout=10,
+    )
+    assert gone.status_code == 404
     ecr.delete_repository(repositoryName="round")
+
+
+def token_of(aws: Environment) -> dict[str, str]:
+    """What ECR gives for `docker login`."""
+    token = aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    user, _, password = base64.b64decode(token).decode().partition(":")
+    return {"username": user, "password": password}
 
 
 # --- permissions
 
 
-def test_a_policy_is_enforced_on_what_the_emulator_knows(aws: Environment) -> None:
+def test_a_policy_is_enforced_on_what_the_emulator_knows(
+    aws: Environment, engine: docker.DockerClient
+) -> None:
     """A user may do what its policy says, on AWS's public parameters too, and no more; it is recorded."""
     iam = aws.client("iam")
     iam.create_user(UserName="limited")
@@ -291,8 +307,9 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(aws: Environment) -> No
     with pytest.raises(ClientError, match="AccessDenied"):
         limited.client("ssm").get_parameter(Name="/day02/signing_key")
 
-    with urllib.request.urlopen(f"{local_of(aws).url}/_emulator/permissions", timeout=10) as answer:
-        mine = {(action, ok) for user, action, _, ok in json.load(answer) if user == key["AccessKeyId"]}
+    mine = {
+        (action, ok) for user, action, ok in permissions(engine, local_of(aws)) if user == key["AccessKeyId"]
+    }
     assert ("elasticloadbalancing:DescribeLoadBalancers", True) in mine
     assert ("ecs:ListClusters", False) in mine
 
@@ -300,11 +317,14 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(aws: Environment) -> No
 # --- tasks
 
 
-def test_a_task_is_run_as_it_is_defined(aws: Environment, cluster: str, engine: docker.DockerClient) -> None:
+def test_a_task_is_run_as_it_is_defined(
+    aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
+) -> None:
     """Limits, user, root, tmpfs, capabilities, init and volumes reach the engine, the role the task."""
     aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
     arn = definition(
         aws,
+        task_image,
         "defined",
         "import time; time.sleep(600)",
         taskRoleArn="arn:aws:iam::000000000000:role/tasks",
@@ -355,12 +375,14 @@ def test_a_task_is_run_as_it_is_defined(aws: Environment, cluster: str, engine: 
 
 
 def test_a_deployment_of_tasks_that_die_is_rolled_back(
-    aws: Environment, cluster: str, engine: docker.DockerClient
+    aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
 ) -> None:
     """Tasks that live for two seconds fail a deployment; the one before comes back, alone."""
     ecs = aws.client("ecs")
-    lives = definition(aws, "rolled", "import time; time.sleep(600)", container={"stopTimeout": 1})
-    dies = definition(aws, "rolled", "import time; time.sleep(2)", container={"stopTimeout": 1})
+    lives = definition(
+        aws, task_image, "rolled", "import time; time.sleep(600)", container={"stopTimeout": 1}
+    )
+    dies = definition(aws, task_image, "rolled", "import time; time.sleep(2)", container={"stopTimeout": 1})
     ecs.create_service(
         cluster=cluster,
         serviceName="rolled",

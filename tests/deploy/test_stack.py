@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -400,20 +399,22 @@ def running_names(stack: Environment) -> set[str]:
 # --- 8
 
 
-def used_by_deployer(aws: Environment) -> set[str]:
+def used_by_deployer(aws: Environment, engine: docker.DockerClient) -> set[str]:
     """The actions that the deployer was allowed so far."""
     assert aws.local is not None
-    with urllib.request.urlopen(f"{aws.local.url}/_emulator/permissions", timeout=10) as answer:
-        return {action for key, action, _, allowed in json.load(answer) if allowed and key.startswith("AKIA")}
+    used = emulator.permissions(engine, aws.local)
+    return {action for key, action, allowed in used if allowed and key.startswith("AKIA")}
 
 
-def test_the_policy_says_what_the_deployer_uses(stack: Environment, aws: Environment) -> None:
+def test_the_policy_says_what_the_deployer_uses(
+    stack: Environment, aws: Environment, engine: docker.DockerClient
+) -> None:
     """All that a deployment did, from the preflight to the rollbacks, it did with actions of the policy."""
     policy = {
         action for statement in json.loads(POLICY.read_text())["Statement"] for action in statement["Action"]
     }
 
-    used = used_by_deployer(aws)
+    used = used_by_deployer(aws, engine)
 
     assert stack.credentials["AWS_ACCESS_KEY_ID"].startswith("AKIA")
     assert used - policy <= {"sts:GetCallerIdentity"}

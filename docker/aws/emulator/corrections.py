@@ -6,6 +6,7 @@ version of it may need others, so its lock pins it.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -16,10 +17,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 from emulator.balancer import Balancer
+from emulator.registry import USER, Tokens
 
 logger = logging.getLogger("corrections")
 
@@ -62,7 +65,7 @@ class Settings:
         )
 
 
-def apply(settings: Settings, balancer: Balancer) -> None:
+def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     connections_outlast_their_clients()
     services_as_the_provider_reads_them()
     failed_deployments_go()
@@ -71,6 +74,7 @@ def apply(settings: Settings, balancer: Balancer) -> None:
     alarms_in_full()
     ecs_machine_image()
     registry_where_the_engine_reaches_it(settings)
+    registry_has_tokens(settings, tokens)
     repositories_take_their_images_along()
     unknown_resources_are_not_denied()
     public_parameters_belong_to_no_account()
@@ -265,17 +269,34 @@ def registry_where_the_engine_reaches_it(settings: Settings) -> None:
     def uri(name: str) -> str:
         return f"{settings.registry}/{name}"
 
-    token = ecr._get_authorization_token
-
-    def here(data: dict[str, Any]) -> Any:
-        status, _, body = token(data)
-        answer = json.loads(body)
-        for authorization in answer.get("authorizationData", ()):
-            authorization["proxyEndpoint"] = f"http://{settings.registry}"
-        return ecr.json_response(answer, status)
-
     ecr._repo_uri = uri
-    _replace(ecr, "_get_authorization_token", here)
+
+
+def registry_has_tokens(settings: Settings, tokens: Tokens) -> None:
+    """Everyone is given the same token, and none is asked for: give out new ones, and one to the engine."""
+    from ministack.services import ecr, ecs
+
+    def give(_: dict[str, Any]) -> Any:
+        password, expires = tokens.issue()
+        token = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        answer = {"authorizationToken": token, "expiresAt": int(expires)}
+        return ecr.json_response(
+            {"authorizationData": [{**answer, "proxyEndpoint": f"http://{settings.registry}"}]}
+        )
+
+    connect = ecs._get_docker
+
+    def with_credentials() -> Any:
+        client = connect()
+        if client is not None:
+            # The SDK sends them with each pull from this registry, as after `docker login`.
+            client.api._auth_configs.add_auth(
+                settings.registry, {"username": USER, "password": tokens.for_tasks}
+            )
+        return client
+
+    _replace(ecr, "_get_authorization_token", give)
+    ecs._get_docker = with_credentials
 
 
 def repositories_take_their_images_along() -> None:
@@ -326,21 +347,26 @@ def public_parameters_belong_to_no_account() -> None:
 
 
 def permissions_are_recorded() -> None:
-    """Which actions were used or denied is told nowhere: GET /_emulator/permissions tells it."""
+    """Which actions were used or denied is not recorded: write it to a file in the container."""
     from ministack.core import iam_evaluator
 
     enforce = iam_evaluator.enforce
+    known: set[tuple[str, str, str, bool]] = set()
 
     def recorded(access_key: str, action: str, service: str, region: str, *rest: Any, **named: Any) -> Any:
         refused = enforce(access_key, action, service, region, *rest, **named)
-        if len(PERMISSIONS) < _MOST_PERMISSIONS:
-            PERMISSIONS.add((access_key, action, named.get("resource_arn", "*"), refused is None))
+        entry = (access_key, action, str(named.get("resource_arn", "*")), refused is None)
+        if entry not in known and len(known) < _MOST_PERMISSIONS:
+            known.add(entry)
+            with PERMISSIONS.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
         return refused
 
     iam_evaluator.enforce = recorded
 
 
-PERMISSIONS: set[tuple[str, str, str, bool]] = set()
+#: Read by `docker exec`, which only the owner of the engine can do; no request leads here.
+PERMISSIONS = Path("/run/permissions.jsonl")
 _MOST_PERMISSIONS = 20_000
 
 
@@ -454,6 +480,7 @@ def tasks_with_their_role(settings: Settings) -> None:
     from ministack.services import ecs, imds, sts
 
     tasks: dict[str, tuple[str, str, str]] = {}
+    known: dict[str, str] = {}
     issued: dict[str, dict[str, str]] = {}
     expires: dict[str, float] = {}
     register = ecs._register_metadata
@@ -464,6 +491,7 @@ def tasks_with_their_role(settings: Settings) -> None:
         identity = env.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI").rsplit("/", 1)[-1]
         if role := td.get("taskRoleArn"):
             tasks[identity] = (role, task_arn.rsplit("/", 1)[-1], get_account_id())
+            known[identity] = env["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
             env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = (
                 f"http://{settings.address}:{settings.port}/v2/credentials/{identity}"
             )
@@ -499,7 +527,10 @@ def tasks_with_their_role(settings: Settings) -> None:
 
     async def handle_request(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
         identity = path.rsplit("/", 1)[-1] if path.startswith("/v2/credentials/") else ""
-        if identity in tasks and method == "GET":
+        if identity:
+            given = str(headers.get("authorization", "")).encode()
+            if identity not in tasks or not secrets.compare_digest(given, known[identity].encode()):
+                return 403, {"Content-Type": "text/plain"}, b"Only a task may ask for its own credentials."
             return 200, {"Content-Type": "application/json"}, json.dumps(credentials(identity)).encode()
         return await handle(method, path, headers, body, query)
 

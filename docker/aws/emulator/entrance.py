@@ -1,0 +1,167 @@
+"""The guard of the emulated AWS: who may reach it, and with whose signature.
+
+Every request is signed with a key that exists here: the root's, an IAM user's, or a session's. Three kinds of
+requests prove themselves in another way: the registry's, with a token of ECR; a task's request for the
+credentials of its role, which only the tasks' network can send; and the guard's own question for readiness.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from emulator.registry import CHALLENGE, Tokens
+from emulator.restrictions import SERVICES
+from guard import signatures
+from guard.asgi import App, Receive, Send
+from guard.guard import Answer, Guard, Wanted
+from guard.keys import Keys
+from guard.signatures import Rejected, Request, Secret
+
+#: Where `docker/deploy` puts the root's key before it starts the container.
+KEYS = Path("/run/keys")
+#: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
+_OF_TASKS = ("/v2/credentials/", "/v4/")
+#: What a browser sends, and no SDK.
+_OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of the engine's that tasks share with the emulator."""
+
+    subnet: ipaddress.IPv4Network
+
+    def has_task(self, client: str) -> bool:
+        """Whether an address is a task's. This machine's requests come from the gateway, the first one."""
+        try:
+            address = ipaddress.IPv4Address(client)
+        except ValueError:
+            return False
+        return address in self.subnet and address != self.subnet[1]
+
+
+@dataclass(frozen=True)
+class Entrance(Guard):
+    """The guard, and the requests that are not signed with a key."""
+
+    tokens: Tokens = field(kw_only=True)
+    network: Network = field(kw_only=True)
+    is_registry: Callable[[str], bool] = field(kw_only=True)
+    #: The access key that MiniStack itself reads from a request; it must be the one that was checked.
+    key_read: Callable[[Request], str] = field(kw_only=True)
+
+    def decide(self, request: Request) -> Answer | Wanted | None:
+        path = unquote(request.path.decode("latin-1"))
+        try:
+            if self.is_registry(path):
+                return self.closed(request) or self._of_registry(request)
+            if path.startswith(_OF_TASKS):
+                return self.closed(request) or self._of_task(request)
+            return super().decide(request) or self._same_key(request)
+        except Rejected as rejected:
+            return Answer(rejected.status, rejected.code, rejected.message)
+
+    def _of_registry(self, request: Request) -> Answer | None:
+        if self.tokens.accept(request.header("authorization")):
+            return None
+        return Answer(
+            401,
+            "UNAUTHORIZED",
+            "Log in with a token of ecr:GetAuthorizationToken.",
+            headers=((b"www-authenticate", CHALLENGE.encode()),),
+        )
+
+    def _of_task(self, request: Request) -> Answer | None:
+        browser = [name for name in _OF_BROWSERS if name in request.fields]
+        if request.method == "GET" and not browser and self.network.has_task(request.client):
+            return None
+        return Answer(403, "AccessDenied", "Only a task may ask for this, from its own network.")
+
+    def _same_key(self, request: Request) -> Answer | None:
+        if request.method == "OPTIONS":
+            return None
+        claim = (
+            signatures.claim_of_query(request)
+            if signatures.is_presigned(request)
+            else signatures.claim_of_header(request)
+        )
+        if self.key_read(request) == claim.scope[0]:
+            return None
+        return Answer(400, "InvalidRequest", "The request names more than one access key.")
+
+    def _may_be_form(self, _: Request) -> bool:
+        """No: MiniStack takes a form as the root's, whoever signed it, and the service has no forms."""
+        return False
+
+
+def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.environ) -> Entrance:
+    """The guard of this container. Call it before MiniStack's application is loaded."""
+    from ministack.core import iam_evaluator, router
+
+    # MiniStack takes `test`, every number of an account and no key at all for the root's.
+    iam_evaluator.is_root_access_key = lambda key: key == root.access_key
+    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = root.access_key, root.secret.key
+
+    def secret_of(key: str) -> Secret | None:
+        from ministack.core.responses import _account_from_sts_session, get_account_id
+
+        if secret := root.secret_of(key):
+            return secret
+        account = (
+            iam_evaluator.find_iam_access_key_account(key)
+            or _account_from_sts_session(key)
+            or get_account_id()
+        )
+        known = iam_evaluator.resolve_credential(key, account)
+        if isinstance(known, iam_evaluator.CredentialResolutionError):
+            return None
+        return Secret(known.secret_access_key, known.session_token or "")
+
+    def key_read(request: Request) -> str:
+        headers = {name.decode("latin-1").lower(): v.decode("latin-1") for name, v in request.headers}
+        query = parse_qs(request.query.decode("latin-1"), keep_blank_values=True)
+        return str(router.extract_access_key_id(headers, query))
+
+    def is_registry(path: str) -> bool:
+        app: Any = importlib.import_module("ministack.app")
+        return bool(app._is_ecr_registry_path(path))
+
+    return Entrance(
+        hosts=frozenset(environment["HOSTS"].split(",")),
+        origins=frozenset(environment["ORIGINS"].split(",")),
+        secret_of=secret_of,
+        services=SERVICES,
+        tokens=tokens,
+        network=Network(ipaddress.IPv4Network(environment["TASK_NETWORK"])),
+        is_registry=is_registry,
+        key_read=key_read,
+    )
+
+
+def with_tasks(inner: App) -> App:
+    """Answer tasks before the application does, which may find another service in their header fields."""
+    from ministack.services import ecs_metadata, imds
+
+    async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_OF_TASKS):
+            await inner(scope, receive, send)
+            return
+        module = imds if scope["path"].startswith(_OF_TASKS[0]) else ecs_metadata
+        headers = {name.decode("latin-1").lower(): v.decode("latin-1") for name, v in scope["headers"]}
+        status, fields, body = await module.handle_request("GET", scope["path"], headers, b"", {})
+        told = [(name.lower().encode(), str(value).encode()) for name, value in fields.items()]
+        told = [
+            *(one for one in told if one[0] != b"content-length"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": body})
+
+    return outer

@@ -1,0 +1,372 @@
+"""What the emulated AWS does not do, because it holds the engine's socket, and that is root on this machine.
+
+Three rules, each an allow-list:
+
+- `SERVICES`: it serves the services that the stack uses. MiniStack has about a hundred, and a dozen of them
+  start containers or programs.
+- `refused_in_definition` and its neighbours: ECS refuses a task that could reach more than its own container,
+  by name, before anything is recorded.
+- `refused_call`: the engine is asked for nothing but tasks of this kind, however the request came about, also
+  from a task definition in the saved state of an older emulator.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+logger = logging.getLogger("restrictions")
+
+#: The services of envs/local and the deployment, as requests are signed for them.
+SERVICES = frozenset(
+    {
+        "autoscaling",
+        "ec2",
+        "ecr",
+        "ecs",
+        "elasticloadbalancing",
+        "iam",
+        "logs",
+        "monitoring",
+        "s3",
+        "sns",
+        "ssm",
+        "sts",
+        "tagging",
+        "wafv2",
+    }
+)
+
+_DEFINITION = frozenset(
+    {
+        "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes",
+        "placementConstraints", "requiresCompatibilities", "cpu", "memory", "tags", "pidMode", "ipcMode",
+        "runtimePlatform",
+        # Recorded by ECS itself.
+        "taskDefinitionArn", "revision", "status", "compatibilities", "requiresAttributes", "registeredAt",
+        "registeredBy", "deregisteredAt", "ephemeralStorage",
+    }
+)  # fmt: skip
+_CONTAINER = frozenset(
+    {
+        "name", "image", "cpu", "memory", "memoryReservation", "essential", "portMappings", "environment",
+        "secrets", "entryPoint", "command", "user", "workingDirectory", "readonlyRootFilesystem",
+        "dockerSecurityOptions", "linuxParameters", "mountPoints", "healthCheck", "startTimeout",
+        "stopTimeout", "dependsOn", "logConfiguration", "dockerLabels", "ulimits", "versionConsistency",
+    }
+)  # fmt: skip
+_LINUX = frozenset(
+    {"capabilities", "initProcessEnabled", "tmpfs", "sharedMemorySize", "maxSwap", "swappiness"}
+)
+_VOLUME = frozenset({"name", "host", "dockerVolumeConfiguration"})
+_DOCKER_VOLUME = frozenset({"scope", "driver", "autoprovision"})
+_OVERRIDE = frozenset({"name", "command", "environment", "cpu", "memory", "memoryReservation"})
+_OVERRIDES = frozenset({"containerOverrides", "cpu", "memory"})
+_SAFE_SECURITY_OPTIONS = frozenset({"no-new-privileges", "no-new-privileges:true"})
+_NETWORK_MODES = frozenset({"", "bridge", "awsvpc"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a task may use: images of this registry, and this network of the engine's."""
+
+    registry: str
+    network: str
+
+    def has(self, image: str) -> bool:
+        """Whether an image is of the registry, and named by what it contains."""
+        name = re.escape(self.registry) + r"/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+        return re.fullmatch(rf"{name}@sha256:[0-9a-f]{{64}}", image) is not None
+
+
+# --- ECS
+
+
+def refused_in_definition(definition: Mapping[str, Any], limits: Limits) -> list[str]:
+    """What a task definition asks for and must not have, each by its name; empty where it may run."""
+    refused = _unknown(definition, _DEFINITION)
+    if str(definition.get("networkMode") or "") not in _NETWORK_MODES:
+        refused.append(f"networkMode {definition['networkMode']}")
+    refused += [
+        f"{key} {definition[key]}" for key in ("pidMode", "ipcMode") if definition.get(key) not in {None, ""}
+    ]
+    refused += [
+        f"volume {_name(volume)}: {entry}"
+        for volume in definition.get("volumes") or ()
+        for entry in _refused_in_volume(volume)
+    ]
+    refused += [
+        f"container {_name(container)}: {entry}"
+        for container in definition.get("containerDefinitions") or ()
+        for entry in _refused_in_container(container, limits)
+    ]
+    return refused
+
+
+def refused_in_overrides(request: Mapping[str, Any]) -> list[str]:
+    """What RunTask, StartTask, CreateService or UpdateService adds to a definition and must not."""
+    overrides = request.get("overrides") or {}
+    refused = [f"overrides: {entry}" for entry in _unknown(overrides, _OVERRIDES)]
+    refused += [
+        f"overrides of {_name(container)}: {entry}"
+        for container in overrides.get("containerOverrides") or ()
+        for entry in _unknown(container, _OVERRIDE)
+    ]
+    return refused + (["volumeConfigurations"] if request.get("volumeConfigurations") else [])
+
+
+def explanation(refused: Iterable[str]) -> str:
+    return (
+        f"This emulated AWS runs tasks on your own machine and refuses: {'; '.join(refused)}. "
+        "A task has a container, empty volumes, the bridge network, and images of this registry by digest."
+    )
+
+
+def _refused_in_volume(volume: Mapping[str, Any]) -> list[str]:
+    refused = _unknown(volume, _VOLUME)
+    if volume.get("host"):
+        refused += [f"host.{key}" for key, value in volume["host"].items() if value]
+    docker = volume.get("dockerVolumeConfiguration") or {}
+    refused += [f"dockerVolumeConfiguration.{entry}" for entry in _unknown(docker, _DOCKER_VOLUME)]
+    # A shared volume outlives its task and is found by its name, as any other volume of the machine is.
+    if docker.get("scope") not in {None, "", "task"} or docker.get("autoprovision"):
+        refused.append("dockerVolumeConfiguration.scope other than task")
+    if docker.get("driver") not in {None, "", "local"}:
+        refused.append("dockerVolumeConfiguration.driver other than local")
+    return refused
+
+
+def _refused_in_container(container: Mapping[str, Any], limits: Limits) -> list[str]:
+    refused = _unknown(container, _CONTAINER)
+    if not limits.has(str(container.get("image") or "")):
+        refused.append(f"image {container.get('image')} (only {limits.registry}/…@sha256:…)")
+    refused += [
+        f"dockerSecurityOptions {option}"
+        for option in container.get("dockerSecurityOptions") or ()
+        if option not in _SAFE_SECURITY_OPTIONS
+    ]
+    linux = container.get("linuxParameters") or {}
+    refused += [f"linuxParameters.{entry}" for entry in _unknown(linux, _LINUX)]
+    capabilities = linux.get("capabilities") or {}
+    refused += [f"linuxParameters.capabilities.{entry}" for entry in _unknown(capabilities, {"drop"})]
+    return refused
+
+
+def _unknown(given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+    """The names that are not known to be harmless. An empty value asks for nothing."""
+    known = set(known)
+    return [key for key, value in given.items() if value and key not in known]
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name", "?"))[:100]
+
+
+# --- the engine
+
+_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_CALLS = [
+    (method, re.compile(path))
+    for method, path in (
+        ("GET", r"/(_ping|version|info)"),
+        ("GET", r"/containers/json"),
+        ("GET", rf"/containers/{_ID}/(json|logs)"),
+        ("POST", rf"/containers/{_ID}/(start|stop|kill|wait)"),
+        ("DELETE", rf"/containers/{_ID}"),
+        ("GET", r"/images/.+/json"),
+    )
+]
+_CONFIGURATION = frozenset(
+    {
+        "Hostname", "Domainname", "User", "Env", "Cmd", "Entrypoint", "WorkingDir", "Image", "Labels",
+        "ExposedPorts", "HostConfig", "NetworkingConfig", "Healthcheck", "StopSignal", "StopTimeout",
+        "AttachStdout", "AttachStderr",
+    }
+)  # fmt: skip
+_HOST = frozenset(
+    {
+        "Memory", "MemorySwap", "MemoryReservation", "CpuShares", "ReadonlyRootfs", "CapDrop", "Tmpfs",
+        "Init", "ShmSize", "NetworkMode", "SecurityOpt", "PortBindings", "Mounts",
+    }
+)  # fmt: skip
+_MOUNT = frozenset({"Target", "Type", "ReadOnly"})
+
+
+def refused_call(method: str, target: str, body: bytes, limits: Limits) -> list[str]:
+    """Why a request must not reach the engine; empty where it may. `target` is its path and query."""
+    split = urlsplit(target)
+    path = re.sub(r"^/v[0-9.]+(?=/)", "", unquote(split.path))
+    if (method, path) == ("POST", "/containers/create"):
+        try:
+            configuration = json.loads(body)
+        except ValueError:
+            return ["a container whose configuration is not JSON"]
+        return _refused_in_configuration(configuration, limits)
+    if (method, path) == ("POST", "/images/create"):
+        asked = parse_qs(split.query)
+        image = f"{asked.get('fromImage', [''])[0]}@{asked.get('tag', [''])[0]}"
+        foreign = set(asked) - {"fromImage", "tag", "platform"}
+        return [] if limits.has(image) and not foreign else [f"the image {image}"]
+    if ".." not in path and any(method == known and shape.fullmatch(path) for known, shape in _CALLS):
+        return []
+    return [f"{method} {path}"]
+
+
+def _refused_in_configuration(configuration: Mapping[str, Any], limits: Limits) -> list[str]:
+    host = configuration.get("HostConfig") or {}
+    refused = _unknown(configuration, _CONFIGURATION) + _unknown(host, _HOST)
+    if (configuration.get("Labels") or {}).get("ministack") != "ecs":
+        refused.append("a container that is no task")
+    if not limits.has(str(configuration.get("Image") or "")):
+        refused.append(f"Image {configuration.get('Image')}")
+    if host.get("NetworkMode") != limits.network:
+        refused.append(f"NetworkMode {host.get('NetworkMode')}")
+    refused += [
+        f"NetworkingConfig {name}"
+        for name in _networks(configuration.get("NetworkingConfig") or {})
+        if name != limits.network
+    ]
+    refused += [f"SecurityOpt {o}" for o in host.get("SecurityOpt") or () if o not in _SAFE_SECURITY_OPTIONS]
+    refused += [
+        f"PortBindings {port} of {binding.get('HostIp') or 'every address'}"
+        for port, bindings in (host.get("PortBindings") or {}).items()
+        for binding in bindings or ()
+        if binding.get("HostIp") != "127.0.0.1"
+    ]
+    for mount in host.get("Mounts") or ():
+        if mount.get("Type") != "volume":
+            refused.append(f"Mounts {mount.get('Type')}")
+        refused += [f"Mounts {entry}" for entry in _unknown(mount, _MOUNT)]
+    return refused
+
+
+def _networks(networking: Mapping[str, Any]) -> list[str]:
+    """The names of networks: the SDK gives them with or without `EndpointsConfig` around them."""
+    return list(networking.get("EndpointsConfig") or networking)
+
+
+# --- put in place
+
+
+def apply(limits: Limits) -> None:
+    """Put all three in place; MiniStack's application must not be loaded before."""
+    engine_runs_tasks_alone(limits)
+    ecs_refuses(limits)
+
+
+def engine_runs_tasks_alone(limits: Limits) -> None:
+    """Check every request to the engine as the SDK sends it, whichever module of MiniStack asks."""
+    from docker.api.client import APIClient
+    from docker.errors import APIError
+
+    send = APIClient.send
+
+    def checked(self: Any, request: Any, **named: Any) -> Any:
+        body = request.body or b""
+        text = body if isinstance(body, bytes) else str(body).encode()
+        if refused := refused_call(str(request.method), str(request.path_url), text, limits):
+            logger.warning("the engine is not asked for %s", "; ".join(refused))
+            raise APIError(explanation(refused))
+        return send(self, request, **named)
+
+    APIClient.send = checked  # type: ignore[method-assign]
+
+
+def ecs_refuses(limits: Limits) -> None:
+    """Say no when a task is defined or asked for, not when it fails to start."""
+    from ministack.services import ecs
+
+    def checking(handler: Callable[..., Any], find: Callable[[Any], list[str]]) -> Callable[..., Any]:
+        def handle(data: dict[str, Any]) -> Any:
+            if refused := find(data):
+                return ecs.error_response_json("ClientException", explanation(refused), 400)
+            return handler(data)
+
+        return handle
+
+    def in_request(data: dict[str, Any]) -> list[str]:
+        recorded = ecs._task_defs.get(ecs._resolve_td_key(data.get("taskDefinition") or "")) or {}
+        return refused_in_overrides(data) + refused_in_definition(recorded, limits)
+
+    actions = ecs._ACTION_MAP
+    actions["RegisterTaskDefinition"] = checking(
+        actions["RegisterTaskDefinition"], lambda data: refused_in_definition(data, limits)
+    )
+    for name in ("RunTask", "StartTask", "CreateService", "UpdateService", "CreateTaskSet"):
+        if name in actions:
+            actions[name] = checking(actions[name], in_request)
+
+    def no_paths(*_: Any) -> Any:
+        return ecs.error_response_json("ClientException", "ECS has no paths, only actions.", 400)
+
+    # ECS speaks JSON 1.1 alone. MiniStack has paths for its actions too, and they would pass the checks by.
+    ecs._dispatch_path = no_paths
+
+
+#: What MiniStack's application tries before it looks at the service that a request is signed for.
+_PATHS_OF_OTHER_SERVICES = (
+    "_handle_admin_config_request",
+    "_handle_admin_reset",
+    "_handle_cloudfront_dataplane_request",
+    "_handle_cognito_body_request",
+    "_handle_cognito_get_request",
+    "_handle_execute_api_request",
+    "_handle_lambda_url_request",
+    "_handle_rds_data_request",
+    "_handle_ses_messages_request",
+    "_handle_ses_v2_request",
+    "_handle_sns_sms_messages_request",
+    "_handle_sqs_messages_request",
+)
+_HANDLED_AT_ONCE = (
+    "_handle_elasticache_ca_request",
+    "_handle_iot_ca_request",
+    "_handle_lambda_download_request",
+    "_handle_rds_ca_request",
+    "_handle_transfer_sftp_ports_request",
+    "_resolve_custom_domain_request",
+)
+
+
+def services_are_those_of_the_stack(app: Any) -> None:
+    """Other services are not served, not restored from saved state, and have no paths of their own.
+
+    `SERVICES` in MiniStack's environment would leave the paths and the saved state.
+    """
+    modules = {
+        module
+        for name in SERVICES
+        for module in (
+            app.SERVICE_REGISTRY[name]["module"],
+            *app.SERVICE_REGISTRY[name].get("sub_modules", ()),
+        )
+    }
+    load = app._get_module
+
+    def load_served(name: str) -> Any:
+        if name not in modules:
+            raise NotServed(f"This emulated AWS has only the services that the stack uses, and no {name}.")
+        return load(name)
+
+    async def later(*_: Any, **__: Any) -> None:
+        return None
+
+    def at_once(*_: Any, **__: Any) -> None:
+        return None
+
+    app._get_module = load_served
+    app.SERVICE_HANDLERS = {name: app.SERVICE_HANDLERS[name] for name in sorted(SERVICES)}
+    app._state_map = {key: module for key, module in app._state_map.items() if module in modules}
+    for names, nothing in ((_PATHS_OF_OTHER_SERVICES, later), (_HANDLED_AT_ONCE, at_once)):
+        for name in names:
+            getattr(app, name)  # a version without it has others, which must be looked at
+            setattr(app, name, nothing)
+
+
+class NotServed(Exception):
+    """A service that the stack does not use was asked for."""
