@@ -75,12 +75,15 @@ node-opponents:
 	@if command -v npm >/dev/null; then $(MAKE) --silent tests/bench/node_modules/.ready; fi
 
 .PHONY: check
-check: $(VENV)/.test ## Lint, types, import directions, shell scripts
+check: $(VENV)/.test ## Lint, types, import directions, shell scripts, workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run .ci/tour
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
+	$(BIN)/pre-commit validate-config
 
 .PHONY: format
 format: $(VENV)/.test ## Format the Python code
