@@ -45,6 +45,10 @@ down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
 	$(BIN)/pytest --durations=10
 
+.PHONY: quick
+quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
+	$(BIN)/pytest -q -m "not docker and not browser and not terraform and not service"
+
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local
 DEPLOY := PYTHONPATH=docker $(BIN)/python -m deploy
