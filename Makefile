@@ -62,6 +62,10 @@ down: ## Stop what `make up` started; the volume of PROFILE=persistent stays
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
 	$(BIN)/pytest --durations=10
 
+.PHONY: quick
+quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
+	$(BIN)/pytest -q -m "not docker and not browser and not terraform and not service"
+
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local
 DEPLOY := PYTHONPATH=docker $(BIN)/python -m deploy
@@ -92,12 +96,15 @@ node-opponents:
 	@if command -v npm >/dev/null; then $(MAKE) --silent tests/bench/node_modules/.ready; fi
 
 .PHONY: check
-check: $(VENV)/.test ## Lint, types, import directions, shell scripts
+check: $(VENV)/.test ## Lint, types, import directions, shell scripts, workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run .ci/tour
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
+	$(BIN)/pre-commit validate-config
 
 .PHONY: format
 format: $(VENV)/.test ## Format the Python code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,37 @@ from memory_store import MemoryStore
 from s3api.app import create_app
 from s3api.settings import Settings
 from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
+
+#: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
+MARKERS: Mapping[str, frozenset[str]] = {
+    "docker": frozenset({"engine", "localstack_s3"}),
+    "browser": frozenset({"browser"}),
+    "terraform": frozenset({"workspace", "checkov", "trivy"}),
+    "service": frozenset({"make_service", "base_url", "own_s3"}),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", f"{marker}: set by tests/conftest.py from a test's fixtures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it starts.
+
+    A fixture says it, or a parameter that names LocalStack, or a module that starts services itself.
+    """
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        fixtures = set(item.fixturenames)
+        if hasattr(item, "callspec") and "localstack" in item.callspec.params.values():
+            fixtures.add("localstack_s3")
+        if "running_service" in vars(item.module):
+            fixtures.add("make_service")
+        for marker, names in MARKERS.items():
+            if fixtures & names:
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")

@@ -108,3 +108,18 @@ def test_every_variable_is_documented() -> None:
     settings = {name.upper() for name in Settings.model_fields} - {"S3_ENDPOINT_URL"} | {"AWS_ENDPOINT_URL"}
 
     assert named == settings
+
+
+def test_every_decision_is_numbered_dated_and_listed() -> None:
+    """Decisions have the numbers 1, 2, 3 …, a date, and a row in the index that repeats date and title."""
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    rows = []
+    for path in pages:
+        title, _, date = path.read_text(encoding="utf-8").splitlines()[:3]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date), path.name
+        rows.append(f"| [{path.name[:4]}]({path.name}) | {date} | {title.removeprefix('# ')} |")
+    index = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+
+    assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
+    assert [line for line in index if line.startswith("| [")] == rows

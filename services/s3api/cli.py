@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import os
+import select
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import click
 from click.shell_completion import get_completion_class
 
-from s3api.client import NOT_FOUND, Api, Failure
+from s3api.client import FAILED, NOT_FOUND, Api, Failure
 from s3api.local import Journal, Source, below, sources
 from s3api.printing import shown
 from s3api.terminal import Output, metered
@@ -25,7 +29,8 @@ from s3api.transfers import Transferred, Transfers, Via, spread
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000
-INTERRUPTED, BROKEN_PIPE = 130, 141
+BROKEN_PIPE = 128 + signal.SIGPIPE
+END_SECONDS = 5.0  # to show the terminal's cursor again and say a sentence
 ONE_NAME = "--name names one file; --prefix is for several"
 PAGE = 1000  # names on a page of a listing, and in one request to delete
 
@@ -57,7 +62,7 @@ Exit status:
   5    the service or S3 cannot be reached, or is not ready
   6    what was stored, or came, is not what was sent
   7    the file is already there (upload --if-absent, download without --force)
-  130  interrupted by Ctrl-C; the same command again goes on from there
+  130  interrupted by Ctrl-C (143: by SIGTERM); the same command again goes on from there
 
 With --json every result is one JSON object on a line of standard output. So is a failure: "ok" is false, and
 "code" and "message" say why. Progress is shown on a terminal only.
@@ -189,25 +194,60 @@ def _token(path: Path | None) -> str | None:
 
 @contextmanager
 def _ending(api: Api, output: Output) -> Iterator[None]:
-    """However a command ends, its exit status tells, and nobody sees a traceback."""
+    """Every command ends with its exit status and without a traceback, and soon after a signal."""
+    signals = _end_soon_after_a_signal()
     try:
         yield
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         api.stopped.set()
         output.note("interrupted; the same command again goes on from what is there")
-        _leave(INTERRUPTED)
-    except BrokenPipeError:  # whoever read standard output has enough
+        _leave(128 + (signals[0] if signals else signal.SIGINT))
+    except OSError as error:  # of the output: failures with local files are `Failure`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(BROKEN_PIPE)
+        if isinstance(error, BrokenPipeError):
+            _leave(BROKEN_PIPE)  # its reader, such as `head`, has read enough
+        api.stopped.set()
+        click.echo(f"s3api: the output cannot be written: {error.strerror or error}", err=True)
+        _leave(FAILED)
     except Failure as failure:
         output.failed(failure)
     if output.exit_status:
         raise click.exceptions.Exit(output.exit_status)
 
 
+def _end_soon_after_a_signal() -> list[int]:
+    """SIGINT and SIGTERM raise `KeyboardInterrupt` once, and end the process when that does not end it.
+
+    The process ends `END_SECONDS` after the first signal, or at the second one. The main thread may be unable
+    to end it: a write to a terminal that nothing reads, a lock, or a name look-up can hold it. So a thread of
+    its own waits for the signals. Returns a list to which the first signal is added.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if not received:
+            received.append(number)
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell sets SIGINT for its background jobs
+            signal.signal(number, interrupt)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def end() -> None:
+        number = os.read(reader, 1)[0]
+        select.select([reader], [], [], END_SECONDS)
+        os._exit(128 + number)
+
+    threading.Thread(target=end, name="signals", daemon=True).start()
+    return received
+
+
 def _leave(status: int) -> NoReturn:
-    """End at once: threads may still wait for the network, and have nothing to tell any more."""
+    """End at once: other threads may still wait for the network, and their results are not needed."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from cli.command import PROGRAM, Command
 from faulty_s3 import AnswerError, Asked, BreakAnswer, Damage, FaultyS3, Hang, Reset, running_faulty_s3
+from s3api.cli import END_SECONDS
 from s3api.local import Journal, Unfinished
 from servers import S3, Service, need, until
 
@@ -542,42 +544,119 @@ def read_until(terminal: int, wanted: re.Pattern[bytes], seconds: float = 60) ->
     return screen
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Commands under test get SIGINT, also when a shell has started the tests in the background.
+
+    Such a shell sets SIGINT to be ignored, which every child inherits (POSIX, Shell Command Language, 2.12).
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def on_a_terminal(
+    s3api: Command, *arguments: str | Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """The command with a terminal; yields it, the end that shows what it writes, and the end it writes to."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        cwd=s3api.folder,
+        env={**s3api.environment, "TERM": "xterm", "COLUMNS": "150", "LINES": "24"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    try:
+        yield process, master, slave
+    finally:
+        process.kill()
+        process.wait()
+        os.close(slave)
+        os.close(master)
+
+
+def bar(big: Path) -> re.Pattern[bytes]:
+    return re.compile(rb"sending " + big.name.encode() + rb".*16\.0/24\.0 MiB.*MB/s.*\d:\d\d")
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_progress_and_ctrl_c_on_a_terminal(
-    s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path
+    s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path, number: signal.Signals
 ) -> None:
     """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130, and what is there is kept."""
-    master, slave = pty.openpty()
-    environment = {**s3api.environment, "TERM": "xterm", "COLUMNS": "150", "LINES": "24"}
-    with far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3):
-        process = subprocess.Popen(
-            [*PROGRAM, "upload", str(big)],
-            cwd=s3api.folder,
-            env=environment,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        try:
-            shown = re.compile(rb"sending " + big.name.encode() + rb".*16\.0/24\.0 MiB.*MB/s.*\d:\d\d")
-            screen = read_until(master, shown)
-            # What is shown has been sent; S3 has yet to say that it has it.
-            until(lambda: parts_stored(seaweedfs_s3, big.name) == [1, 2], "the parts are stored")
-            process.send_signal(signal.SIGINT)
-            screen += read_until(master, re.compile(b"interrupted.*\n"))
-            process.wait(20)
-        finally:
-            process.kill()
-            process.wait()
-            os.close(slave)
-            os.close(master)
+    with (
+        far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
+        on_a_terminal(s3api, "upload", big) as (process, terminal, _),
+    ):
+        screen = read_until(terminal, bar(big))
+        # What is shown has been sent; S3 has yet to say that it has it.
+        until(lambda: parts_stored(seaweedfs_s3, big.name) == [1, 2], "the parts are stored")
+        process.send_signal(number)
+        screen += read_until(terminal, re.compile(b"interrupted.*\n"))
+        process.wait(20)
     again = s3api("upload", big, "--json")
 
-    assert shown.search(screen), screen[-2000:]
-    assert process.returncode == 130
+    assert bar(big).search(screen), screen[-2000:]
+    assert process.returncode == 128 + number
     assert b"interrupted; the same command again goes on" in screen
+    assert b"\x1b[?25h" in screen  # the cursor is shown again (xterm, DECTCEM)
     assert b"Traceback" not in screen
     assert again.objects()[0]["resumed"] == 2 * PART
+
+
+def fill(terminal: int) -> None:
+    """Write to a terminal that nothing reads, until every further write would wait."""
+    writing = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 256)
+    os.close(writing)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("times", ["once", "again and again"])
+def test_ctrl_c_with_a_terminal_that_nothing_reads(
+    s3api: Command, far_s3: FaultyS3, big: Path, times: str
+) -> None:
+    """The command ends soon after Ctrl-C though every write to its terminal waits; at once when repeated."""
+    with (
+        far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
+        on_a_terminal(s3api, "upload", big) as (process, terminal, writing),
+    ):
+        screen = read_until(terminal, bar(big))
+        fill(writing)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+
+        def ended() -> bool:
+            if times != "once":
+                process.send_signal(signal.SIGINT)
+            return process.poll() is not None
+
+        until(ended, "the command has ended")
+        seconds = time.monotonic() - began
+
+    assert bar(big).search(screen), screen[-2000:]
+    assert process.returncode == 130
+    assert times == "once" or seconds < END_SECONDS
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--to", "/dev/full"]])
+def test_an_output_that_is_full(s3api: Command, there: str, arguments: list[str]) -> None:
+    """Where the result cannot be written, the command says so, without a traceback, and fails."""
+    need(Path("/dev/full").exists(), "the output that is full is Linux's /dev/full")
+    with (
+        Path("/dev/full").open("wb") as full,
+        s3api.running("download", there, *arguments, stdout=full) as run,
+    ):
+        err = run.communicate(timeout=60)[1]
+
+    assert (run.returncode, err) == (1, b"s3api: the output cannot be written: No space left on device\n")
 
 
 def test_memory_does_not_grow_with_the_file(seaweedfs_service: Service, tmp_path: Path) -> None:

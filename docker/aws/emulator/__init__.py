@@ -1,1 +1,1 @@
-"""The emulated AWS of `make deploy ENV=local`; see docs/decisions/deploy-local-aws.md."""
+"""The emulated AWS of `make deploy ENV=local`; see docs/decisions/0010-deploy-local-aws.md."""
