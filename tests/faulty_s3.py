@@ -334,7 +334,7 @@ def _handler(proxy: FaultyS3) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             proxy.serve(self)
 
-        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server calls
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - the names that http.server calls
 
         def handle_expect_100(self) -> bool:
             return True  # said only where the body is wanted

@@ -717,7 +717,7 @@ def test_a_plan_tells_that_etags_of_a_bucket_with_kms_are_no_md5s(
 ) -> None:
     """S3 says by which keys it will encrypt, and with those of KMS an ETag is no MD5.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html, where no S3 at hand says it;
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html (no S3 at hand says it),
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
     """
     store = s3_store(ministack_s3, ministack_s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}"))

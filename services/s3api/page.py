@@ -15,7 +15,7 @@ from flask import Response, abort, current_app, request
 from s3api.files import FileStore
 
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
-_ASSETS = {"ui.css", "ui.js", "api.js", "upload.js", "ui.svg"}
+_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "upload.js", "ui.svg"}
 
 bp = APIBlueprint("page", __name__, enable_openapi=False)
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from faulty_s3 import REQUEST_ID, Instead, running_faulty_s3
+from faulty_s3 import REQUEST_ID, Asked, Damage, FaultyS3, Instead, running_faulty_s3
 from servers import S3, Service, until
 from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
@@ -368,6 +369,208 @@ def test_file_that_changes(large_window: Window, large: Path) -> None:
     assert window.stored() == set()
     window.button(f"Dismiss: {window.folder}{large.name}").click()
     expect(window.page.locator("#uploads")).to_be_hidden()
+
+
+# --- an S3 that stores other bytes
+
+
+@dataclass
+class FaultyWindow:
+    """A window whose S3 fails when told to: `far` as the page reaches it, `near` as the service does."""
+
+    window: Window
+    far: FaultyS3
+    near: FaultyS3
+
+    def parts_sent(self) -> list[int]:
+        return [int(asked.query["partNumber"][0]) for asked in self.far.asked if asked.method == "PUT"]
+
+
+@pytest.fixture
+def faulty(
+    make_window: MakeWindow, make_service: Callable[..., Service], ministack_s3: S3, bucket_name: str
+) -> Iterator[FaultyWindow]:
+    # SeaweedFS lists a part that came twice twice.
+    bucket = allow_origin(ministack_s3, ministack_s3.make_bucket(bucket_name), "*")
+    with running_faulty_s3(ministack_s3) as far, running_faulty_s3(ministack_s3) as near:
+        settings = {"s3_public_endpoint_url": far.s3.url, "multipart_threshold_bytes": 5 * MiB}
+        service = make_service(near.s3, bucket, **settings)
+        yield FaultyWindow(make_window(service, ministack_s3, bucket), far, near)
+
+
+@pytest.fixture
+def three_parts(tmp_path: Path) -> Path:
+    path = tmp_path / "parts.bin"
+    path.write_bytes(os.urandom(17 * MiB))
+    return path
+
+
+def is_part(asked: Asked, number: int) -> bool:
+    return asked.method == "PUT" and asked.query.get("partNumber") == [str(number)]
+
+
+def test_damaged_part(faulty: FaultyWindow, three_parts: Path) -> None:
+    """A part that S3 stored with other bytes is found before the parts are joined, and sent again."""
+    window = faulty.window
+    window.open()
+    seen: list[Asked] = []
+
+    def once(asked: Asked) -> bool:
+        if is_part(asked, 2):
+            seen.append(asked)
+        return is_part(asked, 2) and len(seen) == 1
+
+    with faulty.far.failing(Damage(), once):
+        window.choose(three_parts)
+        window.uploaded(three_parts.name)
+
+    assert sorted(faulty.parts_sent()) == [1, 2, 2, 3]
+    assert same(window, three_parts)
+
+
+def test_part_that_is_damaged_every_time(faulty: FaultyWindow, three_parts: Path) -> None:
+    """What S3 does not store as it was sent becomes no file, and the page says so; trying again resumes."""
+    window = faulty.window
+    window.open()
+    line = window.upload(window.folder + three_parts.name)
+    with faulty.far.failing(Damage(), lambda asked: is_part(asked, 2)):
+        window.choose(three_parts)
+        expect(line).to_contain_text("S3 does not hold the bytes that were sent; nothing was stored")
+    assert window.stored() == set()
+    faulty.far.asked.clear()
+    window.button(f"Try again: {window.folder}{three_parts.name}").click()
+    window.uploaded(three_parts.name)
+
+    assert faulty.parts_sent() == [2]
+    assert same(window, three_parts)
+
+
+def test_file_of_other_parts(faulty: FaultyWindow, three_parts: Path) -> None:
+    """A file that S3 made of other parts than were sent is no success: its ETag is not that of the parts."""
+    window = faulty.window
+    window.open()
+    listings: list[Asked] = []
+
+    def replace_part(asked: Asked) -> bool:
+        """The page has looked at the parts, and the service is about to look at what it joins."""
+        if asked.method == "GET" and "uploadId" in asked.query:
+            listings.append(asked)
+            if len(listings) == 2:
+                [key] = [upload["Key"] for upload in window.open_uploads()]
+                part = {"Bucket": window.bucket, "Key": key, "UploadId": asked.query["uploadId"][0]}
+                window.s3.client().upload_part(**part, PartNumber=3, Body=b"x" * MiB)
+        return False
+
+    with faulty.near.failing(Damage(), replace_part):
+        window.choose(three_parts)
+        line = window.upload(window.folder + three_parts.name)
+        expect(line).to_contain_text("S3 does not hold the file that was sent")
+
+    assert len(listings) == 2
+    assert window.page.evaluate("localStorage.length") == 0
+
+
+def test_damaged_form(
+    make_window: MakeWindow,
+    make_service: Callable[..., Service],
+    seaweedfs_s3: S3,
+    bucket_name: str,
+    tmp_path: Path,
+) -> None:
+    """S3 refuses a form whose file does not have the SHA-256 that the page planned; nothing is stored."""
+    # MiniStack does not compare the SHA-256 of a form.
+    bucket = allow_origin(seaweedfs_s3, seaweedfs_s3.make_bucket(bucket_name), "*")
+    with running_faulty_s3(seaweedfs_s3) as far:
+        service = make_service(seaweedfs_s3, bucket, s3_public_endpoint_url=far.s3.url)
+        window = make_window(service, seaweedfs_s3, bucket)
+        window.forgiven = ["400"]
+        window.open()
+        with far.failing(Damage(), lambda asked: asked.method == "POST"):
+            window.choose(text(tmp_path, "a.txt", "x" * 100_000))
+            expect(window.upload(f"{window.folder}a.txt")).to_contain_text("S3 refused the upload")
+
+    assert window.stored() == set()
+
+
+def test_resumed_part_of_other_bytes(large_window: Window, large: Path) -> None:
+    """Of the parts that S3 has from before only those that are the file's count."""
+    window = large_window
+    window.forgiven = ["dialog beforeunload"]
+    received = interrupt(window, large)
+    with large.open("r+b") as file:
+        file.write(b"other bytes")
+    modified = large.stat().st_mtime  # the page knows a file by its date, too
+    window.page.evaluate(
+        """([size, date]) => {
+          const [key] = Object.keys(localStorage);
+          const [name] = JSON.parse(key.slice("s3api upload ".length));
+          const now = "s3api upload " + JSON.stringify([name, size, date]);
+          localStorage.setItem(now, localStorage.getItem(key));
+          localStorage.removeItem(key);
+        }""",
+        [LARGE, int(modified * 1000)],
+    )
+    window.choose(large)
+    window.uploaded(large.name)
+
+    assert 1 in received
+    assert sorted(part_numbers(window)) == sorted(PARTS - (received - {1}))
+    assert same(window, large)
+
+
+def test_cancelled_too_late(faulty: FaultyWindow, three_parts: Path) -> None:
+    """A cancellation that finds the file complete says so, and lists the file."""
+    window = faulty.window
+    window.open()
+    name = window.folder + three_parts.name
+
+    def cancel(route: Route) -> None:
+        route.fetch()  # S3 has joined the parts; the page never hears of it
+        window.button(f"Cancel: {name}").dispatch_event("click")
+        route.abort()
+
+    window.forgiven = ["ERR_FAILED", "409"]
+    window.page.route("**/complete", cancel)
+    window.choose(three_parts)
+    window.uploaded(three_parts.name)
+
+    expect(window.page.locator("#said")).to_contain_text("too late to cancel")
+    assert same(window, three_parts)
+
+
+@pytest.mark.parametrize(
+    ("text_of", "digest"),
+    [
+        ("", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("a", "0cc175b9c0f1b6a831c399e269772661"),
+        ("abc", "900150983cd24fb0d6963f7d28e17f72"),
+        ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
+        ("abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"),
+        ("1234567890" * 8, "57edf4a22be3c955ac49da2e2107b67a"),
+    ],
+)
+def test_md5_of_the_rfc(window: Window, text_of: str, digest: str) -> None:
+    """The suite of RFC 1321, appendix A.5."""
+    window.open()
+
+    assert md5_in_the_page(window, f"new Blob([{text_of!r}])") == digest
+
+
+@pytest.mark.parametrize("size", [55, 56, 63, 64, 65, 262_143, 262_144, 262_145, 1_000_000])
+def test_md5_of_any_length(window: Window, size: int) -> None:
+    """Wherever a block or a piece ends, the MD5 is that of another implementation."""
+    window.open()
+    made = f"new Blob([Uint8Array.from({{ length: {size} }}, (_, at) => at % 251)])"
+    data = bytes(at % 251 for at in range(size))
+
+    assert md5_in_the_page(window, made) == hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def md5_in_the_page(window: Window, blob: str) -> str:
+    digest: str = window.page.evaluate(
+        f"import(new URL('ui/md5.js', location)).then(async ({{ md5, hex }}) => hex(await md5({blob})))"
+    )
+    return digest
 
 
 # --- through the service

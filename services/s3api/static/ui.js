@@ -529,7 +529,8 @@ class Upload {
         report: (news) => Object.assign(this, news),
       });
       Object.assign(this, { state: "done", sent: this.file.size });
-      say(`Uploaded ${shown(this.name)}.`);
+      const late = this.aborter.signal.aborted ? "It was too late to cancel: " : "";
+      say(`${late}Uploaded ${shown(this.name)}.`);
     } catch (failure) {
       if (this.aborter.signal.aborted) return this.leave();
       if (!(failure instanceof Failure)) console.error(failure);
@@ -652,9 +653,9 @@ class Interrupted {
     $("pick-again").click();
   }
 
-  cancel() {
-    discard(this.key);
+  async cancel() {
     this.leave();
+    if (!(await discard(this.key))) say(`It was too late to discard ${shown(this.name)}: it is uploaded.`);
   }
 }
 Interrupted.prototype.leave = Upload.prototype.leave;

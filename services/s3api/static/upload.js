@@ -1,16 +1,22 @@
 /** Sending one file: direct to S3 by the service's plan, or through the service where the browser cannot.
  *
- * A file is only ever read in slices, by the browser itself, so its size costs no memory. The id of an upload in
- * parts is remembered until the upload ends: when the page is gone in the middle of it, the same file goes on
- * from what S3 has.
+ * A large file is only ever read in slices, so its size costs no memory. The id of an upload in parts is remembered
+ * until the upload ends: when the page is gone in the middle of it, the same file goes on from what S3 has.
+ *
+ * What S3 holds is compared with the file: S3 checks the SHA-256 of a form, where the browser can compute one, and
+ * the ETags of parts are compared with their MD5s before and after they are joined.
  */
 
 import { Failure, at, authorization, call, failureOf, storage } from "./api.js";
+import { hex, md5 } from "./md5.js";
 
 // Two files of three parts each are the six connections that a browser opens to one server.
 const PARTS_AT_ONCE = 3;
 const ATTEMPTS = 6;
+const ROUNDS = 3;
 const STALLED_MS = 60_000;
+// The browser computes a SHA-256 only of what is in memory as a whole.
+const HASHED_AT_ONCE = 64 * 1024 * 1024;
 
 /** S3 did not answer at all: the network, or a bucket whose CORS rules do not let this page in. */
 class NoAnswer extends Failure {
@@ -66,19 +72,21 @@ export async function interrupted() {
     });
 }
 
-/** Give up an upload: S3 drops its parts. */
+/** Give up an upload: S3 drops its parts. Resolves with false when it is too late, because the file is complete. */
 export async function discard(key) {
   const plan = recall(key);
   forget(key);
-  if (plan) await abort(plan.id);
+  return !plan || abort(plan.id);
 }
 
 async function abort(id) {
   try {
     await call("DELETE", `uploads/${id}`, { signal: AbortSignal.timeout(10_000) });
-  } catch {
+  } catch (failure) {
     // gone already, or out of reach; the bucket's own rule removes what is left
+    return failure.code !== "upload_completed";
   }
+  return true;
 }
 
 // --- trying again
@@ -148,13 +156,18 @@ function transfer(method, url, body, { headers = {}, signal, progress }) {
 }
 
 /** A request may fail because its file did: it was changed, moved or removed since it was chosen. */
-async function assertReadable(file) {
+const assertReadable = (file) => readable(() => file.slice(0, 1).arrayBuffer());
+
+async function readable(read) {
   try {
-    await file.slice(0, 1).arrayBuffer();
-  } catch {
+    return await read();
+  } catch (failure) {
+    if (!(failure instanceof DOMException) || failure.name === "AbortError") throw failure;
     throw new Failure("The file can no longer be read, or has changed; choose it again");
   }
 }
+
+const md5Of = (blob, signal) => readable(() => md5(blob, signal));
 
 async function toS3(method, url, body, file, options) {
   let answer;
@@ -182,7 +195,7 @@ async function toS3(method, url, body, file, options) {
  *
  * `replace` says that a file of that name may be replaced. `report` is called with `{ sent, via, resumed }`: bytes,
  * "S3" or "the service", and the bytes that S3 already had. Rejects with a `Failure`, or with the signal's reason
- * when it is aborted, after which nothing of the upload is left.
+ * when it is aborted, after which nothing of the upload is left. An abort that comes too late changes nothing.
  */
 export async function send(file, name, { replace, signal, report }) {
   const key = keyOf(name, file);
@@ -195,8 +208,7 @@ export async function send(file, name, { replace, signal, report }) {
     try {
       await sendDirectly(file, name, key, { replace, signal, report });
     } catch (failure) {
-      if (signal.aborted) await discard(key);
-      throw failure;
+      if (!signal.aborted || (await discard(key))) throw failure;
     } finally {
       running.delete(key);
     }
@@ -208,7 +220,7 @@ async function sendDirectly(file, name, key, options) {
   const { plan, received } = (await resumable(key, file, signal)) ?? {};
   if (!plan && throughServiceOnly) return sendThroughService(file, name, options);
   try {
-    if (plan) await sendParts(file, plan, received, options);
+    if (plan) await sendParts(file, plan, received, key, options);
     else await sendPlanned(file, name, key, options);
     forget(key);
   } catch (failure) {
@@ -228,9 +240,8 @@ async function resumable(key, file, signal) {
   if (!plan?.id) return null;
   try {
     const { content } = await persist(() => call("GET", `uploads/${plan.id}/parts`, { signal }), signal);
-    const received = content.filter((part) => part.size === sizeOf(plan, file, part.number));
-    answered ||= received.length > 0;
-    return { plan, received: received.map((part) => part.number) };
+    answered ||= content.length > 0;
+    return { plan, received: await matching(plan, file, content, signal) };
   } catch (failure) {
     if (failure.code !== "upload_not_found") throw failure;
     forget(key);
@@ -238,15 +249,31 @@ async function resumable(key, file, signal) {
   }
 }
 
+/** Of the parts that S3 has, those that are the file's: their MD5s by number. Where ETags are none, not one is sure. */
+async function matching(plan, file, parts, signal) {
+  const found = new Map();
+  if (!plan.md5_etags) return found;
+  for (const part of parts) {
+    if (part.size !== sizeOf(plan, file, part.number)) continue;
+    const digest = await md5Of(slice(plan, file, part.number), signal);
+    if (hex(digest) === part.etag) found.set(part.number, digest);
+  }
+  return found;
+}
+
 async function sendPlanned(file, name, key, options) {
   const { signal, report } = options;
   const asked = { name, size: file.size };
   if (file.type) asked.content_type = file.type;
+  // Only an encrypted page, or one on this machine, has it.
+  if (crypto.subtle && file.size <= HASHED_AT_ONCE) {
+    asked.sha256 = hex(new Uint8Array(await readable(async () => crypto.subtle.digest("SHA-256", await file.arrayBuffer()))));
+  }
   // Never cut short: an upload in parts that S3 has begun and whose id nobody knows could not be aborted.
   const { content: plan } = await persist(() => call("POST", "uploads", { json: asked }), signal);
   if (plan.method === "MULTIPART") {
     remember(key, plan);
-    return sendParts(file, plan, [], options);
+    return sendParts(file, plan, new Map(), key, options);
   }
   const form = new FormData();
   for (const [field, value] of Object.entries(plan.fields)) form.append(field, value);
@@ -257,35 +284,59 @@ async function sendPlanned(file, name, key, options) {
 }
 
 const sizeOf = (plan, file, number) => Math.min(plan.part_size, file.size - (number - 1) * plan.part_size);
+const slice = (plan, file, number) => file.slice((number - 1) * plan.part_size, number * plan.part_size);
 
-async function sendParts(file, plan, received, { signal, report }) {
-  const sent = new Map(received.map((number) => [number, sizeOf(plan, file, number)]));
+/** Send the parts that S3 does not have, and complete. `md5s` are those of the parts that it has, by number. */
+async function sendParts(file, plan, md5s, key, { signal, report }) {
+  const numbers = Array.from({ length: plan.parts }, (_, index) => index + 1);
+  const sent = new Map([...md5s.keys()].map((number) => [number, sizeOf(plan, file, number)]));
   const sum = () => [...sent.values()].reduce((total, bytes) => total + bytes, 0);
   const resumed = sum();
   const tell = () => report({ sent: sum(), via: "S3", resumed });
-  let missing = Array.from({ length: plan.parts }, (_, index) => index + 1).filter((number) => !sent.has(number));
+  let missing = numbers.filter((number) => !sent.has(number));
   tell();
   for (let round = 1; ; round++) {
-    await inParallel(missing, PARTS_AT_ONCE, signal, (number, either) =>
-      persist(async () => {
+    await inParallel(missing, PARTS_AT_ONCE, signal, async (number, either) => {
+      const part = slice(plan, file, number);
+      md5s.set(number, await md5Of(part, either));
+      await persist(async () => {
         sent.set(number, 0);
         const asked = { json: { parts: [number] }, signal: either };
-        const [part] = (await call("POST", `uploads/${plan.id}/parts`, asked)).content;
-        const start = (number - 1) * plan.part_size;
+        const [signed] = (await call("POST", `uploads/${plan.id}/parts`, asked)).content;
         const progress = (loaded) => (sent.set(number, loaded), tell());
-        const slice = file.slice(start, start + part.size);
-        await toS3("PUT", part.url, slice, file, { signal: either, progress });
+        await toS3("PUT", signed.url, part, file, { signal: either, progress });
         progress(part.size);
-      }, either),
-    );
+      }, either);
+    });
+    missing = await differing(plan, md5s, signal);
+    if (missing.length) {
+      if (round === ROUNDS) throw new Failure("S3 does not hold the bytes that were sent; nothing was stored");
+      continue;
+    }
     try {
-      return await persist(() => call("POST", `uploads/${plan.id}/complete`, { signal }), signal);
+      const { content } = await persist(() => call("POST", `uploads/${plan.id}/complete`, { signal }), signal);
+      return await assertSent(content.etag, plan, numbers.map((number) => md5s.get(number)), key);
     } catch (failure) {
       // S3 is who knows what it has.
-      if (failure.code !== "invalid_parts" || !failure.content?.missing || round === 3) throw failure;
+      if (failure.code !== "invalid_parts" || !failure.content?.missing || round === ROUNDS) throw failure;
       missing = failure.content.missing;
     }
   }
+}
+
+/** The parts that S3 holds with other bytes than were sent. */
+async function differing(plan, md5s, signal) {
+  if (!plan.md5_etags) return [];
+  const { content } = await persist(() => call("GET", `uploads/${plan.id}/parts`, { signal }), signal);
+  const right = content.filter((part) => part.etag === hex(md5s.get(part.number))).map((part) => part.number);
+  return [...new Set(content.map((part) => part.number))].filter((number) => !right.includes(number));
+}
+
+/** The ETag of a file in parts is the MD5 of the MD5s of its parts. */
+async function assertSent(etag, plan, md5s, key) {
+  if (!plan.md5_etags || etag === `${hex(await md5(new Blob(md5s)))}-${md5s.length}`) return;
+  forget(key); // it is complete, so there is nothing to go on with
+  throw new Failure("S3 does not hold the file that was sent; something else wrote to it. Upload it again");
 }
 
 async function sendThroughService(file, name, { replace, signal, report }) {
