@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3.session
 import pytest
+from botocore.exceptions import NoCredentialsError
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
@@ -87,7 +88,7 @@ def test_a_staging_directory_is_made_with_its_parents(
     """STAGING_DIR may name a directory whose parents do not exist yet."""
     wanted = tmp_path / "a" / "b" / "c"
     values = {
-        "BUCKET": "b",
+        "BUCKET": "day02-files",
         "SIGNING_KEY": SIGNING_KEY,
         "ALLOW_ANONYMOUS": "true",
         "STAGING_DIR": str(wanted),
@@ -208,8 +209,9 @@ def test_without_credentials_s3_is_unavailable(tmp_path: Path, monkeypatch: pyte
     nowhere = S3("none", "http://127.0.0.1:1", {})
     store = store_on(nowhere, "bucket", boto3.session.Session(region_name="eu-west-1"))
 
-    with pytest.raises(files.StoreUnavailable):
+    with pytest.raises(files.StoreUnavailable) as raised:
         store.check()
+    assert isinstance(raised.value.__cause__, NoCredentialsError)
 
 
 @pytest.fixture
