@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -246,6 +247,10 @@ def test_a_condition_of_any_bytes_is_no_failure(service: Service, header: str, v
 # --- the log
 
 
+def is_logged(service: Service, request_id: str) -> bool:
+    return request_id in service.log_path.read_text()
+
+
 def test_an_upload_id_is_never_in_the_log(service: Service) -> None:
     """Neither where its URL is right, nor where the method, the end of the URL or its escapes are wrong."""
     authorized = {"Authorization": f"Bearer {EVERYTHING}"}
@@ -271,7 +276,7 @@ def test_an_upload_id_is_never_in_the_log(service: Service) -> None:
         with RawClient(service.url) as client:
             client.begin(method, path, Authorization=authorized["Authorization"])
             request_id = client.answer().headers["X-Request-Id"]
-        until(lambda sought=request_id: sought in service.log_path.read_text(), "the log has the request")
+        until(partial(is_logged, service, request_id), "the log has the request")
 
     assert upload not in service.log_path.read_text()
     assert upload.rpartition(".")[2] not in service.log_path.read_text()

@@ -192,7 +192,7 @@ def test_an_announced_length_above_the_limit_is_refused_unread() -> None:
 
 def test_a_plan_has_a_part_at_least() -> None:
     """S3 completes no upload without a part, so an empty file has one."""
-    plan = PartPlan("name", "upload", size=0, part_size=5)
+    plan = PartPlan("name", "upload", size=0, part_size=5, nonce="nonce")
 
     assert (plan.parts, plan.size_of(1)) == (1, 0)
 
