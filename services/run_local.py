@@ -101,17 +101,24 @@ class EmbeddedS3:
 
 @contextmanager
 def ministack(
-    python: Path, data: Path, origins: Iterable[str] = (), *, held: tuple[int, ...] = ()
+    python: Path,
+    data: Path,
+    origins: Iterable[str] = (),
+    *,
+    ports: Iterable[int] = (),
+    held: tuple[int, ...] = (),
 ) -> Iterator[EmbeddedS3]:
     """MiniStack behind the guard, its files and keys in a directory; stopped at the end.
 
-    `origins` are those of the pages that may talk to it. `held` are descriptors it keeps open while it lives.
+    `origins` are those of the pages that may talk to it. `ports` are those of proxies in front of it.
+    `held` are descriptors it keeps open while it lives.
     """
     port = free_port()
+    hosts = [f"{name}:{at}" for at in (port, *ports) for name in ("127.0.0.1", "localhost")]
     guard = {
         "PYTHONPATH": str(GUARD),
         "GUARD_KEYS": str(data),
-        "GUARD_HOSTS": f"127.0.0.1:{port},localhost:{port}",
+        "GUARD_HOSTS": ",".join(hosts),
         "GUARD_ORIGINS": ",".join(origins),
     }
     with emulator([str(python), "-m", "guard"], data / "s3", port, guard, "/_guard/ready", held=held) as url:

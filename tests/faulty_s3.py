@@ -109,7 +109,7 @@ class FaultyS3:
         self.asked: list[Asked] = []
         #: The bytes of bodies that it has sent `Instead` of S3's.
         self.sent = 0
-        self._server = self._listen(0)
+        self._server = self._listen(*(upstream.proxy_ports or (0,)))
         self.s3 = S3("faulty", f"http://127.0.0.1:{self._server.server_port}", upstream.credentials)
 
     @contextmanager
@@ -140,7 +140,15 @@ class FaultyS3:
         self._server.server_close()
         self._drop_connections()
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
+    def _listen(self, *ports: int) -> ThreadingHTTPServer:
+        """A server at the first of the ports that is free."""
+        *others, last = ports
+        for port in others:
+            with suppress(OSError):
+                return self._serve(port)
+        return self._serve(last)
+
+    def _serve(self, port: int) -> ThreadingHTTPServer:
         server = _Server(("127.0.0.1", port), _handler(self))
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server

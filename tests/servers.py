@@ -62,12 +62,16 @@ def _session(key: str, secret: str) -> boto3.session.Session:
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables; `ports` are SeaweedFS's, by its flags."""
+    """A running S3. `credentials` are environment variables; `ports` are SeaweedFS's, by its flags.
+
+    `proxy_ports` are those at which a proxy may stand, where the S3 answers to no other name.
+    """
 
     kind: str
     url: str
     credentials: Mapping[str, str]
     ports: Mapping[str, int] = field(default_factory=dict)
+    proxy_ports: tuple[int, ...] = ()
 
     def session(self) -> boto3.session.Session:
         return _session(self.credentials["AWS_ACCESS_KEY_ID"], self.credentials["AWS_SECRET_ACCESS_KEY"])
@@ -99,8 +103,9 @@ class S3:
 def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
     """The S3 of `make run`, behind its guard. `origins` are the pages that may talk to it."""
     _need_ministack()
-    with ministack(MINISTACK_PYTHON, data, origins) as s3:
-        yield S3("ministack", s3.url, s3.credentials)
+    proxies = (free_port(), free_port())
+    with ministack(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
+        yield S3("ministack", s3.url, s3.credentials, proxy_ports=proxies)
 
 
 @contextmanager

@@ -275,6 +275,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.send_header("ETag", '"x"')
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("x-amz-request-id", "1")
         self.end_headers()
 
     do_HEAD = do_GET  # noqa: N815 - the names that http.server calls
