@@ -192,7 +192,7 @@ def parse(body: bytes) -> ET.Element:
         raise UnexpectedAnswer("XML that S3 does not send")
     try:
         # S3 sends white space ahead of an answer that takes long.
-        return ET.fromstring(body.strip(), ET.XMLParser(encoding="utf-8"))  # noqa: S314 - without entities
+        return ET.fromstring(body.lstrip(), ET.XMLParser(encoding="utf-8"))  # noqa: S314 - without entities
     except ET.ParseError as error:
         raise UnexpectedAnswer("a body that is no XML") from error
 

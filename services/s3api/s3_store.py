@@ -775,7 +775,6 @@ class S3FileStore:
 
 # --- what S3 answers; each of these raises `UnexpectedAnswer` for what S3 would not send
 
-_NUMBER = re.compile("[0-9]{1,18}")
 _CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
@@ -796,12 +795,13 @@ def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | N
     prefixes = [
         decode(entry.findtext(f"{space}Prefix", "")) for entry in root.findall(f"{space}CommonPrefixes")
     ]
+    names = [*(file.name for file in files), *prefixes]
     # A page of another prefix would show names that the caller may not see.
-    if not all(name and name.startswith(prefix) for name in (*(file.name for file in files), *prefixes)):
+    if not all(names) or (prefix and not all(name.startswith(prefix) for name in names)):
         raise UnexpectedAnswer("a listing with a name that was not asked for")
     if root.findtext(f"{space}Name", bucket) != bucket:
         raise UnexpectedAnswer("a listing of another bucket")
-    count = len(files) + len(prefixes)
+    count = len(names)
     if count > limit or _number(root.findtext(f"{space}KeyCount", str(count))) != count:
         raise UnexpectedAnswer("a listing with another number of names")
     following = root.findtext(f"{space}NextContinuationToken")
@@ -814,9 +814,9 @@ def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | N
 
 
 def _number(text: str | None) -> int:
-    if text is None or not _NUMBER.fullmatch(text):
-        raise UnexpectedAnswer("a number that is none, or is missing")
-    return int(text)
+    if text and len(text) <= 18 and text.isascii() and text.isdigit():
+        return int(text)
+    raise UnexpectedAnswer("a number that is none, or is missing")
 
 
 def _moment(text: str) -> datetime:
