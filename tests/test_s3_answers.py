@@ -119,7 +119,7 @@ OPERATIONS = {
     ),
     "restore, its versions": Operation(deleted, asked_for("GET", "versions")),
     "restore, its version": Operation(deleted, asked_for("HEAD", "versionId")),
-    "restore, its copy": Operation(deleted, PUT),
+    "restore, its copy": Operation(deleted, lambda asked: "x-amz-copy-source" in asked.headers),
     "start_parts": Operation(
         given_file(lambda store: store.start_parts("parts", "text/plain", None)), asked_for("POST", "uploads")
     ),
