@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import s3api
-from s3api import cli
+from s3api.client import commands
 from s3api.printing import shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
@@ -63,8 +63,8 @@ class Commands(click.Group):
 
 main = Commands(
     "s3api",
-    commands=list(cli.COMMANDS),
-    help=cli.HELP,
+    commands=list(commands.COMMANDS),
+    help=commands.HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 click.version_option(s3api.__version__, prog_name="s3api")(main)

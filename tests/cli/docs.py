@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import click
 
-from s3api import cli, manage
+from s3api import manage
 from s3api.__main__ import main
+from s3api.client import commands
 
 WIDTH = 100
 HEAD = """# The command line
@@ -25,7 +26,7 @@ def page() -> str:
 
 
 def _commands(top: click.Context) -> Iterator[click.Context]:
-    for command in (*cli.COMMANDS, *manage.COMMANDS.values()):
+    for command in (*commands.COMMANDS, *manage.COMMANDS.values()):
         context = _context(command, command.name, top)
         if isinstance(command, click.Group):
             yield from (_context(inner, name, context) for name, inner in command.commands.items())

@@ -18,8 +18,8 @@ import pytest
 
 from cli.command import PROGRAM, Command
 from faulty_s3 import AnswerError, Asked, BreakAnswer, Damage, FaultyS3, Hang, Reset, running_faulty_s3
-from s3api.cli import END_SECONDS
-from s3api.local import Journal, Unfinished
+from s3api.client.commands import END_SECONDS
+from s3api.client.sources import Journal, Unfinished
 from servers import S3, Service, need, until
 
 MiB = 1024 * 1024

@@ -19,7 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
-from s3api.client import BLOCK, NOT_FOUND, Failure
+from s3api.client.api import BLOCK, NOT_FOUND, Failure
 from s3api.private import NotPrivate, check_folder, make_folder, open_private
 
 Count = Callable[[int], None]

@@ -21,11 +21,11 @@ from urllib.parse import urlencode
 import click
 from click.shell_completion import get_completion_class
 
-from s3api.client import FAILED, NOT_FOUND, Api, Failure
-from s3api.local import Journal, Source, below, sources
+from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
+from s3api.client.sources import Journal, Source, below, sources
+from s3api.client.terminal import Output, metered
+from s3api.client.transfer import Transferred, Transfers, Via, spread
 from s3api.printing import shown
-from s3api.terminal import Output, metered
-from s3api.transfers import Transferred, Transfers, Via, spread
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3api.client import FAILED, Failure
+from s3api.client.api import FAILED, Failure
+from s3api.client.transfer import Meter
 from s3api.printing import json_line, shown
-from s3api.transfers import Meter
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

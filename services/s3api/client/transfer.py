@@ -24,7 +24,7 @@ from typing import IO, Any, Literal, TypeVar
 
 import urllib3
 
-from s3api.client import (
+from s3api.client.api import (
     EXISTS,
     FAILED,
     NOT_FOUND,
@@ -35,7 +35,7 @@ from s3api.client import (
     Failure,
     Stopped,
 )
-from s3api.local import (
+from s3api.client.sources import (
     Chained,
     Count,
     Hashes,

@@ -1,0 +1,1 @@
+"""The command line of the file API; it speaks HTTP and imports nothing from the service."""
