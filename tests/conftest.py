@@ -11,14 +11,20 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import SecretStr
 
 from infra.terraform import Workspace
-from localstack_container import running_localstack
-from memory_store import MemoryStore
 from s3api.app import create_app
-from s3api.settings import Settings
-from servers import S3, SIGNING_KEY, Service, need, running_ministack, running_seaweedfs, running_service
+from support.localstack import running_localstack
+from support.memory_store import MemoryStore
+from support.servers import (
+    S3,
+    Service,
+    need,
+    running_ministack,
+    running_seaweedfs,
+    running_service,
+)
+from support.stores import settings_for
 
 #: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
 MARKERS: Mapping[str, frozenset[str]] = {
@@ -111,17 +117,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
-
-
-def settings_for(tmp_path: Path, **values: Any) -> Settings:
-    """Settings that do not come from the environment."""
-    given: dict[str, Any] = {
-        "bucket": "day02-memory",
-        "signing_key": SecretStr(SIGNING_KEY),
-        "allow_anonymous": True,
-        "staging_dir": tmp_path / "uploads",
-    }
-    return Settings.model_validate({**given, **values})
 
 
 @pytest.fixture

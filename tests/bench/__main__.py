@@ -25,7 +25,7 @@ from bench.opponents import GiB
 from bench.report import Figures, Result, Results
 from bench.stage import FULL, QUICK, Sizes, Stage, Work
 from run_local import CannotRun
-from servers import ROOT, S3, running_seaweedfs
+from support.servers import ROOT, S3, running_seaweedfs
 
 SCRATCH = ROOT / ".bench"
 DOCS = ROOT / "docs"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from run_local import REGION, free_port, stop, wait_for, without_aws
-from servers import ROOT, S3, running_service, service_environment
+from support.servers import ROOT, S3, running_service, service_environment
 
 HERE = Path(__file__).resolve().parent
 OPPONENTS = ROOT / ".venv-bench" / "bin"

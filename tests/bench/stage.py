@@ -22,7 +22,7 @@ from bench import opponents
 from bench.client import Client, Content, WrongAnswer
 from bench.opponents import GiB, MiB, Server
 from run_local import REGION
-from servers import S3
+from support.servers import S3
 
 Role = Literal["ours", "opponent", "limit"]
 Measure = Callable[[], Mapping[str, float]]

@@ -13,7 +13,7 @@ from bench.__main__ import DOCS, measure
 from bench.client import Client, Content, WrongAnswer, load, request_bytes
 from bench.report import Figures, Result, Results
 from bench.stage import OURS, TINY, Bar, Metric, Stage
-from servers import S3, Service, need, running_seaweedfs
+from support.servers import S3, Service, need, running_seaweedfs
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ from bench.stage import (
     target,
 )
 from run_local import free_port
-from servers import ROOT, service_environment, until
+from support.servers import ROOT, service_environment, until
 
 COURSE = "a boto3 client per request"
 SYNC = "gunicorn sync, 5 workers"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servers import ROOT
+from support.servers import ROOT
 
 PROGRAM = (sys.executable, "-m", "s3api")
 

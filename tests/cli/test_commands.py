@@ -25,7 +25,7 @@ from run_local import free_port
 from s3api import manage
 from s3api.__main__ import OPERATOR
 from s3api.auth import new_token
-from servers import ROOT, S3, Service, need
+from support.servers import ROOT, S3, Service, need
 
 BUCKET = "day02-commands"
 DATA = b"ID,Name\n1,Sudoku\n" * 100

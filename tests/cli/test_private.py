@@ -14,7 +14,7 @@ import pytest
 
 from cli.command import Command
 from s3api.client.sources import Journal, Unfinished
-from servers import until
+from support.servers import until
 
 OTHER = 65534
 SIZE = 1024 * 1024

@@ -17,10 +17,19 @@ from pathlib import Path
 import pytest
 
 from cli.command import PROGRAM, Command
-from faulty_s3 import AnswerError, Asked, BreakAnswer, Damage, FaultyS3, Hang, Reset, running_faulty_s3
 from s3api.client.commands import END_SECONDS
 from s3api.client.sources import Journal, Unfinished
-from servers import S3, Service, need, until
+from support.faulty_s3 import (
+    AnswerError,
+    Asked,
+    BreakAnswer,
+    Damage,
+    FaultyS3,
+    Hang,
+    Reset,
+    running_faulty_s3,
+)
+from support.servers import S3, Service, need, until
 
 MiB = 1024 * 1024
 PART = 8 * MiB

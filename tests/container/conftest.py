@@ -12,9 +12,18 @@ import pytest
 import requests
 from docker.models.images import Image
 
-from containers import Api, Compose, MakeApi, build, copy_context, docker_engine, image_or_need, running_like
-from localstack_container import IMAGE as LOCALSTACK
-from servers import until
+from support.containers import (
+    Api,
+    Compose,
+    MakeApi,
+    build,
+    copy_context,
+    docker_engine,
+    image_or_need,
+    running_like,
+)
+from support.localstack import IMAGE as LOCALSTACK
+from support.servers import until
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ import requests
 from botocore.exceptions import ClientError
 from docker.models.images import Image
 
-from containers import Api, Compose, MakeApi
-from localstack_container import keys_of, s3_client
 from run_local import REGION
-from servers import ROOT, presigned, until
+from support.containers import Api, Compose, MakeApi
+from support.localstack import keys_of, s3_client
+from support.servers import ROOT, presigned, until
 
 BUCKET = "day02-local"
 

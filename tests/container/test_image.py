@@ -17,8 +17,8 @@ import pytest
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from containers import SCANNERS, build, revision, run_in
-from servers import ROOT, need
+from support.containers import SCANNERS, build, revision, run_in
+from support.servers import ROOT, need
 
 MAX_BYTES_OVER_BASE = 120_000_000
 DOCKERFILES = ["docker/Dockerfile", "docker/ministack/Dockerfile"]

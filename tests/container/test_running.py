@@ -14,10 +14,10 @@ import docker
 import pytest
 import requests
 
-from containers import Api, Compose, MakeApi
-from localstack_container import keys_of, s3_client
 from run_local import credentials_in
-from servers import until
+from support.containers import Api, Compose, MakeApi
+from support.localstack import keys_of, s3_client
+from support.servers import until
 
 MiB = 1024 * 1024
 LIMIT = 256 * MiB

@@ -18,7 +18,7 @@ from deploy.environments import Environment, LocalAws
 from deploy.image import build, push
 from deploy.steps import Reporter
 from run_local import free_port
-from servers import need
+from support.servers import need
 
 NAME = "day02-aws-test"
 

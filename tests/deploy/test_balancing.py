@@ -22,8 +22,8 @@ from deploy.image import build
 from deploy.steps import Reporter
 from emulator.corrections import options_of
 from infra.terraform import Workspace, after
-from servers import SIGNING_KEY, until
-from traffic import HANG, NOTICED_WITHIN, Traffic
+from support.servers import SIGNING_KEY, until
+from support.traffic import HANG, NOTICED_WITHIN, Traffic
 
 pytestmark = pytest.mark.timeout(300)
 

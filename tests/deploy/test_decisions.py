@@ -23,8 +23,8 @@ from deploy.image import _follow
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
-from faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
-from servers import S3
+from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
+from support.servers import S3
 
 # --- what is printed
 

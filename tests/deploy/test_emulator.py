@@ -23,7 +23,7 @@ from deploy.emulator import permissions, tasks
 from deploy.environments import Environment, LocalAws
 from emulator.balancer import Group, Listener, configuration, group_of
 from emulator.corrections import MIB, options_of
-from servers import until
+from support.servers import until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -28,8 +28,8 @@ from deploy.image import build, push
 from deploy.service import Service, _tagged, audit, delete_task_definitions
 from deploy.stack import Stack
 from deploy.steps import Failed, Reporter
-from servers import ROOT, until
-from traffic import HANG, NOTICED_WITHIN, Traffic
+from support.servers import ROOT, until
+from support.traffic import HANG, NOTICED_WITHIN, Traffic
 
 pytestmark = pytest.mark.timeout(900)
 

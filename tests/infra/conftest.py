@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.terraform import CHECKOUT, DIRECTORIES, Workspace
-from servers import need
+from support.servers import need
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from run_local import free_port
 from s3api.auth import new_token
 from s3api.settings import Verb
-from servers import S3, Service, need, running_ministack
+from support.servers import S3, Service, need, running_ministack
 from ui.window import MakeWindow, MiB, Window
 
 expect.set_options(timeout=15_000)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from servers import ROOT, S3, Service
+from support.servers import ROOT, S3, Service
 from ui.window import MakeWindow, MiB, Window
 
 LOOKS: dict[str, dict[str, Any]] = {

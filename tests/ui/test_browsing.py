@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from servers import S3, Service
+from support.servers import S3, Service
 from ui.window import MakeWindow, Window
 
 # The page loads so many at once.

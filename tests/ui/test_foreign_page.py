@@ -14,7 +14,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Error, Page, expect
 
-from servers import S3, Service, presigned
+from support.servers import S3, Service, presigned
 from ui.conftest import allow_origin
 from ui.window import Window
 

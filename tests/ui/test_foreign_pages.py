@@ -18,9 +18,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from playwright.sync_api import Browser, Page
 
-from localstack_container import running_localstack
 from run_local import REGION
-from servers import S3
+from support.localstack import running_localstack
+from support.servers import S3
 
 BUCKET = "day02-attacked"
 #: Fetches all, one after the other; what a script can learn of each.

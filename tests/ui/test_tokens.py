@@ -8,7 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from servers import S3, Service
+from support.servers import S3, Service
 from ui.window import MakeWindow, Window
 
 Tokens = dict[str, tuple[str, str]]

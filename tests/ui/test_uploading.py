@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from faulty_s3 import REQUEST_ID, Asked, Damage, FaultyS3, Instead, running_faulty_s3
-from servers import S3, Service, until
+from support.faulty_s3 import REQUEST_ID, Asked, Damage, FaultyS3, Instead, running_faulty_s3
+from support.servers import S3, Service, until
 from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Error, Locator, Page, Request, expect
 
-from servers import S3, Service, until
+from support.servers import S3, Service, until
 
 MiB = 1024 * 1024
 

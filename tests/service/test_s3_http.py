@@ -20,12 +20,12 @@ import boto3.session
 import pytest
 from botocore.config import Config
 
-from faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
 from s3api import files
 from s3api.s3_http import S3Requests
 from s3api.s3_store import S3FileStore
-from servers import S3, need
-from test_store import body, content, put, s3_store, sha256
+from support.faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
+from support.servers import S3, need
+from support.stores import body, content, put, s3_store, sha256
 
 MiB = 1024 * 1024
 NAMES = [

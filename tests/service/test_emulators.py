@@ -22,10 +22,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from urllib3.util import parse_url
 
-from containers import docker_engine, image_or_need
-from localstack_container import ENVIRONMENT, IMAGE, mounts, running_localstack
 from run_local import REGION, free_port
-from servers import ROOT, S3, need, running_ministack, until
+from support.containers import docker_engine, image_or_need
+from support.localstack import ENVIRONMENT, IMAGE, mounts, running_localstack
+from support.servers import ROOT, S3, need, running_ministack, until
 
 PAGE = "http://127.0.0.1:5999"
 KEY = "dir/a b+ü.txt"

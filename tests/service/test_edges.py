@@ -19,27 +19,20 @@ import boto3.session
 import pytest
 from botocore.exceptions import NoCredentialsError
 from flask.testing import FlaskClient
-from pydantic import SecretStr
 
 from cli.command import Command
-from faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
-from memory_store import MemoryStore
 from s3api import files
 from s3api.files import Body, Conditions, PartPlan
-from s3api.s3_store import ATTEMPTS, S3FileStore
+from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.staging import Staging
-from servers import S3, SIGNING_KEY
+from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
+from support.memory_store import MemoryStore
+from support.servers import S3, SIGNING_KEY
+from support.stores import s3_store
 
 MiB = 1024 * 1024
 MakeClient = Callable[..., FlaskClient]
-
-
-def store_on(s3: S3, bucket: str, session: boto3.session.Session | None = None) -> S3FileStore:
-    settings = Settings.model_validate(
-        {"bucket": bucket, "signing_key": SecretStr(SIGNING_KEY), "s3_endpoint_url": s3.url}
-    )
-    return S3FileStore(settings, session or s3.session())
 
 
 # --- staging
@@ -207,7 +200,7 @@ def test_without_credentials_s3_is_unavailable(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     nowhere = S3("none", "http://127.0.0.1:1", {})
-    store = store_on(nowhere, "bucket", boto3.session.Session(region_name="eu-west-1"))
+    store = s3_store(nowhere, "bucket", boto3.session.Session(region_name="eu-west-1"))
 
     with pytest.raises(files.StoreUnavailable) as raised:
         store.check()
@@ -222,7 +215,7 @@ def far(seaweedfs_s3: S3) -> Iterator[FaultyS3]:
 
 def test_how_often_a_failing_request_is_sent(seaweedfs_s3: S3, far: FaultyS3, bucket_name: str) -> None:
     """A small request that fails is sent `ATTEMPTS` times, a part of an upload once."""
-    store = store_on(far.s3, seaweedfs_s3.make_bucket(bucket_name))
+    store = s3_store(far.s3, seaweedfs_s3.make_bucket(bucket_name))
     sent = []
     for call in (
         lambda: store.delete("a"),
@@ -248,7 +241,7 @@ def unknown(size: int, limit: int) -> Body:
 
 def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, bucket_name: str) -> None:
     """What a failed upload has stored is removed, also where S3 refuses that for a third of a second."""
-    store = store_on(far.s3, seaweedfs_s3.make_bucket(bucket_name))
+    store = s3_store(far.s3, seaweedfs_s3.make_bucket(bucket_name))
     refused: list[float] = []
 
     def at_first(asked: Asked) -> bool:
@@ -304,7 +297,7 @@ def answering() -> Iterator[tuple[str, list[str]]]:
 def test_a_file_without_a_type_is_a_stream_of_bytes() -> None:
     """The type of a file for which S3 sends none is application/octet-stream (RFC 9110, 8.3)."""
     with answering() as (url, _):
-        store = store_on(S3("stub", url, {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}), "bucket")
+        store = s3_store(S3("stub", url, {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}), "bucket")
 
         assert store.open("a", Conditions(), with_body=False).content_type == "application/octet-stream"
 

@@ -25,7 +25,7 @@ from botocore.config import Config
 from run_local import REGION, CannotRun, emulator, free_port, ministack, stop, wait_for, without_aws
 from s3api.private import lock_path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MINISTACK_PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
 #: What SeaweedFS knows: the first pair is that of every test but the one in which credentials change.
 SEAWEEDFS_KEYS = {"weed-key": "weed-secret", "weed-key-1": "weed-secret-1", "weed-key-2": "weed-secret-2"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 import time
@@ -13,25 +12,17 @@ from typing import Any
 
 import pytest
 import requests
-from pydantic import SecretStr
 
-from faulty_s3 import Asked, FaultyS3, Hang, running_faulty_s3
-from memory_store import MemoryStore
 from s3api import files
 from s3api.files import Body, Conditions, FileStore, PartPlan
 from s3api.s3_store import S3FileStore
-from s3api.settings import Settings
-from servers import S3, SIGNING_KEY, until
+from support.faulty_s3 import Asked, FaultyS3, Hang, running_faulty_s3
+from support.memory_store import MemoryStore
+from support.servers import S3, until
+from support.stores import body, content, put, s3_store, sha256
 
 MiB = 1024 * 1024
 STORES = ["memory", "ministack", "seaweedfs", "localstack"]
-
-
-def s3_store(s3: S3, bucket: str, **values: Any) -> S3FileStore:
-    settings = Settings.model_validate(
-        {"bucket": bucket, "signing_key": SecretStr(SIGNING_KEY), "s3_endpoint_url": s3.url, **values}
-    )
-    return S3FileStore(settings, s3.session())
 
 
 def s3_of(request: pytest.FixtureRequest, kind: str) -> S3:
@@ -64,22 +55,6 @@ def real_store(request: pytest.FixtureRequest) -> tuple[S3, S3FileStore]:
     """An empty bucket on each real S3, for what a client does with a signed URL."""
     s3 = s3_of(request, request.param)
     return s3, s3_store(s3, s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}"))
-
-
-def body(data: bytes, *, size: int | None = -1, sha256: str | None = None, limit: int = 1 << 40) -> Body:
-    return Body(io.BytesIO(data), len(data) if size == -1 else size, limit, sha256)
-
-
-def put(store: FileStore, name: str, data: bytes = b"data") -> files.Upload:
-    return store.put(name, body(data), "text/plain", create_only=False)
-
-
-def content(store: FileStore, name: str, **conditions: Any) -> bytes:
-    return b"".join(store.open(name, Conditions(**conditions), with_body=True).chunks)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 # --- putting and reading

@@ -11,9 +11,9 @@ import requests
 from docker.models.containers import Container
 from localstack_client.session import Session
 
-from containers import docker_engine, image_or_need, run_in
 from run_local import REGION, credentials_in, free_port
-from servers import ROOT, S3, until
+from support.containers import docker_engine, image_or_need, run_in
+from support.servers import ROOT, S3, until
 
 IMAGE = "localstack/localstack:4.14.0"
 # As in docker/compose.yaml: S3 alone, signatures and their expiry checked, nothing sent or fetched.

@@ -18,13 +18,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import raw_client
-from memory_store import MemoryStore
 from s3api import files, json_bodies
 from s3api.auth import hash_token
 from s3api.errors import _STATUS
 from s3api.files import Body
 from s3api.routes import PUBLIC, VERBS
+from support import raw_client
+from support.memory_store import MemoryStore
 
 BUCKET = "day02-memory"
 MakeClient = Callable[..., FlaskClient]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from faulty_s3 import (
+from support.faulty_s3 import (
     ARN,
     AnswerError,
     Asked,
@@ -27,8 +27,8 @@ from faulty_s3 import (
     Swallow,
     running_faulty_s3,
 )
-from raw_client import RawClient, form
-from servers import S3, SIGNING_KEY, Service, running_service, until
+from support.raw_client import RawClient, form
+from support.servers import S3, SIGNING_KEY, Service, running_service, until
 
 MiB = 1024 * 1024
 PART = 8 * MiB

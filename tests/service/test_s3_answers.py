@@ -19,7 +19,6 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faulty_s3 import REQUEST_ID, AnswerError, Asked, Fault, FaultyS3, Instead, running_faulty_s3
 from s3api import files
 from s3api.doctor import Verdict, diagnose
 from s3api.errors import status_of
@@ -27,8 +26,9 @@ from s3api.files import Body, Conditions, PartPlan
 from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
 from s3api.s3_store import S3FileStore, _page, _size_of_range, _stored_file
 from s3api.settings import Settings
-from servers import S3, SIGNING_KEY, running_service
-from test_store import body, put, s3_store
+from support.faulty_s3 import REQUEST_ID, AnswerError, Asked, Fault, FaultyS3, Instead, running_faulty_s3
+from support.servers import S3, SIGNING_KEY, running_service
+from support.stores import body, put, s3_store
 
 MiB = 1024 * 1024
 DEADLINE = 20.0  # each ends within a second; the rest is for a machine that is busy

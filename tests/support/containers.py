@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from run_local import free_port, without_aws
-from servers import ROOT, need
+from support.servers import ROOT, need
 
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
 SCANNERS = ROOT / ".venv-scanners" / "bin"

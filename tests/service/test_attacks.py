@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from raw_client import Answer, RawClient
 from s3api import json_bodies
 from s3api.auth import ALL_VERBS, new_token
-from servers import S3, Service, running_service, until
+from support.raw_client import Answer, RawClient
+from support.servers import S3, Service, running_service, until
 
 MiB = 1024 * 1024
 LISTING, LISTING_ENTRY = new_token("listing", frozenset({"list"}), "")

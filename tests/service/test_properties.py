@@ -16,13 +16,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
-from conftest import settings_for
-from memory_store import MemoryStore
 from s3api.app import create_app
 from s3api.files import InvalidName, check_name, guess_content_type
 from s3api.routes import _disposition
 from s3api.schemas import NAME_SCHEMA
-from servers import S3, Service
+from support.memory_store import MemoryStore
+from support.servers import S3, Service
+from support.stores import settings_for
 
 # The same examples every time in CI; new ones on a developer's machine.
 COMMON = settings(deadline=None, derandomize=os.environ.get("CI") == "true")

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from raw_client import RESET_ON_CLOSE
-from servers import S3
+from support.raw_client import RESET_ON_CLOSE
+from support.servers import S3
 
 PIECE = 64 * 1024
 #: What every answer of S3 has.

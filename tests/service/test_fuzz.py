@@ -14,14 +14,14 @@ import schemathesis
 from click.testing import CliRunner
 from schemathesis.config import SchemathesisConfig
 
-from conftest import settings_for
-from memory_store import MemoryStore
 from s3api import manage
 from s3api.__main__ import main
 from s3api.app import create_app
 from s3api.auth import ALL_VERBS, Signer, new_token
 from s3api.files import PartPlan
-from servers import ROOT, S3, SIGNING_KEY, Service
+from support.memory_store import MemoryStore
+from support.servers import ROOT, S3, SIGNING_KEY, Service
+from support.stores import settings_for
 
 STATIC = ROOT / "services" / "s3api" / "static" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(STATIC.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from servers import ROOT, S3, Service, need
+from support.servers import ROOT, S3, Service, need
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIFE = 2

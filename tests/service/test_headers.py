@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
-from conftest import settings_for
-from memory_store import MemoryStore
 from s3api import headers
 from s3api.app import create_app
 from s3api.files import Body
+from support.memory_store import MemoryStore
+from support.stores import settings_for
 
 MANY = settings(max_examples=60, deadline=None, derandomize=os.environ.get("CI") == "true")
 

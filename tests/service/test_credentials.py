@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from faulty_s3 import AnswerError, Asked, running_faulty_s3
-from servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_service, unguarded_ministack
+from support.faulty_s3 import AnswerError, Asked, running_faulty_s3
+from support.servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_service, unguarded_ministack
 
 MiB = 1024 * 1024
 

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from raw_client import RawClient, form
 from run_local import free_port, stop, without_aws
 from s3api.private import lock_path
-from servers import (
+from support.raw_client import RawClient, form
+from support.servers import (
     MINISTACK_PYTHON,
     ROOT,
     S3,

@@ -22,7 +22,7 @@ from s3api.files import FileTooLarge, StagingFull
 from s3api.private import lock_path
 from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging
-from servers import until
+from support.servers import until
 
 KiB = 1024
 

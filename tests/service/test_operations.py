@@ -14,16 +14,15 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from conftest import settings_for
-from memory_store import MemoryStore
 from s3api import files, health, manage, observability
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
 from s3api.s3_store import BucketReport
 from s3api.settings import Settings, SettingsError, TokenEntry
-from servers import S3, SIGNING_KEY, Service, service_environment, until
-from test_store import s3_store
+from support.memory_store import MemoryStore
+from support.servers import S3, SIGNING_KEY, Service, service_environment, until
+from support.stores import s3_store, settings_for
 
 VALID = {"BUCKET": "day02-files", "SIGNING_KEY": SIGNING_KEY}
 
