@@ -38,7 +38,7 @@ image: ## Build the container image (IMAGE= names it)
 # Another base than the Dockerfiles', for a machine that reaches no registry: BASE_IMAGE=debian:trixie-slim
 .PHONY: base-image
 base-image: $(VENV)/.test ## Pin the base image of the Dockerfiles to the digest that its registry has now
-	@PYTHONPATH=docker $(BIN)/python -m deploy.base_image
+	@$(BIN)/python -m deploy.base_image
 
 SBOM := dist/s3api.cdx.json
 .PHONY: sbom
@@ -68,7 +68,7 @@ quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no 
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local
-DEPLOY := PYTHONPATH=docker $(BIN)/python -m deploy
+DEPLOY := $(BIN)/python -m deploy
 
 .PHONY: deploy bucket url logs destroy
 deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod

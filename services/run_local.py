@@ -1,8 +1,8 @@
 """`make run`: the API on this machine, beside an S3 that is embedded, or yours.
 
 With BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, in the environment, that S3 is used and none
-is started. Otherwise MiniStack runs behind the guard (docker/guard) on a free port of 127.0.0.1. Its data is
-in `.data/s3`, and the keys that it takes, random and made once, are in `.data/credentials`.
+is started. Otherwise MiniStack runs behind the guard (services/guard) on a free port of 127.0.0.1. Its data
+is in `.data/s3`. The keys that it takes, random and made once, are in `.data/credentials`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from botocore.exceptions import ClientError
 
 REGION = "eu-west-1"
 LOCAL_BUCKET = "day02-local"
-GUARD = Path(__file__).resolve().parent.parent / "docker"
+SERVICES = Path(__file__).resolve().parent
 #: Multipart uploads that nobody completes go after a day.
 ABORT_INCOMPLETE: Any = {
     "ID": "abort-incomplete-uploads",
@@ -116,7 +116,7 @@ def ministack(
     port = free_port()
     hosts = [f"{name}:{at}" for at in (port, *ports) for name in ("127.0.0.1", "localhost")]
     guard = {
-        "PYTHONPATH": str(GUARD),
+        "PYTHONPATH": str(SERVICES),
         "GUARD_KEYS": str(data),
         "GUARD_HOSTS": ",".join(hosts),
         "GUARD_ORIGINS": ",".join(origins),

@@ -38,7 +38,7 @@ def printed(function: str, *, terminal: bool) -> bytes:
     script = f"import sys; from deploy.steps import *; {function}"
     subprocess.run(
         [sys.executable, "-c", script, HOSTILE],
-        env={"PYTHONPATH": f"{CHECKOUT}/docker:{CHECKOUT}/services", "LANG": "C.UTF-8"},
+        env={"PYTHONPATH": f"{CHECKOUT}/services", "LANG": "C.UTF-8"},
         stdout=writer,
         stderr=writer,
         check=True,
@@ -74,7 +74,7 @@ def test_nothing_is_printed_in_another_way() -> None:
     printing = re.compile(r"\bprint\(|\bstd(?:out|err)\.write\(")
     found = {
         path.name: len(printing.findall(path.read_text()))
-        for path in (CHECKOUT / "docker/deploy").glob("*.py")
+        for path in (CHECKOUT / "services/deploy").glob("*.py")
     }
 
     assert {name: count for name, count in found.items() if count} == {"steps.py": 2}

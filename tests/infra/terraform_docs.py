@@ -13,7 +13,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from infra import deployer_policy, diagram
+from deploy import deployer_policy
+from infra import diagram
 from infra.terraform import CHECKOUT, DIRECTORIES, Workspace
 
 BEGIN = "<!-- generated: make docs -->\n"
@@ -72,7 +73,7 @@ def _outputs(directory: Path) -> str:
 def generated(workspace: Workspace) -> dict[Path, str]:
     """Every generated file, with what it should hold."""
     files = {CHECKOUT / directory / "README.md": readme(directory) for directory in DIRECTORIES}
-    files[CHECKOUT / "docs/infrastructure/deployer-policy.json"] = deployer_policy.document()
+    files[CHECKOUT / "services/deploy/deployer-policy.json"] = deployer_policy.document()
     plan = workspace.test("envs/day02").plans["plan"]
     files[CHECKOUT / "docs/infrastructure/day02.svg"] = diagram.draw(plan, workspace.graph("envs/day02"))
     return files

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from infra import deployer_policy, terraform_docs
+from deploy import deployer_policy
+from infra import terraform_docs
 from infra.terraform import CHECKOUT, MODULES, ROOTS, Workspace, managed
 
 EXAMPLE = re.compile(r"^```hcl\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -68,7 +69,7 @@ def test_diagram_is_a_picture() -> None:
 def test_deployer_may_do_what_a_plan_needs(workspace: Workspace, root: str, kind: str) -> None:
     """Every type of resource in any plan has its actions listed, and the policy has them all."""
     types = {change["type"] for change in managed(workspace.plans(root)[kind]).values()}
-    policy = json.loads((CHECKOUT / "docs/infrastructure/deployer-policy.json").read_text())
+    policy = json.loads((CHECKOUT / "services/deploy/deployer-policy.json").read_text())
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
 
     assert types - set(deployer_policy.RESOURCES) == set()
@@ -95,7 +96,7 @@ def test_deployer_has_nothing_that_no_plan_needs(workspace: Workspace) -> None:
 
 def test_deployers_policy_is_least_privilege() -> None:
     """It fits a role, has no wildcard for an action, and never reaches the files or a bucket's settings."""
-    text = (CHECKOUT / "docs/infrastructure/deployer-policy.json").read_text()
+    text = (CHECKOUT / "services/deploy/deployer-policy.json").read_text()
     statements = json.loads(text)["Statement"]
     s3 = {
         action: statement["Resource"]

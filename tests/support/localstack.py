@@ -30,11 +30,11 @@ ENVIRONMENT = {
 def mounts() -> list[str]:
     """The guard and the correction, as LocalStack runs them; not the hook that makes a bucket."""
     places = {
-        "localstack/start.d": "/etc/localstack/init/start.d",
-        "localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
-        "guard": "/srv/guard",
+        "docker/localstack/start.d": "/etc/localstack/init/start.d",
+        "docker/localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
+        "services/guard": "/srv/guard",
     }
-    return [f"{ROOT / 'docker' / path}:{inside}:ro" for path, inside in places.items()]
+    return [f"{ROOT / path}:{inside}:ro" for path, inside in places.items()]
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import boto3.session
 from pydantic import SecretStr
 
 from s3api import files
@@ -28,7 +27,7 @@ def settings_for(tmp_path: Path, **values: Any) -> Settings:
     return Settings.model_validate({**given, **values})
 
 
-def s3_store(s3: S3, bucket: str, session: boto3.session.Session | None = None, **values: Any) -> S3FileStore:
+def s3_store(s3: S3, bucket: str, session: Any = None, **values: Any) -> S3FileStore:
     settings = Settings.model_validate(
         {"bucket": bucket, "signing_key": SecretStr(SIGNING_KEY), "s3_endpoint_url": s3.url, **values}
     )

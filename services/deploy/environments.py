@@ -17,7 +17,7 @@ from deploy.steps import Failed
 CHECKOUT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
 BILLING_REGION = "us-east-1"
-POLICY = CHECKOUT / "docs" / "infrastructure" / "deployer-policy.json"
+POLICY = Path(__file__).with_name("deployer-policy.json")
 WORK = CHECKOUT / ".data" / "deploy"
 
 # What each environment's main.tf calls its stack, and the SSM parameters that it names; a test compares them.

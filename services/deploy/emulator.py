@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from deploy.environments import CHECKOUT, REGION, Environment, LocalAws
+from deploy.environments import REGION, Environment, LocalAws
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 from guard.keys import installed
@@ -30,7 +30,7 @@ AWS_PORT_INSIDE = 4566
 STARTED_WITHIN = 60
 STOPPED_WITHIN = 90
 DEPLOYER = "deployer"
-# Where the emulator reads its root's key (docker/aws/emulator/entrance.py).
+# Where the emulator reads its root's key (services/emulator/entrance.py).
 _KEY_INSIDE = "run/keys/credentials"
 _PERMISSIONS_INSIDE = "/run/permissions.jsonl"
 
@@ -60,7 +60,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         running.remove(force=True)
     for port, variable in ((local.aws_port, "AWS_PORT"), (local.api_port, "PORT")):
         _check_port(port, variable)
-    build(engine, report, IMAGE, context=CHECKOUT / "docker", dockerfile="aws/Dockerfile")
+    build(engine, report, IMAGE, dockerfile="docker/aws/Dockerfile")
     network = _network(engine, local)
     root_key(local)
     made = engine.containers.create(

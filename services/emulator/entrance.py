@@ -24,7 +24,7 @@ from guard.guard import Answer, Guard, Wanted
 from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
 
-#: Where `docker/deploy` puts the root's key before it starts the container.
+#: Where `services/deploy` puts the root's key before it starts the container.
 KEYS = Path("/run/keys")
 #: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
 _OF_TASKS = ("/v2/credentials/", "/v4/")

@@ -15,7 +15,7 @@ def main() -> None:
 
     def is_ready() -> bool:
         """Whether the init hooks have ended, and all of them well."""
-        state = app._ready_scripts_state  # noqa: SLF001
+        state = app._ready_scripts_state
         return bool(state["status"] == "completed" and not state["failed"])
 
     guard, keys = from_environment(os.environ, is_ready)
