@@ -64,7 +64,8 @@ class Entrance(Guard):
                 return self.closed(request) or self._of_registry(request)
             if path.startswith(_OF_TASKS):
                 return self.closed(request) or self._of_task(request)
-            return super().decide(request) or self._same_key(request)
+            decision = super().decide(request)
+            return decision if isinstance(decision, Answer) else self._same_key(request) or decision
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
 
