@@ -25,19 +25,24 @@ ENVIRONMENT = {
     "SKIP_SSL_CERT_DOWNLOAD": "1",
     "GUARD_KEYS": "/keys",
 }
-MOUNTS = {
-    "localstack/start.d": "/etc/localstack/init/start.d",
-    "localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
-    "guard": "/srv/guard",
-}
+
+
+def mounts() -> list[str]:
+    """The guard and the correction, as LocalStack runs them; not the hook that makes a bucket."""
+    places = {
+        "localstack/start.d": "/etc/localstack/init/start.d",
+        "localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
+        "guard": "/srv/guard",
+    }
+    return [f"{ROOT / 'docker' / path}:{inside}:ro" for path, inside in places.items()]
 
 
 @contextmanager
-def running_localstack(*origins: str) -> Iterator[S3]:
-    """LocalStack on a free port of loopback, guarded and corrected, without a bucket; gone at the end."""
+def running_localstack(*origins: str, port: int = 0) -> Iterator[S3]:
+    """LocalStack on a port of loopback (a free one when 0), without a bucket; gone at the end."""
     with docker_engine() as engine:
         image_or_need(engine, IMAGE)
-        port = free_port()
+        port = port or free_port()
         container = engine.containers.run(
             IMAGE,
             detach=True,
@@ -46,7 +51,7 @@ def running_localstack(*origins: str) -> Iterator[S3]:
                 "GUARD_HOSTS": f"127.0.0.1:{port},localhost:{port}",
                 "GUARD_ORIGINS": ",".join(origins),
             },
-            volumes=[f"{ROOT / 'docker' / path}:{inside}:ro" for path, inside in MOUNTS.items()],
+            volumes=mounts(),
             ports={"4566/tcp": ("127.0.0.1", port)},
         )
         try:

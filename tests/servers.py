@@ -230,10 +230,8 @@ def service_environment(s3: S3, bucket: str, directory: Path, **settings: object
 def running_service(s3: S3, bucket: str, directory: Path, **settings: object) -> Iterator[Service]:
     """The API under gunicorn, as it runs everywhere, on a free port; stopped at the end."""
     directory.mkdir(parents=True, exist_ok=True)
-    port, metrics_port = free_port(), free_port()
-    environment = service_environment(
-        s3, bucket, directory, **{"port": port, "metrics_port": metrics_port, **settings}
-    )
+    settings = {"port": free_port(), "metrics_port": free_port(), **settings}
+    environment = service_environment(s3, bucket, directory, **settings)
     log = directory / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -245,13 +243,13 @@ def running_service(s3: S3, bucket: str, directory: Path, **settings: object) ->
             cwd=directory,
             start_new_session=True,
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{settings['port']}"
     try:
         wait_for(f"{url}/livez", process, "the service", log)
         yield Service(
             process,
             url,
-            f"http://127.0.0.1:{metrics_port}/metrics",
+            f"http://127.0.0.1:{settings['metrics_port']}/metrics",
             Path(environment["STAGING_DIR"]),
             log,
         )

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 import requests
 
 from raw_client import RawClient, form
-from run_local import free_port, stop, without_aws
+from run_local import credentials_in, free_port, stop, without_aws
 from servers import (
     MINISTACK_PYTHON,
     ROOT,
@@ -30,6 +31,7 @@ from servers import (
     need,
     running_service,
     service_environment,
+    unguarded_ministack,
     until,
 )
 
@@ -514,6 +516,40 @@ def test_make_run_keeps_the_data_and_stops_all_it_started(tmp_path: Path) -> Non
     for ended, words in ((second, "Another `make run` uses"), (same_port, "is taken; choose another")):
         assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
         assert words in ended.stderr
+
+
+@pytest.mark.usefixtures("ministack_installed")
+def test_make_run_keeps_what_an_earlier_version_left(tmp_path: Path) -> None:
+    """Files from before the guard are found, the bucket closes to other pages, all becomes private."""
+    data = tmp_path / ".data"
+    data.mkdir(mode=0o755)
+    with unguarded_ministack(data / "s3", "s3") as old:
+        old.make_bucket("day02-local", versioned=True)
+        rule = {"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}
+        old.client().put_bucket_cors(Bucket="day02-local", CORSConfiguration={"CORSRules": [rule]})
+        old.client().put_object(Bucket="day02-local", Key="old.txt", Body=b"old")
+    (data / "signing_key").write_text("of an earlier version, 32 characters")
+    with running_local(data) as local:
+        url = requests.get(f"{local.url}/download/old.txt", timeout=30).json()["content"]
+        content = requests.get(url, timeout=30).content
+        said = local.log.read_text()
+        command = re.search(r"AWS_SHARED_CREDENTIALS_FILE=(\S+) aws s3 --endpoint-url (\S+) ls", said)
+        assert command
+        keys = credentials_in(Path(command[1]).read_text(encoding="ascii"))
+        client = S3("ministack", command[2], keys).client()
+        (rule,) = client.get_bucket_cors(Bucket="day02-local")["CORSRules"]
+        unsigned = requests.get(f"{command[2]}/day02-local", timeout=30)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
+        local.interrupt()
+
+    port = local.url.rpartition(":")[2]
+    assert content == b"old"
+    assert rule["AllowedOrigins"] == [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+    assert unsigned.status_code == 403
+    assert data.stat().st_mode & 0o777 == 0o700
+    assert (modes["credentials"], modes["signing_key"], modes["s3"]) == (0o600, 0o600, 0o700)
+    assert (data / "signing_key").read_text() == "of an earlier version, 32 characters"
+    assert keys["AWS_SECRET_ACCESS_KEY"] not in said
 
 
 @pytest.mark.usefixtures("ministack_installed")

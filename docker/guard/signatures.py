@@ -89,7 +89,7 @@ class Rejected(Exception):
 
 
 def wrong_version() -> Rejected:
-    """A signature of another version, such as 2, which boto3 makes presigned URLs with unless told otherwise."""
+    """A signature of another version, such as 2, which boto3 presigns with unless told otherwise."""
     return Rejected(
         400, "InvalidRequest", f"The authorization mechanism is not supported. Please use {ALGORITHM}."
     )
@@ -297,9 +297,10 @@ def check_form(fields: Mapping[str, str], secret_of: SecretOf, now: datetime) ->
     claim.check(secret, policy)
     try:
         until = datetime.fromisoformat(json.loads(base64.b64decode(policy, validate=True))["expiration"])
+        expired = now >= until
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Rejected(400, "InvalidPolicyDocument", "The policy has no moment of expiration.") from None
-    if until.tzinfo is None or now >= until:
+    if expired:
         raise Rejected(403, "AccessDenied", "Invalid according to Policy: Policy expired.")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from urllib.parse import urlsplit
 
+import docker
 import pytest
 import requests
 
 from containers import Api, Compose, MakeApi
 from localstack_container import keys_of, s3_client
+from run_local import credentials_in
 from servers import until
 
 MiB = 1024 * 1024
@@ -108,17 +111,17 @@ def test_metrics_stay_inside(composed: Api) -> None:
 
 
 def test_log_is_json_without_secrets(composed: Api) -> None:
-    """The container logs JSON lines, and none of them holds the signing key or the secret key."""
+    """The container logs JSON lines, and none of them holds a key, nor does the engine's description."""
     secrets = [
-        entry.partition("=")[2]
-        for entry in composed.attribute("Config", "Env")
-        if entry.startswith("SIGNING_KEY=")
+        composed.output("cat", "/run/secrets/signing_key"),
+        credentials_in(composed.output("cat", "/run/secrets/credentials"))["AWS_SECRET_ACCESS_KEY"],
     ]
+    described = json.dumps(composed.attribute("Config"))
     lines = composed.logs().splitlines()
 
     assert lines
     assert all(line.startswith("{") for line in lines)
-    assert not any(secret in line for secret in secrets for line in lines)
+    assert not any(secret in line for secret in secrets for line in [*lines, described])
 
 
 # --- healthy

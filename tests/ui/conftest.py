@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from run_local import free_port
 from s3api.auth import new_token
 from s3api.settings import Verb
-from servers import S3, Service, need
+from servers import S3, Service, need, running_ministack
 from ui.window import MakeWindow, MiB, Window
 
 expect.set_options(timeout=15_000)
@@ -54,11 +55,24 @@ def allow_origin(s3: S3, bucket: str, origin: str) -> str:
 
 
 @pytest.fixture(scope="package")
-def versioned(ministack_s3: S3, make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
+def pages() -> list[int]:
+    """The ports of the services whose pages the guard of `page_s3` lets in."""
+    return [free_port(), free_port()]
+
+
+@pytest.fixture(scope="package")
+def page_s3(tmp_path_factory: pytest.TempPathFactory, pages: list[int]) -> Iterator[S3]:
+    origins = [f"http://127.0.0.1:{port}" for port in pages]
+    with running_ministack(tmp_path_factory.mktemp("ministack"), *origins) as s3:
+        yield s3
+
+
+@pytest.fixture(scope="package")
+def versioned(page_s3: S3, pages: list[int], make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
     """A service whose bucket keeps versions."""
-    bucket = ministack_s3.make_bucket("day02-page", versioned=True)
-    allow_origin(ministack_s3, bucket, "*")
-    return make_service(ministack_s3, bucket), ministack_s3, bucket
+    bucket = page_s3.make_bucket("day02-page", versioned=True)
+    allow_origin(page_s3, bucket, f"http://127.0.0.1:{pages[0]}")
+    return make_service(page_s3, bucket, port=pages[0]), page_s3, bucket
 
 
 @pytest.fixture(scope="package")
@@ -91,13 +105,17 @@ def tokens() -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(scope="package")
 def guarded(
-    ministack_s3: S3, make_service: Callable[..., Service], tokens: dict[str, tuple[str, str]]
+    page_s3: S3,
+    pages: list[int],
+    make_service: Callable[..., Service],
+    tokens: dict[str, tuple[str, str]],
 ) -> tuple[Service, S3, str]:
     """A service that wants a token."""
-    bucket = allow_origin(ministack_s3, ministack_s3.make_bucket("day02-guarded"), "*")
+    origin = f"http://127.0.0.1:{pages[1]}"
+    bucket = allow_origin(page_s3, page_s3.make_bucket("day02-guarded"), origin)
     entries = json.dumps([json.loads(entry) for _, entry in tokens.values()])
-    service = make_service(ministack_s3, bucket, api_tokens=entries, allow_anonymous="false")
-    return service, ministack_s3, bucket
+    service = make_service(page_s3, bucket, api_tokens=entries, allow_anonymous="false", port=pages[1])
+    return service, page_s3, bucket
 
 
 @pytest.fixture
