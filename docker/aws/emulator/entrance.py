@@ -135,8 +135,8 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
         return bool(app._is_ecr_registry_path(path))
 
     return Entrance(
-        hosts=frozenset(environment["HOSTS"].split(",")),
-        origins=frozenset(environment["ORIGINS"].split(",")),
+        hosts=frozenset(environment["GUARD_HOSTS"].split(",")),
+        origins=frozenset(environment["GUARD_ORIGINS"].split(",")),
         secret_of=secret_of,
         services=SERVICES,
         tokens=tokens,
