@@ -1,5 +1,5 @@
 variable "image" {
-  description = "The image, pinned by digest: <repository>@sha256:<digest>, or sha256:<id> of one in the local engine."
+  description = "The image, pinned by digest: <repository>@sha256:<digest>. The emulator runs no other."
   type        = string
 }
 
@@ -33,14 +33,12 @@ variable "s3_public_endpoint_url" {
 }
 
 variable "access_key" {
-  description = "Access key that the emulator accepts."
+  description = "Access key of a user of the emulator, from TF_VAR_access_key."
   type        = string
-  default     = "test"
 }
 
 variable "secret_key" {
-  description = "Secret key that the emulator accepts."
+  description = "Secret key of that user, from TF_VAR_secret_key."
   type        = string
-  default     = "test"
   sensitive   = true
 }

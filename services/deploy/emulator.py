@@ -54,7 +54,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         found = _with_ports_of(running, local)
         _wait(found)
         _check_key(found)
-        report.say(f"runs already, at {found.url}")
+        report.say(f"runs already, at {found.url}; the key of its root is in {local.keys / 'credentials'}")
         return found
     if running is not None:
         running.remove(force=True)
@@ -73,7 +73,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
             "TASK_AWS_ADDRESS": local.address,
             "TASK_NETWORK": local.subnet,
             "REGISTRY_HOST": f"127.0.0.1:{local.aws_port}",
-            "HOSTS": ",".join(
+            "GUARD_HOSTS": ",".join(
                 f"{host}:{port}"
                 for host, port in (
                     ("127.0.0.1", local.aws_port),
@@ -82,7 +82,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
                     ("127.0.0.1", AWS_PORT_INSIDE),  # its own health check
                 )
             ),
-            "ORIGINS": ",".join(local.origins),
+            "GUARD_ORIGINS": ",".join(local.origins),
             "TIME_SCALE": str(local.time_scale),
             "LOG_LEVEL": "WARNING",
         },
@@ -251,6 +251,10 @@ def _wait(local: LocalAws, made: Any = None) -> None:
         try:
             with urllib.request.urlopen(f"{local.url}/_guard/ready", timeout=2):
                 return
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                return  # one of an older version: its key will not fit
+            time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
         if made is not None:

@@ -31,6 +31,7 @@ def main() -> None:
     app = importlib.import_module("ministack.app")
 
     restrictions.services_are_those_of_the_stack(app)
+    restrictions.unknown_actions_are_the_roots(app)
     app.app = guarded(with_tasks(app.app), guard)  # type: ignore[attr-defined]
     app.main()
 

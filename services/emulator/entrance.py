@@ -64,7 +64,8 @@ class Entrance(Guard):
                 return self.closed(request) or self._of_registry(request)
             if path.startswith(_OF_TASKS):
                 return self.closed(request) or self._of_task(request)
-            return super().decide(request) or self._same_key(request)
+            decision = super().decide(request)
+            return decision if isinstance(decision, Answer) else self._same_key(request) or decision
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
 
@@ -134,8 +135,8 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
         return bool(app._is_ecr_registry_path(path))
 
     return Entrance(
-        hosts=frozenset(environment["HOSTS"].split(",")),
-        origins=frozenset(environment["ORIGINS"].split(",")),
+        hosts=frozenset(environment["GUARD_HOSTS"].split(",")),
+        origins=frozenset(environment["GUARD_ORIGINS"].split(",")),
         secret_of=secret_of,
         services=SERVICES,
         tokens=tokens,

@@ -368,5 +368,21 @@ def services_are_those_of_the_stack(app: Any) -> None:
             setattr(app, name, nothing)
 
 
+def unknown_actions_are_the_roots(app: Any) -> None:
+    """MiniStack lets every key do what it finds no IAM action for, such as a Query call that is no form."""
+    from ministack.core import iam_evaluator
+
+    authenticate = app._authenticate_only
+
+    def deny(service: str, headers: dict[str, str], query: dict[str, Any], request_id: str) -> Any:
+        failure = authenticate(service, headers, query, request_id)
+        if failure or iam_evaluator.is_root_access_key(app.extract_access_key_id(headers, query)):
+            return failure
+        error = iam_evaluator.AuthError("AccessDenied", "No IAM action is known for this request.")
+        return app._credential_failure(service, "", request_id, error, headers)
+
+    app._authenticate_only = deny
+
+
 class NotServed(Exception):
     """A service that the stack does not use was asked for."""
