@@ -61,8 +61,8 @@ schema = schemathesis.openapi.from_dict(
                 _operation("/upload", "400", negative_data_rejection={"enabled": False}),
                 # A digest must be that of the body, and `If-None-Match: *` refuses a name that is taken.
                 _operation("/upload/{name}", "400", "412"),
-                # A size may be above the limit.
-                _operation("/uploads", "413"),
+                # A size may be above the limit, and a media type may have two parameters of the same name.
+                _operation("/uploads", "400", "413"),
                 # A part may be outside the plan.
                 _operation("/uploads/{upload_id}/parts", "400"),
                 # A condition may not hold, and a range may lie outside the file.

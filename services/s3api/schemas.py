@@ -19,6 +19,15 @@ NAME_SCHEMA: dict[str, JsonValue] = {
     "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\]+$",
 }
 FileName = Annotated[str, Field(json_schema_extra=NAME_SCHEMA)]
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for it
+#: What the document says of a media type; `headers.media_type` is what judges it.
+MEDIA_TYPE_SCHEMA: dict[str, JsonValue] = {
+    "description": "One media type, such as `text/plain; charset=utf-8`",
+    "pattern": rf'^ *{_TOKEN}/{_TOKEN}( *; *({_TOKEN}=({_TOKEN}|"([ !#-\[\]-~]|\\[ -~])*"))?)* *$',
+}
+ContentType = Annotated[
+    str, Field(max_length=255, pattern=r"^[\x20-\x7e]+$", json_schema_extra=MEDIA_TYPE_SCHEMA)
+]
 
 
 def _whole(value: object) -> object:
@@ -55,9 +64,7 @@ class UploadPlanRequest(BaseModel):
 
     name: FileName
     size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
-    content_type: Annotated[
-        str | None, Field(max_length=255, pattern=r"^[\x20-\x7e]+$", description="One media type")
-    ] = None
+    content_type: ContentType | None = None
     sha256: Sha256 | None = None
 
 
