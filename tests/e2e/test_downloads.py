@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import pytest
 
-from e2e.api import Api, good, refused
+from e2e.api import TIMEOUT, Api, good, refused
 
 DATA = bytes(range(256)) * 40
 AGE_TO_BE_DEAD = 30
@@ -135,6 +135,33 @@ def test_url_has_expired(url_from_the_start: tuple[Api, str, str]) -> None:
 
     assert answer.status_code in (400, 403)
     assert datetime.now(UTC).timestamp() > dies - AGE_TO_BE_DEAD
+
+
+@pytest.mark.parametrize("name", ["page.txt", "page.png", "page", "page.html"])
+@pytest.mark.parametrize("stored_as", ["text/html", "image/svg+xml", "application/xhtml+xml"])
+def test_a_page_is_never_shown(api: Api, name: str, stored_as: str) -> None:
+    """What a browser would run is a download, by S3 and through the service, whatever its name promises."""
+    name = api.name(name)
+    api.put(name, b"<script>alert(1)</script>", **{"Content-Type": stored_as})
+    for query in ("", "?check=false"):
+        url = good(api.session.get(f"{api.target.url}/download/{quote(name)}{query}", timeout=TIMEOUT))
+        answer = api.s3("GET", url["content"])
+        kind = answer.headers["Content-Type"].partition(";")[0]
+
+        shown = answer.headers["Content-Disposition"].startswith("inline")
+        assert not shown or kind in ("text/plain", "image/png")
+    through = api.call("GET", "/files/", name)
+    assert through.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_a_content_type_that_is_not_one(api: Api) -> None:
+    """Two types in one header are refused: a browser may take the second."""
+    name = api.name("x.txt")
+    for kind in ("text/plain;charset=utf-8,text/html", "text/plain, text/html", "text"):
+        answer = api.call("PUT", "/upload/", name, data=b"x", headers={"Content-Type": kind})
+
+        refused(answer, 400, "invalid_content_type")
+    assert not api.exists(name)
 
 
 # --- through the service

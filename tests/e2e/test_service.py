@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 import requests
 
-from e2e.api import Api, good, refused
+from e2e.api import TIMEOUT, Api, MiB, good, part_of_form, refused
 
 
 def test_health(api: Api) -> None:
@@ -98,6 +99,62 @@ def test_nothing_is_sniffed(api: Api) -> None:
     """No answer may be taken for another type than it says."""
     for path in ("/", "/nothing", "/docs", "/list_files?limit=0"):
         assert api.call("GET", path).headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_no_answer_is_framed(api: Api) -> None:
+    """No page of another site can show an answer in a frame, or use it as a picture or a script."""
+    for path in ("/", "/nothing", "/docs", "/ui", "/openapi.json", "/list_files?limit=0"):
+        headers = api.call("GET", path).headers
+
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_the_page_names_no_bucket(api: Api, bucket: str) -> None:
+    """What is served without a token does not tell the bucket's name."""
+    for path in ("/", "/ui", "/docs", "/openapi.json"):
+        answer = requests.get(
+            f"{api.target.url}{path}",
+            headers={"Host": api.target.host} if api.target.host else {},
+            timeout=TIMEOUT,
+        )
+
+        assert answer.status_code == 200
+        assert bucket not in answer.text + str(answer.headers)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_a_foreign_page_changes_nothing(api: Api, origin: str) -> None:
+    """Whatever the caller may do, a browser does not do it for a page of another origin."""
+    name = api.name("mine.txt")
+    api.put(name, b"mine")
+    foreign: dict[str, Any] = {"headers": {"Origin": origin}}
+
+    refused(api.call("PUT", "/upload/", name, data=b"theirs", **foreign), 403, "forbidden")
+    refused(api.call("POST", "/upload", files=[part_of_form("x", b"x")], **foreign), 403, "forbidden")
+    refused(api.call("POST", "/uploads", json={"name": name, "size": 1}, **foreign), 403, "forbidden")
+    refused(api.call("POST", "/delete", json={"files": [name]}, **foreign), 403, "forbidden")
+    refused(api.call("DELETE", "/delete/", name, **foreign), 403, "forbidden")
+    assert api.call("GET", "/files/", name).content == b"mine"
+
+
+def test_json_only_as_json(api: Api) -> None:
+    """A JSON body of another media type, which a page of another origin could send, is 415."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+        answer = api.call("POST", "/delete", data=b'{"files": ["x"]}', headers={"Content-Type": kind})
+
+        assert "application/json" in refused(answer, 415, "unsupported_media_type")
+
+
+def test_a_costly_body_is_refused(api: Api) -> None:
+    """A body that is larger than any request needs, or that has more values, is refused in a few words."""
+    json = {"Content-Type": "application/json"}
+    many = b'{"files":[' + b",".join([b"[]"] * 100_000) + b"]}"
+
+    refused(api.call("POST", "/delete", data=many, headers=json), 400, "bad_request")
+    refused(api.call("POST", "/delete", data=b" " * (4 * MiB), headers=json), 413, "body_too_large")
+    refused(api.call("POST", "/uploads", data=b" " * 20_000, headers=json), 413, "body_too_large")
 
 
 def test_wrong_token(api: Api) -> None:

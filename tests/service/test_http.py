@@ -18,13 +18,24 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+<<<<<<< HEAD:tests/service/test_http.py
+=======
+import raw_client
+from conftest import settings_for
+from memory_store import MemoryStore
+>>>>>>> wt-http:tests/test_http.py
 from s3api import files, json_bodies
+from s3api.app import create_app
 from s3api.auth import hash_token
 from s3api.errors import _STATUS
 from s3api.files import Body
 from s3api.routes import PUBLIC, VERBS
+<<<<<<< HEAD:tests/service/test_http.py
 from support import raw_client
 from support.memory_store import MemoryStore
+=======
+from s3api.s3_store import S3FileStore
+>>>>>>> wt-http:tests/test_http.py
 
 BUCKET = "day02-memory"
 MakeClient = Callable[..., FlaskClient]
@@ -1374,6 +1385,21 @@ def test_every_answer_is_hardened(make_client: MakeClient, store: MemoryStore) -
         assert secure.headers["Strict-Transport-Security"] == "max-age=31536000"
     untrusting = make_client().get("/", headers={"X-Forwarded-Proto": "https"})
     assert "Strict-Transport-Security" not in untrusting.headers
+
+
+def test_the_policy_of_the_page_names_no_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page, which is served without a token, may reach every bucket of the region: it names none."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    policies = {}
+    for bucket in ("day02-private", "day02.with.dots"):
+        settings = settings_for(tmp_path, bucket=bucket)
+        page = create_app(settings, S3FileStore(settings)).test_client().get("/ui")
+        assert bucket not in page.text + str(page.headers)
+        policies[bucket] = page.headers["Content-Security-Policy"]
+
+    assert "connect-src 'self' https://*.s3.eu-west-1.amazonaws.com;" in policies["day02-private"]
+    assert "connect-src 'self' https://s3.eu-west-1.amazonaws.com;" in policies["day02.with.dots"]
 
 
 # --- bodies that are larger than they look
