@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
 SCANNERS := .venv-scanners
 BENCH := .venv-bench
+COSMIC_RAY := .venv-cosmic-ray
 
 .PHONY: help
 help: ## Show this
@@ -65,9 +66,36 @@ down: ## Stop what `make up` started; the volumes stay, with the keys, and the f
 test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
 	$(BIN)/pytest --durations=10
 
+QUICK_TESTS := not docker and not browser and not terraform and not service
+
 .PHONY: quick
 quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
-	$(BIN)/pytest -q -m "not docker and not browser and not terraform and not service"
+	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
+
+# A minute for a mutant that all tests survive. TESTS= names fewer: make mutants MODULE=auth TESTS=tests/test_http.py
+TESTS ?= tests
+define COSMIC_RAY_CONFIG
+[cosmic-ray]
+module-path = "services/s3api/$(MODULE).py"
+timeout = 300
+test-command = ".venv/bin/python -m pytest -qx -p no:cacheprovider -m '$(QUICK_TESTS)' $(TESTS)"
+distributor.name = "local"
+# `str | None` is an annotation, which nothing computes.
+filters.operators-filter.exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
+endef
+export COSMIC_RAY_CONFIG
+
+.PHONY: mutants
+mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change one thing of MODULE at a time, in a copy; list the changes no test sees
+	@[ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make mutants MODULE=auth"; exit 1; }
+	@rm -rf .mutants && mkdir .mutants
+	@git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C .mutants
+	@ln -s ../$(VENV) ../$(MINISTACK) .mutants
+	@printf '%s\n' "$$COSMIC_RAY_CONFIG" > .mutants/cosmic-ray.toml
+	cd .mutants && PATH="$(CURDIR)/$(COSMIC_RAY)/bin:$$PATH" && \
+		cosmic-ray init cosmic-ray.toml session.sqlite && cr-filter-operators session.sqlite cosmic-ray.toml && \
+		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
+		cr-report --show-diff --surviving-only session.sqlite
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local
@@ -137,11 +165,12 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	$(COMPILE) --upgrade docker/aws/requirements.in -c docker/ministack/requirements.txt -o docker/aws/requirements.txt
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
 	$(COMPILE) --upgrade tests/bench/requirements.in -c services/requirements.txt -o tests/bench/requirements.txt
+	echo cosmic-ray | $(COMPILE) --upgrade - -o tests/cosmic-ray.txt
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench tests/bench/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .mutants tests/bench/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -182,6 +211,12 @@ $(SCANNERS)/.ready: tests/infra/requirements.txt $(VENV)/.uv
 $(BENCH)/.ready: tests/bench/requirements.txt $(VENV)/.uv
 	@echo "installing the opponents of the benchmarks into $(BENCH)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
+	$(INSTALL)
+	@touch $@
+
+$(COSMIC_RAY)/.ready: tests/cosmic-ray.txt $(VENV)/.uv
+	@echo "installing cosmic-ray into $(COSMIC_RAY)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(COSMIC_RAY)
 	$(INSTALL)
 	@touch $@
 

@@ -61,11 +61,7 @@ schema = schemathesis.openapi.from_dict(
                 _operation("/upload", "400", negative_data_rejection={"enabled": False}),
                 # A digest must be that of the body, and `If-None-Match: *` refuses a name that is taken.
                 _operation("/upload/{name}", "400", "412"),
-<<<<<<< HEAD:tests/service/test_fuzz.py
-                # A size may be above the limit, and a content type may have a parameter twice.
-=======
                 # A size may be above the limit, and a media type may have two parameters of the same name.
->>>>>>> wt-http:tests/test_fuzz.py
                 _operation("/uploads", "400", "413"),
                 # A part may be outside the plan.
                 _operation("/uploads/{upload_id}/parts", "400"),

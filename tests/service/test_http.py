@@ -18,24 +18,16 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-<<<<<<< HEAD:tests/service/test_http.py
-=======
-import raw_client
-from conftest import settings_for
-from memory_store import MemoryStore
->>>>>>> wt-http:tests/test_http.py
 from s3api import files, json_bodies
 from s3api.app import create_app
 from s3api.auth import hash_token
 from s3api.errors import _STATUS
 from s3api.files import Body
 from s3api.routes import PUBLIC, VERBS
-<<<<<<< HEAD:tests/service/test_http.py
+from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore
-=======
-from s3api.s3_store import S3FileStore
->>>>>>> wt-http:tests/test_http.py
+from support.stores import settings_for
 
 BUCKET = "day02-memory"
 MakeClient = Callable[..., FlaskClient]

@@ -20,16 +20,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-<<<<<<< HEAD:tests/service/test_lifecycle.py
-from run_local import free_port, stop, without_aws
+from run_local import credentials_in, free_port, stop, without_aws
 from s3api.private import lock_path
 from support.raw_client import RawClient, form
 from support.servers import (
-=======
-from raw_client import RawClient, form
-from run_local import credentials_in, free_port, stop, without_aws
-from servers import (
->>>>>>> wt-guard:tests/test_lifecycle.py
     MINISTACK_PYTHON,
     ROOT,
     S3,
