@@ -27,13 +27,13 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, sync_playwright
-from servers import need, until
 
 from deploy import emulator, prepare
 from deploy.emulator import IMAGE
 from deploy.environments import Environment, LocalAws
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
+from support.servers import need, until
 
 pytestmark = pytest.mark.timeout(300)
 
