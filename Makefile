@@ -72,7 +72,7 @@ QUICK_TESTS := not docker and not browser and not terraform and not service
 quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
 	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
 
-# A minute for a mutant that all tests survive. TESTS= names fewer: make mutants MODULE=auth TESTS=tests/test_http.py
+# A minute for a mutant that all tests survive. TESTS= names fewer: make mutants MODULE=auth TESTS=tests/service/test_http.py
 TESTS ?= tests
 define COSMIC_RAY_CONFIG
 [cosmic-ray]
