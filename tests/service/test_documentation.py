@@ -7,6 +7,8 @@ import re
 from support.servers import ROOT
 
 SECURITY = ROOT / "docs" / "security.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+SERVICES = ROOT / "services"
 
 
 def test_every_promise_names_tests_that_exist() -> None:
@@ -30,3 +32,23 @@ def test_every_promise_names_tests_that_exist() -> None:
 
     assert len(rows) > 25
     assert unknown == []
+
+
+def test_the_architecture_names_every_module() -> None:
+    """The tables of docs/architecture.md have a row for each module and package, and none for anything else."""
+    named = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {path.stem for path in (SERVICES / "s3api").glob("*.py") if path.stem.isidentifier()}
+    packages = {path.parent.name for path in SERVICES.glob("*/__init__.py")}
+    expected = (modules | packages | {"client"}) - {"__init__", "__main__", "s3api"}
+
+    assert sorted(named) == sorted(expected)
+
+
+def test_the_architecture_names_the_clients_modules() -> None:
+    """Its row for the client names each of the client's modules."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    row = re.search(r"^\| `client` \|.*: (.*) \|$", text, re.MULTILINE)
+    assert row is not None
+    modules = {path.stem for path in (SERVICES / "s3api" / "client").glob("*.py")} - {"__init__"}
+
+    assert set(re.findall(r"`(\w+)`", row[1])) == modules
