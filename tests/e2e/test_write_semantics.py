@@ -244,7 +244,9 @@ def test_two_digests_of_one_body(api: Api) -> None:
 def test_content_encoding_stays(api: Api) -> None:
     """A body that was sent compressed is told as compressed by S3, however it came."""
     data = gzip.compress(b"text " * 1000)
-    whole, chunked, posted, parts = (api.name(f"{kind}.txt") for kind in ("whole", "chunked", "post", "parts"))
+    whole, chunked, posted, parts = (
+        api.name(f"{kind}.txt") for kind in ("whole", "chunked", "post", "parts")
+    )
     api.put(whole, data, **{"Content-Encoding": "GZIP", "Content-Language": "de, pt-BR"})
     given = {"Content-Encoding": "gzip"}
     good(api.call("PUT", "/upload/", chunked, data=iter([data]), headers=given))
@@ -267,7 +269,9 @@ def test_restore_keeps_what_the_file_had(api: Api) -> None:
         pytest.skip("the bucket keeps no versions")
     name = api.name("back.txt")
     data = gzip.compress(b"text")
-    api.put(name, data, **{"Content-Encoding": "gzip", "Content-Language": "de", "Content-Type": "text/x-own"})
+    api.put(
+        name, data, **{"Content-Encoding": "gzip", "Content-Language": "de", "Content-Type": "text/x-own"}
+    )
     good(api.call("DELETE", "/delete/", name))
     good(api.call("POST", "/restore/", name))
     answer = _at_s3(api, name)

@@ -31,7 +31,10 @@ REAL = settings(COMMON, max_examples=40)
 
 # Half of the letters are those that others got wrong.
 AWKWARD = " +%&#?=;,'\"()!*~$@:|<>[]{}^`._-0aZéü\u0301日ß😀\u200b\u2028\u202e\ufeff\U0001fffe\U0010ffff"
-LETTERS = st.one_of(st.sampled_from(AWKWARD + "/"), st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff"))
+LETTERS = st.one_of(
+    st.sampled_from(AWKWARD + "/"),
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff"),
+)
 ANY_LETTERS = st.one_of(st.sampled_from("./\\\0\n\r\x7f\x85\ud800\ufffe\uffff" + AWKWARD), st.characters())
 
 
