@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from s3api.s3_store import UNPLACED_BYTES
 from support.faulty_s3 import (
     ARN,
     AnswerError,
@@ -668,7 +669,7 @@ def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:
 
 
 def test_more_uploads_of_unknown_length_than_buffers_are_told_to_wait(small_stage: Stage) -> None:
-    """Of five large chunked uploads at once one is 503, while those of known length go on; later all is well."""
+    """Of five large chunked uploads at once one is 503; those of known length go on; later all is well."""
     service = small_stage.service
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(service.url)) for _ in range(5)]

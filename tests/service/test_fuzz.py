@@ -65,8 +65,8 @@ schema = schemathesis.openapi.from_dict(
                 # An ETag may be another's, or none.
                 _operation("/delete/{name}", "400", "412"),
                 _operation("/uploads/{upload_id}/complete", "400", "412"),
-                # A size may be above the limit, a media type may have two parameters of the same name, a coding
-                # may be one that is not kept, and a part size may not fit.
+                # A size may be above the limit, a media type may have two parameters of the same name, a
+                # coding may be one that is not kept, and a part size may not fit.
                 _operation("/uploads", "400", "413", "415"),
                 # A part may be outside the plan.
                 _operation("/uploads/{upload_id}/parts", "400"),

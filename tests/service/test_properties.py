@@ -46,7 +46,7 @@ def allowed(name: str) -> bool:
         return False
     return (
         1 <= length <= 1024
-        and not any(unicodedata.category(letter) == "Cc" or letter == "\\" for letter in name)
+        and not any(unicodedata.category(letter) == "Cc" or letter in "\\\ufffe\uffff" for letter in name)
         and not name.startswith("/")
         and {".", ".."}.isdisjoint(name.split("/"))
     )

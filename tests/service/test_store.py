@@ -151,7 +151,7 @@ def test_a_deletion_with_if_match(any_store: FileStore) -> None:
     first = put(any_store, "name", b"first")
     put(any_store, "name", b"second")
     with pytest.raises(files.FileChanged):
-        any_store.delete("name", f'"{first.etag}"')
+        files.delete_file(any_store, "name", f'"{first.etag}"')
 
     assert content(any_store, "name") == b"second"
 
