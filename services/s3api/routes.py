@@ -296,9 +296,9 @@ def _details(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def _json_lines(pages: Iterator[files.Page]) -> Iterator[str]:
+def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
     for page in pages:
-        yield "".join(json.dumps(_details(file)) + "\n" for file in page.files)
+        yield "".join(json.dumps(_details(file)) + "\n" for file in page.files).encode()
 
 
 # --- uploads through the service
@@ -634,7 +634,6 @@ def read_file(name: str) -> Response:
             "Content-Length": str(opened.length),
             "Accept-Ranges": "bytes",
             "Content-Disposition": _disposition(name, kind, opened.stored_headers.get("Content-Disposition")),
-            "Content-Security-Policy": "sandbox",
             **_validators(opened),
         }
     )
@@ -654,13 +653,14 @@ def read_file(name: str) -> Response:
 
 
 def _validators(opened: files.OpenFile) -> dict[str, str]:
-    """What a 304 says as well. RFC 9110, section 15.4.5."""
+    """What a 304 says as well, which a cache takes over. RFC 9110, section 15.4.5; RFC 9111, section 3.2."""
     stored = opened.stored_headers.get("Cache-Control")
     private = caller() is not ANONYMOUS
     return {
         "ETag": f'"{opened.file.etag}"',
         "Last-Modified": http_date(opened.file.last_modified),
         "Cache-Control": headers.cache_control(stored, private=private) or "private, no-cache",
+        "Content-Security-Policy": "sandbox",
     }
 
 
