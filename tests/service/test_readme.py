@@ -76,6 +76,7 @@ def test_the_api_by_example(
         "once.csv",
         "raw/games.csv",
         "reports/games.csv",
+        "small.csv",
     }
     big = ministack_s3.client().get_object(Bucket=bucket_name, Key="big.bin")["Body"].read()
     assert big == (tmp_path / "big.bin").read_bytes()
