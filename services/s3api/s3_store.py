@@ -272,9 +272,11 @@ class S3FileStore:
                 content_range, size = None, length
                 if answer.status_code == 206:
                     content_range = answer.headers.get("Content-Range", "")
+                    if not length and content_range.endswith("/0"):  # MiniStack: a part of an empty file
+                        raise RangeNotSatisfiable(f"The range is outside the file '{name}'")
                     size = _size_of_range(content_range, conditions.byte_range or "", length)
                 file = _stored_file(name, answer.headers, size)
-            except UnexpectedAnswer:
+            except (UnexpectedAnswer, RangeNotSatisfiable):
                 if with_body:
                     answer.raw.close()
                 raise
