@@ -272,8 +272,6 @@ class S3FileStore:
                 content_range, size = None, length
                 if answer.status_code == 206:
                     content_range = answer.headers.get("Content-Range", "")
-                    if not length and content_range.endswith("/0"):  # MiniStack: a part of an empty file
-                        raise RangeNotSatisfiable(f"The range is outside the file '{name}'")
                     size = _size_of_range(content_range, conditions.byte_range or "", length)
                 file = _stored_file(name, answer.headers, size)
             except (UnexpectedAnswer, RangeNotSatisfiable):
@@ -865,6 +863,8 @@ def _stored_file(name: str, headers: Mapping[str, str], size: int) -> StoredFile
 
 def _size_of_range(content_range: str, asked: str, length: int) -> int:
     """The size of the whole file, of which this range was answered. It must be the one that was asked for."""
+    if not length and content_range.endswith("/0"):  # MiniStack's answer for an empty file
+        raise RangeNotSatisfiable("The file is empty")
     found = _CONTENT_RANGE.fullmatch(content_range)
     if not found:
         raise UnexpectedAnswer("a part of the file without its range")
