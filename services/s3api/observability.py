@@ -12,7 +12,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Generator, Iterable, MutableMapping
 from functools import cache
 from typing import Any
 
@@ -242,7 +242,7 @@ class _Counted:
         return data
 
 
-def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Iterator[Any]:
+def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Generator[Any, None, None]:
     """The chunks of a streamed answer, counted; one that breaks off can only be told of in the log."""
     try:
         for chunk in chunks:

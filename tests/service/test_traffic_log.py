@@ -1,0 +1,94 @@
+"""What the log and the metrics say of a request's bytes and trace, over real connections."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from s3api.observability import _watched
+from support.servers import S3, Service
+
+DATA = b"x" * 100_000
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture(scope="module")
+def service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    made = make_service(ministack_s3, ministack_s3.make_bucket("day02-counted"))
+    assert requests.put(made.at("/upload/", "a"), DATA, timeout=30).status_code == 200
+    return made
+
+
+def line_of(service: Service, request_id: str) -> dict[str, Any]:
+    """The line of the request, which is written after its answer has been sent."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        for line in service.log_lines():
+            if line.get("request_id") == request_id and line.get("event") == "request":
+                return line
+        time.sleep(0.02)
+    raise AssertionError(f"no line of {request_id}")
+
+
+def counted(service: Service) -> dict[str, float]:
+    text = requests.get(service.metrics_url, timeout=10).text
+    return {
+        name: float(value)
+        for name, value in re.findall(r"^s3api_(\w+)_bytes_total (\S+)", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "received", "sent"),
+    [
+        ("GET", "/files/a", None, 0, len(DATA)),
+        ("HEAD", "/files/a", None, 0, 0),
+        ("PUT", "/upload/b", DATA, len(DATA), None),
+        ("PUT", "/upload/a%00", DATA, 0, None),
+        ("GET", "/list_files", None, 0, None),
+        ("HEAD", "/list_files", None, 0, 0),
+    ],
+)
+def test_bytes_are_counted_as_they_pass(  # noqa: PLR0917 - a column of the table each
+    service: Service, method: str, path: str, body: bytes | None, received: int, sent: int | None
+) -> None:
+    """HEAD sends no body (RFC 9110, section 9.3.2), and a body that is refused unread was not received."""
+    before = counted(service)
+    answer = requests.request(method, service.url + path, data=body, timeout=30)
+    line = line_of(service, answer.headers["X-Request-Id"])
+    after = counted(service)
+
+    assert line["received_bytes"] == received
+    assert line["sent_bytes"] == (len(answer.content) if sent is None else sent)
+    assert after["received"] - before["received"] == received
+    assert after["sent"] - before["sent"] == line["sent_bytes"]
+
+
+def test_a_304_sends_nothing(service: Service) -> None:
+    """RFC 9110, section 15.4.5."""
+    etag = requests.head(service.url + "/files/a", timeout=30).headers["ETag"]
+    answer = requests.get(service.url + "/files/a", headers={"If-None-Match": etag}, timeout=30)
+
+    assert (answer.status_code, line_of(service, answer.headers["X-Request-Id"])["sent_bytes"]) == (304, 0)
+
+
+def test_a_broken_download_counts_what_was_sent() -> None:
+    """A chunk counts once the server asks for the next one; one that could not be sent does not."""
+    fields: dict[str, Any] = {"sent_bytes": 0}
+    chunks = _watched(iter([b"abc", b"de", b"f"]), fields)
+    assert [next(chunks), next(chunks)] == [b"abc", b"de"]
+    chunks.close()
+
+    assert fields["sent_bytes"] == 3
+
+
+def test_the_trace_is_in_the_log(service: Service) -> None:
+    """W3C Trace Context, section 3.2; a value that is not valid is ignored."""
+    for value, trace in ((f"00-{TRACE}-b7ad6b7169203331-01", TRACE), (f"00-{TRACE}", None)):
+        answer = requests.get(service.url + "/", headers={"traceparent": value}, timeout=30)
+        assert line_of(service, answer.headers["X-Request-Id"])["trace_id"] == trace
