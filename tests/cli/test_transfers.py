@@ -18,7 +18,7 @@ import pytest
 
 from cli.command import PROGRAM, Command
 from s3api.client.commands import END_SECONDS
-from s3api.client.sources import Journal, Unfinished
+from s3api.client.journal import Journal, Unfinished
 from support.faulty_s3 import (
     AnswerError,
     Asked,

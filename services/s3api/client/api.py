@@ -1,7 +1,7 @@
 """The HTTP client of the file API: one request, its retries, and what an answer means. No server code here.
 
-`Api` is for small requests and for opening large ones; `transfers` moves files with it. Everything that goes
-wrong is a `Failure`, which knows the exit status that the command line ends with.
+`Api` makes small requests and opens large ones; `uploads` and `downloads` move files with it. Every error is
+a `Failure`, which knows the exit status of the command line.
 """
 
 from __future__ import annotations

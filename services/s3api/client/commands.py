@@ -22,9 +22,12 @@ import click
 from click.shell_completion import get_completion_class
 
 from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
-from s3api.client.sources import Journal, Source, below, sources
+from s3api.client.downloads import Downloads, below
+from s3api.client.journal import Journal
+from s3api.client.sources import Source, sources
 from s3api.client.terminal import Output, metered
-from s3api.client.transfer import Transferred, Transfers, Via, spread
+from s3api.client.transfer import Transferred, Via, spread
+from s3api.client.uploads import Uploads
 from s3api.printing import shown
 
 DEFAULT_URL = "http://127.0.0.1:5000"
@@ -83,11 +86,16 @@ class Client:
     jobs: int
 
     @contextmanager
-    def transfers(self, via: Via) -> Iterator[Transfers]:
+    def uploads(self, via: Via) -> Iterator[Uploads]:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         journal = Journal(Path(state, "s3api", "uploads"))
         with metered(self.output) as meter:
-            yield Transfers(self.api, via=via, jobs=self.jobs, meter=meter, journal=journal)
+            yield Uploads(self.api, via=via, jobs=self.jobs, meter=meter, journal=journal)
+
+    @contextmanager
+    def downloads(self, via: Via) -> Iterator[Downloads]:
+        with metered(self.output) as meter:
+            yield Downloads(self.api, via=via, jobs=self.jobs, meter=meter)
 
 
 SHARED = (
@@ -373,10 +381,10 @@ def upload(
         raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
     if name is not None and len(wanted) > 1:
         raise click.UsageError(ONE_NAME)
-    with client.transfers(via) as transfers:
+    with client.uploads(via) as uploads:
         if "-" in wanted:
             assert name is not None  # noqa: S101 - as just checked
-            done = transfers.upload_stream(sys.stdin.buffer, prefix + name, if_absent=if_absent)
+            done = uploads.upload_stream(sys.stdin.buffer, prefix + name, if_absent=if_absent)
             _report(client, done)
             return
         found = sources(client.output, wanted, prefix)
@@ -387,7 +395,7 @@ def upload(
             found = iter([Source(file.path, prefix + name) for file in files])
 
         def send(source: Source) -> Transferred:
-            return transfers.upload(source.path, source.name, if_absent=if_absent)
+            return uploads.upload(source.path, source.name, if_absent=if_absent)
 
         _run(client, send, found)
 
@@ -444,15 +452,15 @@ def download(
     stream = to == "-" or (path.exists() and not path.is_file() and not path.is_dir())
     if many and (stream or path.is_file()):
         raise click.UsageError("--to must be a folder for more than one file")
-    with client.transfers(via) as transfers:
+    with client.downloads(via) as downloads:
         if stream:
             client.output.results_to_stderr = to == "-"
             with nullcontext(sys.stdout.buffer) if to == "-" else path.open("wb") as sink:
-                _report(client, transfers.download_to(wanted[0], sink))
+                _report(client, downloads.download_to(wanted[0], sink))
             return
 
         def bring(target: Source) -> Transferred:
-            return transfers.download(target.name, target.path, force=force)
+            return downloads.download(target.name, target.path, force=force)
 
         files = _targets(client, wanted, path, recursive=recursive) if into else [Source(path, wanted[0])]
         _run(client, bring, files)

@@ -1,34 +1,18 @@
-"""The files of this machine: which ones are meant, how they are read and written, what is noted of them.
-
-Nothing here speaks HTTP.
-"""
+"""The files of this machine that are uploaded: which ones are meant, and how they are read."""
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
-import json
 import os
-import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Literal, Protocol
 
 from s3api.client.api import BLOCK, NOT_FOUND, Failure
-from s3api.private import NotPrivate, check_folder, make_folder, open_private
-
-Count = Callable[[int], None]
-
-_UMASK = os.umask(0o077)  # it can only be read by setting it, which here no other thread notices
-os.umask(_UMASK)
-
-JOURNAL_SECONDS = 7 * 24 * 3600  # as long as the service takes an upload id
-
+from s3api.client.transfer import Count
 
 # --- which files
 
@@ -111,45 +95,7 @@ def _is_plain(reporter: Reporter, path: Path) -> bool:
     return plain
 
 
-def below(folder: Path, relative: str) -> Path:
-    """The path of a name below the folder. Raises `Failure` where it would be elsewhere, or cannot be."""
-    segments = relative.split("/")
-    if not all(segments) or any(segment in (".", "..") or "\0" in segment for segment in segments):
-        raise Failure("unsafe_name", f"'{relative}' cannot be the path of a file here; use --to FILE")
-    path = folder.joinpath(*segments)
-    try:
-        inside = path.parent.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:
-        raise Failure("local_file_error", f"{path}: {error}") from error
-    if not inside:
-        raise Failure(
-            "unsafe_name", f"{path.parent} is a link that leads out of {folder}; nothing was written"
-        )
-    return path
-
-
 # --- reading
-
-
-class Hashes:
-    """The SHA-256 of what passes, its length, and its MD5 where that is all there is to compare with."""
-
-    def __init__(self, *, md5: bool) -> None:
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
-
-    def update(self, data: bytes) -> None:
-        self.size += len(data)
-        self.sha256.update(data)
-        if self.md5:
-            self.md5.update(data)
-
-    def read(self, stream: IO[bytes], count: Count) -> None:
-        """All that is left of the stream."""
-        while data := stream.read(BLOCK):
-            self.update(data)
-            count(len(data))
 
 
 @dataclass
@@ -227,139 +173,3 @@ class Stream:
         self.size += len(data)
         self.sha256.update(data)
         return data
-
-
-class Chained:
-    """Several bodies, one after the other."""
-
-    def __init__(self, *bodies: Any) -> None:
-        self._bodies = list(bodies)
-
-    def read(self, amount: int) -> bytes:
-        while self._bodies:
-            if data := self._bodies[0].read(amount):
-                return bytes(data)
-            del self._bodies[0]
-        return b""
-
-
-def form(fields: Mapping[str, str]) -> tuple[str, bytes, bytes]:
-    """The content type of a form, and what stands before and after the file in it."""
-    boundary = secrets.token_hex(16)
-    head = "".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    )
-    head += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
-    return f"multipart/form-data; boundary={boundary}", head.encode(), f"\r\n--{boundary}--\r\n".encode()
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """An upload in parts that has begun: what was sent where, and the id that the service knows it by."""
-
-    url: str
-    name: str
-    size: int
-    sha256: str
-    id: str
-    part_size: int
-
-    @property
-    def numbers(self) -> range:
-        return range(1, max(1, -(-self.size // self.part_size)) + 1)
-
-    def range_of(self, number: int) -> tuple[int, int]:
-        """Where the part begins, and its size."""
-        offset = (number - 1) * self.part_size
-        return offset, min(self.part_size, self.size - offset)
-
-
-class Journal:
-    """The ids of unfinished uploads, one small file each, so that the next run finds them; nothing else.
-
-    Which parts are there, and whether they are right, S3 is asked. Where the folder cannot be written,
-    uploads work, and begin anew after an interruption.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def read(self, url: str, name: str, path: Path) -> Unfinished | None:
-        """What was begun from this file for this name; None where nothing, or nothing legible, is noted."""
-        try:
-            noted = open_private(self._path(url, name, path), os.O_RDONLY)
-            with os.fdopen(noted, encoding="utf-8") as stream:
-                saved = Unfinished(**json.load(stream))
-        except (OSError, ValueError, TypeError):
-            return None
-        return saved if saved.part_size > 0 else None
-
-    def write(self, unfinished: Unfinished, path: Path) -> None:
-        """Kept when this returns, even if the machine stops then."""
-        with suppress(OSError):
-            self._prepare()
-            final = self._path(unfinished.url, unfinished.name, path)
-            new = final.with_suffix(f".{secrets.token_hex(4)}.new")
-            with os.fdopen(open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as stream:
-                json.dump(asdict(unfinished), stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            new.replace(final)
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-            self._forget_the_expired()
-
-    def remove(self, unfinished: Unfinished, path: Path) -> None:
-        with suppress(OSError):
-            self._path(unfinished.url, unfinished.name, path).unlink()
-
-    def _path(self, url: str, name: str, path: Path) -> Path:
-        key = "\0".join((url, name, str(path.resolve()))).encode("utf-8", "surrogateescape")
-        return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
-
-    def _prepare(self) -> None:
-        """Have the folder, open to this user only, also where an older version made it otherwise."""
-        make_folder(self._folder)
-        check_folder(self._folder)
-        self._folder.chmod(0o700)
-
-    def _forget_the_expired(self) -> None:
-        for old in self._folder.iterdir():
-            if old.stat().st_mtime < time.time() - JOURNAL_SECONDS:
-                old.unlink(missing_ok=True)
-
-
-# --- writing
-
-
-def stem(target: Path) -> str:
-    """Of the target's name as much as leaves room for more, within what file systems take."""
-    return target.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
-
-
-@contextmanager
-def part_file(path: Path) -> Iterator[IO[bytes]]:
-    """An unfinished download, which one process at a time may go on with, and no other user may open."""
-    try:
-        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
-    except NotPrivate as error:
-        raise Failure("local_file_error", f"{error}; remove it, or choose another folder by --to") from error
-    with os.fdopen(descriptor, "r+b") as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(descriptor), path.stat())  # no other has just finished it
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        if not ours:
-            raise Failure("under_way", f"Another download to {path} is under way")
-        yield part
-
-
-def publish(part: IO[bytes], path: Path, target: Path) -> None:
-    """Give the finished file its name, and the mode that a new file of this user has."""
-    os.fchmod(part.fileno(), 0o666 & ~_UMASK)
-    path.replace(target)
