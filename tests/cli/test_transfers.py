@@ -589,7 +589,7 @@ def on_a_terminal(
 
 
 def bar(big: Path) -> re.Pattern[bytes]:
-    return re.compile(rb"sending " + big.name.encode() + rb".*16\.0/24\.0 MiB.*MB/s.*\d:\d\d")
+    return re.compile(rb"sending " + big.name.encode() + rb".*16\.8/25\.2 MB.*MB/s.*\d:\d\d")
 
 
 @pytest.mark.usefixtures("interruptible")

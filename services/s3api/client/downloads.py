@@ -8,6 +8,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -269,6 +270,37 @@ def _check_whole(done: int, facts: Facts) -> None:
 
 
 # --- where it is written
+
+
+def is_kind(path: Path, *kinds: int) -> bool:
+    """Whether the path leads to a file of one of these types. Raises `Failure` where that is unknown."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode) in kinds
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise local_failure(error, path) from error
+
+
+def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
+    """Make the folder that a folder marker stands for: an empty object whose name ends in a slash.
+
+    Raises `Failure` where the folder would be elsewhere or cannot be, and where the object has contents.
+    """
+    if size:
+        raise Failure(
+            "unsafe_name", f"'{name}' has {size:,} bytes, and the name of a folder; use --to - to read it"
+        )
+    path = below(folder, relative) if relative else folder
+    if relative and path.is_symlink():
+        raise Failure("unsafe_name", f"{path} is a symbolic link; no folder was made")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise Failure("target_exists", f"{path} is there and is not a folder", EXISTS) from error
+    except OSError as error:
+        raise local_failure(error, path) from error
+    return path
 
 
 def below(folder: Path, relative: str) -> Path:

@@ -18,7 +18,7 @@ JOURNAL_SECONDS = 7 * 24 * 3600  # as long as the service takes an upload id
 
 @dataclass(frozen=True)
 class Unfinished:
-    """An upload in parts that has begun: what was sent where, and the id that the service knows it by."""
+    """An upload in parts that has begun: the file, its destination, and the service's id for the upload."""
 
     url: str
     name: str
@@ -38,17 +38,17 @@ class Unfinished:
 
 
 class Journal:
-    """The ids of unfinished uploads, one small file each, so that the next run finds them; nothing else.
+    """One small file for each unfinished upload, so that the next run finds it.
 
-    Which parts are there, and whether they are right, S3 is asked. Where the folder cannot be written,
-    uploads work, and begin anew after an interruption.
+    An entry holds the fields of `Unfinished`. S3 is asked which parts it has and whether they are right.
+    Where the folder cannot be written, uploads work, and start again after an interruption.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, url: str, name: str, path: Path) -> Unfinished | None:
-        """What was begun from this file for this name; None where nothing, or nothing legible, is noted."""
+        """The unfinished upload of this file under this name; None where there is no valid entry."""
         try:
             noted = open_private(self._path(url, name, path), os.O_RDONLY)
             with os.fdopen(noted, encoding="utf-8") as stream:
@@ -58,7 +58,7 @@ class Journal:
         return saved if saved.part_size > 0 else None
 
     def write(self, unfinished: Unfinished, path: Path) -> None:
-        """Kept when this returns, even if the machine stops then."""
+        """Write the entry; it survives a crash of the machine after this returns."""
         with suppress(OSError):
             self._prepare()
             final = self._path(unfinished.url, unfinished.name, path)
@@ -84,7 +84,7 @@ class Journal:
         return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
 
     def _prepare(self) -> None:
-        """Have the folder, open to this user only, also where an older version made it otherwise."""
+        """Make the folder, and give only this user access, also where an older version made it otherwise."""
         make_folder(self._folder)
         check_folder(self._folder)
         self._folder.chmod(0o700)

@@ -43,16 +43,22 @@ class Uploads(Transfer):
         """Store the file under the name. Raises `Failure`."""
         try:
             with path.open("rb") as stream:
-                return self._upload(LocalFile(stream, path), name, if_absent=if_absent)
+                local = LocalFile(stream, path)
+                if not local.size_is_known():
+                    with self._slots:
+                        return self.upload_stream(stream, path, name, if_absent=if_absent)
+                return self._upload(local, name, if_absent=if_absent)
         except OSError as error:
             raise local_failure(error, path) from error
         finally:
             self._meter.end(name)
 
-    def upload_stream(self, stream: IO[bytes], name: str, *, if_absent: bool = False) -> Transferred:
-        """Store what comes, of any length, through the service. It comes once, so nothing is sent again."""
+    def upload_stream(
+        self, stream: IO[bytes], path: Path, name: str, *, if_absent: bool = False
+    ) -> Transferred:
+        """Store a stream of any length through the service. It is read once, so nothing is sent again."""
         self._meter.begin(name, "sending", None)
-        body = Stream(stream, self._counter(name))
+        body = Stream(stream, path, self._counter(name))
         headers = {"If-None-Match": "*"} if if_absent else {}
         try:
             with self._api.open(
@@ -66,6 +72,7 @@ class Uploads(Transfer):
     def _upload(self, local: LocalFile, name: str, *, if_absent: bool) -> Transferred:
         self._meter.begin(name, "reading", local.size)
         sha256 = local.digest("sha256", 0, local.size, self._counter(name)).hex()
+        local.check_unchanged()
         # S3 takes no condition with a presigned form; through the service creating is free of races.
         if not if_absent and self._via != "service":
             with suppress(S3OutOfReach):
