@@ -612,7 +612,7 @@ def test_progress_and_ctrl_c_on_a_terminal(
 
     assert bar(big).search(screen), screen[-2000:]
     assert process.returncode == 128 + number
-    assert b"interrupted; the same command again goes on" in screen
+    assert b"interrupted; run the same command again" in screen
     assert b"\x1b[?25h" in screen  # the cursor is shown again (xterm, DECTCEM)
     assert b"Traceback" not in screen
     assert again.objects()[0]["resumed"] == 2 * PART
