@@ -16,7 +16,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
     parser.add_argument("command", choices=["deploy", "bucket", "url", "logs", "destroy"])
     parser.add_argument("--env", required=True)
-    parser.add_argument("--follow", action="store_true", help="logs: go on")
     given = parser.parse_args(arguments)
     report = Reporter()
     try:
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "url":
                 answer(commands.url(where, commands.Quiet()))
             case "logs":
-                commands.logs(where, commands.Quiet(), follow=given.follow)
+                commands.logs(where, commands.Quiet())
             case "destroy":
                 answer(commands.destroy(where, report))
     except Failed as failure:

@@ -68,9 +68,9 @@ def release(environment: Environment, report: Reporter) -> str:
             stack.apply(NO_IMAGE, targets=(REGISTRY,))
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
-        pushed = push(client, environment, image_id, outputs["repository_url"], report)
+        reference = push(client, environment, image_id, outputs["repository_url"], report)
     with report.step("terraform apply"):
-        stack.apply(pushed.reference)
+        stack.apply(reference)
         outputs = stack.outputs()
     service = Service(environment, outputs["cluster_name"], outputs["service_name"])
     with report.step("the new tasks"):
@@ -107,22 +107,15 @@ def url(environment: Environment, report: Reporter) -> str:
     return address(environment, _outputs(environment, report)["url"])
 
 
-def logs(environment: Environment, report: Reporter, *, follow: bool = False) -> None:
-    """Print what the tasks said in the last minutes, and with `follow` what they go on to say."""
+def logs(environment: Environment, report: Reporter) -> None:
+    """Print what the tasks logged in the last minutes."""
     environment = _as_it_stands(environment)
     group = _outputs(environment, report)["log_group_name"]
     client = environment.client("logs")
     since = int((time.time() - LOG_MINUTES * 60) * 1000)
-    seen: set[str] = set()
-    while True:
-        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
-            for event in page["events"]:
-                if event["eventId"] not in seen:
-                    seen.add(event["eventId"])
-                    answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
-        if not follow:
-            return
-        time.sleep(2)
+    for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
+        for event in page["events"]:
+            answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
 
 
 def destroy(environment: Environment, report: Reporter) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +90,19 @@ def revision() -> str:
     return described.stdout.strip()
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """An image in the registry. `reference` names it by digest, so it can never come to mean another."""
-
-    reference: str
-    tag: str
-    new: bool
-
-
 def push(
     client: docker.DockerClient, environment: Environment, image_id: str, repository: str, report: Reporter
-) -> Pushed:
-    """Put the image into the repository, unless it is there; its tag is its own id, so tags never move."""
+) -> str:
+    """Put the image into the repository, unless it is there. Returns its reference, which holds its digest.
+
+    The tag is the image's own id, so a tag never moves.
+    """
     tag = image_id.removeprefix("sha256:")[:_TAG_LENGTH]
     ecr = environment.client("ecr")
     name = repository.partition("/")[2]
     if digest := _stored(ecr, name, tag):
         report.say(f"{tag} is there already")
-        return Pushed(f"{repository}@{digest}", tag, new=False)
+        return f"{repository}@{digest}"
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
     client.images.get(image_id).tag(repository, tag)
@@ -124,7 +117,7 @@ def push(
             "Push again: make deploy can be repeated",
         )
     report.say(f"{repository}@{digest}")
-    return Pushed(f"{repository}@{digest}", tag, new=True)
+    return f"{repository}@{digest}"
 
 
 def _stored(ecr: Any, repository: str, tag: str) -> str:

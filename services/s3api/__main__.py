@@ -1,9 +1,10 @@
-"""The command `s3api`: the client's commands, and the operator's, for which alone the service is loaded."""
+"""The command `s3api`: the client's commands, and the operator's, which load the service."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise, takewhile
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 import s3api
 from s3api.client import commands
-from s3api.printing import shown, shown_lines
+from s3api.printing import json_line, shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
 OPERATOR: Mapping[str, str] = {
@@ -22,23 +23,35 @@ OPERATOR: Mapping[str, str] = {
 
 
 @contextmanager
-def _shown_errors() -> Iterator[None]:
-    """Escape what click repeats of a wrong command line: with `*`, the names of files are in it."""
+def _shown_errors(arguments: Sequence[str]) -> Iterator[None]:
+    """Show what is wrong with a command line: as JSON with --json, else with click's text escaped.
+
+    With `*` on the command line the names of files appear in that text.
+    """
     try:
         yield
     except click.ClickException as error:
+        options = list(takewhile(lambda argument: argument != "--", arguments))
+        if "--json" in options:
+            fields = {"ok": False, "code": "usage", "message": error.format_message()}
+            for_a_file = "--to=-" in options or ("--to", "-") in pairwise(options)
+            click.echo(json_line(fields), err=for_a_file)
+            raise click.exceptions.Exit(error.exit_code) from error
         escape = shown if isinstance(error, click.UsageError) else shown_lines
         error.message = escape(error.message)  # type: ignore[misc]  # Final to others, not to who shows it
         raise
 
 
 class Commands(click.Group):
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _shown_errors():
-            return super().make_context(*args, **kwargs)
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
+        arguments = tuple(args)  # click takes them out of the list
+        with _shown_errors(arguments):
+            context = super().make_context(info_name, args, *more, **extra)
+        context.meta[__name__] = arguments
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _shown_errors():
+        with _shown_errors(ctx.meta[__name__]):
             return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -50,7 +63,7 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_commands(ctx, formatter)
-        with formatter.section("Commands for whoever runs the service"):
+        with formatter.section("Commands for operators of the service"):
             formatter.write_dl(list(OPERATOR.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

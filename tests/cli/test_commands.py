@@ -225,7 +225,7 @@ def test_the_folder_one_is_in(tree: Command) -> None:
 
 
 def test_links_and_what_is_no_file(tree: Command) -> None:
-    """A named link is followed; in a folder links and pipes are passed over, and told of."""
+    """A named link is followed; links and pipes in a folder are skipped, reported, and an error."""
     tree.file("secret", b"not of this folder")
     (tree.folder / "photos/link").symlink_to(tree.folder / "secret")
     (tree.folder / "photos/folder").symlink_to(tree.folder / "logs")
@@ -234,11 +234,11 @@ def test_links_and_what_is_no_file(tree: Command) -> None:
     named = tree("upload", "photos/link")
     pipe = tree("upload", "photos/pipe")
 
-    assert (whole.status, named.status, pipe.status) == (0, 0, 1)
-    assert "passed over photos/link: a symbolic link" in whole.err
-    assert "passed over photos/folder: a symbolic link" in whole.err
-    assert "passed over photos/pipe: no plain file" in whole.err
-    assert "pipe it in" in pipe.err
+    assert (whole.status, named.status, pipe.status) == (1, 0, 1)
+    assert "skipped photos/link: a symbolic link" in whole.err
+    assert "skipped photos/folder: a symbolic link" in whole.err
+    assert "skipped photos/pipe: not a regular file" in whole.err
+    assert "skipped photos/pipe: not a regular file; pipe it to" in pipe.err
     assert "link" in names(tree("list"))
     assert not [name for name in names(tree("list", "photos/")) if "link" in name or "folder" in name]
 
@@ -352,6 +352,8 @@ def test_hostile_names(s3api: Command, ministack_s3: S3) -> None:
     (into / "link").symlink_to(outside)
     (into / "file-link").symlink_to(outside / "file")
     hostile = ("x/link/a", "x/file-link", "x//etc/b", "x/a//b", "x/dir/", "x/c\x07d", "x/" + "n" * 300)
+    for name in ("x/link/", "x/link/dir/", "x/a//"):
+        client.put_object(Bucket=BUCKET, Key=name, Body=b"")
     for name in (*hostile, "x/good", "x/"):
         client.put_object(Bucket=BUCKET, Key=name, Body=b"hostile")
     ran = s3api("download", "x/", "--to", "into", "--json")
@@ -359,7 +361,8 @@ def test_hostile_names(s3api: Command, ministack_s3: S3) -> None:
 
     assert ran.status == 1
     assert {name for name, one in by_name.items() if one["ok"]} == {"x/good"}
-    assert {by_name[name]["code"] for name in ("x/link/a", "x//etc/b", "x/a//b", "x/dir/")} == {"unsafe_name"}
+    unsafe = ("x/link/a", "x//etc/b", "x/a//b", "x/dir/", "x/link/", "x/link/dir/", "x/a//")
+    assert {by_name[name]["code"] for name in unsafe} == {"unsafe_name"}
     assert by_name["x/file-link"]["code"] == "target_exists"
     assert list(outside.iterdir()) == []
     assert sorted(path.name for path in into.iterdir()) == ["file-link", "good", "link"]

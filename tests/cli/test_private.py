@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Command
-from s3api.client.sources import Journal, Unfinished
+from s3api.client.journal import Journal, Unfinished
 from support.servers import until
 
 OTHER = 65534

@@ -18,7 +18,7 @@ import pytest
 
 from cli.command import PROGRAM, Command
 from s3api.client.commands import END_SECONDS
-from s3api.client.sources import Journal, Unfinished
+from s3api.client.journal import Journal, Unfinished
 from support.faulty_s3 import (
     AnswerError,
     Asked,
@@ -589,7 +589,7 @@ def on_a_terminal(
 
 
 def bar(big: Path) -> re.Pattern[bytes]:
-    return re.compile(rb"sending " + big.name.encode() + rb".*16\.0/24\.0 MiB.*MB/s.*\d:\d\d")
+    return re.compile(rb"sending " + big.name.encode() + rb".*16\.8/25\.2 MB.*MB/s.*\d:\d\d")
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -612,7 +612,7 @@ def test_progress_and_ctrl_c_on_a_terminal(
 
     assert bar(big).search(screen), screen[-2000:]
     assert process.returncode == 128 + number
-    assert b"interrupted; the same command again goes on" in screen
+    assert b"interrupted; run the same command again" in screen
     assert b"\x1b[?25h" in screen  # the cursor is shown again (xterm, DECTCEM)
     assert b"Traceback" not in screen
     assert again.objects()[0]["resumed"] == 2 * PART

@@ -192,11 +192,7 @@ def test_an_empty_file_satisfies_no_range(
 
 
 def test_several_ranges_are_the_whole_file(client: FlaskClient, file: str) -> None:
-<<<<<<< HEAD
-    """RFC 9110, section 14.2: a server may ignore Range; several ranges are ignored, as documented."""
-=======
     """RFC 9110, section 14.2: a server may ignore Range; it ignores several at once."""
->>>>>>> w2-reads
     answer = client.get(file, headers={"Range": "bytes=0-1,4-5"})
 
     assert (answer.status_code, answer.data) == (200, DATA)

@@ -1,7 +1,7 @@
 """The HTTP client of the file API: one request, its retries, and what an answer means. No server code here.
 
-`Api` is for small requests and for opening large ones; `transfers` moves files with it. Everything that goes
-wrong is a `Failure`, which knows the exit status that the command line ends with.
+`Api` makes small requests and opens large ones; `uploads` and `downloads` move files with it. Every error is
+a `Failure`, which knows the exit status of the command line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -69,6 +69,15 @@ class Failure(Exception):
         self.request_id = request_id
         self.passing = passing
         self.retry_after = retry_after
+
+
+class Answer(dict[str, Any]):
+    """An object in an answer of the service. A missing field is a `Failure`, not a `KeyError`."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise Failure(
+            "not_the_api", f"The answer has no '{key}'; the server is not the file API", UNREACHABLE
+        )
 
 
 class CannotConnect(Failure):
@@ -221,7 +230,7 @@ class Api:
     def envelope(self, response: urllib3.BaseHTTPResponse) -> Any:
         """An answer of the service, read whole."""
         try:
-            answer = json.loads(b"".join(self.blocks(response)))
+            answer = json.loads(b"".join(self.blocks(response)), object_hook=Answer)
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or "message" not in answer:

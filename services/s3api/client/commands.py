@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import select
+import shlex
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,15 +18,20 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import click
 from click.shell_completion import get_completion_class
 
 from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
-from s3api.client.sources import Journal, Source, below, sources
+from s3api.client.completion import SECONDS as COMPLETION_SECONDS
+from s3api.client.completion import local_paths, remote_names
+from s3api.client.downloads import Downloads, below, is_kind, make_folder
+from s3api.client.journal import Journal
+from s3api.client.sources import Source, sources
 from s3api.client.terminal import Output, metered
-from s3api.client.transfer import Transferred, Transfers, Via, spread
+from s3api.client.transfer import Transferred, Via, spread
+from s3api.client.uploads import Uploads
 from s3api.printing import shown
 
 DEFAULT_URL = "http://127.0.0.1:5000"
@@ -60,14 +67,17 @@ Exit status:
   3    a file was not found
   4    not allowed: no valid token (401), or one that may not do this (403)
   5    the service or S3 cannot be reached, or is not ready
-  6    what was stored, or came, is not what was sent
-  7    the file is already there (upload --if-absent, download without --force)
-  130  interrupted by Ctrl-C (143: by SIGTERM); the same command again goes on from there
+  6    the bytes that were stored or received differ from those that were sent
+  7    the file exists already (upload --if-absent, download without --force)
+  130  interrupted by Ctrl-C (143: by SIGTERM); run the same command again to continue
+  141  the program that reads the output, such as head, ended first
 
-With --json every result is one JSON object on a line of standard output. So is a failure: "ok" is false, and
-"code" and "message" say why. Progress is shown on a terminal only.
+With --json every result is one JSON object on a line of standard output. So is a failure, also one of the
+command line: "ok" is false, and "code" and "message" say why. With "download --to -" standard output is the
+file, and the objects go to standard error. Progress is shown on a terminal only. 1 MB is 1,000,000 bytes.
 
-Shell completion: source <(s3api completion bash), the same with zsh; s3api completion fish | source.
+Shell completion: source <(s3api completion bash), the same with zsh; s3api completion fish | source. It
+completes the paths of local files, and asks the service for the names in the bucket.
 """
 
 
@@ -83,11 +93,25 @@ class Client:
     jobs: int
 
     @contextmanager
-    def transfers(self, via: Via) -> Iterator[Transfers]:
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        journal = Journal(Path(state, "s3api", "uploads"))
+    def uploads(self, via: Via) -> Iterator[Uploads]:
+        journal = Journal(Path(_state_folder(), "s3api", "uploads"))
         with metered(self.output) as meter:
-            yield Transfers(self.api, via=via, jobs=self.jobs, meter=meter, journal=journal)
+            yield Uploads(self.api, via=via, jobs=self.jobs, meter=meter, journal=journal)
+
+    @contextmanager
+    def downloads(self, via: Via) -> Iterator[Downloads]:
+        with metered(self.output) as meter:
+            yield Downloads(self.api, via=via, jobs=self.jobs, meter=meter)
+
+
+def _state_folder() -> Path:
+    """Where unfinished uploads are noted; nowhere for a user without a home folder."""
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state)
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 SHARED = (
@@ -107,18 +131,27 @@ SHARED = (
         type=click.FloatRange(0, min_open=True),
         help="Give up a request that does not move for so long.  [default: 60]",
     ),
-    click.option(
-        "--retries",
-        default=5,
-        show_default=True,
-        metavar="N",
-        type=click.IntRange(0, 100),
-        help="Attempts after the first, each after a longer pause.",
-    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object for each result."),
     click.option("--quiet", "-q", is_flag=True, help="Print only failures, and what was asked for."),
 )
-FILENAME = click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME.")
+
+
+def _for_completion(given: dict[str, Any]) -> Api:
+    url = _address(given.get("url"), given.get("ip"))
+    token = _token(given.get("token_file"))
+    return Api(url, token, timeout=COMPLETION_SECONDS, retries=0, connections=1)
+
+
+REMOTE = remote_names(_for_completion)
+FILENAME = click.option(
+    "--filename",
+    "filenames",
+    multiple=True,
+    metavar="NAME",
+    help="The same as NAME.",
+    shell_complete=REMOTE,
+)
+NAMES = click.argument("arguments", nargs=-1, metavar="[NAME]...", shell_complete=REMOTE)
 JOBS = click.option(
     "--jobs",
     default=4,
@@ -136,8 +169,21 @@ VIA = click.option(
 )
 
 
-def command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
-    """A command with its own options and the shared ones, called with the `Client` first."""
+def command(
+    name: str, *options: Callable[[Any], Any], retries: int = 5
+) -> Callable[[Callable[..., None]], click.Command]:
+    """A command with its own options and the shared ones, called with the `Client` first.
+
+    `retries` is the default of --retries.
+    """
+    attempts = click.option(
+        "--retries",
+        default=retries,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(0, 100),
+        help="Attempts after the first, each after a longer pause.",
+    )
 
     def decorate(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
@@ -161,7 +207,7 @@ def command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[...
             with _ending(api, output):
                 function(Client(api, output, jobs), **own)
 
-        for option in reversed([*options, *SHARED]):
+        for option in reversed([*options, *SHARED[:-2], attempts, *SHARED[-2:]]):
             run = option(run)
         return click.command(name)(run)
 
@@ -172,13 +218,23 @@ def _address(url: str | None, ip: str | None) -> str:
     if ip is None:
         url = url or os.environ.get("S3API_URL") or DEFAULT_URL
         if not url.startswith(("http://", "https://")):
-            raise click.UsageError(f"'{url}' is no URL of a service: it begins with http:// or https://")
-        return url
+            raise click.UsageError(
+                f"'{url}' is not the URL of a service: that begins with http:// or https://"
+            )
+        return _checked(url)
     if url is not None:
         raise click.UsageError("--ip and --url say the same thing; give one of them")
     if ip.count(":") > 1 and not ip.startswith("["):
         ip = f"[{ip}]"  # an IPv6 address has colons of its own
-    return f"http://{ip}" if ":" in ip.rpartition("]")[2] else f"http://{ip}:{DEFAULT_PORT}"
+    return _checked(f"http://{ip}" if ":" in ip.rpartition("]")[2] else f"http://{ip}:{DEFAULT_PORT}")
+
+
+def _checked(url: str) -> str:
+    try:
+        urlsplit(url)
+    except ValueError as error:  # of an IPv6 address
+        raise click.UsageError(f"'{url}' is not the URL of a service: {error}") from error
+    return url
 
 
 def _token(path: Path | None) -> str | None:
@@ -188,7 +244,7 @@ def _token(path: Path | None) -> str | None:
         raise click.UsageError(f"The token file {path} cannot be read: {error}") from error
     token = token.strip()
     if not (token.isascii() and token.isprintable()):
-        raise click.UsageError("The token holds characters that no token has")
+        raise click.UsageError("The token contains characters that no token has")
     return token or None
 
 
@@ -201,7 +257,7 @@ def _ending(api: Api, output: Output) -> Iterator[None]:
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         api.stopped.set()
-        output.note("interrupted; the same command again goes on from what is there")
+        output.note("interrupted; run the same command again to continue")
         _leave(128 + (signals[0] if signals else signal.SIGINT))
     except OSError as error:  # of the output: failures with local files are `Failure`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -257,6 +313,8 @@ def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys([*arguments, *filenames]))
     if not names:
         raise click.UsageError("Name at least one file")
+    if "" in names:  # as an empty variable of a script; as a path it would be the current folder
+        raise click.UsageError("The name of a file is empty")
     return names
 
 
@@ -268,7 +326,11 @@ def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
     """
     query = {"prefix": prefix, "details": "true", "limit": PAGE}
     while True:
-        answer = api.call("GET", f"/list_files?{urlencode(query)}")
+        try:
+            route = f"/list_files?{urlencode(query)}"
+        except UnicodeEncodeError:
+            raise Failure("invalid_file_name", "The prefix is not valid UTF-8") from None
+        answer = api.call("GET", route)
         yield answer["content"]
         if "next" not in answer:
             return
@@ -278,7 +340,7 @@ def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
 # --- the commands
 
 
-@command("ping")
+@command("ping", retries=0)
 def ping(client: Client) -> None:
     """Ask the service whether it is there, and ready.
 
@@ -287,7 +349,6 @@ def ping(client: Client) -> None:
       s3api ping
       s3api ping --ip 203.0.113.7
     """
-    client.api.retries = 0  # the state of this moment is what was asked for
     greeting = client.api.call("GET", "/")["message"]
     client.api.call("GET", "/readyz")
     client.output.done(greeting, url=client.api.url, message=greeting)
@@ -295,8 +356,14 @@ def ping(client: Client) -> None:
 
 @command(
     "list",
-    click.argument("prefix", default=""),
-    click.option("--prefix", "option", metavar="PREFIX", help="The same as the argument."),
+    click.argument("prefix", default="", shell_complete=REMOTE),
+    click.option(
+        "--prefix",
+        "option",
+        metavar="PREFIX",
+        help="The same as the argument.",
+        shell_complete=REMOTE,
+    ),
     click.option("--long", "-l", is_flag=True, help="Size in bytes and date of change (UTC) first."),
 )
 def list_files(client: Client, *, prefix: str, option: str | None, long: bool) -> None:
@@ -323,8 +390,15 @@ def list_files(client: Client, *, prefix: str, option: str | None, long: bool) -
 
 @command(
     "upload",
-    click.argument("arguments", nargs=-1, metavar="[FILE|FOLDER|GLOB|-]..."),
-    click.option("--filename", "filenames", multiple=True, metavar="FILE", help="The same as FILE."),
+    click.argument("arguments", nargs=-1, metavar="[FILE|FOLDER|GLOB|-]...", shell_complete=local_paths),
+    click.option(
+        "--filename",
+        "filenames",
+        multiple=True,
+        metavar="FILE",
+        help="The same as FILE.",
+        shell_complete=local_paths,
+    ),
     click.option("--name", metavar="NAME", help="What to store one file, or standard input, as."),
     click.option("--prefix", default="", metavar="PREFIX", help="Put this before every name."),
     click.option("--if-absent", is_flag=True, help="Only what is not there yet; never replace."),
@@ -343,21 +417,24 @@ def upload(
 ) -> None:
     """Upload files, folders, what a glob matches, or standard input (-).
 
-    A file is stored under its own name. A folder goes with all that is in it and keeps its own name too, as
-    in photos/2024/a.jpg. What a quoted glob matches keeps its path from the glob's first wildcard on. In
-    folders and globs symbolic links, and what is no plain file (pipes, sockets, devices), are passed over
-    with a note; a link that is named itself is followed.
+    A file is stored under its own name. A folder is uploaded with all its files and keeps its own name too,
+    as in photos/2024/a.jpg. What a quoted glob matches keeps its path from the glob's first wildcard on. A
+    symbolic link is followed when you name it. Links found in folders or by globs, links to nothing, and
+    pipes, sockets and devices are skipped; each is reported, and the exit status is then 1. Empty folders are
+    not stored. A file that changes while it is read is an error, and is not stored.
 
-    Files go to S3 directly, by presigned URLs; through the service where S3 cannot be reached. Each file is
+    Files go to S3 directly, by presigned URLs; through the service where S3 cannot be reached. A file of
+    unknown size, as in /proc, goes through the service, as standard input does. Every other file is
     read first, and its SHA-256 declared: S3, or the service, then stores nothing else. Of a file in parts S3
     knows no SHA-256; it checks the MD5 of each part, and its MD5 of all of those is compared in the end. The
     SHA-256 stays with the file as declared, and a download is compared with it.
 
     Large files go in parts. After Ctrl-C, kill -9 or a lost network the same command sends only the parts
     that S3 does not have: it asks S3 which it has, and compares each with the file. A file that has changed
-    begins anew. On this machine nothing is kept but the upload's id, in $XDG_STATE_HOME/s3api/uploads, by
-    default ~/.local/state/s3api/uploads. With --if-absent, and from standard input, all goes through the
-    service in one piece, and begins anew.
+    is sent from the start. For each unfinished upload this machine keeps its id, the service's URL, and the
+    file's name, size, SHA-256 and part size, in $XDG_STATE_HOME/s3api/uploads, by default
+    ~/.local/state/s3api/uploads. With --if-absent, and from standard input, everything goes through the
+    service in one piece, and starts again after an interruption.
 
     \b
     Examples:
@@ -371,12 +448,16 @@ def upload(
     wanted = _wanted(arguments, filenames)
     if "-" in wanted and (name is None or len(wanted) > 1):
         raise click.UsageError("Standard input (-) is uploaded alone, and with --name")
+    if name == "":
+        raise click.UsageError("--name is empty")
     if name is not None and len(wanted) > 1:
         raise click.UsageError(ONE_NAME)
-    with client.transfers(via) as transfers:
+    with client.uploads(via) as uploads:
         if "-" in wanted:
             assert name is not None  # noqa: S101 - as just checked
-            done = transfers.upload_stream(sys.stdin.buffer, prefix + name, if_absent=if_absent)
+            done = uploads.upload_stream(
+                sys.stdin.buffer, Path("standard input"), prefix + name, if_absent=if_absent
+            )
             _report(client, done)
             return
         found = sources(client.output, wanted, prefix)
@@ -387,19 +468,20 @@ def upload(
             found = iter([Source(file.path, prefix + name) for file in files])
 
         def send(source: Source) -> Transferred:
-            return transfers.upload(source.path, source.name, if_absent=if_absent)
+            return uploads.upload(source.path, source.name, if_absent=if_absent)
 
         _run(client, send, found)
 
 
 @command(
     "download",
-    click.argument("arguments", nargs=-1, metavar="[NAME|PREFIX/]..."),
+    click.argument("arguments", nargs=-1, metavar="[NAME|PREFIX/]...", shell_complete=REMOTE),
     FILENAME,
     click.option(
         "--to",
         default=".",
         metavar="FOLDER|FILE|-",
+        shell_complete=local_paths,
         help="Where to: a folder, a file, or standard output.  [default: this folder]",
     ),
     click.option("--recursive", "-r", is_flag=True, help="Take every NAME for a prefix."),
@@ -420,9 +502,9 @@ def download(
     """Download files, or all whose names begin with a prefix: one that ends in /, or any with --recursive.
 
     A file keeps the last part of its name. With a prefix, what follows the prefix's last slash becomes the
-    path below the folder. Nothing is ever written outside the folder; a name that would lead there, or that
-    no file here can have, is refused. A file that is here with the same contents is left alone; one with
-    other contents is replaced with --force only.
+    path below the folder; an empty object whose name ends in / becomes a folder. Nothing is written outside
+    the folder; a name that would lead there, or that no file here can have, is refused. A file that is here
+    with the same contents is left alone; one with other contents is replaced with --force only.
 
     The bytes go into a .part file beside the target, which takes the target's name once all is there and
     checked. After Ctrl-C, kill -9 or a lost network the same command goes on where it broke off, if the file
@@ -440,19 +522,20 @@ def download(
     wanted = _wanted(arguments, filenames)
     path = Path(to)
     many = recursive or len(wanted) > 1 or wanted[0].endswith("/")
-    into = path.is_dir() or (to != "-" and (many or to.endswith("/")))
-    stream = to == "-" or (path.exists() and not path.is_file() and not path.is_dir())
-    if many and (stream or path.is_file()):
+    folder, file = is_kind(path, stat.S_IFDIR), is_kind(path, stat.S_IFREG)
+    into = folder or (to != "-" and (many or to.endswith("/")))
+    stream = to == "-" or is_kind(path, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
+    if many and (stream or file):
         raise click.UsageError("--to must be a folder for more than one file")
-    with client.transfers(via) as transfers:
+    with client.downloads(via) as downloads:
         if stream:
             client.output.results_to_stderr = to == "-"
             with nullcontext(sys.stdout.buffer) if to == "-" else path.open("wb") as sink:
-                _report(client, transfers.download_to(wanted[0], sink))
+                _report(client, downloads.download_to(wanted[0], sink))
             return
 
         def bring(target: Source) -> Transferred:
-            return transfers.download(target.name, target.path, force=force)
+            return downloads.download(target.name, target.path, force=force)
 
         files = _targets(client, wanted, path, recursive=recursive) if into else [Source(path, wanted[0])]
         _run(client, bring, files)
@@ -466,15 +549,30 @@ def _targets(client: Client, names: Sequence[str], folder: Path, *, recursive: b
             found = [(name, name.rpartition("/")[2])]
             yield from _placed(client, found, folder, taken)
             continue
-        empty = True
-        for page in _listed(client.api, name):
-            cut = name.rfind("/") + 1
-            found = [(file["name"], file["name"][cut:]) for file in page]
-            empty = empty and not found
-            # What is named as its folder is stands for that folder, as some tools store it.
-            yield from _placed(client, [one for one in found if one[1]], folder, taken)
-        if empty:
-            client.output.failed(_none_begins_with(name), name)
+        try:
+            yield from _below_prefix(client, name, folder, taken)
+        except Failure as failure:
+            client.output.failed(failure, name)
+
+
+def _below_prefix(client: Client, prefix: str, folder: Path, taken: dict[Path, str]) -> Iterator[Source]:
+    cut = prefix.rfind("/") + 1
+    empty = True
+    for page in _listed(client.api, prefix):
+        for file in page:
+            empty = False
+            name, relative = file["name"], file["name"][cut:]
+            if relative and not relative.endswith("/"):
+                yield from _placed(client, [(name, relative)], folder, taken)
+                continue
+            try:
+                made = make_folder(name, file["size"], folder, relative.removesuffix("/"))
+            except Failure as failure:
+                client.output.failed(failure, name)
+            else:
+                client.output.done(f"made folder {made}", name=name, outcome="folder", path=str(made))
+    if empty:
+        raise _none_begins_with(prefix)
 
 
 def _placed(
@@ -495,20 +593,14 @@ def _placed(
 
 
 def _none_begins_with(prefix: str) -> Failure:
-    return Failure("file_not_found", f"There is no file whose name begins with '{prefix}'", NOT_FOUND)
+    about = f" whose name begins with '{prefix}'" if prefix else " in the bucket"
+    return Failure("file_not_found", f"There is no file{about}", NOT_FOUND)
 
 
 def _run(client: Client, function: Callable[[Source], Transferred], files: Iterable[Source]) -> None:
     """Each file in its turn, some at once; one that fails does not stop the others."""
-
-    def until_a_failure() -> Iterator[Source]:
-        try:
-            yield from files
-        except Failure as failure:
-            client.output.failed(failure)
-
     pool = ThreadPoolExecutor(client.jobs, thread_name_prefix="file")
-    for file, future in spread(pool, function, until_a_failure(), client.jobs):
+    for file, future in spread(pool, function, files, client.jobs):
         try:
             _report(client, future.result())
         except Failure as failure:
@@ -521,17 +613,20 @@ def _report(client: Client, done: Transferred) -> None:
     if done.via == "service":
         said.append("through the service")
     if done.resumed:
-        said.append(f"{done.resumed:,} of them were there")
+        said.append(f"{done.resumed:,} of them were there already")
     fields = {key: value for key, value in asdict(done).items() if value is not None or key == "verified"}
     client.output.done(f"{done.outcome} {done.path or done.name}: {', '.join(said)}", **fields)
 
 
 @command(
     "delete",
-    click.argument("arguments", nargs=-1, metavar="[NAME]..."),
+    NAMES,
     FILENAME,
-    click.option("--prefix", metavar="PREFIX", help="All files whose names begin with this."),
-    click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting by --prefix."),
+    click.option(
+        "--prefix", metavar="PREFIX", help="All files whose names begin with this.", shell_complete=REMOTE
+    ),
+    click.option("--all", "everything", is_flag=True, help="All files in the bucket."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting by --prefix or --all."),
 )
 def delete(
     client: Client,
@@ -539,9 +634,12 @@ def delete(
     arguments: tuple[str, ...],
     filenames: tuple[str, ...],
     prefix: str | None,
+    everything: bool,
     yes: bool,
 ) -> None:
     """Delete files by name, or all whose names begin with a prefix, after asking.
+
+    An empty prefix is refused, because a script with an empty variable would delete every file: say --all.
 
     \b
     Examples:
@@ -549,17 +647,24 @@ def delete(
       s3api delete --prefix tmp/
       s3api delete --prefix tmp/ --yes
     """
-    if prefix is None:
-        names = _wanted(arguments, filenames)
-        for start in range(0, len(names), PAGE):
-            _delete(client, names[start : start + PAGE])
+    if sum((prefix is not None, everything, bool(arguments or filenames))) > 1:
+        raise click.UsageError("Give names, --prefix or --all, only one of them")
+    if prefix == "":
+        raise click.UsageError("An empty --prefix means every file in the bucket; to delete them, give --all")
+    if everything or prefix is not None:
+        _delete_by_prefix(client, prefix or "", yes=yes)
         return
-    if arguments or filenames:
-        raise click.UsageError("Give names or --prefix, not both")
+    names = _wanted(arguments, filenames)
+    for start in range(0, len(names), PAGE):
+        _delete(client, names[start : start + PAGE])
+
+
+def _delete_by_prefix(client: Client, prefix: str, *, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask; --yes deletes without asking")
+        raise click.UsageError("Standard input is not a terminal to ask on; --yes deletes without asking")
     count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
-    question = f"Delete the {count:,} files whose names begin with '{shown(prefix)}'?"
+    which = f"the {count:,} files whose names begin with '{shown(prefix)}'"
+    question = f"Delete {which if prefix else f'all {count:,} files in the bucket'}?"
     if count and not click.confirm(question, err=True):
         raise Failure("not_confirmed", "nothing was deleted")
     found = False
@@ -572,12 +677,25 @@ def delete(
 
 
 def _delete(client: Client, names: Sequence[str]) -> None:
-    for result in client.api.call("POST", "/delete", body={"files": names}, repeat=False)["content"]:
+    try:
+        results = client.api.call("POST", "/delete", body={"files": names}, repeat=False)["content"]
+    except Failure as failure:
+        if len(names) == 1 or failure.code != "invalid_file_name":
+            for name in names:
+                client.output.failed(failure, name)
+            return
+        for name in names:  # the service refuses them all for one; the others are deleted
+            _delete(client, [name])
+        return
+    for result in results:
         name, code = result["name"], result.get("code")
         if code is None:
             client.output.done(f"deleted {name}", name=name, outcome="deleted")
         elif code == "file_not_found":
-            client.output.failed(Failure(code, f"The file '{name}' was not found", NOT_FOUND), name)
+            message = f"The file '{name}' was not found"
+            if name.endswith("/"):
+                message += f"; --prefix {shlex.quote(name)} deletes the files whose names begin with it"
+            client.output.failed(Failure(code, message, NOT_FOUND), name)
         elif code == "invalid_file_name":
             reason = "the service does not take this name; delete it with another client of S3"
             client.output.failed(Failure(code, f"'{name}' was not deleted: {reason}"), name)
@@ -585,7 +703,11 @@ def _delete(client: Client, names: Sequence[str]) -> None:
             client.output.failed(Failure(code, f"'{name}' was not deleted: {code}"), name)
 
 
-@command("restore", click.argument("arguments", nargs=-1, metavar="[NAME]..."), FILENAME)
+@command(
+    "restore",
+    click.argument("arguments", nargs=-1, metavar="[NAME]..."),
+    click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME."),
+)
 def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
     """Bring deleted files back, where the bucket keeps versions.
 
@@ -602,7 +724,7 @@ def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
             client.output.done(f"restored {name}: {file['size']:,} bytes", **file, outcome="restored")
 
 
-@command("presign", click.argument("arguments", nargs=-1, metavar="[NAME]..."), FILENAME)
+@command("presign", NAMES, FILENAME)
 def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
     """Print a URL for each file, from which anybody can download it until it expires.
 

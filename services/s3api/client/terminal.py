@@ -109,7 +109,7 @@ def metered(output: Output) -> Iterator[Meter]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        DownloadColumn(binary_units=True),
+        DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
     )
