@@ -79,7 +79,7 @@ def task_image(aws: Environment, engine: docker.DockerClient) -> Iterator[str]:
     report = Reporter()
     image_id = build(engine, report, aws.image)
     repository = aws.client("ecr").create_repository(repositoryName="tasks")["repository"]["repositoryUri"]
-    yield push(engine, aws, image_id, repository, report).reference
+    yield push(engine, aws, image_id, repository, report)
     aws.client("ecr").delete_repository(repositoryName="tasks", force=True)
 
 

@@ -220,7 +220,7 @@ def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
     report = Reporter()
     known = outputs(environment)
     image = build(engine, report, environment.image, dockerfile=environment.dockerfile)
-    reference = push(engine, environment, image, known["repository_url"], report).reference
+    reference = push(engine, environment, image, known["repository_url"], report)
     ecs = environment.client("ecs")
     current = ecs.describe_task_definition(taskDefinition=known["task_definition_arn"])["taskDefinition"]
     kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities")
