@@ -100,7 +100,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(value: Any) -> Any:
-    """Without the titles that repeat a field's name, and with references to the names that `complete` gives."""
+    """Without titles that repeat a field's name; references name schemas as `complete` does."""
     if isinstance(value, str):
         return _REFERENCE.sub(_new_reference, value)
     if isinstance(value, list):
@@ -109,9 +109,7 @@ def _tidy(value: Any) -> Any:
         return value
     titled = "version" in value or "properties" in value  # the document, and a model
     return {
-        key: _tidy(one)
-        for key, one in value.items()
-        if titled or key != "title" or not isinstance(one, str)
+        key: _tidy(one) for key, one in value.items() if titled or key != "title" or not isinstance(one, str)
     }
 
 

@@ -45,7 +45,7 @@ class Origins:
         """Raises `UnknownHost`, and `BadRequest` where RFC 9112, section 3.2, asks for that.
 
         Behind a trusted proxy, `Host` and `X-Forwarded-Host` must both be served. Some proxies, such as AWS's
-        load balancers, pass on an `X-Forwarded-Host` of the client, so it must not replace the check of `Host`.
+        load balancers, pass on an `X-Forwarded-Host` of the client, so `Host` is checked too.
         """
         sent = environ.get("werkzeug.proxy_fix.orig", environ).get("HTTP_HOST")
         self._check_host(sent, environ, any_host=any_host)

@@ -176,9 +176,7 @@ def admit() -> None:
 
 
 @bp.get("/")
-@bp.doc(
-    responses={status: HTTPStatus(status).phrase for status in (400, 421, 500)}, operation_id="greet"
-)
+@bp.doc(responses={status: HTTPStatus(status).phrase for status in (400, 421, 500)}, operation_id="greet")
 @bp.output(Envelope)
 def index() -> Response:
     """Say hello."""

@@ -119,9 +119,7 @@ class Failure(Envelope):
     code: Annotated[str, Field(description="Stable, for scripts", examples=["file_not_found"])]
     request_id: Annotated[
         str,
-        Field(
-            description="Also in X-Request-Id, and in the service's log", examples=["5f0c2a9e8b7d6c41"]
-        ),
+        Field(description="Also in X-Request-Id, and in the service's log", examples=["5f0c2a9e8b7d6c41"]),
     ]
     content: Annotated[object, Field(description="What was done before the failure, where something was")] = (
         None

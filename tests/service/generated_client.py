@@ -11,10 +11,24 @@ import sys
 
 import httpx
 from file_client import AuthenticatedClient
-from file_client.api.files import delete, download, list_files, plan_upload, read_file, restore, upload
-from file_client.api.files import upload_raw
-from file_client.models import DetailedFiles, Failure, FileNames, PostPlan, UploadPlanRequest
-from file_client.models import UploadUploadForm
+from file_client.api.files import (
+    delete,
+    download,
+    list_files,
+    plan_upload,
+    read_file,
+    restore,
+    upload,
+    upload_raw,
+)
+from file_client.models import (
+    DetailedFiles,
+    Failure,
+    FileNames,
+    PostPlan,
+    UploadPlanRequest,
+    UploadUploadForm,
+)
 from file_client.types import File
 
 client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from run_local import without_aws
 from s3api import manage
 from s3api.auth import ALL_VERBS, new_token
-from support.servers import ROOT, S3, Service, need, without_aws
+from support.servers import ROOT, S3, Service, need
 
 HERE = Path(__file__).parent
 DOCUMENT = ROOT / "services" / "s3api" / "static" / "openapi.json"
@@ -81,7 +82,8 @@ def test_openapi_python_client_makes_a_client_that_works(tmp_path: Path, service
     options = ("--path", DOCUMENT, "--meta", "none", "--output-path", "file_client", "--fail-on-warning")
     run(generator, "generate", *options, cwd=tmp_path)
     shutil.copy(HERE / "generated_client.py", tmp_path)
-    seen = json.loads(run(PYTHON_GENERATOR / "python", "generated_client.py", service.url, TOKEN, cwd=tmp_path))
+    python = PYTHON_GENERATOR / "python"
+    seen = json.loads(run(python, "generated_client.py", service.url, TOKEN, cwd=tmp_path))
 
     assert seen == {**expected("python"), "names": ["python/form.txt", "python/ü +(1).txt"]}
 

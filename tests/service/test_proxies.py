@@ -6,12 +6,7 @@ The behaviour of nginx was checked with Debian's nginx 1.22.1.
 from __future__ import annotations
 
 import http.client
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,16 +16,9 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from run_local import free_port, stop, wait_for
-from support.servers import ROOT, S3, Service, need
+from support.nginx import BLOCKS, running_nginx
+from support.servers import S3, Service
 
-BLOCKS: Mapping[str, str] = dict(
-    re.findall(
-        r"<!-- run: (\S+) -->\n```nginx\n(.+?)```",
-        (ROOT / "docs" / "proxies.md").read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-)
 NAMES = [
     "plain.txt",
     "a//b",
@@ -75,39 +63,6 @@ class Proxied:
             return answer.status, answer.read()
         finally:
             connection.close()
-
-
-@contextmanager
-def running_nginx(block: str, service: Service, directory: Path) -> Iterator[int]:
-    """nginx, of one process, with a block of the documentation; yields its port."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-    need(program, "nginx is not installed: on Debian and Ubuntu, apt install nginx-light")
-    assert program is not None
-    port = free_port()
-    assert "127.0.0.1:5000;" in block
-    assert "listen 80;" in block
-    block = block.replace("127.0.0.1:5000;", f"{urlsplit(service.url).netloc};")
-    block = block.replace("listen 80;", f"listen 127.0.0.1:{port};")
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {directory}/{kind};\n" for kind in kinds)
-    configuration = directory / "nginx.conf"
-    configuration.write_text(
-        f"daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nerror_log stderr warn;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}\n{block}\n}}\n"
-    )
-    log = directory / "nginx.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-p", str(directory), "-c", str(configuration)],
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/", process, "nginx", log)
-        yield port
-    finally:
-        stop(process)
 
 
 @pytest.fixture(scope="module", params=BLOCKS)
@@ -249,7 +204,7 @@ def test_forwarded_host_is_the_own_origin_where_a_proxy_replaces_host(
 def test_a_forwarded_host_of_the_client_does_not_hide_its_host(
     make_client: Callable[..., FlaskClient],
 ) -> None:
-    """AWS's load balancers pass on X-Forwarded-Host: a page of a rebound name could send one that is served."""
+    """AWS's load balancers pass on X-Forwarded-Host: a page of a rebound name could send a served one."""
     client = make_client(host="0.0.0.0", trusted_proxy_hops=1, allowed_hosts=("files.example",))
 
     def status(host: str, forwarded: str) -> int:
