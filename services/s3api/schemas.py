@@ -193,8 +193,8 @@ class MultipartPlan(BaseModel):
     id: Annotated[
         str, Field(description="Good for two days; the bucket's own rule may abort the upload earlier")
     ]
-    part_size: int
-    parts: int
+    part_size: Annotated[int, Field(description="Bytes", examples=[8388608])]
+    parts: Annotated[int, Field(description="How many", examples=[9])]
     md5_etags: Annotated[
         bool, Field(description="Whether the ETags of parts are MD5s of their bytes: not with keys of KMS")
     ]
