@@ -54,7 +54,8 @@ sbom: image $(SCANNERS)/.ready ## List what the image holds, as CycloneDX, in di
 .PHONY: up
 up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
-	@mkdir -p -m 700 .data && $(COMPOSE) cp --index 1 api:/run/secrets/credentials .data/compose_credentials >/dev/null 2>&1
+	@install -d -m 700 .data
+	@$(COMPOSE) --progress quiet cp --index 1 api:/run/secrets/credentials .data/compose_credentials
 	@echo "The file API answers at http://127.0.0.1:$${S3API_PORT:-5000}; make down stops it"
 	@echo "S3 itself, with the keys of this installation:"
 	@echo "  AWS_SHARED_CREDENTIALS_FILE=.data/compose_credentials aws s3 --endpoint-url http://127.0.0.1:$${S3_PORT:-4566} ls s3://day02-local"

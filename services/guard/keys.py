@@ -45,6 +45,8 @@ def _new_credentials() -> str:
         f"aws_access_key_id = local-{secrets.token_hex(8)}\n"
         f"aws_secret_access_key = {secrets.token_urlsafe(30)}\n"
         f"region = {REGION}\n"
+        # Without it boto3 and version 1 of the AWS CLI presign with signature version 2.
+        "s3 =\n    signature_version = s3v4\n"
     )
 
 

@@ -23,6 +23,14 @@ from support.servers import ROOT, presigned, until
 BUCKET = "day02-local"
 
 
+def test_rebound_name(composed: Api) -> None:
+    """A name of another site that leads to the published port is served nothing; loopback's own names are."""
+    for host, status in (("evil.test", 421), ("localhost:5000", 200), ("127.0.0.1:5000", 200)):
+        answer = requests.get(f"{composed.url}/list_files", headers={"Host": host}, timeout=10)
+
+        assert answer.status_code == status
+
+
 def test_services(compose: Compose, engine: docker.DockerClient) -> None:
     """Without any profile named there are the API and LocalStack, and both are healthy."""
     services = compose("ps", "--services").split()

@@ -73,6 +73,8 @@ _NO_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "TF_VAR_access_key": "offline",  # of envs/local
+    "TF_VAR_secret_key": "offline",
 }
 
 # What a deployment from this checkout leaves in a root is no part of the code.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -322,7 +323,7 @@ def test_no_control_character_reaches_a_terminal(console: Service) -> None:
 
 def test_a_trace_for_people_shows_no_values(console: Service) -> None:
     """A failure that nobody expected is traced without the values of variables, among which tokens are."""
-    console.staging.rmdir()
+    shutil.rmtree(console.staging)
     console.staging.write_text("no directory any more")
     answer = requests.post(f"{console.url}/upload", files={"file": (SECRET, b"x")}, timeout=30)
     log = until(

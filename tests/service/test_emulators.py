@@ -1,7 +1,7 @@
 """The emulators of this machine, attacked by programs that do not have their keys.
 
 The guard stands in front of MiniStack (`make run`, profile `persistent`) and of LocalStack (`make up`). Every
-attack worked on the emulator alone. tests/ui/test_foreign_pages.py attacks from a browser.
+attack worked on the emulator alone. tests/ui/test_emulated_s3.py attacks from a browser.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.session
 import pytest
 from botocore.auth import HmacV1QueryAuth, S3SigV4Auth, S3SigV4PostAuth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -611,6 +612,19 @@ def test_answers_for_pages() -> None:
 
 
 # --- the keys
+
+
+def test_the_file_of_keys_is_one_of_aws_tools(tmp_path: Any) -> None:
+    """boto3 and the AWS CLI find in the file all that they need, and presign as the guard wants it."""
+    keys = installed(tmp_path)
+    session = botocore.session.Session()
+    session.set_config_variable("credentials_file", str(tmp_path / "credentials"))
+    client: Any = session.create_client("s3", endpoint_url=f"http://{HOST}")
+    url = client.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
+    guard = Guard(frozenset({HOST}), frozenset(), keys.secret_of)
+
+    assert guard.decide(request_of(AWSRequest("GET", url))) is None
+    assert "%2Feu-west-1%2Fs3%2F" in url
 
 
 def test_keys_are_made_once_for_their_owner_alone(tmp_path: Any) -> None:

@@ -82,6 +82,11 @@ def test_settings_are_frozen(environment: Callable[..., None]) -> None:
         ("LOG_LEVEL", "loud"),
         ("TRUSTED_PROXY_HOPS", "-1"),
         ("PROJECT_NAME", "a\nb"),
+        ("ALLOWED_HOSTS", "secret.example:443"),
+        ("ALLOWED_HOSTS", "https://secret.example"),
+        ("ALLOWED_ORIGINS", "secret.example"),
+        ("ALLOWED_ORIGINS", "https://secret.example/"),
+        ("ALLOWED_ORIGINS", "*"),
     ],
 )
 def test_a_wrong_variable_is_named_and_not_shown(
@@ -113,6 +118,15 @@ def test_an_empty_variable_is_an_absent_one(environment: Callable[..., None]) ->
 
     assert (settings.s3_endpoint_url, settings.api_tokens, settings.port) == (None, (), 5000)
     assert "AWS_ENDPOINT_URL" not in os.environ
+
+
+def test_hosts_and_origins_are_words(environment: Callable[..., None]) -> None:
+    """Several values of a variable have commas or spaces between them, and no case."""
+    environment(ALLOWED_HOSTS="Files.example, [::1]", ALLOWED_ORIGINS="https://A.example http://b.example:81")
+    settings = Settings.from_environment()
+
+    assert settings.allowed_hosts == ("files.example", "[::1]")
+    assert settings.allowed_origins == ("https://a.example", "http://b.example:81")
 
 
 def test_settings_never_show_a_secret(environment: Callable[..., None]) -> None:

@@ -239,7 +239,11 @@ def running_like(engine: docker.DockerClient, model: Api, **settings: str) -> It
         environment={**environment, **{name.upper(): value for name, value in settings.items()}},
         ports={"5000/tcp": ("127.0.0.1", port)},
         network=host["NetworkMode"],
-        volumes=host["Binds"],
+        volumes=[
+            f"{mount['Name']}:{mount['Destination']}:ro"
+            for mount in model.attribute("Mounts")
+            if mount["Type"] == "volume"
+        ],
         read_only=host["ReadonlyRootfs"],
         cap_drop=host["CapDrop"],
         security_opt=host["SecurityOpt"],

@@ -22,6 +22,8 @@ mock_provider "aws" {
 variables {
   image            = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   data_bucket_name = "day02-data"
+  access_key       = "offline"
+  secret_key       = "offline"
 }
 
 run "plan" {

@@ -351,7 +351,7 @@ def upload(
     Files go to S3 directly, by presigned URLs; through the service where S3 cannot be reached. Each file is
     read first, and its SHA-256 declared: S3, or the service, then stores nothing else. Of a file in parts S3
     knows no SHA-256; it checks the MD5 of each part, and its MD5 of all of those is compared in the end. The
-    SHA-256 stays with the file, for whoever downloads it.
+    SHA-256 stays with the file as declared, and a download is compared with it.
 
     Large files go in parts. After Ctrl-C, kill -9 or a lost network the same command sends only the parts
     that S3 does not have: it asks S3 which it has, and compares each with the file. A file that has changed

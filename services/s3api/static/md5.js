@@ -1,6 +1,6 @@
 /** MD5 (RFC 1321): S3 tells by its ETags what it holds, in this checksum, which no browser offers. */
 
-const PIECE = 256 * 1024; // a whole number of blocks of 64 bytes, and little memory
+const PIECE = 64 * 1024; // a whole number of blocks
 const SINES = Int32Array.from({ length: 64 }, (_, step) => Math.floor(2 ** 32 * Math.abs(Math.sin(step + 1))));
 const SHIFTS = [7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21];
 
@@ -42,24 +42,84 @@ function absorb(state, words) {
   state[3] = d;
 }
 
-/** The MD5 of a blob as 16 bytes, read a little at a time. */
-export async function md5(blob, signal) {
-  const state = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476);
-  for (let start = 0; ; start += PIECE) {
-    signal?.throwIfAborted();
-    const data = await blob.slice(start, start + PIECE).arrayBuffer();
-    if (data.byteLength === PIECE) {
-      absorb(state, new Int32Array(data));
-      continue;
+/** The MD5s of a blob's ranges, 16 bytes each, read a little at a time; one after the other, as it is one thread.
+ *
+ * Ranges that follow each other are read from one stream, into the same memory: browsers free streams, and what else
+ * they read blobs with, so late that a stream for each would add up.
+ */
+export class Md5s {
+  #blob;
+  #reader = null;
+  #at = 0; // where the reader goes on
+  #buffer = new ArrayBuffer(PIECE);
+  #last = Promise.resolve();
+
+  constructor(blob) {
+    this.#blob = blob;
+  }
+
+  of(start, end, signal) {
+    const digest = this.#last.then(() => this.#digest(start, end, signal));
+    this.#last = digest.catch(() => this.#close());
+    return digest;
+  }
+
+  async #digest(start, end, signal) {
+    if (this.#at !== start) this.#close();
+    this.#at = start;
+    const state = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476);
+    for (let left = end - start; ; left -= PIECE) {
+      signal?.throwIfAborted();
+      const held = Math.min(left, PIECE);
+      await this.#fill(held);
+      if (held === PIECE) {
+        absorb(state, new Int32Array(this.#buffer));
+        continue;
+      }
+      // The end: a bit, zeros, and the length in bits.
+      const last = new Uint8Array(64 * Math.ceil((held + 9) / 64));
+      last.set(new Uint8Array(this.#buffer, 0, held));
+      last[held] = 0x80;
+      new DataView(last.buffer).setBigUint64(last.length - 8, 8n * BigInt(end - start), true);
+      absorb(state, new Int32Array(last.buffer));
+      if (end === this.#blob.size) this.#close();
+      return new Uint8Array(state.buffer);
     }
-    // The end: a bit, zeros, and the length in bits.
-    const last = new Uint8Array(64 * Math.ceil((data.byteLength + 9) / 64));
-    last.set(new Uint8Array(data));
-    last[data.byteLength] = 0x80;
-    new DataView(last.buffer).setBigUint64(last.length - 8, 8n * BigInt(blob.size), true);
-    absorb(state, new Int32Array(last.buffer));
-    return new Uint8Array(state.buffer);
+  }
+
+  /** Read the next bytes to the beginning of the buffer. */
+  async #fill(length) {
+    for (let held = 0; held < length; ) {
+      this.#reader ??= this.#open();
+      if (!this.#reader) {
+        const data = await this.#blob.slice(this.#at, this.#at + length).arrayBuffer();
+        new Uint8Array(this.#buffer).set(new Uint8Array(data));
+        this.#at += length;
+        return;
+      }
+      const { value, done } = await this.#reader.read(new Uint8Array(this.#buffer, held, length - held));
+      this.#buffer = value.buffer;
+      if (done) throw new DOMException("The file has become shorter", "NotReadableError");
+      held += value.length;
+      this.#at += value.length;
+    }
+  }
+
+  /** A reader into memory that is given to it; false where the browser has none. */
+  #open() {
+    try {
+      return this.#blob.slice(this.#at).stream().getReader({ mode: "byob" });
+    } catch {
+      return false;
+    }
+  }
+
+  #close() {
+    this.#reader?.cancel?.().catch(() => {});
+    this.#reader = null;
+    if (!this.#buffer.byteLength) this.#buffer = new ArrayBuffer(PIECE); // a read that failed has kept it
   }
 }
 
+export const md5 = (blob) => new Md5s(blob).of(0, blob.size);
 export const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

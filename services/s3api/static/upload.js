@@ -8,7 +8,7 @@
  */
 
 import { Failure, at, authorization, call, failureOf, storage } from "./api.js";
-import { hex, md5 } from "./md5.js";
+import { Md5s, hex, md5 } from "./md5.js";
 
 // Two files of three parts each are the six connections that a browser opens to one server.
 const PARTS_AT_ONCE = 3;
@@ -167,7 +167,11 @@ async function readable(read) {
   }
 }
 
-const md5Of = (blob, signal) => readable(() => md5(blob, signal));
+/** The MD5 of a part, of a file's `Md5s`. */
+function md5Of(digests, plan, file, number, signal) {
+  const start = (number - 1) * plan.part_size;
+  return readable(() => digests.of(start, start + sizeOf(plan, file, number), signal));
+}
 
 async function toS3(method, url, body, file, options) {
   let answer;
@@ -253,9 +257,10 @@ async function resumable(key, file, signal) {
 async function matching(plan, file, parts, signal) {
   const found = new Map();
   if (!plan.md5_etags) return found;
+  const digests = new Md5s(file);
   for (const part of parts) {
     if (part.size !== sizeOf(plan, file, part.number)) continue;
-    const digest = await md5Of(slice(plan, file, part.number), signal);
+    const digest = await md5Of(digests, plan, file, part.number, signal);
     if (hex(digest) === part.etag) found.set(part.number, digest);
   }
   return found;
@@ -284,10 +289,10 @@ async function sendPlanned(file, name, key, options) {
 }
 
 const sizeOf = (plan, file, number) => Math.min(plan.part_size, file.size - (number - 1) * plan.part_size);
-const slice = (plan, file, number) => file.slice((number - 1) * plan.part_size, number * plan.part_size);
 
 /** Send the parts that S3 does not have, and complete. `md5s` are those of the parts that it has, by number. */
 async function sendParts(file, plan, md5s, key, { signal, report }) {
+  const digests = new Md5s(file);
   const numbers = Array.from({ length: plan.parts }, (_, index) => index + 1);
   const sent = new Map([...md5s.keys()].map((number) => [number, sizeOf(plan, file, number)]));
   const sum = () => [...sent.values()].reduce((total, bytes) => total + bytes, 0);
@@ -297,8 +302,8 @@ async function sendParts(file, plan, md5s, key, { signal, report }) {
   tell();
   for (let round = 1; ; round++) {
     await inParallel(missing, PARTS_AT_ONCE, signal, async (number, either) => {
-      const part = slice(plan, file, number);
-      md5s.set(number, await md5Of(part, either));
+      const part = file.slice((number - 1) * plan.part_size, number * plan.part_size);
+      md5s.set(number, await md5Of(digests, plan, file, number, either));
       await persist(async () => {
         sent.set(number, 0);
         const asked = { json: { parts: [number] }, signal: either };
