@@ -24,6 +24,7 @@ from s3api.origins import UnknownHost
 
 _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidName: 400,
+    files.DuplicateName: 400,
     files.InvalidContentType: 400,
     files.InvalidCursor: 400,
     files.InvalidParts: 400,
@@ -73,8 +74,9 @@ def failure(
     *,
     headers: Mapping[str, str] | None = None,
     content: object = None,
+    hint: str | None = None,
 ) -> Response:
-    """An error in the envelope."""
+    """An error in the envelope. The hint says what to do where the contract fixes the message."""
     g.error_code = code
     body: dict[str, Any] = {
         "status": status,
@@ -82,6 +84,8 @@ def failure(
         "code": code,
         "request_id": g.get("request_id", ""),
     }
+    if hint is not None:
+        body["hint"] = hint
     if content is not None:
         body["content"] = content
     response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
@@ -102,7 +106,7 @@ def file_error(error: files.FileError) -> Response:
     status = status_of(error)
     if status >= 500:
         log_failure(error)
-    return failure(status, error.code, error.message, content=error.details)
+    return failure(status, error.code, error.message, content=error.details, hint=error.hint)
 
 
 def unauthorized(error: Unauthorized) -> Response:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import IO, Protocol, TypeGuard
 
 MiB = 1024 * 1024
@@ -25,7 +26,11 @@ MIN_PART_BYTES = 8 * MiB
 # S3 takes one PUT up to 5 GiB; anything above goes up in parts.
 MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
 
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+# XML 1.0, section 2.2, cannot carry U+FFFE and U+FFFF, and S3's bulk deletes and multipart uploads are in XML
+# (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
+_FORBIDDEN_SAID = "a control character, a backslash, U+FFFE or U+FFFF"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 # --- values
@@ -72,6 +77,15 @@ class SignedPost:
 
     url: str
     fields: Mapping[str, str]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPut:
+    """A PUT of the file's bytes to `url`, with exactly these headers."""
+
+    url: str
+    headers: Mapping[str, str]
     expires_at: datetime
 
 
@@ -158,14 +172,21 @@ class FileError(Exception):
 
     code = "file_error"
 
-    def __init__(self, message: str, *, details: object = None) -> None:
+    def __init__(self, message: str, *, details: object = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+        self.hint = hint
 
 
 class InvalidName(FileError):
     code = "invalid_file_name"
+
+
+class DuplicateName(FileError):
+    """Two files of one form would be stored under the same name."""
+
+    code = "duplicate_file_name"
 
 
 class InvalidContentType(FileError):
@@ -181,7 +202,7 @@ class FileExists(FileError):
 
 
 class FileChanged(FileError):
-    """A condition of the read (If-Match, If-Unmodified-Since) does not hold."""
+    """A condition of the request (If-Match, If-Unmodified-Since) does not hold."""
 
     code = "precondition_failed"
 
@@ -309,14 +330,24 @@ class FileStore(Protocol):
         Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
         """
 
-    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
-        """Store the body whole or not at all.
+    def put(
+        self,
+        name: str,
+        body: Body,
+        content_type: str,
+        *,
+        create_only: bool,
+        if_match: str | None = None,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> Upload:
+        """Store the body whole or not at all, with the headers to keep, such as Content-Encoding.
 
-        Raises what the body raises, and `FileExists` when `create_only` and the name is taken.
+        Raises what the body raises, `FileExists` when `create_only` and the name is taken, and `FileChanged`
+        when the file that is there has not the quoted ETag `if_match`.
         """
 
-    def delete(self, name: str) -> None:
-        """Idempotent: a missing file is no error."""
+    def delete(self, name: str, if_match: str | None = None) -> None:
+        """Idempotent: a missing file is no error. Raises `FileChanged` when it has not this quoted ETag."""
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
         """Idempotent. Returns, for those that could not be deleted, the code of why."""
@@ -336,11 +367,38 @@ class FileStore(Protocol):
         """
 
     def sign_post(
-        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
     ) -> SignedPost:
         """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
+    def sign_put(
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> SignedPut:
+        """A URL that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
+
+    def start_parts(
+        self,
+        name: str,
+        content_type: str,
+        sha256: str | None,
+        nonce: str,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> StartedUpload:
         """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as no more than declared."""
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
@@ -349,8 +407,15 @@ class FileStore(Protocol):
     def list_parts(self, plan: PartPlan) -> Sequence[Part]:
         """Raises `UploadNotFound`."""
 
-    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
-        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`."""
+    def complete_parts(
+        self,
+        plan: PartPlan,
+        parts: Sequence[Part],
+        *,
+        create_only: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`, and for the conditions as `put` does."""
 
     def abort_parts(self, plan: PartPlan) -> bool:
         """Idempotent. Returns whether there was an upload to abort."""
@@ -362,14 +427,14 @@ class FileStore(Protocol):
 def check_name(name: str) -> str:
     """Return the name unchanged when it may name a file.
 
-    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, a leading slash
-    or dot segments. Raises `InvalidName` with what is wrong.
+    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, U+FFFE, U+FFFF, a
+    leading slash or dot segments. Raises `InvalidName` with what is wrong.
     """
     if not name:
         raise InvalidName("The file name is empty")
     _check_length(name, "The file name")
     if _FORBIDDEN.search(name):
-        raise InvalidName("The file name contains a control character or a backslash")
+        raise InvalidName(f"The file name contains {_FORBIDDEN_SAID}")
     if name.startswith("/"):
         raise InvalidName("The file name begins with a slash")
     if any(segment in (".", "..") for segment in name.split("/")):
@@ -377,11 +442,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    try:
+        check_name(name)
+    except InvalidName:
+        return False
+    return True
+
+
 def check_prefix(prefix: str, what: str = "The prefix") -> str:
     """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
     _check_length(prefix, what)
     if _FORBIDDEN.search(prefix):
-        raise InvalidName(f"{what} contains a control character or a backslash")
+        raise InvalidName(f"{what} contains {_FORBIDDEN_SAID}")
     return prefix
 
 
@@ -439,18 +512,31 @@ class Body(Received):
 
     max_size: int
     sha256: str | None = None
+    digests: Mapping[str, str] = field(
+        default_factory=dict, kw_only=True
+    )  # others, in hex, by RFC 9530's names
     failure: FileError | None = field(default=None, kw_only=True)
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
+    _others: dict[str, hashlib._Hash] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size > self.max_size:
             raise too_large(self.max_size)
+        self._start_hashes()
+
+    def _start_hashes(self) -> None:
+        self._hash = hashlib.sha256()
+        self._others = {
+            name: hashlib.new(name.replace("-", ""), usedforsecurity=False) for name in self.digests
+        }
 
     def read(self, amount: int = -1) -> bytes:
         """Also raises `FileTooLarge` and `DigestMismatch`."""
         try:
             data = super().read(amount)
             self._hash.update(data)
+            for other in self._others.values():
+                other.update(data)
             if self.received > self.max_size:
                 raise too_large(self.max_size)
             if not data or self.received == self.size:
@@ -474,7 +560,8 @@ class Body(Received):
             if not getattr(self.stream, "seekable", lambda: False)():
                 return False
             self.stream.seek(0)
-            self.received, self._hash = 0, hashlib.sha256()
+            self.received = 0
+            self._start_hashes()
         return True
 
     def hexdigest(self) -> str:
@@ -485,6 +572,12 @@ class Body(Received):
             raise DigestMismatch(
                 "The body does not match the given SHA-256; nothing was stored. Send the file again"
             )
+        for name, digest in self.digests.items():
+            if not hmac.compare_digest(digest, self._others[name].hexdigest()):
+                raise DigestMismatch(
+                    f"The body does not match the given digest ({name}); nothing was stored. "
+                    "Send the file again"
+                )
 
 
 def too_large(limit: int) -> FileTooLarge:
@@ -505,18 +598,32 @@ def walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
         yield page
 
 
-def delete_file(store: FileStore, name: str) -> None:
-    """Raises `FileNotFound` for a missing file."""
-    store.stat(name)
-    store.delete(name)
+def delete_file(store: FileStore, name: str, if_match: str | None = None) -> None:
+    """Raises `FileNotFound` for a missing file, `FileChanged` for one that has not this quoted ETag."""
+    check_match(name, store.stat(name), if_match)
+    store.delete(name, if_match)
+
+
+def check_match(name: str, file: StoredFile | None, if_match: str | None) -> None:
+    """Raises `FileChanged` where If-Match does not hold now; the store's own condition excludes races."""
+    if if_match is None or (file is not None and if_match in ("*", f'"{file.etag}"')):
+        return
+    raise changed(name)
+
+
+def changed(name: str) -> FileChanged:
+    return FileChanged(f"The file '{name}' does not match the condition of the request; nothing was changed")
 
 
 def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None]:
     """Delete what is there; returns, in the order given, None for a deleted file or the code of why not."""
     wanted = list(dict.fromkeys(names))
-    missing = store.missing(wanted)
-    failed = store.delete_many([name for name in wanted if name not in missing])
-    return {name: FileNotFound.code if name in missing else failed.get(name) for name in wanted}
+    failed: dict[str, str] = {name: InvalidName.code for name in wanted if not is_name(name)}
+    valid = [name for name in wanted if name not in failed]
+    if valid:
+        failed |= dict.fromkeys(store.missing(valid), FileNotFound.code)
+        failed |= store.delete_many([name for name in valid if name not in failed])
+    return {name: failed.get(name) for name in wanted}
 
 
 def open_file(
@@ -550,24 +657,38 @@ def part_size_for(size: int) -> int:
 
 
 def plan_parts(
-    store: FileStore, name: str, size: int, content_type: str, sha256: str | None
+    store: FileStore,
+    name: str,
+    size: int,
+    content_type: str,
+    sha256: str | None,
+    *,
+    part_size: int | None = None,
+    kept: Mapping[str, str] = NOTHING,
 ) -> tuple[PartPlan, StartedUpload]:
-    """Open a multipart upload of `size` bytes."""
+    """Open a multipart upload of `size` bytes. Raises `InvalidParts` where it would be of too many parts."""
+    if part_size is not None and -(-size // part_size) > MAX_PARTS:
+        raise InvalidParts(
+            f"With this part_size the upload has more than {MAX_PARTS} parts; "
+            f"{part_size_for(size)} bytes are enough"
+        )
     nonce = secrets.token_urlsafe(16)
-    started = store.start_parts(name, content_type, sha256, nonce)
-    return PartPlan(name, started.upload_id, size, part_size_for(size), nonce), started
+    started = store.start_parts(name, content_type, sha256, nonce, kept=kept)
+    return PartPlan(name, started.upload_id, size, part_size or part_size_for(size), nonce), started
 
 
-def complete_upload(store: FileStore, plan: PartPlan) -> str:
+def complete_upload(
+    store: FileStore, plan: PartPlan, *, create_only: bool = False, if_match: str | None = None
+) -> str:
     """Complete a multipart upload from what the store itself received; returns the file's ETag.
 
     Idempotent: completing again what was completed answers the same, as long as its file is there. Raises
     `InvalidParts` naming what is missing or of the wrong size; the upload then stays open to be resumed.
     """
     try:
-        return _complete_open_upload(store, plan)
+        return _complete_open_upload(store, plan, create_only=create_only, if_match=if_match)
     except UploadNotFound:
-        opened = _find(store, plan.name)
+        opened = _open(store, plan.name)
         if _is_of(opened, plan):
             return opened.file.etag
         if opened is None:
@@ -585,7 +706,7 @@ def abort_upload(store: FileStore, plan: PartPlan) -> bool:
     """
     aborted = store.abort_parts(plan)
     # Some stores answer the same to every abort, and a completion may have come first: the file tells.
-    if _is_of(_find(store, plan.name), plan):
+    if _is_of(_open(store, plan.name), plan):
         raise UploadCompleted(
             f"The upload of '{plan.name}' was completed before; the file stays. Delete it if it is not wanted"
         )
@@ -597,7 +718,9 @@ def _is_of(opened: OpenFile | None, plan: PartPlan) -> TypeGuard[OpenFile]:
     return opened is not None and opened.nonce == plan.nonce and opened.file.size == plan.size
 
 
-def _complete_open_upload(store: FileStore, plan: PartPlan) -> str:
+def _complete_open_upload(
+    store: FileStore, plan: PartPlan, *, create_only: bool, if_match: str | None
+) -> str:
     parts = store.list_parts(plan)
     sizes = {part.number: part.size for part in parts}
     wrong = [number for number in range(1, plan.parts + 1) if sizes.get(number) != plan.size_of(number)]
@@ -608,10 +731,16 @@ def _complete_open_upload(store: FileStore, plan: PartPlan) -> str:
             "then complete again",
             details={"missing": wrong},
         )
-    return store.complete_parts(plan, [part for part in parts if part.number <= plan.parts])
+    wanted = [part for part in parts if part.number <= plan.parts]
+    return store.complete_parts(plan, wanted, create_only=create_only, if_match=if_match)
 
 
-def _find(store: FileStore, name: str) -> OpenFile | None:
+def find(store: FileStore, name: str) -> StoredFile | None:
+    opened = _open(store, name)
+    return None if opened is None else opened.file
+
+
+def _open(store: FileStore, name: str) -> OpenFile | None:
     try:
         return store.open(name, Conditions(), with_body=False)
     except FileNotFound:

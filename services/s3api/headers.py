@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from datetime import datetime
 
 from werkzeug.http import parse_date
@@ -26,6 +27,13 @@ _DATE = re.compile(
     rf"|[A-Z][a-z]{{5,8}}, [0-9]{{2}}-[A-Z][a-z]{{2}}-[0-9]{{2}} {_TIME} GMT"
     rf"|[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [0-9 ][0-9] {_TIME} [1-9][0-9]{{3}}"
 )
+# RFC 9110, section 8.8.3, without what S3 never sends.
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,255}"')
+_TOKENS = re.compile(rf"{_TOKEN}(?:[ \t]*+,[ \t]*+{_TOKEN})*+")
+# RFC 5646, section 2.1: tags of letters and digits.
+_LANGUAGES = re.compile(
+    r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*+([ \t]*+,[ \t]*+[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*+)*+"
+)
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})")
 
 
@@ -47,26 +55,96 @@ def media_type(value: str) -> str | None:
     return canonical if len(canonical) <= MAX_MEDIA_TYPE else None
 
 
+#: What changes the meaning of a write, and is not supported, with what to do instead. These are not listed,
+#: because they change nothing: `Range`, which RFC 9110, section 14.2, tells servers to ignore in a PUT;
+#: `Prefer`, which is a wish (RFC 7240, section 2); `Cache-Control`, which browsers send about the request
+#: (RFC 9111, section 5.2.1); `If-Modified-Since`, for GET and HEAD only (RFC 9110, section 13.1.3).
+_WHOLE = "send the whole file with one PUT, or plan an upload in parts with POST /uploads"
+UNSUPPORTED_IN_WRITES: Mapping[str, str] = {
+    "Content-Range": f"no request writes a part of a file; {_WHOLE}",  # RFC 9110, section 14.5
+    "Upload-Offset": f"resumable uploads of tus are not supported; {_WHOLE}",  # tus 1.0, FilePond
+    "Upload-Length": f"resumable uploads of tus are not supported; {_WHOLE}",
+    # draft-ietf-httpbis-resumable-upload
+    "Upload-Complete": f"resumable uploads are not supported; {_WHOLE}",
+    "Upload-Incomplete": f"resumable uploads are not supported; {_WHOLE}",
+    "Tus-Resumable": f"resumable uploads of tus are not supported; {_WHOLE}",
+    "X-Upload-Content-Length": f"resumable uploads are not supported; {_WHOLE}",  # Google's protocol
+    "X-Goog-Upload-Protocol": f"resumable uploads are not supported; {_WHOLE}",
+    "X-HTTP-Method-Override": "send the method itself",
+    "X-HTTP-Method": "send the method itself",
+    "X-Method-Override": "send the method itself",
+    "X-Amz-Copy-Source": "the service copies no file; send its bytes",  # S3's CopyObject is a PUT
+    "If": "the service is no WebDAV server; use If-Match",  # RFC 4918, section 10.4
+    "Content-Disposition": "the service decides what is shown and what is saved; leave the header out",
+}
+#: RFC 9110, section 13.1. If-Range and If-Modified-Since do not count in a write.
+PRECONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+#: RFC 9530; RFC 3230, obsolete; RFC 1864. Of a PUT each is the digest of the body as it was sent: the data of
+#: a representation includes its content coding (RFC 9110, section 8.1).
+DIGESTS = ("Content-Digest", "Repr-Digest", "Digest", "Content-MD5")
+_DIGEST_BYTES: Mapping[str, Mapping[str, int]] = {
+    "Content-Digest": {"sha-256": 32, "sha-512": 64},
+    "Repr-Digest": {"sha-256": 32, "sha-512": 64},
+    "Digest": {"md5": 16, "sha-256": 32, "sha-512": 64},
+}
+_OLD_DIGEST = re.compile(r"[ \t]*+([A-Za-z0-9-]++)=([A-Za-z0-9+/]*+={0,2})[ \t]*+")
+
+
 def _quote(text: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
-def sha256_digest(value: str) -> str | None:
-    """The SHA-256, in hex, that RFC 9530's Content-Digest gives; None where it gives none, or two."""
-    found: list[str] = []
+def digests(header: str, value: str) -> dict[str, str] | None:
+    """The digests, in hex, that one of `DIGESTS` gives, by the algorithms' names in RFC 9530.
+
+    Algorithms that are not known are left out. None where the value is malformed, or gives one twice.
+    """
+    if header == "Content-MD5":
+        md5 = _decoded(value.strip(" \t"), 16)
+        return None if md5 is None else {"md5": md5}
+    syntax = _OLD_DIGEST if header == "Digest" else _DIGEST
+    found: dict[str, str] = {}
     for member in value.split(","):
-        match = _DIGEST.fullmatch(member)
+        match = syntax.fullmatch(member)
         if match is None:
             return None
-        if match[1] == "sha-256":
-            found.append(match[2])
-    if len(found) != 1:
-        return None
+        algorithm = match[1].lower()
+        size = _DIGEST_BYTES[header].get(algorithm)
+        if size is None:
+            continue
+        digest = _decoded(match[2], size)
+        if digest is None or algorithm in found:
+            return None
+        found[algorithm] = digest
+    return found
+
+
+def _decoded(text: str, size: int) -> str | None:
     try:
-        digest = base64.b64decode(found[0], validate=True)
+        digest = base64.b64decode(text, validate=True)
     except ValueError:
         return None
-    return digest.hex() if len(digest) == 32 else None
+    return digest.hex() if len(digest) == size else None
+
+
+def strong_etag(value: str) -> str | None:
+    """The one strong ETag that the value is, with its quotes."""
+    text = value.strip(" \t")
+    return text if _STRONG_ETAG.fullmatch(text) else None
+
+
+def content_encoding(value: str) -> str | None:
+    """The codings in canonical form, "" where they change nothing; None where it is no list of names."""
+    text = value.strip(" \t").lower()
+    if len(text) > MAX_MEDIA_TYPE or not _TOKENS.fullmatch(text):
+        return None
+    return ", ".join(name for name in re.split(r"[ \t]*,[ \t]*", text) if name != "identity")
+
+
+def content_language(value: str) -> str | None:
+    """The language tags as they were sent, or None where they are none."""
+    text = value.strip(" \t")
+    return text if len(text) <= MAX_MEDIA_TYPE and _LANGUAGES.fullmatch(text) else None
 
 
 def date(value: str | None) -> datetime | None:

@@ -61,6 +61,19 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
             "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing",
             pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
         ),
+        _header("Repr-Digest", "RFC 9530; checked as Content-Digest is, with `sha-256` or `sha-512`"),
+        _header("Digest", "RFC 3230, obsolete; checked, with `SHA-256`, `SHA-512` or `MD5`"),
+        _header("Content-MD5", "RFC 1864; checked"),
+        _header("Content-Encoding", "Stays with the file, such as `gzip`; `aws-chunked` is 415"),
+        _header("Content-Language", "Stays with the file, such as `de`"),
+        _if_match("Replaces only the file that has this one ETag"),
+    ]
+    paths["/uploads/{upload_id}/complete"]["post"]["parameters"] += [
+        _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
+        _if_match("Replaces only the file that has this one ETag"),
+    ]
+    paths["/delete/{name}"]["delete"]["parameters"] += [
+        _if_match("Deletes the file only while it has this one ETag; `*` for any")
     ]
     listing = paths["/list_files"]["get"]["responses"]["200"]
     listing["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
@@ -131,6 +144,10 @@ def _drop_null_of(field: dict[str, Any], *, also_type: bool) -> None:
     if also_type and len(kinds) == 1:
         del field["anyOf"]
         field |= {**kinds[0], **field}
+
+
+def _if_match(description: str) -> dict[str, Any]:
+    return _header("If-Match", f"{description}; else 412")
 
 
 def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
 from pydantic import BaseModel
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import http_date, parse_options_header
@@ -62,6 +62,24 @@ INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|
 UNKNOWN_TYPE = "application/octet-stream"
 _SHA256_HEX = re.compile("[0-9a-f]{64}")
 _BACKSLASH = re.compile(r'\\(?!")')
+#: The views that heed preconditions; every other write refuses them.
+CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
+#: What browser widgets add to each piece of a file, and the field with the number of pieces, which may be 1:
+#: Dropzone, Resumable.js, Flow.js, Plupload, Fine Uploader, simple-uploader.js.
+PIECES: Mapping[str, str] = {
+    "dzchunkindex": "dztotalchunkcount",
+    "resumableChunkNumber": "resumableTotalChunks",
+    "flowChunkNumber": "flowTotalChunks",
+    "chunk": "chunks",
+    "chunks": "chunks",
+    "qqpartindex": "qqtotalparts",
+    "chunkNumber": "totalChunks",
+}
+_DIGEST_EXAMPLES = {"Digest": "SHA-256=<base64 of 32 bytes>", "Content-MD5": "<base64 of 16 bytes>"}
+FORM_HINT = (
+    "Send the file in a form field named 'file', as `curl -F file=@name` does, or the raw body with "
+    "PUT /upload/<file>"
+)
 #: What a health check asks, under whatever name it has for this task.
 PROBES = {"api.livez", "api.readyz"}
 PUBLIC = {"api.index", *PROBES}
@@ -170,6 +188,47 @@ def admit() -> None:
         )
     if request.blueprint == bp.name:
         caller().require(VERBS[str(request.endpoint)])
+        if request.method not in ("GET", "HEAD"):
+            _refuse_what_would_be_ignored()
+
+
+def _refuse_what_would_be_ignored() -> None:
+    """Refuse a write with a header that changes its meaning, and that its view does not heed."""
+    for name, instead in headers.UNSUPPORTED_IN_WRITES.items():
+        if name in request.headers:
+            raise BadRequest(f"The header {name} is not supported: {instead}")
+    for name in headers.PRECONDITIONS:
+        if name in request.headers and request.endpoint not in CONDITIONAL:
+            raise BadRequest(f"This request takes no {name}: S3 has no condition for it; nothing was changed")
+    if request.endpoint == "api.upload_raw":
+        return
+    for name in headers.DIGESTS:
+        if name in request.headers:
+            raise BadRequest(f"Only PUT /upload/<file> checks a {name}; leave it out; nothing was changed")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Only PUT /upload/<file> takes a Content-Encoding; send the body as it is")
+
+
+def _condition(*, any_file: bool = False) -> tuple[bool, str | None]:
+    """Whether the file must not exist, and the ETag that it must have: what S3 holds without a race.
+
+    `any_file` allows `If-Match: *`. RFC 9110, section 13.1.4: If-Unmodified-Since does not count together
+    with If-Match, nor where it is no date.
+    """
+    if_match, if_none_match = request.headers.get("If-Match"), request.headers.get("If-None-Match")
+    since = headers.date(request.headers.get("If-Unmodified-Since"))
+    if since is not None and if_match is None:
+        raise BadRequest("S3 cannot hold If-Unmodified-Since for a write; send If-Match with the file's ETag")
+    if any_file and if_none_match is not None:
+        raise BadRequest("A deletion understands one condition: If-Match")
+    if if_none_match not in (None, "*") or (if_none_match and if_match):
+        raise BadRequest("A write understands 'If-None-Match: *', or If-Match with one ETag")
+    if if_match is None or (any_file and if_match.strip() == "*"):
+        return if_none_match == "*", if_match and "*"
+    etag = headers.strong_etag(if_match)
+    if etag is None:
+        raise BadRequest("If-Match must hold one strong ETag, with its quotes, as the file's own")
+    return False, etag
 
 
 # --- the service itself
@@ -282,10 +341,18 @@ def upload() -> Response:
         fields, parts = _parse_form(folder.new_file, length)
         prefix = files.check_prefix(fields.get("prefix", ""))
         if not parts or not all(own_name for own_name, _, _ in parts):
-            raise files.FileNotFound("The file '' was not found")
+            raise files.FileNotFound("The file '' was not found", hint=_form_hint(fields))
         wanted = [
             (files.check_name(prefix + own), content_type, staged) for own, content_type, staged in parts
         ]
+        taken: set[str] = set()
+        for name, _, _ in wanted:
+            if name in taken:
+                raise files.DuplicateName(
+                    f"The form has two files that would be stored as '{name}'; nothing was stored. "
+                    "Send them under different names"
+                )
+            taken.add(name)
         caller().require("write", *(name for name, _, _ in wanted))
         stored: list[files.Upload] = []
         for name, content_type, staged in wanted:
@@ -328,9 +395,10 @@ def _parse_form(
 ) -> tuple[MultiDict[str, str], list[tuple[str, str, StagedFile]]]:
     """The fields, and for each part named `file` its own name, its content type and where it is staged."""
     mimetype, options = parse_options_header(request.headers.get("Content-Type"))
+    mimetype = mimetype.lower()  # RFC 9110, section 8.3.1
     if mimetype != "multipart/form-data" or not options.get("boundary"):
         if not length or mimetype in ("", "application/x-www-form-urlencoded"):
-            raise files.FileNotFound("The file '' was not found")
+            raise files.FileNotFound("The file '' was not found", hint=FORM_HINT)
         raise UnsupportedMediaType("Send the file as multipart/form-data, as `curl -F file=@name` does")
     staged: list[StagedFile] = []
 
@@ -338,7 +406,7 @@ def _parse_form(
         staged.append(new_file())
         return staged[-1]
 
-    parser = MultiPartParser(
+    parser = _FormParser(
         stream_factory=new_part,  # type: ignore[arg-type]
         max_form_memory_size=MAX_FIELD_BYTES,
         buffer_size=FORM_BUFFER,
@@ -346,11 +414,25 @@ def _parse_form(
     )
     body = _FormBody(request.environ["wsgi.input"], length, staged)
     try:
-        fields, parts = parser.parse(body, options["boundary"].encode("latin-1"), length)  # type: ignore[arg-type]
+        raw, parts = parser.parse(body, options["boundary"].encode("latin-1"), length)  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        raise BadRequest("A header in the form, such as a file name, is not valid UTF-8") from None
     except ValueError:
         raise BadRequest("The form is not valid multipart/form-data, or ends too early") from None
+    fields = _decoded_fields(raw)
+    others = sorted({name for name in parts if name != "file"})
+    if others and "file" in parts:
+        raise BadRequest(
+            f"The form has a file in the field {_quoted(others[:1])}; files come in fields named 'file'. "
+            "Nothing was stored"
+        )
+    if others:
+        raise files.FileNotFound(
+            "The file '' was not found", hint=f"{FORM_HINT}; this form has it in {_quoted(others[:3])}"
+        )
     named = []
     for part in parts.getlist("file"):
+        _check_part(part.headers)
         # Browsers send a backslash as it is; the parser would drop it, and so change the name.
         if _BACKSLASH.search(part.headers.get("Content-Disposition", "")):
             raise files.InvalidName("The file name contains a backslash")
@@ -359,12 +441,65 @@ def _parse_form(
     return fields, named
 
 
+class _FormParser(MultiPartParser):
+    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002
+        """Keep the bytes of a field: the parser itself would replace what is not valid."""
+        return "latin-1"
+
+
+def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
+    """The fields of a form. Refuses those that would make it something else than whole files."""
+    fields: MultiDict[str, str] = MultiDict()
+    for name, value in raw.items(multi=True):
+        try:
+            fields.add(name, value.encode("latin-1").decode("utf-8"))
+        except UnicodeDecodeError:
+            raise BadRequest(f"The form's field {_quoted([name])} is not valid UTF-8") from None
+    if len(fields.getlist("prefix")) > 1:
+        raise BadRequest("The form has two prefixes; send one form for each")
+    given = {**request.args.to_dict(), **fields.to_dict()}  # some widgets send these in the query
+    for field, total in PIECES.items():
+        if field in given and given.get(total) != "1":
+            raise BadRequest(
+                f"The form sends a piece of a file ({field}), and the service does not join pieces; nothing "
+                "was stored. Switch chunking off, or use PUT /upload/<file> or POST /uploads"
+            )
+    return fields
+
+
+def _check_part(part: Headers) -> None:
+    """Refuse a part of a form that is not the file as it is."""
+    for name in (*headers.UNSUPPORTED_IN_WRITES, *headers.DIGESTS):
+        if name in part and name != "Content-Disposition":
+            raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
+    if part.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("A form's part takes no Content-Encoding; PUT /upload/<file> keeps it")
+    if part.get("Content-Transfer-Encoding", "binary").lower() not in ("binary", "7bit", "8bit"):
+        # RFC 7578, section 4.7: deprecated; a part in base64 would be stored as such.
+        raise UnsupportedMediaType(
+            "A form's part takes no Content-Transfer-Encoding; send the bytes as they are"
+        )
+
+
+def _form_hint(fields: Mapping[str, str]) -> str:
+    if "file" in fields:
+        return f"The form's field 'file' is text. {FORM_HINT}: curl needs the @ before the name"
+    return FORM_HINT
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name[:60]}'" for name in names)
+
+
 @bp.put("/upload/<name:name>")
-@documented(409, 411, 412, 413, answers=UploadedFiles)
+@documented(409, 411, 412, 413, 415, answers=UploadedFiles)
 def upload_raw(name: str) -> Response:
     """Upload the raw body of the request, streamed to S3: no disk, bounded memory.
 
-    `If-None-Match: *` creates or answers 412. A `Content-Digest` that does not match stores nothing.
+    `If-None-Match: *` creates or answers 412; `If-Match` with one ETag replaces that file or answers 412. A
+    `Content-Digest`, `Repr-Digest`, `Digest` or `Content-MD5` that does not match stores nothing.
+    `Content-Encoding` and `Content-Language` stay with the file. A header that would change the meaning of
+    the upload and is not supported, such as `Content-Range`, is 400.
     """
     at = services()
     files.check_name(name)
@@ -372,13 +507,42 @@ def upload_raw(name: str) -> Response:
     length = request.content_length
     if length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
         raise LengthRequired("Send a Content-Length, or the body chunked")
-    stored = at.store.put(
-        name,
-        Body(request.environ["wsgi.input"], length, at.settings.max_file_bytes, _wanted_digest()),
-        _content_type(name, request.headers.get("Content-Type")),
-        create_only=_create_only(),
-    )
+    given = request.headers.get("Content-Type")
+    if parse_options_header(given)[0].lower() == "multipart/form-data":
+        raise UnsupportedMediaType("PUT stores the body as it is; send a form with POST /upload")
+    content_type, kept = _content_type(name, given), _kept()
+    create_only, if_match = _condition()
+    digests = _wanted_digests()
+    sha256 = digests.pop("sha-256", None)
+    body = Body(request.environ["wsgi.input"], length, at.settings.max_file_bytes, sha256, digests=digests)
+    if if_match is not None:
+        files.check_match(name, files.find(at.store, name), if_match)
+    stored = at.store.put(name, body, content_type, create_only=create_only, if_match=if_match, kept=kept)
     return _uploaded([stored])
+
+
+def _kept() -> dict[str, str]:
+    """The headers of a PUT that stay with the file, in addition to its content type."""
+    kept = _kept_encoding(request.headers.get("Content-Encoding"))
+    given = request.headers.get("Content-Language")
+    if given is not None:
+        language = headers.content_language(given)
+        if language is None:
+            raise BadRequest("The Content-Language is not a list of language tags, such as 'de' or 'pt-BR'")
+        kept["Content-Language"] = language
+    return kept
+
+
+def _kept_encoding(given: str | None) -> dict[str, str]:
+    if given is None:
+        return {}
+    encoding = headers.content_encoding(given)
+    if encoding is None:
+        raise UnsupportedMediaType("The Content-Encoding is not a list of codings, such as 'gzip'")
+    if "aws-chunked" in encoding.split(", "):
+        # Of S3's own protocol; what it wraps is not the file.
+        raise UnsupportedMediaType("The Content-Encoding 'aws-chunked' is for S3 itself; send the plain body")
+    return {"Content-Encoding": encoding} if encoding else {}
 
 
 def _uploaded(stored: Sequence[files.Upload]) -> Response:
@@ -406,22 +570,23 @@ def _content_type(name: str, given: str | None) -> str:
     return files.guess_content_type(name) if unknown else kind
 
 
-def _create_only() -> bool:
-    given = request.headers.get("If-None-Match")
-    if given not in (None, "*") or "If-Match" in request.headers:
-        raise BadRequest("An upload understands one condition: 'If-None-Match: *'")
-    return given == "*"
-
-
-def _wanted_digest() -> str | None:
-    """The SHA-256, in hex, of RFC 9530's Content-Digest; None without one."""
-    given = request.headers.get("Content-Digest")
-    if given is None:
-        return None
-    digest = headers.sha256_digest(given)
-    if digest is None:
-        raise BadRequest("The Content-Digest header must hold 'sha-256=:<base64 of 32 bytes>:', and once")
-    return digest
+def _wanted_digests() -> dict[str, str]:
+    """The digests of the body that the client gives, in hex, by the algorithms' names in RFC 9530."""
+    found: dict[str, str] = {}
+    for header in headers.DIGESTS:
+        value = request.headers.get(header)
+        if value is None:
+            continue
+        given = headers.digests(header, value)
+        if not given:
+            raise BadRequest(
+                f"The {header} header holds no digest that the service can check, such as "
+                f"'{_DIGEST_EXAMPLES.get(header, 'sha-256=:<base64 of 32 bytes>:')}'"
+            )
+        for algorithm, digest in given.items():
+            if found.setdefault(algorithm, digest) != digest:
+                raise BadRequest(f"Two headers give different digests ({algorithm}) of one body")
+    return found
 
 
 def _stop_waiting_for_a_stalled_client() -> None:
@@ -439,26 +604,48 @@ def _stop_waiting_for_a_stalled_client() -> None:
 @bp.input(UploadPlanRequest, arg_name="wanted")
 @documented(413, 415, answers=UploadPlan)
 def plan_upload(wanted: UploadPlanRequest) -> Response:
-    """Plan an upload that goes to S3 directly: one presigned POST, or the parts of a multipart upload."""
+    """Plan an upload that goes to S3 directly: one presigned POST, or the parts of a multipart upload.
+
+    A name with `${filename}`, which S3 would replace in a POST, is planned in parts, or with
+    `multipart: false` as one presigned PUT.
+    """
     at = services()
     name = files.check_name(wanted.name)
     caller().require("write", name)
     if wanted.size > at.settings.max_file_bytes:
         raise files.too_large(at.settings.max_file_bytes)
-    content_type = _content_type(name, wanted.content_type)
+    content_type, kept = _content_type(name, wanted.content_type), _kept_encoding(wanted.content_encoding)
+    # S3 replaces '${filename}' in the key of a POST by the sender's own name for the file, and has no escape.
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+    replaced = "${filename}" in name
     plan: dict[str, Any]
-    # S3 replaces '${filename}' in the key of a POST by the sender's own name for the file.
-    if wanted.size < at.settings.multipart_threshold_bytes and "${filename}" not in name:
-        post = at.store.sign_post(
-            name, wanted.size, content_type, wanted.sha256, at.settings.upload_url_seconds
+    if _in_parts(wanted, at.settings.multipart_threshold_bytes, replaced=replaced):
+        parts, started = files.plan_parts(
+            at.store, name, wanted.size, content_type, wanted.sha256, part_size=wanted.part_size, kept=kept
         )
-        plan = {"method": "POST", "url": post.url, "fields": dict(post.fields)}
-        plan["expires_at"] = _iso(post.expires_at)
+        plan = {"method": "MULTIPART", "multipart": True, "id": at.signer.upload_id(parts)}
+        plan |= {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": started.md5_etags}
     else:
-        parts, started = files.plan_parts(at.store, name, wanted.size, content_type, wanted.sha256)
-        plan = {"method": "MULTIPART", "id": at.signer.upload_id(parts), "part_size": parts.part_size}
-        plan |= {"parts": parts.parts, "md5_etags": started.md5_etags}
+        described = (name, wanted.size, content_type, wanted.sha256, at.settings.upload_url_seconds)
+        if replaced:
+            put = at.store.sign_put(*described, kept=kept)
+            plan = {"method": "PUT", "multipart": False, "url": put.url, "headers": dict(put.headers)}
+            plan["expires_at"] = _iso(put.expires_at)
+        else:
+            post = at.store.sign_post(*described, kept=kept)
+            plan = {"method": "POST", "multipart": False, "url": post.url, "fields": dict(post.fields)}
+            plan["expires_at"] = _iso(post.expires_at)
     return answer(f"Successfully planned the upload of '{name}' to the bucket '{at.store.bucket}'", plan)
+
+
+def _in_parts(wanted: UploadPlanRequest, threshold: int, *, replaced: bool) -> bool:
+    if wanted.multipart is None:
+        return wanted.part_size is not None or wanted.size >= threshold or replaced
+    if not wanted.multipart and wanted.part_size is not None:
+        raise BadRequest("A part_size is for a multipart upload; leave it out, or set multipart to true")
+    if not wanted.multipart and wanted.size > files.MAX_SINGLE_PUT_BYTES:
+        raise BadRequest(f"Above {files.MAX_SINGLE_PUT_BYTES} bytes S3 takes a file in parts only")
+    return wanted.multipart
 
 
 @bp.post("/uploads/<upload_id>/parts")
@@ -493,15 +680,19 @@ def list_parts(upload_id: str) -> Response:
 
 
 @bp.post("/uploads/<upload_id>/complete")
-@documented(404, 409, answers=Completed)
+@documented(404, 409, 412, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
     """Complete a multipart upload from the parts that S3 has received; safe to repeat.
+
+    `If-None-Match: *` creates the file or answers 412; `If-Match` with one ETag replaces that file or answers
+    412, and the upload stays open.
 
     An upload that is gone is confirmed only while its own file is there: a file of the same name that came
     another way answers 404.
     """
     at, plan = _open_plan(upload_id)
-    etag = files.complete_upload(at.store, plan)
+    create_only, if_match = _condition()
+    etag = files.complete_upload(at.store, plan, create_only=create_only, if_match=if_match)
     return answer(
         f"Successfully uploaded '{plan.name}' to the bucket '{at.store.bucket}'",
         {"name": plan.name, "size": plan.size, "etag": etag},
@@ -649,13 +840,14 @@ def _disposition(name: str, content_type: str) -> str:
 
 
 @bp.delete("/delete/<name:name>")
-@documented(404)
+@documented(404, 412)
 def delete(name: str) -> Response:
-    """Delete one file."""
+    """Delete one file; with `If-Match` only while it has that ETag."""
     at = services()
     files.check_name(name)
     caller().require("delete", name)
-    files.delete_file(at.store, name)
+    _, if_match = _condition(any_file=True)
+    files.delete_file(at.store, name, if_match)
     return answer(f"Successfully deleted file '{name}' on s3 bucket '{at.store.bucket}'")
 
 
@@ -664,11 +856,14 @@ def delete(name: str) -> Response:
 @bp.input(DeleteRequest, arg_name="wanted")
 @documented(413, 415, answers=DeleteResults)
 def delete_many(wanted: DeleteRequest) -> Response:
-    """Delete up to 1,000 files; each has its own result, and a missing one is no error."""
+    """Delete up to 1,000 files; each has its own result, and a missing one is no error.
+
+    A name that is not allowed is a result too, `invalid_file_name`. A name that the token may not delete
+    refuses the whole request.
+    """
     at = services()
-    names = [files.check_name(name) for name in wanted.files]
-    caller().require("delete", *names)
-    results = files.delete_files(at.store, names)
+    caller().require("delete", *filter(files.is_name, wanted.files))
+    results = files.delete_files(at.store, wanted.files)
     deleted = sum(code is None for code in results.values())
     return answer(
         f"Successfully deleted {deleted} of {len(results)} files on s3 bucket '{at.store.bucket}'",

@@ -40,6 +40,7 @@ from botocore.parsers import ResponseParserError
 
 from s3api.files import (
     MAX_SINGLE_PUT_BYTES,
+    NOTHING,
     Body,
     BucketNotFound,
     ClockSkewed,
@@ -61,6 +62,7 @@ from s3api.files import (
     PartPlan,
     RangeNotSatisfiable,
     SignedPost,
+    SignedPut,
     SignedUrl,
     StartedUpload,
     StoreDenied,
@@ -72,6 +74,7 @@ from s3api.files import (
     Upload,
     UploadNotFound,
     VersioningOff,
+    changed,
     part_size_for,
 )
 from s3api.s3_answers import ETAG, UnexpectedAnswer, expect_owner, guard
@@ -82,8 +85,8 @@ ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
 # A body of this size or less is read first, and sent with its head.
 HELD_BYTES = 64 * 1024
-# Bodies of unknown length are held in memory one part at a time; more of them at once answer 503.
-BUFFERED_UPLOADS = 4
+# A body of unknown length that ends within this needs no place among those that are held part by part.
+UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
 # S3 sends white space while it completes an upload or copies, which may take minutes.
 SLOW_ANSWER_SECONDS = 900
@@ -170,7 +173,8 @@ class S3FileStore:
         self._session = session or boto3.session.Session(region_name=settings.aws_region)
         self._region = settings.aws_region
         self._part_size = part_size_for(settings.max_file_bytes)
-        self._buffers = threading.BoundedSemaphore(BUFFERED_UPLOADS)
+        self._buffers = threading.BoundedSemaphore(max(1, settings.upload_buffer_bytes // self._part_size))
+        self._buffer_wait = settings.upload_wait_seconds
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="s3-lookup")
 
         endpoint = settings.s3_endpoint_url
@@ -290,16 +294,28 @@ class S3FileStore:
 
     # --- writing
 
-    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
+    def put(
+        self,
+        name: str,
+        body: Body,
+        content_type: str,
+        *,
+        create_only: bool,
+        if_match: str | None = None,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> Upload:
         """One PUT of the stream where its length is known: no memory, no disk, and nothing left of a failure.
 
         A body of unknown length, or above S3's limit for one PUT, goes up in parts held in memory one by one.
         """
+        stored = {"Content-Type": content_type, **kept}
+        condition = _condition(create_only=create_only, if_match=if_match)
         try:
-            if body.size is None or body.size > MAX_SINGLE_PUT_BYTES:
-                etag = self._put_parts(name, body, content_type, create_only=create_only)
-            else:
-                etag = self._put_whole(name, body, body.size, content_type, create_only=create_only)
+            with _not_matching(name, if_match):
+                if body.size is None or body.size > MAX_SINGLE_PUT_BYTES:
+                    etag = self._put_parts(name, body, stored, condition)
+                else:
+                    etag = self._put_whole(name, body, body.size, stored, condition)
         except FileError:
             # What the body raised comes back wrapped in the HTTP library's errors.
             if body.failure is not None:
@@ -307,10 +323,10 @@ class S3FileStore:
             raise
         return Upload(name=name, size=body.received, etag=etag, sha256=body.hexdigest())
 
-    def _put_whole(self, name: str, body: Body, size: int, content_type: str, *, create_only: bool) -> str:
-        headers = {"Content-Type": content_type}
-        if create_only:
-            headers["If-None-Match"] = "*"
+    def _put_whole(
+        self, name: str, body: Body, size: int, stored: Mapping[str, str], condition: Mapping[str, str]
+    ) -> str:
+        headers = {**stored, **condition}
         if body.sha256 is not None:
             headers["x-amz-checksum-sha256"] = _base64_of_hex(body.sha256)
             headers[f"x-amz-meta-{SHA256}"] = body.sha256
@@ -326,37 +342,32 @@ class S3FileStore:
         try:
             return send()
         except StoreUnavailable:
-            # A body in memory or on disk, or of which S3 took nothing yet, can be sent again. A creation
-            # that was lost on its way back would then find its own file in the way.
-            can_send_again = not create_only if held is not None else body.rewind()
+            # A body in memory or on disk, or of which S3 took nothing yet, can be sent again. A conditional
+            # answer that was lost on its way back would then find its own file in the way.
+            can_send_again = not condition if held is not None else body.rewind()
             if body.failure is not None or not can_send_again:
                 raise
         time.sleep(0.2)
         return send()
 
-    def _put_parts(self, name: str, body: Body, content_type: str, *, create_only: bool) -> str:
-        condition = {"IfNoneMatch": "*"} if create_only else {}
-        if not self._buffers.acquire(blocking=False):
+    def _put_parts(
+        self, name: str, body: Body, stored: Mapping[str, str], condition: Mapping[str, str]
+    ) -> str:
+        fields = {**_of_boto(stored), "Metadata": _metadata(body.sha256)}
+        first = min(UNPLACED_BYTES, self._part_size)
+        data = body.read_fully(first)
+        if len(data) < first:
+            return self._put_held(name, data, fields, condition)
+        # Not read meanwhile, the client waits with the rest: that is what TCP's flow control is for.
+        if not self._buffers.acquire(timeout=self._buffer_wait):
             raise TooBusy(
                 "Too many uploads of unknown length at once; try again, or send a Content-Length header"
             )
         try:
-            data = body.read_fully(self._part_size)
+            data += body.read_fully(self._part_size - first)
             if len(data) < self._part_size:
-                with self._errors("put_object", name):
-                    return _etag(
-                        self._transfer.put_object(
-                            Bucket=self.bucket,
-                            Key=name,
-                            Body=data,
-                            ContentType=content_type,
-                            Metadata=_metadata(body.sha256),
-                            **condition,
-                        )
-                    )
-            upload_id = self._create_multipart_upload(
-                name, ContentType=content_type, Metadata=_metadata(body.sha256)
-            )["UploadId"]
+                return self._put_held(name, data, fields, condition)
+            upload_id = self._create_multipart_upload(name, **fields)["UploadId"]
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size, nonce="")
             try:
                 parts: list[Part] = []
@@ -364,12 +375,22 @@ class S3FileStore:
                     parts.append(self._put_part(plan, len(parts) + 1, data))
                     data = b""  # or two parts are held while the next is read
                     data = body.read_fully(self._part_size)
-                return self._complete(plan, parts, condition)
+                return self._complete(plan, parts, _of_boto(condition))
             except BaseException:
                 self._abort_quietly(plan)
                 raise
         finally:
             self._buffers.release()
+
+    def _put_held(
+        self, name: str, data: bytes, fields: Mapping[str, Any], condition: Mapping[str, str]
+    ) -> str:
+        with self._errors("put_object", name):
+            return _etag(
+                self._transfer.put_object(
+                    Bucket=self.bucket, Key=name, Body=data, **fields, **_of_boto(condition)
+                )
+            )
 
     def _put_part(self, plan: PartPlan, number: int, data: bytes) -> Part:
         with self._errors("put_object", plan.name):
@@ -378,9 +399,10 @@ class S3FileStore:
             )
         return Part(number=number, etag=_etag(answer), size=len(data))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, if_match: str | None = None) -> None:
+        condition = _of_boto(_condition(create_only=False, if_match=if_match))
         with self._errors("delete_object", name):
-            self._api.delete_object(Bucket=self.bucket, Key=name)
+            self._api.delete_object(Bucket=self.bucket, Key=name, **condition)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
         failed: dict[str, str] = {}
@@ -522,9 +544,16 @@ class S3FileStore:
         return self._sign("GET", name, query, {}, seconds)
 
     def sign_post(
-        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
     ) -> SignedPost:
-        fields = {"Content-Type": content_type}
+        fields = {"Content-Type": content_type, **kept}
         if sha256 is not None:
             fields["x-amz-checksum-algorithm"] = "SHA256"
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
@@ -535,9 +564,35 @@ class S3FileStore:
             signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
+    def sign_put(
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> SignedPut:
+        headers = {"Content-Type": content_type, "Content-Length": str(size), **kept}
+        if sha256 is not None:
+            headers["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
+            headers[f"x-amz-meta-{SHA256}"] = sha256
+        signed = self._sign("PUT", name, {}, headers, seconds)
+        return SignedPut(signed.url, headers, signed.expires_at)
+
+    def start_parts(
+        self,
+        name: str,
+        content_type: str,
+        sha256: str | None,
+        nonce: str,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> StartedUpload:
         metadata = {NONCE: nonce, **({DECLARED_SHA256: sha256} if sha256 else {})}
-        answer = self._create_multipart_upload(name, ContentType=content_type, Metadata=metadata)
+        stored = _of_boto({"Content-Type": content_type, **kept})
+        answer = self._create_multipart_upload(name, Metadata=metadata, **stored)
         keyed = "kms" in answer.get("ServerSideEncryption", "")
         return StartedUpload(upload_id=answer["UploadId"], md5_etags=not keyed)
 
@@ -579,8 +634,17 @@ class S3FileStore:
                 raise StoreUnavailable(NOT_S3)  # or it would be asked for the same parts without an end
             marker = answer["NextPartNumberMarker"]
 
-    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
-        return self._complete(plan, parts, {})
+    def complete_parts(
+        self,
+        plan: PartPlan,
+        parts: Sequence[Part],
+        *,
+        create_only: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        condition = _of_boto(_condition(create_only=create_only, if_match=if_match))
+        with _not_matching(plan.name, if_match):
+            return self._complete(plan, parts, condition)
 
     def _complete(self, plan: PartPlan, parts: Sequence[Part], condition: Mapping[str, str]) -> str:
         with self._errors("put_object", plan.name):
@@ -890,6 +954,32 @@ def _metadata(sha256: str | None) -> dict[str, str]:
     S3 keeps none of a whole multipart object, and shows its own only to who sends a header to ask for it.
     """
     return {SHA256: sha256} if sha256 else {}
+
+
+def _condition(*, create_only: bool, if_match: str | None) -> dict[str, str]:
+    """S3's own conditions of a write, as headers.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
+    """
+    if create_only:
+        return {"If-None-Match": "*"}
+    return {"If-Match": if_match} if if_match else {}
+
+
+def _of_boto(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Headers by the names that boto3 has for them."""
+    return {name.replace("-", ""): value for name, value in headers.items()}
+
+
+@contextmanager
+def _not_matching(name: str, if_match: str | None) -> Iterator[None]:
+    """With If-Match, S3 answers 412 to another ETag, and 404 where there is no file."""
+    try:
+        yield
+    except (FileExists, FileNotFound):
+        if if_match is None:
+            raise
+        raise changed(name) from None
 
 
 def _base64_of_hex(digest: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
 
-from s3api.files import MAX_BULK
+from s3api.files import MAX_BULK, MAX_SINGLE_PUT_BYTES, MiB
 
 Sha256 = Annotated[
     str,
@@ -24,7 +24,7 @@ NAME_SCHEMA: dict[str, JsonValue] = {
     "examples": ["reports/games.csv"],
     "minLength": 1,
     "maxLength": 1024,
-    "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\]+$",
+    "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\\uFFFE\uFFFF]+$",
 }
 FileName = Annotated[str, Field(json_schema_extra=NAME_SCHEMA)]
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for it
@@ -45,6 +45,7 @@ def _whole(value: object) -> object:
 
 
 Whole = BeforeValidator(_whole)
+MIN_S3_PART = 5 * MiB  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 
 # --- requests
@@ -81,6 +82,23 @@ class UploadPlanRequest(BaseModel):
             "then it is only told as declared, in `X-Declared-SHA-256`, and never in `Repr-Digest`"
         ),
     ] = None
+    content_encoding: Annotated[
+        str | None, Field(max_length=255, description="Kept with the file, such as `gzip`")
+    ] = None
+    multipart: Annotated[
+        bool | None,
+        Field(description="Whether the plan is in parts; by default from MULTIPART_THRESHOLD_BYTES up"),
+    ] = None
+    part_size: Annotated[
+        int | None,
+        Field(
+            ge=MIN_S3_PART,
+            le=MAX_SINGLE_PUT_BYTES,
+            description="Bytes of every part but the last; plans in parts unless `multipart` is false. "
+            "At most 10,000 parts are possible",
+        ),
+        Whole,
+    ] = None
 
 
 class PartUrlsRequest(BaseModel):
@@ -95,8 +113,9 @@ class PartUrlsRequest(BaseModel):
 class DeleteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    # A name that is not allowed is a result of its own: a bucket can hold it, and it must not stop the rest.
     files: Annotated[
-        list[FileName],
+        list[str],
         Field(min_length=1, max_length=MAX_BULK, examples=[["reports/games.csv", "notes.txt"]]),
     ]
 
@@ -121,6 +140,7 @@ class Failure(Envelope):
         str,
         Field(description="Also in X-Request-Id, and in the service's log", examples=["5f0c2a9e8b7d6c41"]),
     ]
+    hint: Annotated[str | None, Field(description="What to do, where the message does not say it")] = None
     content: Annotated[object, Field(description="What was done before the failure, where something was")] = (
         None
     )
@@ -181,6 +201,7 @@ class PostPlan(BaseModel):
     """Send a multipart/form-data POST of `fields`, then the file as `file`, to `url`."""
 
     method: Literal["POST"]
+    multipart: Literal[False]
     url: Url
     fields: dict[str, str]
     expires_at: Moment
@@ -190,6 +211,7 @@ class MultipartPlan(BaseModel):
     """Ask for part URLs, PUT each part there, then complete. Every part but the last is `part_size` bytes."""
 
     method: Literal["MULTIPART"]
+    multipart: Literal[True]
     id: Annotated[
         str, Field(description="Good for two days; the bucket's own rule may abort the upload earlier")
     ]
@@ -200,8 +222,21 @@ class MultipartPlan(BaseModel):
     ]
 
 
+class PutPlan(BaseModel):
+    """PUT the file's bytes to `url`, with these headers.
+
+    The plan of a name with `${filename}` that is not to go in parts: in a POST, S3 would replace that.
+    """
+
+    method: Literal["PUT"]
+    multipart: Literal[False]
+    url: Url
+    headers: dict[str, str]
+    expires_at: Moment
+
+
 class UploadPlan(Envelope):
-    content: Annotated[PostPlan | MultipartPlan, Field(discriminator="method")]
+    content: Annotated[PostPlan | PutPlan | MultipartPlan, Field(discriminator="method")]
 
 
 class PartUrl(BaseModel):
@@ -249,7 +284,13 @@ class Aborted(Envelope):
 class DeleteResult(BaseModel):
     name: Name
     deleted: bool
-    code: Annotated[str | None, Field(description="Why it was not deleted")] = None
+    code: Annotated[
+        str | None,
+        Field(
+            description="Why it was not deleted: `file_not_found`; `invalid_file_name` for a name that the "
+            "service does not take, which another client of S3 can delete; or a code of S3's failure"
+        ),
+    ] = None
 
 
 class DeleteResults(Envelope):

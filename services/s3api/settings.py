@@ -127,6 +127,8 @@ class Settings(BaseSettings):
     staging_max_bytes: Annotated[int, Field(ge=1)] = 2 * GiB
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 120
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
+    upload_buffer_bytes: Annotated[int, Field(ge=1, le=16 * GiB)] = 32 * MiB
+    upload_wait_seconds: Annotated[float, Field(ge=0, le=300)] = 10
     multipart_threshold_bytes: Annotated[int, Field(ge=5 * MiB, le=5 * GiB)] = 64 * MiB
 
     s3_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2

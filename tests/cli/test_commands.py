@@ -326,6 +326,22 @@ def test_other_contents_are_not_replaced(s3api: Command) -> None:
     assert (s3api.folder / "a.csv").read_bytes() == DATA
 
 
+def test_delete_by_prefix_survives_names_that_the_service_does_not_take(
+    s3api: Command, ministack_s3: S3
+) -> None:
+    """A key with a line break, of another S3 client, is told as skipped, and all others are deleted."""
+    client = ministack_s3.client()
+    for name in ("odd/a", "odd/line\nbreak", "odd/z"):
+        client.put_object(Bucket=BUCKET, Key=name, Body=b"x")
+    ran = s3api("delete", "--prefix", "odd/", "--yes")
+
+    assert ran.status == 1
+    assert ran.out == "deleted odd/a\ndeleted odd/z\n"
+    assert "another client of S3" in ran.err
+    assert ministack_s3.keys(BUCKET) == {"odd/line\nbreak"}
+    client.delete_object(Bucket=BUCKET, Key="odd/line\nbreak")
+
+
 def test_hostile_names(s3api: Command, ministack_s3: S3) -> None:
     """Whatever a bucket holds, nothing is written outside the folder, and the harmless files come."""
     client = ministack_s3.client()

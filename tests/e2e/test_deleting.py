@@ -59,15 +59,6 @@ def test_delete_of_what_is_no_list_of_names(api: Api, body: object) -> None:
     refused(broken, 400, "bad_request")
 
 
-def test_bad_name_among_good_ones(api: Api) -> None:
-    """One name that is not allowed refuses the whole list, and nothing is deleted."""
-    name = api.name("stays")
-    api.put(name, b"x")
-    refused(api.call("POST", "/delete", json={"files": [name, "../x"]}), 400, "invalid_file_name")
-
-    assert api.exists(name)
-
-
 def test_a_link_does_not_delete(api: Api) -> None:
     """Reading the URL of a deletion deletes nothing."""
     name = api.name("stays")

@@ -35,7 +35,7 @@ def test_every_promise_names_tests_that_exist() -> None:
 
 
 def test_the_architecture_names_every_module() -> None:
-    """The tables of docs/architecture.md have a row for each module and package, and none for anything else."""
+    """The tables of docs/architecture.md have a row for each module and package, and no other row."""
     named = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
     modules = {path.stem for path in (SERVICES / "s3api").glob("*.py") if path.stem.isidentifier()}
     packages = {path.parent.name for path in SERVICES.glob("*/__init__.py")}

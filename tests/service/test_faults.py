@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from s3api.s3_store import UNPLACED_BYTES
 from support.faulty_s3 import (
     ARN,
     AnswerError,
@@ -600,7 +601,7 @@ def small_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> I
     """A service that takes files up to 10 MiB, and stages 3 MiB at a time."""
     bucket = seaweedfs_s3.make_bucket("day02-limits")
     directory = tmp_path_factory.mktemp("limits")
-    limits = {"max_file_bytes": 10 * MiB, "staging_max_bytes": 3 * MiB}
+    limits = {"max_file_bytes": 10 * MiB, "staging_max_bytes": 3 * MiB, "upload_wait_seconds": 0.5}
     with (
         running_faulty_s3(seaweedfs_s3) as faulty,
         running_service(faulty.s3, bucket, directory, **limits) as service,
@@ -668,13 +669,13 @@ def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:
 
 
 def test_more_uploads_of_unknown_length_than_buffers_are_told_to_wait(small_stage: Stage) -> None:
-    """Of five chunked uploads at once one is 503, while bodies of known length go on; later all is well."""
+    """Of five large chunked uploads at once one is 503; those of known length go on; later all is well."""
     service = small_stage.service
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(service.url)) for _ in range(5)]
         for number, client in enumerate(clients):
             client.begin("PUT", f"/upload/slow-{number}", Transfer_Encoding="chunked")
-            client.send_chunk(b"some")
+            client.send_chunk(b"s" * UNPLACED_BYTES)
         # Whichever of them came last to the buffers is answered while the others are still being sent.
         sockets = {client.socket: client for client in clients}
         answered = until(lambda: select.select(list(sockets), [], [], 0)[0], "one upload is refused")

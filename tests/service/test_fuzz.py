@@ -59,10 +59,15 @@ schema = schemathesis.openapi.from_dict(
                 # The prefix and the file's own name make a name together; in a form everything is text, so
                 # there is no wrong type of a field.
                 _operation("/upload", "400", negative_data_rejection={"enabled": False}),
-                # A digest must be that of the body, and `If-None-Match: *` refuses a name that is taken.
-                _operation("/upload/{name}", "400", "412"),
-                # A size may be above the limit, and a media type may have two parameters of the same name.
-                _operation("/uploads", "400", "413"),
+                # A digest must be that of the body, `If-None-Match: *` refuses a name that is taken, and a
+                # coding may be one that is not kept.
+                _operation("/upload/{name}", "400", "412", "415"),
+                # An ETag may be another's, or none.
+                _operation("/delete/{name}", "400", "412"),
+                _operation("/uploads/{upload_id}/complete", "400", "412"),
+                # A size may be above the limit, a media type may have two parameters of the same name, a
+                # coding may be one that is not kept, and a part size may not fit.
+                _operation("/uploads", "400", "413", "415"),
                 # A part may be outside the plan.
                 _operation("/uploads/{upload_id}/parts", "400"),
                 # A condition may not hold, and a range may lie outside the file.
@@ -157,6 +162,7 @@ SCHEMAS = {
     "PartUrls",
     "PartUrlsRequest",
     "PostPlan",
+    "PutPlan",
     "PresignedUrl",
     "RestoredFile",
     "UploadPlan",

@@ -126,6 +126,36 @@ def test_create_only_never_replaces(any_store: FileStore, size: int | None, leng
     assert content(any_store, "name", byte_range="bytes=0-0") == b"1"
 
 
+@pytest.mark.parametrize("size", [-1, None], ids=["known length", "unknown length"])
+@pytest.mark.parametrize("length", [4, 9 * MiB], ids=["small", "large"])
+def test_if_match_replaces_that_file_alone(any_store: FileStore, size: int | None, length: int) -> None:
+    """A put with If-Match stores over the file of this ETag, and raises over another or none."""
+
+    def replace(data: bytes, etag: str) -> files.Upload:
+        stream = body(data, size=size)
+        return any_store.put("name", stream, "text/plain", create_only=False, if_match=f'"{etag}"')
+
+    with pytest.raises(files.FileChanged):
+        replace(b"0" * length, "0" * 32)
+    first = put(any_store, "name", b"first")
+    second = replace(b"2" * length, first.etag)
+    with pytest.raises(files.FileChanged):
+        replace(b"3" * length, first.etag)
+
+    assert any_store.stat("name").etag == second.etag
+    assert content(any_store, "name", byte_range="bytes=0-0") == b"2"
+
+
+def test_a_deletion_with_if_match(any_store: FileStore) -> None:
+    """A deletion with If-Match leaves another file than the one of this ETag."""
+    first = put(any_store, "name", b"first")
+    put(any_store, "name", b"second")
+    with pytest.raises(files.FileChanged):
+        files.delete_file(any_store, "name", f'"{first.etag}"')
+
+    assert content(any_store, "name") == b"second"
+
+
 def test_of_concurrent_creations_one_wins(any_store: FileStore) -> None:
     """Of many creations of one name at once exactly one succeeds."""
     outcomes: list[str] = []

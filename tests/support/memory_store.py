@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from s3api.files import (
+    NOTHING,
     Body,
     Conditions,
     FileChanged,
@@ -25,11 +26,13 @@ from s3api.files import (
     PartPlan,
     RangeNotSatisfiable,
     SignedPost,
+    SignedPut,
     SignedUrl,
     StartedUpload,
     StoredFile,
     Upload,
     UploadNotFound,
+    check_match,
 )
 
 
@@ -41,6 +44,7 @@ class _Object:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,6 +53,7 @@ class _Upload:
     content_type: str
     sha256: str | None
     nonce: str
+    kept: Mapping[str, str] = field(default_factory=dict)
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -143,14 +148,23 @@ class MemoryStore:
             stored.nonce,
         )
 
-    def put(self, name: str, body: Body, content_type: str, *, create_only: bool) -> Upload:
+    def put(
+        self,
+        name: str,
+        body: Body,
+        content_type: str,
+        *,
+        create_only: bool,
+        if_match: str | None = None,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> Upload:
         self._touch()
         data = b"".join(_pieces(body))
         with self._lock:
-            if create_only and name in self.objects:
-                raise FileExists(f"The file '{name}' already exists")
+            self._check(name, create_only=create_only, if_match=if_match)
             etag = self._store(name, data, content_type)
             self.objects[name].sha256 = body.sha256
+            self.objects[name].kept = kept
         return Upload(name, len(data), etag, body.hexdigest())
 
     def _store(self, name: str, data: bytes, content_type: str, etag: str | None = None) -> str:
@@ -159,9 +173,16 @@ class MemoryStore:
         self.deleted.pop(name, None)
         return etag
 
-    def delete(self, name: str) -> None:
+    def _check(self, name: str, *, create_only: bool, if_match: str | None) -> None:
+        there = self.objects.get(name)
+        if create_only and there:
+            raise FileExists(f"The file '{name}' already exists")
+        check_match(name, there.file if there else None, if_match)
+
+    def delete(self, name: str, if_match: str | None = None) -> None:
         self._touch()
         if name in self.objects:
+            self._check(name, create_only=False, if_match=if_match)
             self.deleted[name] = self.objects.pop(name)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -189,17 +210,47 @@ class MemoryStore:
         return SignedUrl(f"memory://{self.bucket}/{quote(name)}?{urlencode(query)}", _in(seconds))
 
     def sign_post(
-        self, name: str, size: int, content_type: str, sha256: str | None, seconds: int
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
     ) -> SignedPost:
-        fields = {"key": name, "Content-Type": content_type, "size": str(size)}
+        fields = {"key": name, "Content-Type": content_type, "size": str(size), **kept}
         if sha256:
             fields["x-amz-checksum-sha256"] = sha256
         return SignedPost(f"memory://{self.bucket}", fields, _in(seconds))
 
-    def start_parts(self, name: str, content_type: str, sha256: str | None, nonce: str) -> StartedUpload:
+    def sign_put(
+        self,
+        name: str,
+        size: int,
+        content_type: str,
+        sha256: str | None,
+        seconds: int,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> SignedPut:
+        headers = {"Content-Type": content_type, "Content-Length": str(size), **kept}
+        if sha256:
+            headers["x-amz-checksum-sha256"] = sha256
+        return SignedPut(f"memory://{self.bucket}/{quote(name)}", headers, _in(seconds))
+
+    def start_parts(
+        self,
+        name: str,
+        content_type: str,
+        sha256: str | None,
+        nonce: str,
+        *,
+        kept: Mapping[str, str] = NOTHING,
+    ) -> StartedUpload:
         self._touch()
         upload_id = f"upload-{len(self.uploads)}"
-        self.uploads[upload_id] = _Upload(name, content_type, sha256, nonce)
+        self.uploads[upload_id] = _Upload(name, content_type, sha256, nonce, kept)
         return StartedUpload(upload_id, md5_etags=True)
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
@@ -220,16 +271,25 @@ class MemoryStore:
             for number, data in sorted(self._parts(plan).items())
         ]
 
-    def complete_parts(self, plan: PartPlan, parts: Sequence[Part]) -> str:
+    def complete_parts(
+        self,
+        plan: PartPlan,
+        parts: Sequence[Part],
+        *,
+        create_only: bool = False,
+        if_match: str | None = None,
+    ) -> str:
         received = self._parts(plan)
         if any(part.number not in received for part in parts):
             raise InvalidParts("A part is missing")
+        self._check(plan.name, create_only=create_only, if_match=if_match)
         upload = self.uploads.pop(plan.upload_id)
         data = b"".join(received[part.number] for part in parts)
         etag = f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(parts)}"
         self._store(upload.name, data, upload.content_type, etag)
         stored = self.objects[upload.name]
         stored.declared_sha256, stored.nonce = upload.sha256, upload.nonce
+        stored.kept = upload.kept
         return etag
 
     def abort_parts(self, plan: PartPlan) -> bool:

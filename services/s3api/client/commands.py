@@ -578,6 +578,9 @@ def _delete(client: Client, names: Sequence[str]) -> None:
             client.output.done(f"deleted {name}", name=name, outcome="deleted")
         elif code == "file_not_found":
             client.output.failed(Failure(code, f"The file '{name}' was not found", NOT_FOUND), name)
+        elif code == "invalid_file_name":
+            reason = "the service does not take this name; delete it with another client of S3"
+            client.output.failed(Failure(code, f"'{name}' was not deleted: {reason}"), name)
         else:
             client.output.failed(Failure(code, f"'{name}' was not deleted: {code}"), name)
 

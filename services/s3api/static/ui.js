@@ -457,7 +457,8 @@ async function remove(names) {
     if (failed.length) {
       const [{ name, code }] = failed;
       const others = failed.length > 1 ? `, and ${count(failed.length - 1, "other")}` : "";
-      showProblem(new Failure(`Could not delete '${name}' (${code})${others}`), "Dismiss", hideProblem);
+      const reason = code === "invalid_file_name" ? "another S3 client must delete this name" : code;
+      showProblem(new Failure(`Could not delete '${name}' (${reason})${others}`), "Dismiss", hideProblem);
     }
     if (!deleted.length) return;
     const done = deleted.map((result) => result.name);
