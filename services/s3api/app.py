@@ -66,6 +66,8 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     def harden(response: Response) -> Response:
         headers = response.headers
         headers["X-Content-Type-Options"] = "nosniff"
+        # Without this a cache may store an answer by a guess of its own: RFC 9111, section 4.2.2.
+        headers.setdefault("Cache-Control", "no-store")
         # No page may show an answer in a frame; a page of another origin may not even show it as a picture.
         headers["X-Frame-Options"] = "DENY"
         headers["Cross-Origin-Resource-Policy"] = "same-origin"

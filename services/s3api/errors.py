@@ -8,7 +8,7 @@ from typing import Any
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, g, request
+from flask import Response, g
 from werkzeug.exceptions import (
     BadRequest,
     ClientDisconnected,
@@ -96,17 +96,13 @@ def failure(
 
 
 def file_error(error: files.FileError) -> Response:
-    if isinstance(error, files.NotModified):
-        given = error.details if isinstance(error.details, Mapping) else {}
-        kept = {name: given[name.lower()] for name in ("ETag", "Last-Modified") if name.lower() in given}
-        asked = request.headers.get("If-None-Match", "*")
-        if asked != "*" and "," not in asked:  # a 304 must name the ETag, which not every S3 does
-            kept.setdefault("ETag", asked)
-        return Response(status=304, headers=kept)
     status = status_of(error)
     if status >= 500:
         log_failure(error)
-    return failure(status, error.code, error.message, content=error.details, hint=error.hint)
+    told: dict[str, str] = {}
+    if isinstance(error, files.RangeNotSatisfiable) and isinstance(error.details, Mapping):
+        told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
+    return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
 
 
 def unauthorized(error: Unauthorized) -> Response:

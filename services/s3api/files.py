@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import mimetypes
+import posixpath
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import IO, Protocol, TypeGuard
+from typing import IO, Literal, Protocol, TypeGuard
 
 MiB = 1024 * 1024
 MAX_NAME_BYTES = 1024
@@ -26,11 +28,54 @@ MIN_PART_BYTES = 8 * MiB
 # S3 takes one PUT up to 5 GiB; anything above goes up in parts.
 MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
 
+#: How often a read begins again because its file was replaced between the look at it and the read.
+LOOKS = 3
+KEPT_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")
+
 # XML 1.0, section 2.2, cannot carry U+FFFE and U+FFFF, and S3's bulk deletes and multipart uploads are in XML
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
 _FORBIDDEN_SAID = "a control character, a backslash, U+FFFE or U+FFFF"
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+# Python's own table, without the machine's: it differs from one version of Python to another in what follows.
+# A compressed file is what it is, not what is in it: S3 and this service hand out its bytes as they are.
+_PYTHONS = mimetypes.MimeTypes().types_map
+_TYPES: Mapping[str, str] = {
+    **_PYTHONS[False],
+    **_PYTHONS[True],
+    ".7z": "application/x-7z-compressed",
+    ".avif": "image/avif",
+    ".br": "application/x-brotli",
+    ".bz2": "application/x-bzip2",
+    ".flac": "audio/flac",
+    ".gz": "application/gzip",
+    ".heic": "image/heic",
+    ".log": "text/plain",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".js": "text/javascript",
+    ".mkv": "video/matroska",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".parquet": "application/vnd.apache.parquet",
+    ".svgz": "application/gzip",
+    ".tgz": "application/gzip",
+    ".ts": "video/mp2t",
+    ".wasm": "application/wasm",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".z": "application/x-compress",
+    ".zip": "application/zip",
+    ".zst": "application/zstd",
+}
 
 
 # --- values
@@ -162,6 +207,29 @@ class OpenFile:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
+    #: The headers of `KEPT_HEADERS` that the file was stored with, as another client of the store sent them.
+    stored_headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConditions:
+    """What a client asks of a read. Tags have their quotes and `W/`; `*` stands for any tag.
+
+    RFC 9110, section 13. None where the client said nothing, or a date that is not valid.
+    """
+
+    byte_range: str | None = None
+    if_match: frozenset[str] | None = None
+    if_none_match: frozenset[str] | None = None
+    if_modified_since: datetime | None = None
+    if_unmodified_since: datetime | None = None
+    if_range: str | datetime | None = None
+
+    def need_a_look(self, *, with_body: bool) -> bool:
+        """Whether the answer depends on which file is there."""
+        given = (self.if_match, self.if_none_match, self.if_modified_since, self.if_unmodified_since)
+        resumes = with_body and self.byte_range is not None and self.if_range is not None
+        return resumes or any(one is not None for one in given)
 
 
 # --- errors
@@ -208,9 +276,13 @@ class FileChanged(FileError):
 
 
 class NotModified(FileError):
-    """Not a failure to the client: it has the file already. `details` maps header names to values."""
+    """Not a failure to the client: it has the file already. `opened` says which, where the service knows."""
 
     code = "not_modified"
+
+    def __init__(self, opened: OpenFile | None = None, *, details: object = None) -> None:
+        super().__init__("Not modified", details=details)
+        self.opened = opened
 
 
 class RangeNotSatisfiable(FileError):
@@ -359,9 +431,17 @@ class FileStore(Protocol):
         """
 
     def sign_download(
-        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+        self,
+        name: str,
+        seconds: int,
+        disposition: str,
+        content_type: str | None = None,
+        *,
+        method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
         """A URL that answers with the file and this Content-Disposition, whether or not the file is there.
+
+        It works for this method alone.
 
         It answers with this Content-Type as well, or with the stored one where none is given.
         """
@@ -468,7 +548,8 @@ def _check_length(text: str, what: str) -> None:
 
 
 def guess_content_type(name: str) -> str:
-    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+    """The type of the name's last extension, the same on every machine."""
+    return _TYPES.get(posixpath.splitext(name)[1].lower(), "application/octet-stream")
 
 
 # --- bodies
@@ -626,29 +707,72 @@ def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None
     return {name: failed.get(name) for name in wanted}
 
 
-def open_file(
-    store: FileStore,
-    name: str,
-    conditions: Conditions,
-    if_range: str | datetime | None,
-    *,
-    with_body: bool,
-) -> OpenFile:
-    """Open a file for reading, with RFC 9110's If-Range on top of what S3 knows.
+def open_file(store: FileStore, name: str, asked: ReadConditions, *, with_body: bool) -> OpenFile:
+    """Open a file for reading, under the conditions and in the order of RFC 9110, section 13.2.2.
 
-    S3 has no If-Range: it is asked with If-Match (or If-Unmodified-Since) and the range first, and for the
-    whole file when that does not hold.
+    A read that depends on the file looks at it first. It then opens the very file that it saw, so that no
+    other file is served under a condition that was not its own. S3 and its emulators answer lists of tags,
+    weak tags and several conditions together in ways that differ from the RFC. A range is for GET alone
+    (section 14.2). Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
     """
-    if if_range is None or conditions.byte_range is None:
-        return store.open(name, conditions, with_body=with_body)
-    if isinstance(if_range, datetime):
-        ranged = Conditions(byte_range=conditions.byte_range, if_unmodified_since=if_range)
+    if not asked.need_a_look(with_body=with_body):
+        return _open_part(
+            store, name, Conditions(byte_range=asked.byte_range if with_body else None), with_body
+        )
+    for _ in range(LOOKS):
+        seen = store.open(name, Conditions(), with_body=False)
+        _evaluate(asked, seen)
+        if not with_body:
+            return seen
+        byte_range = asked.byte_range if _may_resume(asked.if_range, seen.file) else None
+        with suppress(FileChanged):
+            the_same = Conditions(byte_range=byte_range, if_match=f'"{seen.file.etag}"')
+            return _open_part(store, name, the_same, with_body)
+    raise StoreUnavailable("The file was replaced each time it was about to be read; try again")
+
+
+def _evaluate(asked: ReadConditions, seen: OpenFile) -> None:
+    """RFC 9110, section 13.2.2, steps 1 to 4. Raises `FileChanged`, `NotModified`."""
+    strong = f'"{seen.file.etag}"'
+    modified = seen.file.last_modified.replace(microsecond=0)  # as Last-Modified says it
+    if asked.if_match is not None:
+        holds = not asked.if_match.isdisjoint(("*", strong))
     else:
-        ranged = Conditions(byte_range=conditions.byte_range, if_match=if_range)
-    try:
-        return store.open(name, ranged, with_body=with_body)
-    except FileChanged:
-        return store.open(name, Conditions(), with_body=with_body)
+        holds = asked.if_unmodified_since is None or modified <= asked.if_unmodified_since
+    if not holds:
+        raise FileChanged(f"The file '{seen.file.name}' does not match the condition of the request")
+    if asked.if_none_match is not None:
+        has_it = not asked.if_none_match.isdisjoint(("*", strong, f"W/{strong}"))
+    else:
+        has_it = asked.if_modified_since is not None and modified <= asked.if_modified_since
+    if has_it:
+        raise NotModified(seen)
+
+
+def _may_resume(validator: str | datetime | None, file: StoredFile) -> bool:
+    """RFC 9110, section 13.1.5: exactly the current validator, and a strong one.
+
+    By section 8.8.2.2 a date is strong once its second is over: until then the file may change again.
+    """
+    if isinstance(validator, datetime):
+        modified = file.last_modified.replace(microsecond=0)
+        return validator == modified and datetime.now(UTC) - modified > timedelta(seconds=1)
+    return validator is None or validator == f'"{file.etag}"'
+
+
+def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: bool) -> OpenFile:
+    """Raises `RangeNotSatisfiable` with the size of the file; stores differ in what they say of no bytes."""
+    wanted = conditions.byte_range
+    opened = None
+    if wanted is None or not re.fullmatch("bytes=-0+", wanted):
+        with suppress(RangeNotSatisfiable):
+            opened = store.open(name, conditions, with_body=with_body)
+    if opened is not None and (wanted is None or opened.file.size):
+        return opened
+    size = store.stat(name).size if opened is None else 0
+    raise RangeNotSatisfiable(
+        f"The range is outside the file '{name}', which has {size} bytes", details={"size": size}
+    )
 
 
 def part_size_for(size: int) -> int:

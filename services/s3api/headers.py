@@ -18,6 +18,11 @@ _PARAMETER = rf"({_TOKEN})=(?:({_TOKEN})|{_QUOTED})"
 _MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*+;[ \t]*+(?:{_PARAMETER})?)*+)")
 _NEXT_PARAMETER = re.compile(rf";[ \t]*+{_PARAMETER}")
 
+# RFC 9111, section 5.2: directives, each with a value or without.
+_DIRECTIVE = re.compile(rf"{_TOKEN}(?:=(?:{_TOKEN}|{_QUOTED}))?+")
+_DIRECTIVES = re.compile(rf"[ \t]*+{_DIRECTIVE.pattern}[ \t]*+(?:,[ \t]*+{_DIRECTIVE.pattern}[ \t]*+)*+")
+_SHARED = {"public", "s-maxage", "private"}
+
 # RFC 8941, sections 3.2 and 3.3.5: a dictionary of byte sequences.
 _DIGEST = re.compile(r"[ \t]*+([a-z*][a-z0-9_.*-]*+)=:([A-Za-z0-9+/]*+={0,2}):[ \t]*+")
 # RFC 9110, section 5.6.7: the form that is sent, and two that are obsolete.
@@ -34,6 +39,9 @@ _TOKENS = re.compile(rf"{_TOKEN}(?:[ \t]*+,[ \t]*+{_TOKEN})*+")
 _LANGUAGES = re.compile(
     r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*+([ \t]*+,[ \t]*+[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*+)*+"
 )
+# RFC 9110, sections 8.8.3 and 5.6.1: a list of entity tags, in which an element may be empty.
+_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
+_ENTITY_TAGS = re.compile(rf"[ \t,]*+{_ENTITY_TAG}(?:[ \t]*+,[ \t,]*+{_ENTITY_TAG})*+[ \t,]*+")
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})")
 
 
@@ -149,7 +157,42 @@ def content_language(value: str) -> str | None:
 
 def date(value: str | None) -> datetime | None:
     """A date, in UTC. RFC 9110, section 13.1.3: a condition with a date that is not valid is ignored."""
-    return parse_date(value) if value and _DATE.fullmatch(value) else None
+    try:
+        return parse_date(value) if value and _DATE.fullmatch(value) else None
+    except OverflowError:  # werkzeug handles every other exception of the parser
+        return None
+
+
+def entity_tags(value: str | None) -> frozenset[str] | None:
+    """The tags of If-Match or If-None-Match, with their quotes and `W/`, or `*`; None without the header.
+
+    A value that is not valid holds no tag, and so matches no file.
+    """
+    if value is None:
+        return None
+    if value.strip(" \t") == "*":
+        return frozenset("*")
+    return frozenset(re.findall(_ENTITY_TAG, value)) if _ENTITY_TAGS.fullmatch(value) else frozenset()
+
+
+def cache_control(value: str | None, *, private: bool) -> str | None:
+    """The directives of a stored Cache-Control; None where they are not valid or there are none.
+
+    RFC 9111, section 3.5: `public`, `s-maxage` and `must-revalidate` let a shared cache store what needs
+    authorization. With `private` no shared cache stores it; what contradicts that is left out.
+    """
+    if not _DIRECTIVES.fullmatch(value or ""):
+        return None
+    found = [match[0] for match in _DIRECTIVE.finditer(value or "")]
+    if private:
+        kept = (one for one in found if one.partition("=")[0].lower() not in _SHARED)
+        found = ["private", *kept]
+    return ", ".join(found)
+
+
+def visible(value: str | None) -> str | None:
+    """The value where it is one line of visible ASCII; another client of S3 may have stored anything."""
+    return value if value and re.fullmatch(r"[\x20-\x7e]{1,1024}", value) else None
 
 
 def byte_range(value: str | None) -> str | None:

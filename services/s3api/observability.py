@@ -25,6 +25,11 @@ from s3api.settings import Settings
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
 # In a URL that the service does not have: what stands in the place of an upload id, and what looks like one.
 _UPLOAD_ID = re.compile(r"(?i)((?:^|/)uploads/+)[^/]+|[\w-]+\.[\w-]{6}\.[\w-]{27}")
+# W3C Trace Context, section 3.2: version ff, and ids of zeros alone, are not valid.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"(?P<more>-.*)?"
+)
 _QUERY = re.compile(r"\?[^\s\"']*=[^\s\"']*")
 MAX_PATH = 1200  # of characters; a route and a name of 1,024 bytes fit
 MAX_TEXT = 16 * 1024  # a trace, for the most part
@@ -42,8 +47,8 @@ _seconds = Histogram(
     registry=registry,
 )
 _in_flight = Gauge("s3api_requests_in_flight", "Requests being answered now", registry=registry)
-_received = Counter("s3api_received_bytes", "Bytes of request bodies, as announced", registry=registry)
-_sent = Counter("s3api_sent_bytes", "Bytes of answers, as announced", registry=registry)
+_received = Counter("s3api_received_bytes", "Bytes of request bodies that were read", registry=registry)
+_sent = Counter("s3api_sent_bytes", "Bytes of the bodies of answers that were sent", registry=registry)
 
 
 @cache
@@ -161,13 +166,14 @@ def observe(app: Flask) -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
+        g.body = request.environ["wsgi.input"] = _Counted(request.environ["wsgi.input"])
         _in_flight.inc()
 
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         route = request.url_rule.rule if request.url_rule else "-"
-        started = g.started
+        started, body = g.started, g.body
         fields = {
             "request_id": g.request_id,
             "method": request.method[:32],
@@ -177,12 +183,14 @@ def observe(app: Flask) -> None:
             "caller": g.caller.name if "caller" in g else None,
             "code": g.get("error_code"),
             "client": (request.remote_addr or "")[:64],  # behind a proxy, what that says
-            "received_bytes": request.content_length or 0,
-            "sent_bytes": response.content_length or 0,
+            "trace_id": _trace_id(request.headers.get("traceparent", "")),
+            # HEAD, 204 and 304 have no body: RFC 9110, section 6.4.1.
+            "sent_bytes": 0 if request.method == "HEAD" else response.calculate_content_length() or 0,
         }
 
         def report() -> None:
             seconds = time.perf_counter() - started
+            fields["received_bytes"] = body.count
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
@@ -192,6 +200,7 @@ def observe(app: Flask) -> None:
             log.info("request", duration_ms=round(seconds * 1000, 1), **fields)
 
         if response.is_streamed:
+            fields["sent_bytes"] = 0
             response.response = _watched(response.response, fields)
         response.call_on_close(report)
         return response
@@ -208,10 +217,37 @@ def _path() -> str:
     return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
+def _trace_id(value: str) -> str | None:
+    """The trace of a request, by W3C Trace Context, section 3.2; a value that is not valid is ignored."""
+    match = _TRACEPARENT.fullmatch(value)
+    # Later versions may add fields to the four; the first has none.
+    return match["trace"] if match and (match["version"] != "00" or not match["more"]) else None
+
+
+class _Counted:
+    """The body of a request, and how many of its bytes have been read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data: bytes = self._stream.read(size)
+        self.count += len(data)
+        return data
+
+    def readline(self, size: int = -1, /) -> bytes:
+        data: bytes = self._stream.readline(size)
+        self.count += len(data)
+        return data
+
+
 def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Iterator[Any]:
-    """The chunks of a streamed answer; one that breaks off can only be told of in the log."""
+    """The chunks of a streamed answer, counted; one that breaks off can only be told of in the log."""
     try:
-        yield from chunks
+        for chunk in chunks:
+            yield chunk
+            fields["sent_bytes"] += len(chunk)  # it has been sent when the server asks for the next one
     except Exception as error:
         fields["code"] = getattr(error, "code", "internal_error")
         log_failure(error, fields["request_id"])

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from werkzeug.routing import BaseConverter
 from s3api import files, headers
 from s3api.auth import ANONYMOUS, Caller, Forbidden, Signer, Tokens
 from s3api.errors import failure, status_of
-from s3api.files import Body, Conditions, FileStore, StoredFile
+from s3api.files import Body, FileStore, StoredFile
 from s3api.health import Readiness, draining
 from s3api.json_bodies import LARGE, SMALL, json_body
 from s3api.observability import log_failure
@@ -101,6 +102,12 @@ VERBS: Mapping[str, Verb] = {
     "api.delete_many": "delete",
 }
 
+#: The query parameters of a route; the others have none.
+QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "api.download": DownloadQuery}
+# What begins a target that names the host as well, and what no target contains.
+_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
+
 bp = APIBlueprint("api", __name__, tag="Files")
 
 
@@ -169,15 +176,19 @@ def admit() -> None:
     _stop_waiting_for_a_stalled_client()
     at = services()
     at.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
+    _check_target()
+    _drop_invalid_dates()
     try:
         request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
         unquote_to_bytes(request.query_string).decode("utf-8")
     except UnicodeDecodeError:
         raise files.InvalidName("The URL is not valid UTF-8") from None
-    if request.url_rule is None or request.endpoint in PUBLIC:
+    if request.url_rule is None:
         return
-    if request.blueprint in STATIC and at.tokens.configured:
-        return  # these pages are no secret; but with nothing configured, nothing is served at all
+    # These pages are no secret; but with nothing configured, nothing is served at all.
+    if request.endpoint in PUBLIC or (request.blueprint in STATIC and at.tokens.configured):
+        _check_query()
+        return
     g.caller = at.tokens.identify(request.headers.get("Authorization"))
     # A browser adds no token by itself, so where one was sent a foreign page can at most have been given it.
     may_be_foreign = g.caller is not ANONYMOUS and request.method in ("GET", "HEAD")
@@ -190,6 +201,7 @@ def admit() -> None:
         caller().require(VERBS[str(request.endpoint)])
         if request.method not in ("GET", "HEAD"):
             _refuse_what_would_be_ignored()
+        _check_query()
 
 
 def _refuse_what_would_be_ignored() -> None:
@@ -229,6 +241,38 @@ def _condition(*, any_file: bool = False) -> tuple[bool, str | None]:
     if etag is None:
         raise BadRequest("If-Match must hold one strong ETag, with its quotes, as the file's own")
     return False, etag
+
+
+def _check_target() -> None:
+    """RFC 9112, section 3.2, and RFC 3986, section 3.3: the server would cut the target at a `#`."""
+    target = _AUTHORITY.sub("", request.environ.get("RAW_URI", ""))
+    if wrong := _NOT_IN_TARGET.search(target):
+        escaped = quote(wrong[0], safe="", encoding="latin-1")
+        raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")
+
+
+def _drop_invalid_dates() -> None:
+    """RFC 9110, sections 13.1.3 and 13.1.4: a date that is not valid is ignored, by the framework as well."""
+    for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
+        if header in request.environ and headers.date(request.environ[header]) is None:
+            del request.environ[header]
+
+
+def _check_query() -> None:
+    """A parameter that the route does not know, or that comes twice, would be ignored."""
+    known = list(QUERIES[request.endpoint].model_fields) if request.endpoint in QUERIES else []
+    if request.endpoint == "api.list_files" and _wants_lines():
+        known = ["prefix"]  # the whole listing in one answer, in details
+    for name, values in request.args.lists():
+        if name not in known:
+            there_are = f"it knows {', '.join(known)}" if known else "it knows none"
+            raise BadRequest(f"This request knows no query parameter '{name[:100]}'; {there_are}")
+        if len(values) > 1:
+            raise BadRequest(f"The query parameter '{name}' is given {len(values)} times; give it once")
+
+
+def _wants_lines() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON
 
 
 # --- the service itself
@@ -282,14 +326,16 @@ def readyz() -> Response:
 def list_files(query: ListQuery) -> Response:
     """List the files, a page at a time, or all of them as a stream of JSON lines.
 
-    With `Accept: application/x-ndjson` the whole listing is streamed, one file's details on each line.
+    With `Accept: application/x-ndjson` the whole listing is streamed, one file's details on each line; of the
+    parameters only `prefix` applies then.
     """
     at = services()
     prefix = files.check_prefix(query.prefix)
     caller().require("list", prefix)
-    if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON:
+    if _wants_lines():
         first = at.store.list_page(prefix, "", 1000, None)
-        return Response(_json_lines(files.walk(at.store, prefix, first)), mimetype=NDJSON)
+        lines = _json_lines(files.walk(at.store, prefix, first))
+        return Response(lines, mimetype=NDJSON, headers={"Vary": "Accept"})
     of = (prefix, files.check_prefix(query.delimiter, "The delimiter"))
     token = at.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = at.store.list_page(prefix, query.delimiter, query.limit, token)
@@ -300,6 +346,7 @@ def list_files(query: ListQuery) -> Response:
         prefixes=list(page.prefixes) if query.delimiter else None,
         next=following,
     )
+    response.headers["Vary"] = "Accept"
     if following:
         asked = {**query.model_dump(exclude_defaults=True), "cursor": following}
         pairs = (f"{key}={quote(_query_value(value), safe='')}" for key, value in asked.items())
@@ -321,9 +368,9 @@ def _details(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def _json_lines(pages: Iterator[files.Page]) -> Iterator[str]:
+def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
     for page in pages:
-        yield "".join(json.dumps(_details(file)) + "\n" for file in page.files)
+        yield "".join(json.dumps(_details(file)) + "\n" for file in page.files).encode()
 
 
 # --- uploads through the service
@@ -739,8 +786,10 @@ def download(name: str, query: DownloadQuery) -> Response:
     at = services()
     files.check_name(name)
     caller().require("read", name)
+    stored: Mapping[str, str] = {}
     if query.check:
-        kind = _servable(at.store.open(name, files.Conditions(), with_body=False).content_type)
+        opened = at.store.open(name, files.Conditions(), with_body=False)
+        kind, stored = _servable(opened.content_type), opened.stored_headers
     else:
         kind = files.guess_content_type(name)
     # Without a type in the URL, S3 answers with the one that is stored when the URL is used. What is shown
@@ -749,15 +798,16 @@ def download(name: str, query: DownloadQuery) -> Response:
     signed = at.store.sign_download(
         name,
         at.settings.download_url_seconds,
-        _disposition(name, kind if shown else UNKNOWN_TYPE),
+        _disposition(name, kind if shown else UNKNOWN_TYPE, stored.get("Content-Disposition")),
         kind if shown or query.check else None,
+        # A signature is good for one method (AWS: "Signature Calculations for the Authorization Header").
+        method="HEAD" if query.redirect and request.method == "HEAD" else "GET",
     )
     if query.redirect:
         response = Response(status=302, headers={"Location": signed.url})
     else:
         message = f"Successfully generated presigned url for '{name}'"
         response = answer(message, signed.url, expires_at=_iso(signed.expires_at))
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 
@@ -774,21 +824,28 @@ def read_file(name: str) -> Response:
     files.check_name(name)
     caller().require("read", name)
     with_body = request.method != "HEAD"
-    opened = files.open_file(at.store, name, _conditions(), _if_range(), with_body=with_body)
+    try:
+        opened = files.open_file(at.store, name, _conditions(), with_body=with_body)
+    except files.NotModified as unmodified:
+        if unmodified.opened is None:
+            raise
+        return Response(status=304, headers=_validators(unmodified.opened))
     status = 206 if opened.content_range else 200
     kind = _servable(opened.content_type)
     response = Response(opened.chunks, status, content_type=kind)
     response.headers.update(
         {
             "Content-Length": str(opened.length),
-            "ETag": f'"{opened.file.etag}"',
-            "Last-Modified": http_date(opened.file.last_modified),
             "Accept-Ranges": "bytes",
-            "Content-Disposition": _disposition(name, kind),
-            "Content-Security-Policy": "sandbox",
-            "Cache-Control": "private, no-cache",
+            "Content-Disposition": _disposition(name, kind, opened.stored_headers.get("Content-Disposition")),
+            **_validators(opened),
         }
     )
+    # RFC 9110, section 8.4: the bytes are those that are stored, and so is their coding. RFC 9530, section 3:
+    # Repr-Digest is of the bytes in that coding.
+    for header in ("Content-Encoding", "Content-Language"):
+        if value := headers.visible(opened.stored_headers.get(header)):
+            response.headers[header] = value
     if opened.content_range:
         response.headers["Content-Range"] = opened.content_range
     if opened.sha256 and _SHA256_HEX.fullmatch(opened.sha256):
@@ -799,20 +856,29 @@ def read_file(name: str) -> Response:
     return response
 
 
-def _conditions() -> Conditions:
+def _validators(opened: files.OpenFile) -> dict[str, str]:
+    """What a 304 says as well, which a cache takes over. RFC 9110, section 15.4.5; RFC 9111, section 3.2."""
+    stored = opened.stored_headers.get("Cache-Control")
+    private = caller() is not ANONYMOUS
+    return {
+        "ETag": f'"{opened.file.etag}"',
+        "Last-Modified": http_date(opened.file.last_modified),
+        "Cache-Control": headers.cache_control(stored, private=private) or "private, no-cache",
+        "Content-Security-Policy": "sandbox",
+    }
+
+
+def _conditions() -> files.ReadConditions:
     header = request.headers.get
-    return Conditions(
+    if_range = header("If-Range")
+    return files.ReadConditions(
         byte_range=headers.byte_range(header("Range")),
-        if_match=header("If-Match"),
-        if_none_match=header("If-None-Match"),
+        if_match=headers.entity_tags(header("If-Match")),
+        if_none_match=headers.entity_tags(header("If-None-Match")),
         if_modified_since=headers.date(header("If-Modified-Since")),
         if_unmodified_since=headers.date(header("If-Unmodified-Since")),
+        if_range=headers.date(if_range) or if_range,
     )
-
-
-def _if_range() -> str | datetime | None:
-    given = request.headers.get("If-Range")
-    return headers.date(given) or given
 
 
 def _servable(content_type: str) -> str:
@@ -825,10 +891,16 @@ def _is_inline(content_type: str) -> bool:
     return INLINE.fullmatch(content_type.partition(";")[0]) is not None
 
 
-def _disposition(name: str, content_type: str) -> str:
-    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, if need be in full."""
-    kind = "inline" if _is_inline(content_type) else "attachment"
+def _disposition(name: str, content_type: str, stored: str | None = None) -> str:
+    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, if need be in full.
+
+    What is `stored` can give the file another name, or make a download of it; never show it inline.
+    """
+    asked, options = parse_options_header(stored)
+    kind = "inline" if _is_inline(content_type) and asked in ("", "inline") else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
+    with suppress(files.InvalidName):
+        own_name = files.check_name((options.get("filename") or "").rpartition("/")[2])
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)
     value = f'{kind}; filename="{plain}"'
     if plain != own_name:

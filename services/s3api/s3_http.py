@@ -143,7 +143,7 @@ class S3Requests:
 
     def presign(
         self,
-        method: Literal["GET", "PUT"],
+        method: Literal["GET", "HEAD", "PUT"],
         key: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],

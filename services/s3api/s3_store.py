@@ -39,6 +39,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from s3api.files import (
+    KEPT_HEADERS,
     MAX_SINGLE_PUT_BYTES,
     NOTHING,
     Body,
@@ -290,6 +291,7 @@ class S3FileStore:
             sha256=answer.headers.get(f"x-amz-meta-{SHA256}"),
             declared_sha256=answer.headers.get(f"x-amz-meta-{DECLARED_SHA256}"),
             nonce=answer.headers.get(f"x-amz-meta-{NONCE}"),
+            stored_headers={name: value for name in KEPT_HEADERS if (value := answer.headers.get(name))},
         )
 
     # --- writing
@@ -536,12 +538,18 @@ class S3FileStore:
     # --- direct transfers
 
     def sign_download(
-        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+        self,
+        name: str,
+        seconds: int,
+        disposition: str,
+        content_type: str | None = None,
+        *,
+        method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
         query = {"response-content-disposition": disposition}
         if content_type is not None:
             query["response-content-type"] = content_type
-        return self._sign("GET", name, query, {}, seconds)
+        return self._sign(method, name, query, {}, seconds)
 
     def sign_post(
         self,
@@ -680,7 +688,7 @@ class S3FileStore:
 
     def _sign(
         self,
-        method: Literal["GET", "PUT"],
+        method: Literal["GET", "HEAD", "PUT"],
         name: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
@@ -799,7 +807,7 @@ class S3FileStore:
                 "The upload was not found; it was completed, aborted or has expired"
             ),
             "missing": lambda: FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'"),
-            "unmodified": lambda: NotModified("Not modified", details=answer.get("HTTPHeaders", {})),
+            "unmodified": lambda: NotModified(details=answer.get("HTTPHeaders", {})),
             "conflict": lambda: Conflict(f"Another upload of '{name}' is under way; try again"),
             "exists": lambda: FileExists(
                 f"The file '{name}' already exists on the bucket '{self.bucket}'; nothing was stored"

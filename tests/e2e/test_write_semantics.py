@@ -269,9 +269,8 @@ def test_restore_keeps_what_the_file_had(api: Api) -> None:
         pytest.skip("the bucket keeps no versions")
     name = api.name("back.txt")
     data = gzip.compress(b"text")
-    api.put(
-        name, data, **{"Content-Encoding": "gzip", "Content-Language": "de", "Content-Type": "text/x-own"}
-    )
+    had = {"Content-Encoding": "gzip", "Content-Language": "de", "Content-Type": "text/x-own"}
+    api.put(name, data, **had)
     good(api.call("DELETE", "/delete/", name))
     good(api.call("POST", "/restore/", name))
     answer = _at_s3(api, name)

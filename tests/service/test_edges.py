@@ -107,22 +107,6 @@ def test_a_client_that_stalls_is_told_to_send_again(client: FlaskClient) -> None
     assert (answer.status_code, answer.get_json()["code"]) == (400, "upload_interrupted")
 
 
-def test_a_304_names_the_etag_that_was_asked_about(
-    client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A 304 has an ETag (RFC 9110, 15.4.5) also where S3 sends none: a single one of If-None-Match."""
-
-    def unchanged(*_: object, **__: object) -> None:
-        raise files.NotModified("The file has not changed")
-
-    monkeypatch.setattr(store, "open", unchanged)
-    one = client.get("/files/a", headers={"If-None-Match": '"x"'})
-    several = client.get("/files/a", headers={"If-None-Match": '"x", "y"'})
-
-    assert (one.status_code, one.headers.get("ETag")) == (304, '"x"')
-    assert (several.status_code, several.headers.get("ETag")) == (304, None)
-
-
 def test_a_token_is_taken_as_bearer_only(make_client: MakeClient) -> None:
     """A valid token under another scheme is refused (RFC 6750, 2.1)."""
     entry = {

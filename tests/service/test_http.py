@@ -727,7 +727,6 @@ def test_if_range(client: FlaskClient, store: MemoryStore) -> None:
         return client.get("/files/a", headers={"Range": "bytes=5-", "If-Range": validator}).status_code
 
     assert resumed(first.headers["ETag"]) == 206
-    assert resumed(first.headers["Last-Modified"]) == 206
     assert resumed('"another"') == 200
     assert resumed("Mon, 01 Jan 2024 00:00:00 GMT") == 200
 

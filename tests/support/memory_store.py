@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from s3api.files import (
@@ -125,9 +126,9 @@ class MemoryStore:
             raise FileChanged("The file has been modified")
         if conditions.if_none_match is not None:
             if conditions.if_none_match in ("*", quoted):
-                raise NotModified("Not modified", details={"etag": quoted})
+                raise NotModified(details={"etag": quoted})
         elif conditions.if_modified_since is not None and modified <= conditions.if_modified_since:
-            raise NotModified("Not modified", details={"etag": quoted})
+            raise NotModified(details={"etag": quoted})
         content_range = None
         if conditions.byte_range is not None:
             first, _, last = conditions.byte_range.removeprefix("bytes=").partition("-")
@@ -146,6 +147,7 @@ class MemoryStore:
             stored.sha256,
             stored.declared_sha256,
             stored.nonce,
+            dict(stored.kept),
         )
 
     def put(
@@ -202,9 +204,15 @@ class MemoryStore:
         return self.stat(name)
 
     def sign_download(
-        self, name: str, seconds: int, disposition: str, content_type: str | None = None
+        self,
+        name: str,
+        seconds: int,
+        disposition: str,
+        content_type: str | None = None,
+        *,
+        method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
-        query = {"expires": seconds, "disposition": disposition}
+        query = {"expires": seconds, "disposition": disposition, "method": method}
         if content_type is not None:
             query["type"] = content_type
         return SignedUrl(f"memory://{self.bucket}/{quote(name)}?{urlencode(query)}", _in(seconds))
