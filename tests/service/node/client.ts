@@ -51,6 +51,6 @@ console.log(
     linked: await (await fetch(link.content)).text(),
     gone: gone.error?.code,
     restored: restored.content.name,
-    plan: plan.method === "POST" ? Object.keys(plan.fields).includes("policy") : plan.parts,
+    plan: plan.method === "POST" && "policy" in plan.fields,
   }),
 );
