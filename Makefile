@@ -13,6 +13,7 @@ MINISTACK := .venv-ministack
 SCANNERS := .venv-scanners
 BENCH := .venv-bench
 COSMIC_RAY := .venv-cosmic-ray
+OPENAPI := .venv-openapi
 
 .PHONY: help
 help: ## Show this
@@ -64,7 +65,7 @@ down: ## Stop what `make up` started; the volumes stay, with the keys, and the f
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready check ## Run every check and every test
+test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients check ## Run every check and every test
 	$(BIN)/pytest --durations=10
 
 QUICK_TESTS := not docker and not browser and not terraform and not service
@@ -127,6 +128,11 @@ bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything beside
 node-opponents:
 	@if command -v npm >/dev/null; then $(MAKE) --silent tests/bench/node_modules/.ready; fi
 
+# Node is not everybody's: without it, the tests that need it are skipped, and say so; in CI they fail.
+.PHONY: node-clients
+node-clients:
+	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready; fi
+
 .PHONY: check
 check: $(VENV)/.test ## Lint, types, import directions, shell scripts, workflows
 	$(BIN)/ruff check
@@ -166,12 +172,13 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	$(COMPILE) --upgrade docker/aws/requirements.in -c docker/ministack/requirements.txt -o docker/aws/requirements.txt
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
 	$(COMPILE) --upgrade tests/bench/requirements.in -c services/requirements.txt -o tests/bench/requirements.txt
+	echo openapi-python-client | $(COMPILE) --upgrade - -o tests/openapi-python-client.txt
 	echo cosmic-ray | $(COMPILE) --upgrade - -o tests/cosmic-ray.txt
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .mutants tests/bench/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -219,6 +226,17 @@ $(COSMIC_RAY)/.ready: tests/cosmic-ray.txt $(VENV)/.uv
 	@echo "installing cosmic-ray into $(COSMIC_RAY)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(COSMIC_RAY)
 	$(INSTALL)
+	@touch $@
+
+$(OPENAPI)/.ready: tests/openapi-python-client.txt $(VENV)/.uv
+	@echo "installing the generator of Python clients into $(OPENAPI)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OPENAPI)
+	$(INSTALL)
+	@touch $@
+
+tests/service/node/node_modules/.ready: tests/service/node/package-lock.json
+	@echo "installing the linter and the generator of TypeScript clients into $(@D)"
+	@npm ci --prefix $(<D) --silent --ignore-scripts
 	@touch $@
 
 tests/bench/node_modules/.ready: tests/bench/package-lock.json

@@ -9,7 +9,7 @@ from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, json_bodies, observability, openapi, page, routes
+from s3api import errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Signer, Tokens
 from s3api.files import FileStore
 from s3api.health import Readiness
@@ -35,7 +35,8 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         PROVIDE_AUTOMATIC_OPTIONS=False,
         OPENAPI_VERSION="3.1.0",
         DESCRIPTION=(resources.files("s3api") / "static" / "api.md").read_text(encoding="utf-8"),
-        AUTO_SERVERS=False,
+        # Relative to where the document is, so that it holds below every prefix of a proxy.
+        SERVERS=[{"url": "."}],
         AUTO_404_RESPONSE=False,
         AUTO_VALIDATION_ERROR_RESPONSE=False,
         AUTO_AUTH_ERROR_RESPONSE=False,
@@ -58,7 +59,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     observability.observe(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
-    page.register(app)
+    pages.register(app)
     errors.register(app)
 
     @app.after_request
@@ -78,7 +79,10 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
 
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+        # Not X-Forwarded-Port: the host that browsers send, and proxies pass on, has the port.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
+        )
     return app
 
 

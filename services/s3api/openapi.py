@@ -1,31 +1,23 @@
-"""The OpenAPI document and the page that shows it.
+"""The OpenAPI document, generated from the views and their models (`python3 -m s3api openapi`).
 
-The document is generated from the views and their models (`python3 -m s3api openapi`) and committed as
-`static/openapi.json`, which is what the service serves; a test generates it anew and compares.
+It is committed as `static/openapi.json`, which is what the service serves. A test generates it again and
+compares. Generators of clients read it, so names, types and operation ids are part of the contract.
 """
 
 from __future__ import annotations
 
-from importlib import resources, util
-from pathlib import Path
+import re
 from typing import Any
 
-from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort
+from apiflask import APIFlask
 
 from s3api.schemas import NAME_SCHEMA
 
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-_ASSETS = {
-    "swagger-ui-bundle.js": ("js/swagger-ui-bundle.js", "text/javascript"),
-    "swagger-ui.css": ("css/swagger-ui.css", "text/css"),
-}
-
+_REFERENCE = re.compile(r"#/(?:components/schemas|\$defs)/(?:\w+\.)?(\w+)")
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
+        "title": "UploadForm",
         "type": "object",
         "required": ["file"],
         "properties": {
@@ -35,63 +27,39 @@ _FORM = {
                 "items": {"type": "string", "format": "binary"},
                 "description": "One or more files; a name is the last segment of the part's file name",
             },
-            "prefix": {"type": "string", "description": "Put before each file's own name as it stands"},
+            "prefix": {
+                "type": "string",
+                "description": "Put before each file's own name as it stands",
+                "examples": ["reports/"],
+            },
         },
     }
 }
-
-bp = APIBlueprint("docs", __name__, enable_openapi=False)
-
-
-@bp.get("/openapi.json")
-def openapi_json() -> Response:
-    return Response(_static("openapi.json"), mimetype="application/json")
-
-
-@bp.get("/docs")
-def docs() -> Response:
-    page = Response(_static("docs.html"), mimetype="text/html")
-    page.headers["Content-Security-Policy"] = _POLICY
-    return page
-
-
-@bp.get("/docs/<asset>")
-def docs_asset(asset: str) -> Response:
-    if asset == "docs.js":
-        return Response(_static("docs.js"), mimetype="text/javascript")
-    if asset not in _ASSETS:
-        abort(404)
-    path, mimetype = _ASSETS[asset]
-    response = Response((_swagger_ui() / path).read_bytes(), mimetype=mimetype)
-    response.headers["Cache-Control"] = "public, max-age=86400"
-    return response
-
-
-def _static(name: str) -> str:
-    return (resources.files("s3api") / "static" / name).read_text(encoding="utf-8")
-
-
-def _swagger_ui() -> Path:
-    # The package is wanted for its files alone: importing it would import another framework.
-    spec = util.find_spec("flask_openapi3_swagger")
-    if spec is None or spec.origin is None:
-        abort(404)
-    return Path(spec.origin).parent / "templates" / "swagger"
+_DATE = {"examples": ["Thu, 26 Nov 2026 12:00:00 GMT"]}
+_ETAG = {"examples": ['"5d41402abc4b2a76b9719d911017c592"']}
 
 
 def complete(spec: dict[str, Any]) -> dict[str, Any]:
     """Add what the framework's decorators cannot say: bodies that are bytes, streams, and HEAD."""
+    spec = _tidy(spec)
+    schemas = spec["components"]["schemas"]
+    # Nested models come as `Outer.Inner`, once for each outer model, and failures as `HTTPError`.
+    names = {name: "Failure" if name == "HTTPError" else name.rpartition(".")[2] for name in schemas}
+    spec["components"]["schemas"] = {names[name]: schema for name, schema in sorted(schemas.items())}
+    for name, schema in spec["components"]["schemas"].items():
+        _drop_null(schema, also_type=not name.endswith("Request"))
+    spec["info"]["license"] = {"name": "MIT", "identifier": "MIT"}
+    spec["tags"] = [{"name": "Files", "description": "The files of the bucket, and the service itself"}]
     paths = spec["paths"]
-    binary = {"schema": {"type": "string", "format": "binary"}}
     paths["/upload"]["post"]["requestBody"] = {"required": True, "content": {"multipart/form-data": _FORM}}
     raw = paths["/upload/{name}"]["put"]
-    raw["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
+    raw["requestBody"] = {"required": True, "content": {"application/octet-stream": _BINARY}}
     raw["parameters"] += [
         _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
         _header(
             "Content-Digest",
             "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing",
-            pattern="sha-256=:[A-Za-z0-9+/]{43}=:",
+            pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
         ),
         _header("Repr-Digest", "RFC 9530; checked as Content-Digest is, with `sha-256` or `sha-512`"),
         _header("Digest", "RFC 3230, obsolete; checked, with `SHA-256`, `SHA-512` or `MD5`"),
@@ -110,21 +78,28 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     listing = paths["/list_files"]["get"]["responses"]["200"]
     listing["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
     listing["headers"] = {
-        "Link": {"schema": {"type": "string"}, "description": 'The next page, `rel="next"`'}
+        "Link": {
+            "schema": {"type": "string", "examples": ['<?cursor=…>; rel="next"']},
+            "description": 'The next page, `rel="next"`, relative to this one',
+        }
     }
     reading = paths["/files/{name}"]["get"]
     reading["parameters"] += [
-        _header("Range", "One range of bytes, such as `bytes=0-99`"),
-        _header("If-Range", "An ETag or a date; the range is honoured only while it holds"),
-        _header("If-None-Match", "An ETag; 304 while the file still has it"),
+        _header("Range", "One range of bytes", examples=["bytes=0-99"]),
+        _header("If-Range", "An ETag or a date; the range is honoured only while it holds", **_ETAG),
+        _header("If-Match", "ETags; 412 unless the file has one of them", **_ETAG),
+        _header("If-None-Match", "ETags; 304 while the file still has one of them", **_ETAG),
+        _header("If-Modified-Since", "A date; 304 unless the file has changed since", **_DATE),
+        _header("If-Unmodified-Since", "A date; 412 where the file has changed since", **_DATE),
     ]
     for status in ("200", "206"):
-        reading["responses"][status]["content"] = {"*/*": binary}
+        # The type is that of the file. Generators need one that they know, and take bytes by it.
+        reading["responses"][status]["content"] = {"application/octet-stream": _BINARY, "*/*": _BINARY}
     reading["responses"]["304"].pop("content", None)
     paths["/download/{name}"]["get"]["responses"]["302"].pop("content", None)
     paths["/files/{name}"]["head"] = {
         **{key: reading[key] for key in ("tags", "security", "parameters")},
-        "operationId": "head_read_file",
+        "operationId": "head_file",
         "summary": "Answer as GET does, without the bytes",
         "responses": {
             status: {"description": response["description"]}
@@ -133,9 +108,42 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     }
     for methods in paths.values():
         for operation in methods.values():
-            if isinstance(operation, dict):
-                _describe(operation)
+            _describe(operation)
     return spec
+
+
+def _tidy(value: Any) -> Any:
+    """Without titles that repeat a field's name; references name schemas as `complete` does."""
+    if isinstance(value, str):
+        return _REFERENCE.sub(_new_reference, value)
+    if isinstance(value, list):
+        return [_tidy(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    titled = "version" in value or "properties" in value  # the document, and a model
+    return {
+        key: _tidy(one) for key, one in value.items() if titled or key != "title" or not isinstance(one, str)
+    }
+
+
+def _new_reference(match: re.Match[str]) -> str:
+    return f"#/components/schemas/{'Failure' if match[1] == 'HTTPError' else match[1]}"
+
+
+def _drop_null(schema: dict[str, Any], *, also_type: bool) -> None:
+    """Remove `default: null`; and null itself from answers and queries, where nothing has that value."""
+    for field in schema.get("properties", {}).values():
+        _drop_null_of(field, also_type=also_type)
+
+
+def _drop_null_of(field: dict[str, Any], *, also_type: bool) -> None:
+    if field.get("default", ...) is not None:
+        return
+    del field["default"]
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    if also_type and len(kinds) == 1:
+        del field["anyOf"]
+        field |= {**kinds[0], **field}
 
 
 def _if_match(description: str) -> dict[str, Any]:
@@ -155,7 +163,9 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
 def _describe(operation: dict[str, Any]) -> None:
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
+    operation.setdefault("security", [])
     for parameter in operation["parameters"]:
+        _drop_null_of(parameter["schema"], also_type=True)
         if (parameter["in"], parameter["name"]) == ("path", "name"):
             parameter["schema"] |= NAME_SCHEMA
     for status, response in operation["responses"].items():
@@ -166,5 +176,4 @@ def _describe(operation: dict[str, Any]) -> None:
 
 
 def register(app: APIFlask) -> None:
-    app.register_blueprint(bp)
     app.spec_processor(complete)  # type: ignore[arg-type]

@@ -42,8 +42,17 @@ class Origins:
         return cls(LOOPBACK.union(settings.allowed_hosts) if listed else None, settings.allowed_origins)
 
     def check_host(self, environ: Mapping[str, Any], *, any_host: bool = False) -> None:
-        """Raises `UnknownHost`, and `BadRequest` where RFC 9112, section 3.2, asks for that."""
-        given = environ.get("HTTP_HOST")
+        """Raises `UnknownHost`, and `BadRequest` where RFC 9112, section 3.2, asks for that.
+
+        Behind a trusted proxy, `Host` and `X-Forwarded-Host` must both be served. Some proxies, such as AWS's
+        load balancers, pass on an `X-Forwarded-Host` of the client, so `Host` is checked too.
+        """
+        sent = environ.get("werkzeug.proxy_fix.orig", environ).get("HTTP_HOST")
+        self._check_host(sent, environ, any_host=any_host)
+        if environ.get("HTTP_HOST") != sent:
+            self._check_host(environ.get("HTTP_HOST"), environ, any_host=any_host)
+
+    def _check_host(self, given: str | None, environ: Mapping[str, Any], *, any_host: bool) -> None:
         if given is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             return  # no browser sends this
         match = _HOST.fullmatch((given or "").lower())

@@ -84,7 +84,7 @@ FORM_HINT = (
 #: What a health check asks, under whatever name it has for this task.
 PROBES = {"api.livez", "api.readyz"}
 PUBLIC = {"api.index", *PROBES}
-STATIC = {"docs", "page"}
+STATIC = {"pages"}
 #: What a caller must be allowed, whatever the file, before anything of the body is read.
 VERBS: Mapping[str, Verb] = {
     "api.list_files": "list",
@@ -151,15 +151,20 @@ def answer(message: str, content: object = None, *, status: int = 200, **more: o
 
 
 def documented(
-    *refusals: int, answers: type[Envelope] = Envelope, others: Mapping[int, str] | None = None
+    *refusals: int, answers: type[BaseModel] = Envelope, others: Mapping[int, str] | None = None
 ) -> Callable[[View], View]:
-    """What the OpenAPI document says of a view's answers; nothing at run time."""
-    statuses = sorted({400, 401, 403, 421, 502, 503, *refusals})
+    """What the OpenAPI document says of a view: its answers, and its name as the operation's id.
+
+    Nothing of this has an effect at run time.
+    """
+    statuses = sorted({400, 401, 403, 421, 500, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
     reasons.update((others or {}).items())
 
     def decorate(view: View) -> View:
-        described: View = bp.doc(responses=reasons, security="bearer")(bp.output(answers)(view))
+        described: View = bp.doc(responses=reasons, security="bearer", operation_id=view.__name__)(
+            bp.output(answers)(view)
+        )
         return described
 
     return decorate
@@ -274,7 +279,7 @@ def _wants_lines() -> bool:
 
 
 @bp.get("/")
-@bp.doc(responses={400: HTTPStatus(400).phrase, 421: HTTPStatus(421).phrase})
+@bp.doc(responses={status: HTTPStatus(status).phrase for status in (400, 421, 500)}, operation_id="greet")
 @bp.output(Envelope)
 def index() -> Response:
     """Say hello."""
@@ -282,7 +287,7 @@ def index() -> Response:
 
 
 @bp.get("/livez")
-@bp.doc(responses={400: HTTPStatus(400).phrase})
+@bp.doc(responses={status: HTTPStatus(status).phrase for status in (400, 500)}, operation_id="livez")
 @bp.output(Envelope)
 def livez() -> Response:
     """Tell that the process answers; touches nothing."""
@@ -290,7 +295,14 @@ def livez() -> Response:
 
 
 @bp.get("/readyz")
-@bp.doc(responses={400: HTTPStatus(400).phrase, 503: "Draining, or S3 cannot be reached"})
+@bp.doc(
+    responses={
+        400: HTTPStatus(400).phrase,
+        500: HTTPStatus(500).phrase,
+        503: "Draining, or S3 cannot be reached",
+    },
+    operation_id="readyz",
+)
 @bp.output(Envelope)
 def readyz() -> Response:
     """Tell whether requests can be served: S3 answers, and the process is not about to stop."""
@@ -338,7 +350,8 @@ def list_files(query: ListQuery) -> Response:
     if following:
         asked = {**query.model_dump(exclude_defaults=True), "cursor": following}
         pairs = (f"{key}={quote(_query_value(value), safe='')}" for key, value in asked.items())
-        response.headers["Link"] = f'<{request.path}?{"&".join(pairs)}>; rel="next"'
+        # A relative reference (RFC 8288, section 3.1), which is right below every prefix of a proxy.
+        response.headers["Link"] = f'<?{"&".join(pairs)}>; rel="next"'
     return response
 
 
@@ -526,7 +539,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 @bp.put("/upload/<name:name>")
-@documented(411, 412, 413, 415, answers=UploadedFiles)
+@documented(409, 411, 412, 413, 415, answers=UploadedFiles)
 def upload_raw(name: str) -> Response:
     """Upload the raw body of the request, streamed to S3: no disk, bounded memory.
 
@@ -714,7 +727,7 @@ def list_parts(upload_id: str) -> Response:
 
 
 @bp.post("/uploads/<upload_id>/complete")
-@documented(404, 412, answers=Completed)
+@documented(404, 409, 412, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
     """Complete a multipart upload from the parts that S3 has received; safe to repeat.
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
 
 from s3api.files import MAX_BULK, MAX_SINGLE_PUT_BYTES, MiB
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+Sha256 = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 in lower-case hex",
+        examples=["2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"],
+    ),
+]
 #: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in
 #: a URL, a form or a JSON body, is the same one.
 NAME_SCHEMA: dict[str, JsonValue] = {
     "description": "1 to 1,024 bytes of UTF-8",
+    "examples": ["reports/games.csv"],
     "minLength": 1,
     "maxLength": 1024,
     "pattern": r"^(?!/)(?!(?:[^/]*/)*\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f\\\uFFFE\uFFFF]+$",
@@ -23,6 +31,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for it
 #: What the document says of a media type; `headers.media_type` is what judges it.
 MEDIA_TYPE_SCHEMA: dict[str, JsonValue] = {
     "description": "One media type, such as `text/plain; charset=utf-8`",
+    "examples": ["text/csv"],
     "pattern": rf'^ *{_TOKEN}/{_TOKEN}( *; *({_TOKEN}=({_TOKEN}|"([ !#-\[\]-~]|\\[ -~])*"))?)* *$',
 }
 ContentType = Annotated[
@@ -64,7 +73,7 @@ class UploadPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: FileName
-    size: Annotated[int, Field(ge=0, description="Bytes"), Whole]
+    size: Annotated[int, Field(ge=0, description="Bytes", examples=[5]), Whole]
     content_type: ContentType | None = None
     sha256: Annotated[
         Sha256 | None,
@@ -97,7 +106,7 @@ class PartUrlsRequest(BaseModel):
 
     parts: Annotated[
         list[Annotated[int, Field(ge=1, le=10_000), Whole]],
-        Field(min_length=1, max_length=MAX_BULK, description="Part numbers, from 1"),
+        Field(min_length=1, max_length=MAX_BULK, description="Part numbers, from 1", examples=[[1, 2]]),
     ]
 
 
@@ -105,42 +114,78 @@ class DeleteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     # A name that is not allowed is a result of its own: a bucket can hold it, and it must not stop the rest.
-    files: Annotated[list[str], Field(min_length=1, max_length=MAX_BULK)]
+    files: Annotated[
+        list[str],
+        Field(min_length=1, max_length=MAX_BULK, examples=[["reports/games.csv", "notes.txt"]]),
+    ]
 
 
 # --- answers
 
+Name = Annotated[str, Field(examples=["reports/games.csv"])]
+Size = Annotated[int, Field(description="Bytes", examples=[5])]
+Etag = Annotated[str, Field(description="Without quotes", examples=["5d41402abc4b2a76b9719d911017c592"])]
+Url = Annotated[str, Field(examples=["https://day02-files.s3.eu-west-1.amazonaws.com/reports/games.csv?…"])]
+Moment = Annotated[datetime, Field(examples=["2026-11-26T12:00:00Z"])]
+
 
 class Envelope(BaseModel):
-    status: Annotated[int, Field(description="The HTTP status, again")]
+    status: Annotated[int, Field(description="The HTTP status, again", examples=[200])]
     message: Annotated[str, Field(description="One sentence")]
 
 
 class Failure(Envelope):
-    code: Annotated[str, Field(description="Stable, for scripts, such as `file_not_found`")]
-    request_id: Annotated[str, Field(description="Also in X-Request-Id, and in the service's log")]
+    code: Annotated[str, Field(description="Stable, for scripts", examples=["file_not_found"])]
+    request_id: Annotated[
+        str,
+        Field(description="Also in X-Request-Id, and in the service's log", examples=["5f0c2a9e8b7d6c41"]),
+    ]
     hint: Annotated[str | None, Field(description="What to do, where the message does not say it")] = None
-    content: object = None
+    content: Annotated[object, Field(description="What was done before the failure, where something was")] = (
+        None
+    )
 
 
 class FileDetails(BaseModel):
-    name: str
-    size: int
-    last_modified: datetime
-    etag: str
+    name: Name
+    size: Size
+    last_modified: Moment
+    etag: Etag
 
 
-class FileList(Envelope):
-    content: list[str] | list[FileDetails]
-    prefixes: Annotated[list[str] | None, Field(description="Only with a delimiter")] = None
+class FilePage(Envelope):
+    prefixes: Annotated[
+        list[str] | None, Field(description="Only with a delimiter", examples=[["reports/"]])
+    ] = None
     next: Annotated[str | None, Field(description="The cursor of the next page, while there is one")] = None
 
 
+class FileNames(FilePage):
+    """A page of names, without `details`."""
+
+    content: Annotated[list[Name], Field(examples=[["notes.txt", "reports/games.csv"]])]
+
+
+class DetailedFiles(FilePage):
+    """A page of objects, with `details=true`."""
+
+    content: list[FileDetails]
+
+
+class FileList(RootModel[DetailedFiles | FileNames]):
+    """`details` decides which of the two it is; an empty page is valid as both.
+
+    Generated clients try them in this order.
+    """
+
+    # Objects come first: clients generated by openapi-python-client take any list for a list of strings.
+
+
 class UploadedFile(BaseModel):
-    name: str
-    size: int
-    etag: str
-    sha256: str
+    name: Name
+    size: Size
+    etag: Etag
+    sha256: Sha256
 
 
 class UploadedFiles(Envelope):
@@ -148,8 +193,8 @@ class UploadedFiles(Envelope):
 
 
 class PresignedUrl(Envelope):
-    content: Annotated[str, Field(description="The presigned URL")]
-    expires_at: datetime
+    content: Annotated[Url, Field(description="The presigned URL")]
+    expires_at: Moment
 
 
 class PostPlan(BaseModel):
@@ -157,9 +202,9 @@ class PostPlan(BaseModel):
 
     method: Literal["POST"]
     multipart: Literal[False]
-    url: str
+    url: Url
     fields: dict[str, str]
-    expires_at: datetime
+    expires_at: Moment
 
 
 class MultipartPlan(BaseModel):
@@ -170,8 +215,8 @@ class MultipartPlan(BaseModel):
     id: Annotated[
         str, Field(description="Good for two days; the bucket's own rule may abort the upload earlier")
     ]
-    part_size: int
-    parts: int
+    part_size: Annotated[int, Field(description="Bytes", examples=[8388608])]
+    parts: Annotated[int, Field(description="How many", examples=[9])]
     md5_etags: Annotated[
         bool, Field(description="Whether the ETags of parts are MD5s of their bytes: not with keys of KMS")
     ]
@@ -185,20 +230,20 @@ class PutPlan(BaseModel):
 
     method: Literal["PUT"]
     multipart: Literal[False]
-    url: str
+    url: Url
     headers: dict[str, str]
-    expires_at: datetime
+    expires_at: Moment
 
 
 class UploadPlan(Envelope):
-    content: PostPlan | PutPlan | MultipartPlan
+    content: Annotated[PostPlan | PutPlan | MultipartPlan, Field(discriminator="method")]
 
 
 class PartUrl(BaseModel):
     number: int
-    url: str
-    size: int
-    expires_at: datetime
+    url: Url
+    size: Size
+    expires_at: Moment
 
 
 class PartUrls(Envelope):
@@ -207,8 +252,8 @@ class PartUrls(Envelope):
 
 class UploadedPart(BaseModel):
     number: int
-    etag: str
-    size: int
+    etag: Etag
+    size: Size
 
 
 class UploadedParts(Envelope):
@@ -216,9 +261,9 @@ class UploadedParts(Envelope):
 
 
 class CompletedUpload(BaseModel):
-    name: str
-    size: int
-    etag: str
+    name: Name
+    size: Size
+    etag: Etag
 
 
 class Completed(Envelope):
@@ -226,7 +271,7 @@ class Completed(Envelope):
 
 
 class AbortedUpload(BaseModel):
-    name: str
+    name: Name
     aborted: Annotated[
         bool, Field(description="False when nothing was left to abort: aborted before, or expired")
     ]
@@ -237,7 +282,7 @@ class Aborted(Envelope):
 
 
 class DeleteResult(BaseModel):
-    name: str
+    name: Name
     deleted: bool
     code: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,109 @@ def test_document_is_valid_openapi() -> None:
     """The document is valid OpenAPI 3.1, each of its schemas included."""
     assert DOCUMENT["openapi"].startswith("3.1.")
     schema.validate()
+
+
+#: Generated clients name their functions by these: a change breaks the code of their users.
+OPERATIONS = {
+    "greet",
+    "livez",
+    "readyz",
+    "list_files",
+    "upload",
+    "upload_raw",
+    "plan_upload",
+    "sign_parts",
+    "list_parts",
+    "complete_upload",
+    "abort_upload",
+    "download",
+    "read_file",
+    "head_file",
+    "delete",
+    "delete_many",
+    "restore",
+}
+#: And their types by these.
+SCHEMAS = {
+    "Aborted",
+    "AbortedUpload",
+    "Completed",
+    "CompletedUpload",
+    "DeleteRequest",
+    "DeleteResult",
+    "DeleteResults",
+    "DetailedFiles",
+    "Envelope",
+    "Failure",
+    "FileDetails",
+    "FileList",
+    "FileNames",
+    "MultipartPlan",
+    "PartUrl",
+    "PartUrls",
+    "PartUrlsRequest",
+    "PostPlan",
+    "PutPlan",
+    "PresignedUrl",
+    "RestoredFile",
+    "UploadPlan",
+    "UploadPlanRequest",
+    "UploadedFile",
+    "UploadedFiles",
+    "UploadedPart",
+    "UploadedParts",
+}
+
+
+def _operations() -> list[dict[str, Any]]:
+    return [operation for operations in DOCUMENT["paths"].values() for operation in operations.values()]
+
+
+def _nested(value: object) -> Iterator[dict[str, Any]]:
+    """Every object in the document."""
+    if isinstance(value, dict):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _nested(one)
+
+
+def test_document_has_the_names_that_generators_use() -> None:
+    """Each operation has an id of its own and each schema one name."""
+    assert sorted(operation["operationId"] for operation in _operations()) == sorted(OPERATIONS)
+    assert set(DOCUMENT["components"]["schemas"]) == SCHEMAS
+
+
+def test_document_has_examples() -> None:
+    """Every schema that is not made of others alone shows a value, or has a field that does."""
+    without = {
+        name
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        if "properties" in schema and not any("examples" in one for one in _nested(schema))
+    }
+
+    assert without == set()
+
+
+def test_document_has_no_null_defaults_and_only_anchored_patterns() -> None:
+    """JSON Schema 2020-12, section 6.3.3: a pattern that is not anchored matches anywhere in the value."""
+    found = list(_nested(DOCUMENT))
+    patterns = {one["pattern"] for one in found if isinstance(one.get("pattern"), str)}
+
+    assert [one for one in found if "default" in one and one["default"] is None] == []
+    assert len(patterns) >= 4
+    assert {pattern for pattern in patterns if not (pattern[0] == "^" and pattern[-1] == "$")} == set()
+
+
+def test_document_has_the_answers_that_every_operation_can_give() -> None:
+    """Every operation can fail with 500 and with a Host that is not valid, 400; a body has a limit, 413."""
+    lacking = {
+        (operation["operationId"], status)
+        for operation in _operations()
+        for status in ("400", "500", *(("413",) if "requestBody" in operation else ()))
+        if status not in operation["responses"]
+    }
+
+    assert lacking == set()
 
 
 def test_document_and_routes_are_the_same(tmp_path: Path) -> None:

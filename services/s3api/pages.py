@@ -1,0 +1,102 @@
+"""Packaged pages: the web page at /ui, the reference at /docs, and the OpenAPI document that both lean on.
+
+They are files of this package, served as they are, with the policies that confine them. Each page is a client
+of the API like any other. Their links are relative, so they also work below a prefix of a proxy.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources, util
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from apiflask import APIBlueprint, APIFlask
+from flask import Response, abort, current_app, request
+
+from s3api.files import FileStore
+
+_TYPES = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+}
+_UI_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "upload.js", "ui.svg"}
+_SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+bp = APIBlueprint("pages", __name__, enable_openapi=False)
+
+
+@bp.get("/openapi.json")
+def openapi_json() -> Response:
+    return _file("openapi.json")
+
+
+@bp.get("/docs")
+def docs() -> Response:
+    response = _file("docs.html")
+    response.headers["Content-Security-Policy"] = _DOCS_POLICY
+    return response
+
+
+@bp.get("/docs/<asset>")
+def docs_asset(asset: str) -> Response:
+    if asset == "docs.js":
+        return _file(asset)
+    if asset not in _SWAGGER_UI:
+        abort(404)
+    # The package is needed for its files only: importing it would import another framework.
+    spec = util.find_spec("flask_openapi3_swagger")
+    if spec is None or spec.origin is None:
+        abort(404)
+    path = Path(spec.origin).parent / "templates" / "swagger" / _SWAGGER_UI[asset] / asset
+    return _packaged(asset, path.read_bytes())
+
+
+@bp.get("/ui")
+def ui() -> Response:
+    store: FileStore = current_app.extensions["s3api"].store
+    # The browser sends direct uploads to the host of presigned URLs. The page is served without a token, so
+    # the policy must not name the bucket: where the host begins with it, a wildcard stands for it.
+    s3 = urlsplit(store.sign_download("ui", 1, "attachment").url)
+    host = re.sub(rf"^{re.escape(store.bucket)}\.", "*.", s3.netloc)
+    response = _file("ui.html")
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' {s3.scheme}://{host}; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+@bp.get("/ui/<asset>")
+def ui_asset(asset: str) -> Response:
+    if asset not in _UI_ASSETS:
+        abort(404)
+    return _file(asset)
+
+
+def _file(name: str) -> Response:
+    return _packaged(name, (resources.files("s3api") / "static" / name).read_bytes())
+
+
+def _packaged(name: str, data: bytes) -> Response:
+    response = Response(data, mimetype=_TYPES[name.rpartition(".")[2]])
+    # The browser asks again each time, so that all files of a page are of one version.
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def register(app: APIFlask) -> None:
+    app.register_blueprint(bp)
