@@ -125,6 +125,8 @@ def http_exception(error: HTTPException) -> Response:
     message = error.description or error.name
     headers = {}
     if isinstance(error, ClientDisconnected):
+        if isinstance(error.__context__, TimeoutError):
+            return client_stalled(error.__context__)
         return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
     if isinstance(error, RequestEntityTooLarge):
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
@@ -174,7 +176,9 @@ def redirected(response: Response) -> Response:
     if response.status_code != HTTPStatus.PERMANENT_REDIRECT or response.mimetype == "application/json":
         return response
     location = response.headers["Location"]
-    return failure(308, "moved", "The URL is another one; see the Location header", headers={"Location": location})
+    return failure(
+        308, "moved", "The URL is another one; see the Location header", headers={"Location": location}
+    )
 
 
 def register(app: APIFlask) -> None:

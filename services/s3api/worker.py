@@ -343,7 +343,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Answer in the envelope. The request's bytes may hold a token: they are not logged or sent back."""
         of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
-            self.log.exception("An answer broke off")
+            log.error("An answer broke off", exc_info=exc)
             return
         status, code, message = REFUSALS.get(
             type(exc),

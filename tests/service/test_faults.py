@@ -543,7 +543,7 @@ def test_a_client_that_vanishes_leaves_nothing(
 def test_a_client_that_stalls_is_answered_and_leaves_nothing(
     stage: Stage, half: Callable[[RawClient], None]
 ) -> None:
-    """A client that stops sending is 408 after CLIENT_STALL_SECONDS, and nothing of it is left (RFC 9110, 15.5.9)."""
+    """A client that stops sending is 408 (RFC 9110, 15.5.9) after CLIENT_STALL_SECONDS, and leaves nothing."""
     with RawClient(stage.service.url) as client:
         half(client)
         answer = client.answer(DEADLINE)
@@ -565,7 +565,7 @@ def test_a_client_that_stalls_in_a_json_body_does_not_hold_its_thread(stage: Sta
 def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
     seaweedfs_s3: S3, make_service: Callable[..., Service]
 ) -> None:
-    """Half request heads, more than requests are served at once, delay nothing, and end with 408 in the envelope."""
+    """Half request heads delay no other request, and end with 408 in the envelope."""
     service = make_service(seaweedfs_s3, "day02-unused", threads=2, client_stall_seconds=1)
     with RawClient(service.url) as one, RawClient(service.url) as other:
         one.send(b"GET /livez HT")

@@ -24,6 +24,7 @@ from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging
 from support.servers import until
 
+
 def staging(directory: Path, *, budget: int = 1 << 30, limit: int = 1 << 30) -> Staging:
     return Staging(directory, budget, limit)
 
@@ -116,7 +117,7 @@ def test_the_files_of_a_form_are_open_one_at_a_time(tmp_path: Path) -> None:
         for number in range(50):
             staged.append(folder.new_file())
             staged[-1].write(b"%d" % number)
-        opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         read = []
         for one in staged:
             one.seek(0)
