@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -371,3 +372,44 @@ def test_a_dripping_s3_is_503_within_the_deadline(seaweedfs_s3: S3, tmp_path: Pa
 
     assert answer.status_code == 503
     assert took < 8
+
+
+# --- an S3 that speaks TLS
+
+
+def test_the_service_speaks_tls_to_s3(tls_s3: S3, tmp_path: Path) -> None:
+    """Uploads, downloads, listings and readiness work over verified TLS, many at once.
+
+    Where gevent replaces `ssl` too late, each call recurses without end (gunicorn #2515, boto3 #4061).
+    """
+    bucket = tls_s3.make_bucket("day02-tls")
+    data = os.urandom(4 * MiB)
+    with running_service(tls_s3, bucket, tmp_path) as service:
+
+        def round_trip(number: int) -> bool:
+            name = f"file-{number}"
+            form = {"file": (f"form-{number}", data)}
+            requests.put(service.at("/upload/", name), data=data, timeout=60).raise_for_status()
+            requests.put(
+                service.at("/upload/", f"chunked-{number}"), data=iter([data]), timeout=60
+            ).raise_for_status()
+            requests.post(service.at("/upload"), files=form, timeout=60).raise_for_status()
+            return requests.get(service.at("/files/", name), timeout=60).content == data
+
+        with ThreadPoolExecutor(4) as pool:
+            same = list(pool.map(round_trip, range(4)))
+        listed = requests.get(service.at("/list_files"), timeout=60).json()["content"]
+        ready = requests.get(service.at("/readyz"), timeout=60).status_code
+
+    assert same == [True] * 4
+    assert len(listed) == 12
+    assert ready == 200
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused(tls_s3: S3, tmp_path: Path) -> None:
+    """Without the CA bundle the same S3 is 503: the certificate is checked."""
+    credentials = {name: value for name, value in tls_s3.credentials.items() if name != "AWS_CA_BUNDLE"}
+    with running_service(S3("tls", tls_s3.url, credentials), "day02-tls", tmp_path) as service:
+        answer = requests.get(service.at("/download/a"), timeout=60)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "s3_unavailable")

@@ -22,7 +22,7 @@ from support.servers import S3, until
 from support.stores import body, content, put, s3_store, sha256
 
 MiB = 1024 * 1024
-STORES = ["memory", "ministack", "seaweedfs", "localstack"]
+STORES = ["memory", "ministack", "seaweedfs", "tls", "localstack"]
 
 
 def s3_of(request: pytest.FixtureRequest, kind: str) -> S3:
