@@ -6,8 +6,8 @@ balancer looks away first. Then nothing new is accepted, and what is in flight h
 
 from __future__ import annotations
 
-# gevent replaces the standard library's sockets and locks. What was imported before would keep the old ones, and
-# TLS would call itself without end (https://github.com/benoitc/gunicorn/issues/2515): so this comes first.
+# gevent replaces the standard library's sockets and locks. What was imported before keeps the old ones,
+# and TLS calls itself without end (https://github.com/benoitc/gunicorn/issues/2515): so this comes first.
 from gevent import monkey  # isort: skip
 
 monkey.patch_all()

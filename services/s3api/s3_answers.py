@@ -115,8 +115,8 @@ def _held(answer: AWSResponse, status: int, body: bytes) -> AWSResponse:
 def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = False) -> AWSResponse:
     """Send the request; the answer, whose body is read as well unless `stream`.
 
-    All of this takes no more than these seconds; a body that is sent as it comes is not counted. Redirects are
-    not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
+    All of this takes no more than these seconds; a body that is sent as it comes is not counted. Redirects
+    are not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
     """
     request.stream_output = True
     streams = isinstance(request.body, Iterator)

@@ -1,8 +1,8 @@
 """Waiting in a process whose requests take turns on one thread (gevent), and in one that has many threads.
 
-Under gunicorn the standard library's sockets, locks and threads are gevent's: a wait for the network lets other
-requests run. A wait for the disk, or for a lock of the kernel, would stop them all, so it goes to a real
-thread. Where gevent has replaced nothing (the command line, most tests) these functions simply call.
+Under gunicorn the standard library's sockets, locks and threads are gevent's: a wait for the network lets
+other requests run. A wait for the disk, or for a lock of the kernel, would stop them all, so it goes to a
+real thread. Where gevent has replaced nothing (the command line, most tests) these functions simply call.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def at_most(seconds: float, *, running: bool = True) -> Iterator[Callable[[], None]]:
     """Raise `TimeoutError` in the block once it has taken this long in all, whatever it waits for.
 
-    Yields what starts the time, for a block that begins with something else (`running` is then false). Without
-    gevent nothing can interrupt the block; the timeouts of its sockets bound each wait alone.
+    Yields what starts the time, for a block that begins with something else (`running` is then false).
+    Without gevent nothing can interrupt the block; the timeouts of its sockets bound each wait alone.
     """
     if not monkey.is_module_patched("threading"):
         yield lambda: None

@@ -144,8 +144,7 @@ REFUSED = {
     # RFC 9112, sections 6.1 and 6.3
     "gzip, chunked": (b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
     "identity, chunked": (
-        b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n",
         501,
     ),
     "an unknown coding": (b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: br\r\n\r\n", 501),
@@ -213,7 +212,9 @@ def test_100_continue_comes_when_the_body_is_wanted(service: Service) -> None:
 
 def curl(*arguments: str) -> str:
     need(shutil.which("curl"), "curl is not on the PATH")
-    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["curl", "-sS", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     return f"{done.returncode} {done.stdout}"
 
 
@@ -240,7 +241,7 @@ class Put { public static void main(String[] a) throws Exception {
   for (int i = 0; i < 4; i++) {
     var request = HttpRequest.newBuilder(URI.create(a[0])).version(HttpClient.Version.HTTP_1_1)
       .timeout(Duration.ofSeconds(30))
-      .expectContinue(i % 2 == 0).PUT(HttpRequest.BodyPublishers.ofFile(Path.of(a[1]))).build();
+      .PUT(HttpRequest.BodyPublishers.ofFile(Path.of(a[1]))).build();
     System.out.print(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString())
       .statusCode() + " ");
   } } }
@@ -267,6 +268,10 @@ def test_java_reads_why_a_large_upload_is_refused(service: Service, tmp_path: Pa
 # --- many connections
 
 
+def descriptors(process: int) -> int:
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+
 def worker_of(service: Service) -> int:
     booted = [line["event"] for line in service.log_lines() if "Booting worker with pid" in line["event"]]
     return int(booted[-1].rpartition(" ")[2])
@@ -276,11 +281,11 @@ def test_a_worker_without_descriptors_survives(seaweedfs_s3: S3, tmp_path: Path)
     """When accepting fails with EMFILE the worker lives on, and answers once there are descriptors again."""
     with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
         worker = worker_of(service)
-        opened = len(os.listdir(f"/proc/{worker}/fd"))
+        opened = descriptors(worker)
         _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 10, hard))
         clients = [stack.enter_context(RawClient(service.url)) for _ in range(40)]
-        until(lambda: len(os.listdir(f"/proc/{worker}/fd")) >= opened + 9, "the descriptors are used up")
+        until(lambda: descriptors(worker) >= opened + 9, "the descriptors are used up")
         for client in clients:
             client.socket.close()
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (hard, hard))

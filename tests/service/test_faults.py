@@ -543,7 +543,7 @@ def test_a_client_that_vanishes_leaves_nothing(
 def test_a_client_that_stalls_is_answered_and_leaves_nothing(
     stage: Stage, half: Callable[[RawClient], None]
 ) -> None:
-    """A client that stops sending is 408 (RFC 9110, 15.5.9) after CLIENT_STALL_SECONDS, and leaves nothing."""
+    """A client that stops sending is 408 (RFC 9110, 15.5.9), and nothing of it is left."""
     with RawClient(stage.service.url) as client:
         half(client)
         answer = client.answer(DEADLINE)

@@ -68,7 +68,9 @@ def _session(key: str, secret: str, ca_bundle: str | None) -> boto3.session.Sess
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables, also AWS_CA_BUNDLE where it speaks TLS; `ports` are SeaweedFS's, by its flags.
+    """A running S3. `credentials` are environment variables, with AWS_CA_BUNDLE where it speaks TLS.
+
+    `ports` are SeaweedFS's, by its flags.
 
     `proxy_ports` are those at which a proxy may stand, where the S3 answers to no other name.
     """
