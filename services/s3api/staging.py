@@ -2,9 +2,9 @@
 
 Each request that stages has a folder of its own, locked while the request lives. What it uses is the size
 of a sparse file in it, so the directory itself tells the budget's use, across processes. The budget is
-charged as bytes come, not as they are announced, and one caller cannot use all of it. The kernel drops the lock of a
-process that dies, however it dies; `sweep` removes every such folder that no process holds, and touches
-nothing else: STAGING_DIR may be a directory with other things in it.
+charged as bytes come, not as they are announced, and one caller cannot use all of it. The kernel drops the
+lock of a process that dies, however it dies; `sweep` removes every such folder that no process holds, and
+touches nothing else: STAGING_DIR may be a directory with other things in it.
 
 Every wait for the disk or for a lock happens on a thread of its own (`waiting.on_disk`).
 
@@ -149,9 +149,9 @@ class Staging:
     def folder(self, expected: int | None, caller: str | None = None) -> Iterator[StagingFolder]:
         """A folder for one request, gone when the block ends, whatever happens.
 
-        `expected` is the announced length of the form in bytes, where it has one. All folders of a `caller`
-        together hold at most seven eighths of the budget. Raises `StagingFull`: here for a form that is larger
-        than the budget, later where there is no more room.
+        `expected` is the announced length of the form in bytes, where it has one. All folders of a
+        `caller` together hold at most seven eighths of the budget. Raises `StagingFull`: here for a form
+        that is larger than the budget, later where there is no more room.
         """
         if expected is not None and expected > self._max_bytes:
             raise self._full()
