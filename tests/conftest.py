@@ -71,6 +71,13 @@ def seaweedfs_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture(scope="session")
+def tls_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """SeaweedFS over TLS, as AWS speaks it: its certificate is checked."""
+    with running_seaweedfs(tmp_path_factory.mktemp("tls"), tls=True) as s3:
+        yield s3
+
+
+@pytest.fixture(scope="session")
 def localstack_s3() -> Iterator[S3]:
     with running_localstack() as s3:
         yield s3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask
@@ -30,6 +31,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidParts: 400,
     files.DigestMismatch: 400,
     files.UploadInterrupted: 400,
+    files.ClientTooSlow: 408,
     files.FileNotFound: 404,
     files.UploadNotFound: 404,
     files.Conflict: 409,
@@ -123,6 +125,8 @@ def http_exception(error: HTTPException) -> Response:
     message = error.description or error.name
     headers = {}
     if isinstance(error, ClientDisconnected):
+        if isinstance(error.__context__, TimeoutError):
+            return client_stalled(error.__context__)
         return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
     if isinstance(error, RequestEntityTooLarge):
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
@@ -157,7 +161,7 @@ def _short(name: str) -> str:
 
 def client_stalled(_error: TimeoutError) -> Response:
     """The client's own connection timed out; what S3's do has become a `FileError` long before."""
-    return file_error(files.UploadInterrupted("The body stopped coming; send the request again"))
+    return file_error(files.ClientTooSlow(files.TOO_SLOW))
 
 
 def unexpected(error: Exception) -> Response:
@@ -167,7 +171,18 @@ def unexpected(error: Exception) -> Response:
     )
 
 
+def redirected(response: Response) -> Response:
+    """The router's own redirect, in the envelope; Flask lets no error handler see it."""
+    if response.status_code != HTTPStatus.PERMANENT_REDIRECT or response.mimetype == "application/json":
+        return response
+    location = response.headers["Location"]
+    return failure(
+        308, "moved", "The URL is another one; see the Location header", headers={"Location": location}
+    )
+
+
 def register(app: APIFlask) -> None:
+    app.after_request(redirected)
     app.error_processor(validation_error)
     app.register_error_handler(files.FileError, file_error)
     app.register_error_handler(Unauthorized, unauthorized)

@@ -306,9 +306,15 @@ class DigestMismatch(FileError):
 
 
 class UploadInterrupted(FileError):
-    """The client went away, or stalled, before the whole body had come."""
+    """The client went away before the whole body had come."""
 
     code = "upload_interrupted"
+
+
+class ClientTooSlow(FileError):
+    """The body came more slowly than the minimum rate, or stopped coming."""
+
+    code = "request_timeout"
 
 
 class UploadNotFound(FileError):
@@ -554,6 +560,8 @@ def guess_content_type(name: str) -> str:
 
 # --- bodies
 
+TOO_SLOW = "The body came too slowly, or stopped coming; nothing was stored. Send the request again"
+
 
 @dataclass
 class Received:
@@ -564,7 +572,7 @@ class Received:
     received: int = field(default=0, kw_only=True)
 
     def read(self, amount: int = -1) -> bytes:
-        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted`."""
+        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted` and `ClientTooSlow`."""
         if self.size is not None:
             left = self.size - self.received
             amount = left if amount < 0 else min(amount, left)
@@ -572,6 +580,8 @@ class Received:
                 return b""
         try:
             data = self.stream.read(amount)
+        except TimeoutError as error:
+            raise ClientTooSlow(TOO_SLOW) from error
         except Exception as error:  # the server's own errors of a connection that broke or stalled
             raise UploadInterrupted("The connection ended before the whole file had been received") from error
         if not data and self.size is not None:

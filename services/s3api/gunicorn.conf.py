@@ -1,4 +1,4 @@
-"""How gunicorn runs the service: one process of many threads; more of it means more tasks.
+"""How gunicorn runs the service: one process that serves many requests at once; more of it means more tasks.
 
 Stopping: on SIGTERM readiness fails at once and the service goes on for DRAIN_SECONDS, so that a load
 balancer looks away first. Then nothing new is accepted, and what is in flight has GRACEFUL_SECONDS to finish.
@@ -6,82 +6,30 @@ balancer looks away first. Then nothing new is accepted, and what is in flight h
 
 from __future__ import annotations
 
+# gevent replaces the standard library's sockets and locks. What was imported before keeps the old ones,
+# and TLS calls itself without end (https://github.com/benoitc/gunicorn/issues/2515): so this comes first.
+from gevent import monkey  # isort: skip
+
+monkey.patch_all()
+
 import gc
-import json
-import logging
-import secrets
 import signal
-import socket
-import struct
 import sys
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from gunicorn import glogging
-from gunicorn.http import errors as malformed
-from gunicorn.http.unreader import SocketUnreader
-from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
 
 from s3api.health import draining
 from s3api.observability import configure_logging, registry
 from s3api.settings import Settings, SettingsError
+from s3api.worker import Worker, connections_within, raise_file_limit
 
 try:
     settings = Settings.from_environment()
 except SettingsError as error:
     sys.exit(str(error))
-
-
-#: Requests that gunicorn could not parse; every other such error is 400 Bad Request.
-MALFORMED = {
-    malformed.LimitRequestLine: "414 URI Too Long",
-    malformed.ExpectationFailed: "417 Expectation Failed",
-    malformed.LimitRequestHeaders: "431 Request Header Fields Too Large",
-    malformed.UnsupportedTransferCoding: "501 Not Implemented",
-}
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gthread, except for two things.
-
-    A worker that stops refuses new connections instead of leaving them unanswered. A request that cannot be
-    parsed is answered in the envelope; its bytes, which may hold a token, are neither logged nor sent back.
-    """
-
-    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
-        if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
-            # Without the request, whose query string would be logged.
-            super().handle_error(None, client, addr, exc)
-            return
-        status = MALFORMED.get(type(exc), "400 Bad Request")
-        envelope = {
-            "status": int(status[:3]),
-            "message": f"The request is not valid HTTP ({type(exc).__name__})",
-            "code": "malformed_request",
-            "request_id": secrets.token_hex(8),
-        }
-        logging.getLogger("s3api").warning(
-            "malformed_request: %s from %s (%s)",
-            type(exc).__name__,
-            addr[0] if addr else "-",
-            envelope["request_id"],
-        )
-        body = json.dumps(envelope) + "\n"
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
-        )
-        with suppress(OSError):  # the client may be gone
-            client.sendall((head + body).encode())
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        super().set_accept_enabled(enabled)
-        if not self.alive:
-            for listener in self.sockets:
-                listener.close()
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
@@ -90,15 +38,12 @@ class Logger(glogging.Logger):  # type: ignore[misc]
     access_log_enabled = False
 
 
-# gunicorn receives up to 1 MiB of a body at once: with many uploads more memory than a small task has.
-SocketUnreader.max_body_chunk = 64 * 1024
-
 wsgi_app = "s3api.app:from_environment()"
 bind = f"{settings.host}:{settings.port}"
 workers = 1
+Worker.settings = settings
 worker_class = Worker
-threads = settings.threads
-worker_connections = 1000
+worker_connections = connections_within(raise_file_limit(), settings.threads)
 # A load balancer reuses connections for 60 s; the side that closes first must not be this one.
 keepalive = 75
 graceful_timeout = settings.graceful_seconds
@@ -116,14 +61,7 @@ logconfig_dict = configure_logging(settings)
 
 
 def when_ready(server: Any) -> None:
-    """Put the draining period before gunicorn's own graceful stop; bound the wait for a request's head."""
-    # gunicorn reads the head without a timeout. Connections inherit this one from the socket that listens;
-    # it ends a read that blocks, and not those of the application, which have timeouts of their own.
-    whole, part = divmod(settings.client_stall_seconds, 1)
-    for listener in server.LISTENERS:
-        listener.sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1_000_000))
-        )
+    """Put the draining period before gunicorn's own graceful stop."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         server.signal(signal.SIGTERM, None)

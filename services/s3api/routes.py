@@ -384,7 +384,8 @@ def upload() -> Response:
     length = request.content_length
     if length is not None and length > at.settings.max_file_bytes + MAX_FORM_OVERHEAD:
         raise files.too_large(at.settings.max_file_bytes)
-    with at.staging.folder(length) as folder:
+    who = request.remote_addr if caller() is ANONYMOUS else caller().name
+    with at.staging.folder(length, who) as folder:
         fields, parts = _parse_form(folder.new_file, length)
         prefix = files.check_prefix(fields.get("prefix", ""))
         if not parts or not all(own_name for own_name, _, _ in parts):
@@ -407,6 +408,7 @@ def upload() -> Response:
             body = Body(staged.stream, staged.size, at.settings.max_file_bytes, staged.hexdigest())
             try:
                 stored.append(at.store.put(name, body, content_type, create_only=False))
+                staged.finish()
             except files.FileError as error:
                 if not stored:
                     raise
@@ -637,7 +639,7 @@ def _wanted_digests() -> dict[str, str]:
 
 
 def _stop_waiting_for_a_stalled_client() -> None:
-    """A body that stops coming, or an answer that nobody reads, must not hold its thread for ever."""
+    """A body that stops coming, or an answer that nobody reads, must not hold its place without an end."""
     socket = request.environ.get("gunicorn.socket")
     if socket is not None:
         socket.settimeout(services().settings.client_stall_seconds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET
 import urllib3
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from s3api.waiting import at_most
 
 #: The largest answer that is held in memory has 1,000 keys, each of 1,024 bytes, all escaped.
 ANSWER_BYTES = 8 * 1024 * 1024
@@ -111,16 +113,24 @@ def _held(answer: AWSResponse, status: int, body: bytes) -> AWSResponse:
 
 
 def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = False) -> AWSResponse:
-    """Send the request; the answer, whose body is read within these seconds unless `stream`.
+    """Send the request; the answer, whose body is read as well unless `stream`.
 
-    Redirects are not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
+    All of this takes no more than these seconds; a body that is sent as it comes is not counted. Redirects
+    are not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
     """
     request.stream_output = True
-    answer: AWSResponse = connections.send(request)
-    succeeded = answer.status_code < 300
-    if not (stream and succeeded):
-        body = _read(answer, ANSWER_BYTES if succeeded else ERROR_BYTES, seconds)
-        answer = _held(answer, answer.status_code, body)
+    streams = isinstance(request.body, Iterator)
+    try:
+        with at_most(seconds, running=not streams) as start:
+            if streams:
+                request.body = _then(request.body, start)
+            answer: AWSResponse = connections.send(request)
+            succeeded = answer.status_code < 300
+            if not (stream and succeeded):
+                body = _read(answer, ANSWER_BYTES if succeeded else ERROR_BYTES, seconds)
+                answer = _held(answer, answer.status_code, body)
+    except TimeoutError as error:
+        raise HTTPClientError(error=error) from error
     # An error of 500 and above may come from what stands before S3: it is S3's failure all the same.
     if (
         answer.status_code < 500
@@ -134,7 +144,12 @@ def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = F
     return answer
 
 
-def _read(answer: AWSResponse, at_most: int, seconds: float) -> bytes:
+def _then(body: Iterator[bytes], do: Callable[[], None]) -> Iterator[bytes]:
+    yield from body
+    do()
+
+
+def _read(answer: AWSResponse, most: int, seconds: float) -> bytes:
     """The whole body. The connection is closed where the body does not end as it should."""
     ends = time.monotonic() + seconds
     body = bytearray()
@@ -142,10 +157,10 @@ def _read(answer: AWSResponse, at_most: int, seconds: float) -> bytes:
     try:
         while piece := answer.raw.read1(PIECE):
             body += piece
-            if len(body) > at_most:
+            if len(body) > most:
                 if answer.status_code >= 300:
                     return b""  # the status alone says enough
-                raise UnexpectedAnswer(f"more than {at_most} bytes")
+                raise UnexpectedAnswer(f"more than {most} bytes")
             if time.monotonic() > ends:
                 raise UnexpectedAnswer(f"a body that took more than {seconds} s")
         whole = True

@@ -135,6 +135,7 @@ class Settings(BaseSettings):
     s3_read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
+    client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 5000

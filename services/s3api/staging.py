@@ -1,9 +1,12 @@
 """The staging directory: where the files of a form wait on disk until they are in S3.
 
-Each request that stages has a folder of its own, locked while the request lives. What it reserves is the size
-of a sparse file in it, so the directory itself tells the budget's use, across processes. The kernel drops the
+Each request that stages has a folder of its own, locked while the request lives. What it uses is the size
+of a sparse file in it, so the directory itself tells the budget's use, across processes. The budget is
+charged as bytes come, not as they are announced, and one caller cannot use all of it. The kernel drops the
 lock of a process that dies, however it dies; `sweep` removes every such folder that no process holds, and
 touches nothing else: STAGING_DIR may be a directory with other things in it.
+
+Every wait for the disk or for a lock happens on a thread of its own (`waiting.on_disk`).
 
 Other users of the machine can do nothing here: folders are 0700, files 0600, and the lock that all requests
 take is on a file that only this user can open. What another user puts into the directory is never looked at.
@@ -22,14 +25,44 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from s3api.files import StagingFull, too_large
 from s3api.private import lock_path, make_folder, open_private
+from s3api.waiting import on_disk
 
-STEP = 16 * 1024 * 1024  # a form of unknown length reserves this much at a time
+STEP = 1024 * 1024  # a form reserves this much at a time, as it comes
 _OWN = re.compile(r"^s3api-staged-[0-9a-f]{32}$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _File:
+    """A file on disk that is open only while it is used: a form may have a hundred."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "w+b")
+
+    def _open(self) -> IO[bytes]:
+        if self._file.closed:
+            self._file = os.fdopen(open_private(self._path, os.O_RDWR), "r+b")
+        return self._file
+
+    def write(self, data: bytes) -> int:
+        return self._open().write(data)
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int) -> int:
+        return on_disk(lambda: self._open().seek(offset))
+
+    def read(self, amount: int = -1) -> bytes:
+        return on_disk(lambda: self._open().read(amount))
+
+    def close(self) -> None:
+        """Give the descriptor back; the next use opens the file again, at its beginning."""
+        self._file.close()
 
 
 class StagedFile:
@@ -38,7 +71,7 @@ class StagedFile:
     def __init__(self, folder: StagingFolder, path: Path) -> None:
         self._folder = folder
         self._hash = hashlib.sha256()
-        self.stream: IO[bytes] = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "w+b")
+        self.stream: Any = _File(path)
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -47,16 +80,26 @@ class StagedFile:
         if self.size > self._folder.max_file_bytes:
             raise too_large(self._folder.max_file_bytes)
         self._folder.grow(len(data))
-        self._hash.update(data)
         with _disk_full_is_staging_full():
-            return self.stream.write(data)
+            return on_disk(self._store, data)
+
+    def _store(self, data: bytes) -> int:
+        self._hash.update(data)
+        written: int = self.stream.write(data)
+        return written
 
     def seek(self, offset: int) -> int:
         with _disk_full_is_staging_full():
-            return self.stream.seek(offset)
+            position: int = self.stream.seek(offset)
+            return position
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Close the file until it is read; what is still buffered is written first."""
+        with _disk_full_is_staging_full():
+            on_disk(self.stream.close)
 
     def close(self) -> None:
         with suppress(OSError):  # a full disk may refuse the last buffer; the file is about to go anyway
@@ -75,19 +118,18 @@ class StagingFolder:
         self.max_file_bytes = max_file_bytes
 
     def new_file(self) -> StagedFile:
+        if self._files:
+            self._files[-1].finish()
         with _disk_full_is_staging_full():
-            staged = StagedFile(self, self._path / f"{len(self._files)}.part")
+            staged = on_disk(StagedFile, self, self._path / f"{len(self._files)}.part")
         self._files.append(staged)
         return staged
 
     def grow(self, amount: int) -> None:
         self._used += amount
-        while self._used > self._reserved:
-            self.reserve(STEP)
-
-    def reserve(self, amount: int) -> None:
-        self._staging.reserve(self._path, self._reserved + amount)
-        self._reserved += amount
+        if self._used > self._reserved:
+            wanted = -(-self._used // STEP) * STEP
+            self._reserved = on_disk(self._staging.reserve, self._path, self._used, wanted)
 
     def close(self) -> None:
         for staged in self._files:
@@ -101,46 +143,72 @@ class Staging:
         self._directory = directory
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
+        self._callers: dict[Path, str] = {}
 
     @contextmanager
-    def folder(self, expected: int | None) -> Iterator[StagingFolder]:
+    def folder(self, expected: int | None, caller: str | None = None) -> Iterator[StagingFolder]:
         """A folder for one request, gone when the block ends, whatever happens.
 
-        `expected` is the announced length of the form in bytes, reserved at once; None reserves as it comes.
-        Raises `StagingFull` when the budget does not allow it.
+        `expected` is the announced length of the form in bytes, where it has one. All folders of a
+        `caller` together hold at most seven eighths of the budget. Raises `StagingFull`: here for a form
+        that is larger than the budget, later where there is no more room.
         """
+        if expected is not None and expected > self._max_bytes:
+            raise self._full()
         path = self._directory / f"s3api-staged-{secrets.token_hex(16)}"
         folder = StagingFolder(self, path, self._max_file_bytes)
+        if caller is not None:
+            self._callers[path] = caller
         lock = None
         try:
-            # Made and locked as one step to `sweep`, which holds the same lock of the directory.
-            with _disk_full_is_staging_full(), self._directory_lock():
-                make_folder(path)
-                lock = _lock_folder(path)
-            if expected is not None:
-                folder.reserve(expected)
+            with _disk_full_is_staging_full():
+                lock = on_disk(self._make, path)
             yield folder
         finally:
-            folder.close()
-            shutil.rmtree(path, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
-            self.sweep()
+            self._callers.pop(path, None)
+            on_disk(self._remove, folder, path, lock)
 
-    def reserve(self, path: Path, amount: int) -> None:
+    def _make(self, path: Path) -> int | None:
+        # Made and locked as one step to `sweep`, which holds the same lock of the directory.
         with self._directory_lock():
-            others = sum(_size(folder / "reserved") for folder in self._folders() if folder != path)
-            if others + amount > self._max_bytes:
-                raise StagingFull(
-                    f"The staging directory is full ({self._max_bytes} bytes in all); try again later, "
-                    "or send the file with PUT /upload/<file>, which needs no disk"
-                )
+            make_folder(path)
+            return _lock_folder(path)
+
+    def _remove(self, folder: StagingFolder, path: Path, lock: int | None) -> None:
+        folder.close()
+        shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+        self.sweep()
+
+    def reserve(self, path: Path, least: int, wanted: int) -> int:
+        """Charge the folder `wanted` bytes in all, or what the budget has left; returns how many.
+
+        Raises `StagingFull` where that would be fewer than `least`.
+        """
+        with self._directory_lock():
+            used = {folder: _size(folder / "reserved") for folder in self._folders() if folder != path}
+            room = self._max_bytes - sum(used.values())
+            caller = self._callers.get(path)
+            if caller is not None:
+                own = sum(size for folder, size in used.items() if self._callers.get(folder) == caller)
+                room = min(room, self._max_bytes - self._max_bytes // 8 - own)
+            if least > room:
+                raise self._full()
+            granted = min(wanted, room)
             with _disk_full_is_staging_full():
                 descriptor = open_private(path / "reserved", os.O_WRONLY | os.O_CREAT)
                 try:
-                    os.truncate(descriptor, amount)
+                    os.truncate(descriptor, granted)
                 finally:
                     os.close(descriptor)
+            return granted
+
+    def _full(self) -> StagingFull:
+        return StagingFull(
+            f"The staging directory is full ({self._max_bytes} bytes in all); try again later, "
+            "or send the file with PUT /upload/<file>, which needs no disk"
+        )
 
     def sweep(self) -> int:
         """Remove the folders of requests that are no more; returns how many."""

@@ -96,7 +96,7 @@ def test_a_staging_directory_is_made_with_its_parents(
 
 
 def test_a_client_that_stalls_is_told_to_send_again(client: FlaskClient) -> None:
-    """A time-out of the client's own connection is 400, not a failure of the service."""
+    """A time-out of the client's own connection is 408, not a failure of the service."""
 
     def stalled() -> str:
         raise TimeoutError
@@ -104,7 +104,7 @@ def test_a_client_that_stalls_is_told_to_send_again(client: FlaskClient) -> None
     client.application.add_url_rule("/stalled", view_func=stalled)
     answer = client.get("/stalled")
 
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "upload_interrupted")
+    assert (answer.status_code, answer.get_json()["code"]) == (408, "request_timeout")
 
 
 def test_a_token_is_taken_as_bearer_only(make_client: MakeClient) -> None:

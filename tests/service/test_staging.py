@@ -24,8 +24,6 @@ from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging
 from support.servers import until
 
-KiB = 1024
-
 
 def staging(directory: Path, *, budget: int = 1 << 30, limit: int = 1 << 30) -> Staging:
     return Staging(directory, budget, limit)
@@ -78,16 +76,56 @@ def test_the_limit_of_a_file(tmp_path: Path) -> None:
 
 def test_the_budget_is_shared(tmp_path: Path) -> None:
     """What one request has reserved another cannot have, until it is given back."""
-    shared = staging(tmp_path, budget=100)
-    other = staging(tmp_path, budget=100)
-    with shared.folder(60):
-        with pytest.raises(StagingFull), other.folder(41):
-            pass
-        with other.folder(40):
-            pass
+    shared = staging(tmp_path, budget=STEP)
+    other = staging(tmp_path, budget=STEP)
+    with shared.folder(60) as folder:
+        folder.new_file().write(b"x" * 60)
+        with pytest.raises(StagingFull), other.folder(60) as second:
+            second.new_file().write(b"x" * 60)
 
-    with other.folder(100):
+    with other.folder(STEP) as folder:
+        folder.new_file().write(b"x" * STEP)
+
+
+def test_what_is_announced_costs_nothing_until_it_comes(tmp_path: Path) -> None:
+    """A form that announces the whole budget and sends little leaves the rest to others."""
+    shared = staging(tmp_path, budget=3 * STEP)
+    with shared.folder(3 * STEP) as slow, shared.folder(2 * STEP) as other:
+        slow.new_file().write(b"x")
+        other.new_file().write(b"x" * 2 * STEP)
+    with pytest.raises(StagingFull), shared.folder(3 * STEP + 1):
         pass
+
+
+def test_one_caller_cannot_use_the_whole_budget(tmp_path: Path) -> None:
+    """A caller gets seven eighths of the budget in all its forms together; the rest is there for others."""
+    shared = staging(tmp_path, budget=8 * STEP)
+    with shared.folder(None, "one") as first, shared.folder(None, "one") as second:
+        first.new_file().write(b"x" * 4 * STEP)
+        held = second.new_file()
+        held.write(b"x" * 3 * STEP)
+        with pytest.raises(StagingFull):
+            held.write(b"x")
+        with shared.folder(None, "two") as other:
+            other.new_file().write(b"x" * STEP)
+
+
+def test_the_files_of_a_form_are_open_one_at_a_time(tmp_path: Path) -> None:
+    """A form of a hundred files needs one descriptor for them, and each still reads as it was written."""
+    with staging(tmp_path).folder(None) as folder:
+        staged = []
+        for number in range(50):
+            staged.append(folder.new_file())
+            staged[-1].write(b"%d" % number)
+        opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        read = []
+        for one in staged:
+            one.seek(0)
+            read.append(one.stream.read())
+            one.finish()
+
+    assert sum(path.endswith(".part") for path in opened) == 1
+    assert read == [b"%d" % number for number in range(50)]
 
 
 def test_an_unknown_length_reserves_as_it_grows(tmp_path: Path) -> None:
@@ -112,13 +150,14 @@ def test_a_length_that_lies_is_held_to_the_budget(tmp_path: Path) -> None:
 
 def test_concurrent_requests_never_exceed_the_budget(tmp_path: Path) -> None:
     """Of many requests at once only as many stage as the budget has room for."""
-    shared = staging(tmp_path, budget=4 * KiB)
+    shared = staging(tmp_path, budget=4 * STEP)
     all_in = threading.Barrier(16)
     outcomes: list[bool] = []
 
     def stage() -> None:
         try:
-            with shared.folder(KiB):
+            with shared.folder(STEP) as folder:
+                folder.new_file().write(b"x" * STEP)
                 all_in.wait(20)
                 outcomes.append(True)
         except StagingFull:

@@ -22,11 +22,14 @@ from support.servers import S3, until
 from support.stores import body, content, put, s3_store, sha256
 
 MiB = 1024 * 1024
-STORES = ["memory", "ministack", "seaweedfs", "localstack"]
+STORES = ["memory", "ministack", "seaweedfs", "tls", "localstack"]
 
 
 def s3_of(request: pytest.FixtureRequest, kind: str) -> S3:
     s3: S3 = request.getfixturevalue(f"{kind}_s3")
+    if "AWS_CA_BUNDLE" in s3.credentials:  # for clients of presigned URLs
+        environment: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        environment.setenv("REQUESTS_CA_BUNDLE", s3.credentials["AWS_CA_BUNDLE"])
     return s3
 
 

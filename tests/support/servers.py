@@ -18,8 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3.session
+import botocore.session
 import pytest
 import requests
+import trustme
 from botocore.config import Config
 
 from run_local import REGION, CannotRun, emulator, free_port, ministack, stop, wait_for, without_aws
@@ -55,14 +57,20 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 
 @functools.cache
-def _session(key: str, secret: str) -> boto3.session.Session:
+def _session(key: str, secret: str, ca_bundle: str | None) -> boto3.session.Session:
     """One for all clients of the same credentials: it reads S3's description, which takes a while, once."""
-    return boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+    session = botocore.session.Session()
+    session.set_config_variable("ca_bundle", ca_bundle)
+    return boto3.session.Session(
+        aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION, botocore_session=session
+    )
 
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables; `ports` are SeaweedFS's, by its flags.
+    """A running S3. `credentials` are environment variables, with AWS_CA_BUNDLE where it speaks TLS.
+
+    `ports` are SeaweedFS's, by its flags.
 
     `proxy_ports` are those at which a proxy may stand, where the S3 answers to no other name.
     """
@@ -74,7 +82,11 @@ class S3:
     proxy_ports: tuple[int, ...] = ()
 
     def session(self) -> boto3.session.Session:
-        return _session(self.credentials["AWS_ACCESS_KEY_ID"], self.credentials["AWS_SECRET_ACCESS_KEY"])
+        return _session(
+            self.credentials["AWS_ACCESS_KEY_ID"],
+            self.credentials["AWS_SECRET_ACCESS_KEY"],
+            self.credentials.get("AWS_CA_BUNDLE"),
+        )
 
     def client(self, **config: Any) -> Any:
         return self.session().client(
@@ -128,8 +140,11 @@ def _need_ministack() -> None:
 
 
 @contextmanager
-def running_seaweedfs(data: Path) -> Iterator[S3]:
-    """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures."""
+def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
+    """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures.
+
+    With `tls` it speaks HTTPS, with a certificate of a CA that only AWS_CA_BUNDLE of its credentials knows.
+    """
     key, secret = next(iter(SEAWEEDFS_KEYS.items()))
     credentials = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
     data.mkdir(parents=True, exist_ok=True)
@@ -143,6 +158,15 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
     names += ["filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"]
     ports = {name: free_port() for name in names}
+    flags: list[str] = []
+    if tls:
+        ca = trustme.CA()
+        certificate = ca.issue_cert("127.0.0.1")
+        ca.cert_pem.write_to_path(data / "ca.pem")
+        certificate.private_key_pem.write_to_path(data / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(data / "cert.pem")
+        flags = [f"-s3.cert.file={data}/cert.pem", f"-s3.key.file={data}/key.pem"]
+        credentials["AWS_CA_BUNDLE"] = str(data / "ca.pem")
     log = data / "seaweedfs.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -161,6 +185,7 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
                 "-s3.port.lance=0",
                 f"-s3.config={identities}",
                 *(f"-{name}={port}" for name, port in ports.items()),
+                *flags,
             ],
             stdout=output,
             stderr=output,
@@ -169,8 +194,10 @@ def running_seaweedfs(data: Path) -> Iterator[S3]:
             env=without_aws(os.environ),
         )
     try:
-        s3 = S3("seaweedfs", f"http://127.0.0.1:{ports['s3.port']}", credentials, ports)
-        wait_for(s3.url, process, "SeaweedFS", log)
+        scheme = "https" if tls else "http"
+        s3 = S3("seaweedfs", f"{scheme}://127.0.0.1:{ports['s3.port']}", credentials, ports)
+        if not tls:  # what waits knows no CA
+            wait_for(s3.url, process, "SeaweedFS", log)
         until(lambda: _lists(s3), "SeaweedFS lists its buckets")
         yield s3
     except CannotRun as error:

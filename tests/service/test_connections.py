@@ -1,0 +1,420 @@
+"""What one client's connection may cost, and what it is answered before the application is asked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+from flask.testing import FlaskClient
+
+from support.faulty_s3 import Hang, running_faulty_s3
+from support.raw_client import RawClient, form
+from support.servers import S3, Service, need, running_service, until
+
+MiB = 1024 * 1024
+PATIENCE = 2  # CLIENT_STALL_SECONDS of the service
+TOKENS = (
+    '[{"name":"tests","verbs":["list","read","write","delete"],'
+    '"sha256":"2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"}]'
+)
+
+
+@pytest.fixture(scope="module")
+def service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that serves two requests at once and waits two seconds for a client."""
+    bucket = seaweedfs_s3.make_bucket("day02-connections")
+    directory = tmp_path_factory.mktemp("connections")
+    with running_service(
+        seaweedfs_s3, bucket, directory, threads=2, client_stall_seconds=PATIENCE, max_file_bytes=MiB
+    ) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def closed_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that asks for a token."""
+    directory = tmp_path_factory.mktemp("closed")
+    with running_service(
+        seaweedfs_s3, "day02-connections", directory, api_tokens=TOKENS, allow_anonymous="false"
+    ) as service:
+        yield service
+
+
+def seconds_to_livez(service: Service) -> float:
+    started = time.monotonic()
+    requests.get(service.at("/livez"), timeout=10).raise_for_status()
+    return time.monotonic() - started
+
+
+def drip(client: RawClient, data: bytes) -> int:
+    """Send a byte each tenth of a second until the service answers; returns how many it took."""
+    for sent in range(1000):
+        if select.select([client.socket], [], [], 0.1)[0]:
+            return sent
+        client.send(data)
+    raise AssertionError("the service waited without an end")
+
+
+# --- slow clients
+
+
+def test_a_head_has_one_deadline_at_any_pace(service: Service) -> None:
+    """A head that drips is 408 after CLIENT_STALL_SECONDS in all; each byte does not start the wait anew."""
+    started = time.monotonic()
+    with RawClient(service.url) as client:
+        client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+        drip(client, b"x")
+        answer = client.answer()
+
+    assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
+    assert time.monotonic() - started < PATIENCE + 5
+
+
+@pytest.mark.parametrize("way", ["raw", "chunked", "form"])
+def test_a_body_below_the_minimum_rate_ends(service: Service, way: str) -> None:
+    """A body that drips is 408 (RFC 9110, section 15.5.9), and nothing of it is stored."""
+    with RawClient(service.url) as client:
+        if way == "form":
+            content_type, body = form(("slow", b"x" * 100_000))
+            client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
+            client.send(body[:1000])
+        elif way == "raw":
+            client.begin("PUT", "/upload/slow", Content_Length=100_000)
+        else:
+            client.begin("PUT", "/upload/slow", Transfer_Encoding="chunked")
+        drip(client, b"1\r\nx\r\n" if way == "chunked" else b"x")
+        answer = client.answer()
+
+    assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
+    assert answer.headers["Connection"] == "close"
+    assert requests.get(service.at("/list_files"), timeout=10).json()["content"] == []
+    until(lambda: list(service.staging.glob("s3api-staged-*")) == [], "nothing is staged")
+
+
+def test_slow_clients_do_not_delay_the_health_check(service: Service) -> None:
+    """With 100 dripping heads, and every place taken by a stalled body, /livez answers within a second."""
+    with ExitStack() as stack:
+        heads = [stack.enter_context(RawClient(service.url)) for _ in range(100)]
+        for head in heads:
+            head.send(b"GET /livez HTTP/1.1\r\n")
+        bodies = [stack.enter_context(RawClient(service.url)) for _ in range(4)]
+        for body in bodies:
+            body.begin("PUT", "/upload/stalled", Content_Length=1000)
+        took = seconds_to_livez(service)
+
+    assert took < 1
+
+
+def test_slow_closes_do_not_delay_others(service: Service) -> None:
+    """Refused uploads whose clients keep the connection open close each by itself (gthread: one by one)."""
+    with ExitStack() as stack:
+        for _ in range(25):
+            client = stack.enter_context(RawClient(service.url))
+            client.begin("PUT", "/upload/large", Content_Length=2 * MiB)
+            assert client.answer().status == 413
+        took = seconds_to_livez(service)
+
+    assert took < 1
+
+
+# --- refusals
+
+
+REFUSED = {
+    "not HTTP": (b"nonsense\r\n\r\n", 400),
+    "no Host": (b"GET /livez HTTP/1.1\r\n\r\n", 400),  # RFC 9112, section 3.2
+    "two Hosts": (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    "a fragment": (b"GET /files/a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),  # RFC 9112, section 3.2
+    "a quote in the target": (b'GET /files/a"b HTTP/1.1\r\nHost: a\r\n\r\n', 400),
+    "a long target": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    "an unknown expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
+    # RFC 9112, sections 6.1 and 6.3
+    "gzip, chunked": (b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+    "identity, chunked": (
+        b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n",
+        501,
+    ),
+    "an unknown coding": (b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: br\r\n\r\n", 501),
+    "gzip alone": (b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_http_is_refused_in_the_envelope(service: Service, sent: bytes, status: int) -> None:
+    """Each refusal is JSON with its status, a sentence, a code and the id that the log has."""
+    with RawClient(service.url) as client:
+        client.send(sent)
+        answer = client.answer()
+
+    told = answer.json()
+    assert (answer.status, told["status"]) == (status, status)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Request-Id"] == told["request_id"]
+    assert told["message"]
+    assert told["code"]
+
+
+def test_http_1_0_needs_no_host(service: Service) -> None:
+    """RFC 9112, section 3.2, asks for Host of HTTP/1.1 only."""
+    with RawClient(service.url) as client:
+        client.send(b"GET /livez HTTP/1.0\r\n\r\n")
+
+        assert client.answer().status == 200
+
+
+def test_the_routers_redirect_is_in_the_envelope(client: FlaskClient) -> None:
+    """A 308 of the router is JSON with a request id, and says where to go."""
+    client.application.add_url_rule("/folder/", view_func=lambda: "here")
+    answer = client.get("/folder")
+
+    assert answer.status_code == 308
+    assert answer.headers["Location"].endswith("/folder/")
+    assert answer.get_json()["request_id"] == answer.headers["X-Request-Id"]
+
+
+# --- Expect and refused uploads
+
+
+def test_a_refusal_comes_in_place_of_100_continue(closed_service: Service) -> None:
+    """RFC 9110, section 10.1.1: a final status at once where the body is not wanted."""
+    with RawClient(closed_service.url) as client:
+        client.begin("PUT", "/upload/a", Content_Length=5, Expect="100-continue")
+        first = client.socket.recv(12)
+
+    assert first == b"HTTP/1.1 401"
+
+
+def test_100_continue_comes_when_the_body_is_wanted(service: Service) -> None:
+    """RFC 9110, section 10.1.1: the client that waits is asked, and its file is stored."""
+    with RawClient(service.url) as client:
+        client.begin("PUT", "/upload/asked", Content_Length=5, Expect="100-continue")
+        asked = client.socket.recv(25)
+        client.send(b"hello")
+        answer = client.answer()
+    requests.delete(service.at("/delete/", "asked"), timeout=10).raise_for_status()
+
+    assert asked == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.status == 200
+
+
+def curl(*arguments: str) -> str:
+    need(shutil.which("curl"), "curl is not on the PATH")
+    done = subprocess.run(
+        ["curl", "-sS", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    return f"{done.returncode} {done.stdout}"
+
+
+@pytest.mark.parametrize("expect", ["Expect:", "Expect: 100-continue"])
+@pytest.mark.parametrize("coding", ["X-Coding: none", "Transfer-Encoding: chunked"])
+def test_curl_reads_why_a_large_upload_is_refused(
+    service: Service, tmp_path: Path, expect: str, coding: str
+) -> None:
+    """curl -T of 64 MiB shows the status, with and without Expect, chunked or not."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(64 * MiB)
+    said = curl(
+        *("-T", str(large), "-H", expect, "-H", coding, "-o", str(tmp_path / "answer")),
+        *("-w", "%{http_code}", service.at("/upload/", "large")),
+    )
+
+    assert said == "0 413"
+
+
+JAVA = """
+import java.net.URI; import java.net.http.*; import java.nio.file.Path; import java.time.Duration;
+class Put { public static void main(String[] a) throws Exception {
+  for (int i = 0; i < 4; i++) {
+    var request = HttpRequest.newBuilder(URI.create(a[0])).version(HttpClient.Version.HTTP_1_1)
+      .timeout(Duration.ofSeconds(30))
+      .PUT(HttpRequest.BodyPublishers.ofFile(Path.of(a[1]))).build();
+    System.out.print(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString())
+      .statusCode() + " ");
+  } } }
+"""
+
+
+def test_java_reads_why_a_large_upload_is_refused(service: Service, tmp_path: Path) -> None:
+    """Java's HttpClient, which lost each answer when the connection was reset, shows the status."""
+    need(shutil.which("java"), "java is not on the PATH")
+    (tmp_path / "Put.java").write_text(JAVA)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(16 * MiB)
+    done = subprocess.run(
+        ["java", str(tmp_path / "Put.java"), service.at("/upload/", "large"), str(tmp_path / "large")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["413"] * 4, done.stderr[-1000:]
+
+
+# --- many connections
+
+
+def descriptors(process: int) -> int:
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+
+def worker_of(service: Service) -> int:
+    booted = [line["event"] for line in service.log_lines() if "Booting worker with pid" in line["event"]]
+    return int(booted[-1].rpartition(" ")[2])
+
+
+def test_a_worker_without_descriptors_survives(seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """When accepting fails with EMFILE the worker lives on, and answers once there are descriptors again."""
+    with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
+        worker = worker_of(service)
+        opened = descriptors(worker)
+        _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 10, hard))
+        clients = [stack.enter_context(RawClient(service.url)) for _ in range(40)]
+        until(lambda: descriptors(worker) >= opened + 9, "the descriptors are used up")
+        for client in clients:
+            client.socket.close()
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (hard, hard))
+        until(lambda: seconds_to_livez(service) < 5, "the service answers")
+
+        assert worker_of(service) == worker
+
+
+def test_a_thousand_idle_connections_cost_little(seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """1,000 connections that send half a head grow the worker by less than 100 MiB, and /livez answers."""
+    with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 4096:
+            pytest.skip("this process may not open enough files")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        before = memory(worker_of(service))
+        for _ in range(1000):
+            client = stack.enter_context(RawClient(service.url))
+            client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: ")
+        took = seconds_to_livez(service)
+        grown = memory(worker_of(service)) - before
+
+    assert took < 2
+    assert grown < 100 * MiB
+
+
+def memory(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+# --- an S3 that is slow
+
+
+def test_a_hanging_s3_does_not_delay_the_health_check(seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """With more requests waiting for S3 than are served at once, /livez answers within a second."""
+    with (
+        running_faulty_s3(seaweedfs_s3) as faulty,
+        running_service(faulty.s3, "day02-unused", tmp_path, threads=2) as service,
+        faulty.failing(Hang()),
+        ExitStack() as stack,
+    ):
+        for _ in range(10):
+            stack.enter_context(RawClient(service.url)).begin("GET", "/download/a")
+        until(lambda: faulty.asked, "S3 is asked")
+
+        assert seconds_to_livez(service) < 1
+
+
+@contextmanager
+def dripping_s3() -> Iterator[str]:
+    """A server whose answer's head never ends: a byte each tenth of a second."""
+    ended = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not ended.wait(0.1):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while not ended.is_set():
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("ask", ["/download/a", "/list_files", "/readyz"])
+def test_a_dripping_s3_is_503_within_the_deadline(seaweedfs_s3: S3, tmp_path: Path, ask: str) -> None:
+    """S3_READ_TIMEOUT_SECONDS bounds each call in all, not each byte of its answer."""
+    with dripping_s3() as url:
+        s3 = S3("dripping", url, seaweedfs_s3.credentials)
+        with running_service(s3, "day02-unused", tmp_path, s3_read_timeout_seconds=1) as service:
+            started = time.monotonic()
+            answer = requests.get(service.at(ask), timeout=30)
+            took = time.monotonic() - started
+
+    assert answer.status_code == 503
+    assert took < 8
+
+
+# --- an S3 that speaks TLS
+
+
+def test_the_service_speaks_tls_to_s3(tls_s3: S3, tmp_path: Path) -> None:
+    """Uploads, downloads, listings and readiness work over verified TLS, many at once.
+
+    Where gevent replaces `ssl` too late, each call recurses without end (gunicorn #2515, boto3 #4061).
+    """
+    bucket = tls_s3.make_bucket("day02-tls")
+    data = os.urandom(4 * MiB)
+    with running_service(tls_s3, bucket, tmp_path) as service:
+
+        def round_trip(number: int) -> bool:
+            name = f"file-{number}"
+            form = {"file": (f"form-{number}", data)}
+            requests.put(service.at("/upload/", name), data=data, timeout=60).raise_for_status()
+            requests.put(
+                service.at("/upload/", f"chunked-{number}"), data=iter([data]), timeout=60
+            ).raise_for_status()
+            requests.post(service.at("/upload"), files=form, timeout=60).raise_for_status()
+            return requests.get(service.at("/files/", name), timeout=60).content == data
+
+        with ThreadPoolExecutor(4) as pool:
+            same = list(pool.map(round_trip, range(4)))
+        listed = requests.get(service.at("/list_files"), timeout=60).json()["content"]
+        ready = requests.get(service.at("/readyz"), timeout=60).status_code
+
+    assert same == [True] * 4
+    assert len(listed) == 12
+    assert ready == 200
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused(tls_s3: S3, tmp_path: Path) -> None:
+    """Without the CA bundle the same S3 is 503: the certificate is checked."""
+    credentials = {name: value for name, value in tls_s3.credentials.items() if name != "AWS_CA_BUNDLE"}
+    with running_service(S3("tls", tls_s3.url, credentials), "day02-tls", tmp_path) as service:
+        answer = requests.get(service.at("/download/a"), timeout=60)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "s3_unavailable")
