@@ -313,6 +313,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(".data"))
     parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "python")
     arguments = parser.parse_args()
+    os.umask(0o077)  # what is kept here is this user's alone
     for stopping in (
         signal.SIGTERM,
         signal.SIGINT,

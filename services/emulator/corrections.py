@@ -23,6 +23,7 @@ from xml.sax.saxutils import escape
 
 from emulator.balancer import Balancer
 from emulator.registry import USER, Tokens
+from guard.ministack import forms_are_checked
 
 logger = logging.getLogger("corrections")
 
@@ -66,6 +67,7 @@ class Settings:
 
 
 def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
+    forms_are_checked()
     connections_outlast_their_clients()
     services_as_the_provider_reads_them()
     failed_deployments_go()

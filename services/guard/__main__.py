@@ -6,6 +6,7 @@ import importlib
 import os
 from typing import Any
 
+from guard import ministack
 from guard.asgi import guarded
 from guard.installation import from_environment
 
@@ -28,6 +29,7 @@ def main() -> None:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
     }
+    ministack.forms_are_checked()
     app = importlib.import_module("ministack.app")
     app.app = guarded(app.app, guard)
     app.main()

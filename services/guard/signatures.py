@@ -50,7 +50,8 @@ class Request:
         return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
 
     def values(self, name: str) -> list[str]:
-        return [value.decode("latin-1").strip() for value in self.fields.get(name, ())]
+        """The values as they were sent, without the spaces and tabs around them (RFC 9110, section 5.5)."""
+        return [value.decode("latin-1").strip(" \t") for value in self.fields.get(name, ())]
 
     def header(self, name: str) -> str:
         """The value of a field that may be there once."""
@@ -272,7 +273,7 @@ def _canonical_query(parameters: Sequence[tuple[str, str]]) -> str:
 
 
 def _canonical_values(request: Request, name: str) -> str:
-    return ",".join(" ".join(value.split()) for value in request.values(name))
+    return ",".join(re.sub("  +", " ", value) for value in request.values(name))
 
 
 # --- a signed form

@@ -18,11 +18,13 @@ import sys
 from types import FrameType
 from typing import Any
 
+from gevent.pywsgi import WSGIServer
 from gunicorn import glogging
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from s3api.health import draining
 from s3api.observability import configure_logging, registry
+from s3api.origins import Origins, for_known_hosts
 from s3api.settings import Settings, SettingsError
 from s3api.worker import Worker, connections_within, raise_file_limit
 
@@ -84,4 +86,6 @@ def post_worker_init(_worker: Any) -> None:
     gc.collect()
     gc.freeze()
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr=settings.host, registry=registry)
+        # A page under an attacker's name could read them otherwise (DNS rebinding).
+        metrics = for_known_hosts(make_wsgi_app(registry), Origins.of(settings))
+        WSGIServer((settings.host, settings.metrics_port), metrics, log=None).start()

@@ -23,8 +23,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from s3api.settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
-# In a URL that the service does not have: what stands in the place of an upload id, and what looks like one.
-_UPLOAD_ID = re.compile(r"(?i)((?:^|/)uploads/+)[^/]+|[\w-]+\.[\w-]{6}\.[\w-]{27}")
+# What looks like an upload id: it is signed, and its signature is SHA-1 in Base64.
+_UPLOAD_ID = re.compile(r"[\w-]+\.[\w-]{6}\.[\w-]{27}")
+# In a URL that the service does not have: what stands in the place of an upload id.
+_IN_PLACE_OF_ID = re.compile(r"(?i)((?:^|/)uploads/+)[^/]+")
 # W3C Trace Context, section 3.2: version ff, and ids of zeros alone, are not valid.
 _TRACEPARENT = re.compile(
     r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -209,11 +211,12 @@ def observe(app: Flask) -> None:
 def _path() -> str:
     """The path without an upload id, with which others could go on with the upload."""
     if request.url_rule is None:
-        path = _UPLOAD_ID.sub(r"\1…", request.path)
+        path = _IN_PLACE_OF_ID.sub(r"\1…", request.path)
     elif "upload_id" in (request.view_args or ()):
         path = request.url_rule.rule
     else:
         path = request.path
+    path = _UPLOAD_ID.sub("…", path)
     return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 

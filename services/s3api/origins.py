@@ -9,8 +9,9 @@ from. `Sec-Fetch-Site` tells it too, but browsers do not send that to plain-HTTP
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.exceptions import BadRequest
 
@@ -21,6 +22,20 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def for_known_hosts(app: WSGIApplication, origins: Origins) -> WSGIApplication:
+    """The application for requests of known hosts only: for a port that has no routes of the service."""
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            origins.check_host(environ)
+        except (BadRequest, UnknownHost):
+            start_response("421 Misdirected Request", [("Content-Length", "0")])
+            return [b""]
+        return app(environ, start_response)
+
+    return outer
 
 
 class UnknownHost(Exception):

@@ -59,7 +59,7 @@ FORM_BUFFER = 128 * 1024
 MAX_FIELD_BYTES = 2 * FORM_BUFFER  # the parser holds its buffer to the same limit
 MAX_FORM_OVERHEAD = 1024 * 1024  # boundaries, headers and fields, in addition to the files
 #: What a browser may show by itself, in canonical form; anything else is a download.
-INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.+-]+")
+INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.-]+")
 UNKNOWN_TYPE = "application/octet-stream"
 _SHA256_HEX = re.compile("[0-9a-f]{64}")
 _BACKSLASH = re.compile(r'\\(?!")')
@@ -245,7 +245,11 @@ def _condition(*, any_file: bool = False) -> tuple[bool, str | None]:
 
 def _check_target() -> None:
     """RFC 9112, section 3.2, and RFC 3986, section 3.3: the server would cut the target at a `#`."""
-    target = _AUTHORITY.sub("", request.environ.get("RAW_URI", ""))
+    raw = request.environ.get("RAW_URI", "")
+    target = _AUTHORITY.sub("", raw)
+    authority = raw[: len(raw) - len(target)].partition("://")[2]
+    if authority and authority.lower() != request.environ.get("HTTP_HOST", "").lower():
+        raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")
         raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")

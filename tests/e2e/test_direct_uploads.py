@@ -69,8 +69,12 @@ def test_post_under_another_name(api: Api) -> None:
 
 
 def test_post_with_sha256(api: Api) -> None:
-    """A form signed for a SHA-256 stores the bytes that have it."""
+    """A form signed for a SHA-256 stores the bytes that have it, and no others."""
     name = api.name("hashed.bin")
+    forged = _post(api, api.plan(name, 4, sha256=sha256(b"good")), b"evil")
+
+    assert forged.status_code == 400
+    assert not api.exists(name)
     posted = _post(api, api.plan(name, 4, sha256=sha256(b"good")), b"good")
 
     assert posted.status_code in (200, 201, 204), posted.text

@@ -199,6 +199,9 @@ def test_a_malformed_request_leaves_no_value(service: Service, kind: str) -> Non
         (b"GET /livez HTTP/1.0\r\n\r\n", 200),
         (b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n", 421),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        # RFC 9112, section 3.2.2: the host of a target in absolute form is the one that counts.
+        (b"GET http://evil.test/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
     ],
 )
 def test_the_host_on_the_wire(service: Service, head: bytes, status: int) -> None:
@@ -267,6 +270,9 @@ def test_an_upload_id_is_never_in_the_log(service: Service) -> None:
         ("GET", f"/uploads%252f{upload}"),
         ("GET", f"/{upload}/parts"),
         ("DELETE", f"/uploads/{upload}"),
+        ("GET", f"/files/{upload}"),
+        ("GET", f"/ui/{upload}"),
+        ("DELETE", f"/delete/{upload}"),
     ]
     answered = []
     for method, path in calls:

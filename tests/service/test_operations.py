@@ -353,6 +353,13 @@ def test_metrics_have_a_port_of_their_own(ministack_service: Service) -> None:
     assert requests.get(ministack_service.at("/metrics"), timeout=10).status_code == 404
 
 
+def test_metrics_are_for_known_hosts(ministack_service: Service) -> None:
+    """A page under a name that leads to this machine (DNS rebinding) reads no metrics."""
+    rebound = requests.get(ministack_service.metrics_url, headers={"Host": "evil.test"}, timeout=10)
+
+    assert (rebound.status_code, rebound.text) == (421, "")
+
+
 def test_a_token_entry_is_printed_whole() -> None:
     """The printed entry is what the configuration reads."""
     entry = TokenEntry(name="a", verbs=frozenset({"read", "list"}), prefix="p/", sha256="0" * 64)
