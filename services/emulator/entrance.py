@@ -11,6 +11,7 @@ import importlib
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, MutableMapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from guard.signatures import Rejected, Request, Secret
 KEYS = Path("/run/keys")
 #: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
 _OF_TASKS = ("/v2/credentials/", "/v4/")
+#: Who signed the form that is being handled; empty for every other request.
+_signer_of_form: ContextVar[str] = ContextVar("signer_of_form", default="")
 #: What a browser sends, and no SDK.
 _OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
@@ -59,13 +62,16 @@ class Entrance(Guard):
 
     def decide(self, request: Request) -> Answer | Wanted | None:
         path = unquote(request.path.decode("latin-1"))
+        _signer_of_form.set("")
         try:
             if self.is_registry(path):
                 return self.closed(request) or self._of_registry(request)
             if path.startswith(_OF_TASKS):
                 return self.closed(request) or self._of_task(request)
             decision = super().decide(request)
-            return decision if isinstance(decision, Answer) else self._same_key(request) or decision
+            if isinstance(decision, Answer) or decision is Wanted.FORM:
+                return decision
+            return self._same_key(request) or decision
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
 
@@ -97,9 +103,12 @@ class Entrance(Guard):
             return None
         return Answer(400, "InvalidRequest", "The request names more than one access key.")
 
-    def _may_be_form(self, _: Request) -> bool:
-        """No: MiniStack takes a form as the root's, whoever signed it, and the service has no forms."""
-        return False
+    def decide_body(self, request: Request, wanted: Wanted, body: bytes, *, whole: bool) -> Answer | None:
+        answer = super().decide_body(request, wanted, body, whole=whole)
+        if answer is None and wanted is Wanted.FORM:
+            fields = signatures.form_fields(request.header("content-type"), body)
+            _signer_of_form.set(fields["x-amz-credential"].split("/")[0])
+        return answer
 
 
 def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.environ) -> Entrance:
@@ -109,6 +118,14 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
     # MiniStack takes `test`, every number of an account and no key at all for the root's.
     iam_evaluator.is_root_access_key = lambda key: key == root.access_key
     os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = root.access_key, root.secret.key
+
+    enforce = iam_evaluator.enforce
+
+    def as_the_signer(access_key: str, *rest: Any, **named: Any) -> Any:
+        """MiniStack reads no key from a form, and took it for the root's: hold it to who signed it."""
+        return enforce(access_key or _signer_of_form.get(), *rest, **named)
+
+    iam_evaluator.enforce = as_the_signer
 
     def secret_of(key: str) -> Secret | None:
         from ministack.core.responses import _account_from_sts_session, get_account_id

@@ -493,7 +493,8 @@ def inventory(aws: Environment) -> list[str]:
     names += [profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]]
     names += [group["logGroupName"] for group in aws.client("logs").describe_log_groups()["logGroups"]]
     names += [topic["TopicArn"] for topic in aws.client("sns", "us-east-1").list_topics()["Topics"]]
-    names += [repo["repositoryArn"] for repo in aws.client("ecr").describe_repositories()["repositories"]]
+    repositories = aws.client("ecr").describe_repositories()["repositories"]
+    names += [repo["repositoryArn"] for repo in repositories if repo["repositoryName"] == "day02"]
     names += [arn for arn in aws.client("ecs").list_clusters()["clusterArns"] if "day02" in arn]
     names += aws.client("ecs").list_task_definitions(familyPrefix="day02")["taskDefinitionArns"]
     return sorted(names)
