@@ -946,10 +946,16 @@ def delete_many(wanted: DeleteRequest) -> Response:
     return answer(
         f"Successfully deleted {deleted} of {len(results)} files on s3 bucket '{at.store.bucket}'",
         [
-            {"name": name, "deleted": code is None, **({"code": code} if code else {})}
+            {"name": _shown(name), "deleted": code is None, **({"code": code} if code else {})}
             for name, code in results.items()
         ],
     )
+
+
+def _shown(name: str) -> str:
+    """A name as an answer repeats it: whole, unless it is far too long to be one."""
+    longest = 4 * files.MAX_NAME_BYTES
+    return name if len(name) <= longest else f"{name[:longest]}…"
 
 
 @bp.post("/restore/<name:name>")
