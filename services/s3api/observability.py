@@ -186,8 +186,8 @@ def observe(app: Flask) -> None:
             "code": g.get("error_code"),
             "client": (request.remote_addr or "")[:64],  # behind a proxy, what that says
             "trace_id": _trace_id(request.headers.get("traceparent", "")),
-            # HEAD, 204 and 304 have no body: RFC 9110, section 6.4.1.
-            "sent_bytes": 0 if request.method == "HEAD" else response.calculate_content_length() or 0,
+            # HEAD, 204 and 304 have no body: RFC 9110, section 6.4.1. A stream is counted as it passes.
+            "sent_bytes": 0,
         }
 
         def report() -> None:
@@ -202,8 +202,9 @@ def observe(app: Flask) -> None:
             log.info("request", duration_ms=round(seconds * 1000, 1), **fields)
 
         if response.is_streamed:
-            fields["sent_bytes"] = 0
             response.response = _watched(response.response, fields)
+        elif request.method != "HEAD":
+            fields["sent_bytes"] = response.calculate_content_length() or 0
         response.call_on_close(report)
         return response
 
