@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import resource
 import secrets
 import time
@@ -45,10 +44,6 @@ MAX_CONNECTIONS = 10_000
 
 #: Requests that are answered without a place among those served at once.
 PROBES = frozenset({"/livez", "/readyz"})
-
-# RFC 3986, appendix A: what no part of a URL may hold as it is. Brackets may not stand in a path either, but
-# clients send them, and they mean nothing else.
-_NOT_IN_TARGET = re.compile(r'[#"<>\\^`{|}]')
 
 
 class HeadTooSlow(malformed.ParseException):  # type: ignore[misc]
@@ -222,8 +217,6 @@ def check(request: Any) -> None:
     codings = [value.strip().lower() for name, value in request.headers if name == "TRANSFER-ENCODING"]
     if codings not in ([], ["chunked"]):
         raise malformed.UnsupportedTransferCoding(codings)
-    if _NOT_IN_TARGET.search(request.uri):
-        raise malformed.InvalidRequestLine("a character that must be percent-encoded")
 
 
 class Worker(GeventWorker):  # type: ignore[misc]

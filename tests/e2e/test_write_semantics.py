@@ -162,12 +162,15 @@ def test_delete_if_match(api: Api) -> None:
     refused(api.call("DELETE", "/delete/", name, headers={"If-Match": "*"}), 404, "file_not_found")
 
 
-@pytest.mark.parametrize("header", ["If-Match", "If-None-Match", "If-Unmodified-Since"])
-def test_a_precondition_where_none_is_held(api: Api, header: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("If-Match", "*"), ("If-None-Match", "*"), ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT")],
+)
+def test_a_precondition_where_none_is_held(api: Api, header: str, value: str) -> None:
     """Forms, plans, bulk deletes and restores take no condition."""
     name = api.name("kept.txt")
     api.put(name, b"kept")
-    given = {header: "*"}
+    given = {header: value}
 
     form = api.call("POST", "/upload", files=[part_of_form("kept.txt", b"x")], headers=given)
     for answer in (

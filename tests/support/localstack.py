@@ -43,12 +43,13 @@ def running_localstack(*origins: str, port: int = 0) -> Iterator[S3]:
     with docker_engine() as engine:
         image_or_need(engine, IMAGE)
         port = port or free_port()
+        proxies = (free_port(), free_port())
         container = engine.containers.run(
             IMAGE,
             detach=True,
             environment={
                 **ENVIRONMENT,
-                "GUARD_HOSTS": f"127.0.0.1:{port},localhost:{port}",
+                "GUARD_HOSTS": ",".join(f"127.0.0.1:{at},localhost:{at}" for at in (port, *proxies)),
                 "GUARD_ORIGINS": ",".join(origins),
             },
             volumes=mounts(),
@@ -57,7 +58,7 @@ def running_localstack(*origins: str, port: int = 0) -> Iterator[S3]:
         try:
             url = f"http://127.0.0.1:{port}"
             until(lambda: is_ready(url), "LocalStack is ready", 60)
-            yield S3("localstack", url, keys_of(container))
+            yield S3("localstack", url, keys_of(container), proxy_ports=proxies)
         finally:
             container.remove(force=True, v=True)
 
