@@ -141,6 +141,7 @@ _KINDS: Mapping[str, str] = {
         "skewed": "RequestTimeTooSkewed",
         "redirected": "TemporaryRedirect 300 302 303 307 308",
         "unavailable": "RequestTimeout InternalError ServiceUnavailable",
+        "failed": "NotImplemented 501",
     }.items()
     for code in codes.split()
 }

@@ -253,7 +253,7 @@ def test_more_than_fits(make_api: MakeApi) -> None:
     assert upload(api, "after", MiB).status_code == 200
 
 
-@pytest.mark.parametrize("budget", ["58720256", "1073741824"], ids=["budget", "disk"])
+@pytest.mark.parametrize("budget", ["60817408", "1073741824"], ids=["budget", "disk"])
 def test_full_staging(make_api: MakeApi, budget: str) -> None:
     """A form larger than the staging directory is told 507, by its budget or by the tmpfs; the next fits."""
     api = make_api(staging_max_bytes=budget)

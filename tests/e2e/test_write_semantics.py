@@ -157,7 +157,12 @@ def test_delete_if_match(api: Api) -> None:
     ):
         refused(api.call("DELETE", "/delete/", name, headers=given), 400, "bad_request")
     assert api.exists(name)
-    good(api.call("DELETE", "/delete/", name, headers={"If-Match": _etag(api, name)}))
+    answer = api.call("DELETE", "/delete/", name, headers={"If-Match": _etag(api, name)})
+    if answer.status_code == 502:
+        refused(answer, 502, "s3_error")
+        assert api.exists(name)
+        pytest.skip("this S3 has no conditional deletion")
+    good(answer)
     assert not api.exists(name)
     refused(api.call("DELETE", "/delete/", name, headers={"If-Match": "*"}), 404, "file_not_found")
 
@@ -191,9 +196,10 @@ def _send_parts(api: Api, plan: dict[str, object], data: bytes) -> None:
 def test_complete_with_a_condition(api: Api) -> None:
     """A multipart upload becomes a file only under its condition, and stays open where it does not hold."""
     name = api.name("parts.bin")
+    # Some S3s answer 409 where the file was stored after the upload had begun.
+    api.put(name, b"meanwhile")
     plan = api.plan(name, 5, multipart=True)
     _send_parts(api, plan, b"parts")
-    api.put(name, b"meanwhile")
     complete = f"/uploads/{plan['id']}/complete"
 
     refused(api.call("POST", complete, headers={"If-None-Match": "*"}), 412, "file_exists")
