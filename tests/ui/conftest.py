@@ -64,7 +64,7 @@ def allow_origin(s3: S3, bucket: str, origin: str) -> str:
 @pytest.fixture(scope="package")
 def pages() -> list[int]:
     """The ports of the services whose pages the guard of `page_s3` lets in."""
-    return [free_port(), free_port()]
+    return [free_port(), free_port(), free_port()]
 
 
 @pytest.fixture(scope="package")

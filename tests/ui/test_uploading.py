@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from support.faulty_s3 import REQUEST_ID, Asked, Damage, FaultyS3, Instead, running_faulty_s3
-from support.servers import S3, Service, until
+from support.servers import S3, Service, running_service, until
 from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
 
@@ -104,7 +104,9 @@ def test_hostile_name(window: Window, tmp_path: Path) -> None:
     window.choose(text(tmp_path, "back\\slash", "x"), text(tmp_path, name, "x"))
     window.uploaded(name)
 
-    expect(window.upload(refused)).to_contain_text("a control character or a backslash · request id ")
+    expect(window.upload(refused)).to_contain_text(
+        "a control character, a backslash, U+FFFE or U+FFFF · request id "
+    )
     assert window.stored() == {name}
     assert window.page.evaluate("window.__pwned") is None
 
@@ -388,14 +390,14 @@ class FaultyWindow:
 
 @pytest.fixture
 def faulty(
-    make_window: MakeWindow, make_service: Callable[..., Service], ministack_s3: S3, bucket_name: str
+    make_window: MakeWindow, page_s3: S3, pages: list[int], bucket_name: str, tmp_path: Path
 ) -> Iterator[FaultyWindow]:
     # SeaweedFS lists a part that came twice twice.
-    bucket = allow_origin(ministack_s3, ministack_s3.make_bucket(bucket_name), "*")
-    with running_faulty_s3(ministack_s3) as far, running_faulty_s3(ministack_s3) as near:
+    bucket = allow_origin(page_s3, page_s3.make_bucket(bucket_name), f"http://127.0.0.1:{pages[2]}")
+    with running_faulty_s3(page_s3) as far, running_faulty_s3(page_s3) as near:
         settings = {"s3_public_endpoint_url": far.s3.url, "multipart_threshold_bytes": 5 * MiB}
-        service = make_service(near.s3, bucket, **settings)
-        yield FaultyWindow(make_window(service, ministack_s3, bucket), far, near)
+        with running_service(near.s3, bucket, tmp_path / "service", port=pages[2], **settings) as service:
+            yield FaultyWindow(make_window(service, page_s3, bucket), far, near)
 
 
 @pytest.fixture
