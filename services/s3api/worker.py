@@ -332,7 +332,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             if hasattr(chunks, "close"):
                 chunks.close()
 
-    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer in the envelope. The request's bytes may hold a token: they are not logged or sent back."""
         of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
@@ -360,6 +360,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
         )
+        if req is not None and req.method == "HEAD":
+            body = ""  # RFC 9110, section 9.3.2
         with suppress(OSError):  # the client may be gone
             client.sendall((head + body).encode())
 
