@@ -197,7 +197,10 @@ def test_a_wrong_secret_is_refused_for_every_kind_of_key(aws: Environment, files
 def client(aws: Environment, service: str, keys: tuple[str, str]) -> Any:
     session: Any = boto3.session.Session(*keys, region_name=REGION)
     once: Any = {"total_max_attempts": 1}
-    return session.client(service, endpoint_url=local_of(aws).url, config=Config(retries=once))
+    # boto3 still presigns with version 2 where a region knows it; the guard takes version 4 alone.
+    version = "s3v4" if service == "s3" else "v4"
+    config = Config(retries=once, signature_version=version)
+    return session.client(service, endpoint_url=local_of(aws).url, config=config)
 
 
 def test_a_request_names_one_key(aws: Environment) -> None:
