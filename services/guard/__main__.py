@@ -31,6 +31,7 @@ def main() -> None:
     }
     ministack.forms_are_checked()
     app = importlib.import_module("ministack.app")
+    ministack.files_are_not_parameters(app)
     app.app = guarded(app.app, guard)
     app.main()
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,21 @@ def test_a_presigned_url_means_one_thing(s3: S3, bucket: str) -> None:
 
 
 # --- served
+
+
+def test_a_file_is_not_parsed(s3: S3, bucket_name: str) -> None:
+    """A file of the type that `curl --data-binary` and urllib give does not stop the emulator for others."""
+    bucket, client = s3.make_bucket(bucket_name), s3.client(signature_version="s3v4")
+    url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "form"})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    data = b"&".join([b"a=b"] * (4 * 1024 * 1024))
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(requests.put, url, data=data, headers=form, timeout=120)
+        while not sent.done():
+            assert requests.get(f"{s3.url}/_guard/ready", timeout=5).status_code == 204
+
+    assert sent.result().status_code == 200
+    assert client.get_object(Bucket=bucket, Key="form")["Body"].read() == data
 
 
 def test_stock_client(s3: S3, bucket: str) -> None:
