@@ -29,8 +29,8 @@ from guard.signatures import Rejected, Request, Secret
 KEYS = Path("/run/keys")
 #: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
 _OF_TASKS = ("/v2/credentials/", "/v4/")
-#: Who signed the form that is being handled; empty for every other request.
-_signer_of_form: ContextVar[str] = ContextVar("signer_of_form", default="")
+#: Who signed the form that is being handled, and its key; empty for every other request.
+_form: ContextVar[tuple[str, str]] = ContextVar("form", default=("", ""))
 #: What a browser sends, and no SDK.
 _OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
@@ -62,7 +62,7 @@ class Entrance(Guard):
 
     def decide(self, request: Request) -> Answer | Wanted | None:
         path = unquote(request.path.decode("latin-1"))
-        _signer_of_form.set("")
+        _form.set(("", ""))
         try:
             if self.is_registry(path):
                 return self.closed(request) or self._of_registry(request)
@@ -107,7 +107,7 @@ class Entrance(Guard):
         answer = super().decide_body(request, wanted, body, whole=whole)
         if answer is None and wanted is Wanted.FORM:
             fields = signatures.form_fields(request.header("content-type"), body)
-            _signer_of_form.set(fields["x-amz-credential"].split("/")[0])
+            _form.set((fields["x-amz-credential"].split("/")[0], fields.get("key", "")))
         return answer
 
 
@@ -121,9 +121,23 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
 
     enforce = iam_evaluator.enforce
 
-    def as_the_signer(access_key: str, *rest: Any, **named: Any) -> Any:
-        """MiniStack reads no key from a form, and took it for the root's: hold it to who signed it."""
-        return enforce(access_key or _signer_of_form.get(), *rest, **named)
+    def as_the_signer(
+        access_key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        *rest: Any,
+        **named: Any,
+    ) -> Any:
+        """Hold a form to who signed it, on the object that it names.
+
+        MiniStack reads neither from a form: it asks for the root's rights on the bucket.
+        """
+        signer, key = _form.get()
+        if signer:
+            access_key, resource_arn = access_key or signer, f"{resource_arn}/{key}"
+        return enforce(access_key, action, service, region, resource_arn, *rest, **named)
 
     iam_evaluator.enforce = as_the_signer
 

@@ -252,6 +252,30 @@ def test_a_form_is_held_to_who_signed_it(files: Files) -> None:
     assert answers == {"root": 204, "user": 403}
 
 
+def test_a_form_of_a_role_is_held_to_its_objects(files: Files) -> None:
+    """Whoever may write some objects writes those by a form, as the task's role does, and no others."""
+    iam, sts = files.aws.client("iam"), files.aws.client("sts")
+    allowed = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{files.bucket}/own/*"}
+    trusted = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
+    policy, trust = (json.dumps({"Version": "2012-10-17", "Statement": [one]}) for one in (allowed, trusted))
+    role = iam.create_role(RoleName="former", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    iam.put_role_policy(RoleName="former", PolicyName="own", PolicyDocument=policy)
+    keys = sts.assume_role(RoleArn=role, RoleSessionName="former")["Credentials"]
+    session: Any = boto3.session.Session(
+        keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION
+    )
+    s3 = session.client("s3", endpoint_url=local_of(files.aws).url, config=Config(signature_version="s3v4"))
+
+    answers = {}
+    for key in ("own/file", "other/file"):
+        form = s3.generate_presigned_post(files.bucket, key)
+        sent = requests.post(files.bucket_url, data=form["fields"], files={"file": b"x"}, timeout=10)
+        answers[key] = sent.status_code
+
+    files.aws.client("s3").delete_object(Bucket=files.bucket, Key="own/file")
+    assert answers == {"own/file": 204, "other/file": 403}
+
+
 def user_without_rights(aws: Environment, name: str) -> tuple[str, str]:
     iam = aws.client("iam")
     iam.create_user(UserName=name)

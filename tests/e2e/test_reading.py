@@ -90,10 +90,13 @@ def test_target_that_is_none(api: Api, name: str, wrong: str) -> None:
     path = f"/files/{quote(name, safe='/')}"
 
     assert api.raw("GET", path).status == 200
-    assert "percent-encoded" in refused(api.raw("GET", f"{path}{wrong}"), 400, "bad_request")
-    assert "percent-encoded" in refused(
-        api.raw("DELETE", f"/delete/{quote(name)}{wrong}b"), 400, "bad_request"
-    )
+    for answer in (
+        api.raw("GET", f"{path}{wrong}"),
+        api.raw("DELETE", f"/delete/{quote(name)}{wrong}b"),
+    ):
+        assert answer.status == 400
+        if answer.headers["Content-Type"] == "application/json":  # or a proxy before the service refuses it
+            assert "percent-encoded" in refused(answer, 400, "bad_request")
     assert api.exists(name)
 
 
