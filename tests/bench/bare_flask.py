@@ -9,7 +9,7 @@ import urllib3
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 
 app = Flask(__name__)
 _credentials = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
@@ -21,6 +21,7 @@ _bucket = f"{os.environ['AWS_ENDPOINT_URL']}/{os.environ['BUCKET']}"
 @app.route("/livez", methods=["GET"])
 @app.route("/bare", methods=["GET", "POST"])
 def bare() -> Response:
+    request.get_data()  # the connection ends after an answer to a body that was not read
     return jsonify(status=200, message="ok")
 
 

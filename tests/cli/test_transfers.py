@@ -29,7 +29,7 @@ from support.faulty_s3 import (
     Reset,
     running_faulty_s3,
 )
-from support.servers import S3, Service, need, until
+from support.servers import S3, Service, need, running_service, unguarded_ministack, until
 
 MiB = 1024 * 1024
 PART = 8 * MiB
@@ -260,13 +260,15 @@ def test_what_arrives_damaged_is_never_a_success(s3api: Command, far_s3: FaultyS
     assert [ran.status for ran in runs] == [6, 6], [ran.err for ran in runs]
 
 
-def test_damage_that_s3_overlooks(
-    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_damage_that_s3_overlooks(bucket_name: str, tmp_path: Path) -> None:
     """Where an S3 does not check the SHA-256 of a form itself, the ETag that it answers gives it away."""
-    with running_faulty_s3(ministack_s3) as proxy:
-        bucket = ministack_s3.make_bucket(bucket_name)
-        service = make_service(ministack_s3, bucket, s3_public_endpoint_url=proxy.s3.url)
+    with (
+        unguarded_ministack(tmp_path / "s3", "s3") as s3,  # as it is, it checks no SHA-256 of a form
+        running_faulty_s3(s3) as proxy,
+        running_service(
+            s3, s3.make_bucket(bucket_name), tmp_path / "service", s3_public_endpoint_url=proxy.s3.url
+        ) as service,
+    ):
         s3api = Command(service.url, tmp_path)
         s3api.file("small", os.urandom(100_000))
         with proxy.failing(Damage()):
