@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from run_local import free_port
 from s3api.auth import new_token
 from s3api.settings import Verb
-from support.servers import S3, Service, need, running_ministack
+from support.servers import S3, Service, need, running_ministack, until
 from ui.window import MakeWindow, MiB, Window
 
 expect.set_options(timeout=15_000)
@@ -86,7 +87,13 @@ def versioned(page_s3: S3, pages: list[int], make_service: Callable[..., Service
 def unversioned(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> tuple[Service, S3, str]:
     """A service on an S3 that keeps its files on disk; small files already go up in parts."""
     bucket = allow_origin(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-page"), "*")
-    return make_service(seaweedfs_s3, bucket, multipart_threshold_bytes=5 * MiB), seaweedfs_s3, bucket
+    service = make_service(seaweedfs_s3, bucket, multipart_threshold_bytes=5 * MiB)
+    # SeaweedFS takes seconds for the first file of a bucket on a busy machine, and the service does not wait.
+    client = seaweedfs_s3.client()
+    client.put_object(Bucket=bucket, Key="first", Body=b"x")
+    until(lambda: requests.get(service.at("/list_files"), timeout=30).ok, "S3 lists the first file", 60)
+    client.delete_object(Bucket=bucket, Key="first")
+    return service, seaweedfs_s3, bucket
 
 
 @pytest.fixture(scope="package")
