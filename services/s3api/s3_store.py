@@ -861,7 +861,7 @@ def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | N
             name=decode(entry.findtext(key, "")),
             size=_number(entry.findtext(size)),
             last_modified=_moment(entry.findtext(modified, "")),
-            etag=_bare_etag(entry.findtext(etag)),
+            etag=_listed_etag(entry.findtext(etag)),
         )
         for entry in root.findall(f"{space}Contents")
     ]
@@ -946,6 +946,11 @@ def _size_of_range(content_range: str, asked: str, length: int) -> int:
 
 def _etag(answer: Mapping[str, Any]) -> str:
     return _bare_etag(answer.get("ETag"))
+
+
+def _listed_etag(text: str | None) -> str:
+    """SeaweedFS lists folders that it keeps for a while after their last file, with an empty ETag."""
+    return "" if text in ("", '""') else _bare_etag(text)
 
 
 def _bare_etag(text: str | None) -> str:
