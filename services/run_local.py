@@ -34,7 +34,7 @@ from botocore.exceptions import ClientError
 REGION = "eu-west-1"
 LOCAL_BUCKET = "day02-local"
 SERVICES = Path(__file__).resolve().parent
-#: Multipart uploads that nobody completes go after a day.
+#: Multipart uploads that are never completed go after a day.
 ABORT_INCOMPLETE: Any = {
     "ID": "abort-incomplete-uploads",
     "Status": "Enabled",

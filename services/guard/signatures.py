@@ -214,7 +214,7 @@ def check_time(claim: Claim, request: Request, now: datetime, *, presigned: bool
 
 
 def check_headers(claim: Claim, request: Request, *, presigned: bool) -> None:
-    """Whoever holds a signed request must not add to what it means: `host` and `x-amz-*` are signed."""
+    """A holder of a signed request must not add to what it means: `host` and `x-amz-*` are signed."""
     signed = set(claim.signed_headers)
     needed = {"host", *(name for name in request.fields if name.startswith("x-amz-"))}
     if presigned:

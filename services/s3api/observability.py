@@ -247,7 +247,7 @@ class _Counted:
 
 
 def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Generator[Any, None, None]:
-    """The chunks of a streamed answer, counted; one that breaks off can only be told of in the log."""
+    """The chunks of a streamed answer, counted; one that breaks off can only be logged."""
     try:
         for chunk in chunks:
             yield chunk

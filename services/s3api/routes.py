@@ -643,7 +643,7 @@ def _wanted_digests() -> dict[str, str]:
 
 
 def _stop_waiting_for_a_stalled_client() -> None:
-    """A body that stops coming, or an answer that nobody reads, must not hold its place without an end."""
+    """A body that stops coming, or an answer that is not read, must not hold its place without an end."""
     socket = request.environ.get("gunicorn.socket")
     if socket is not None:
         socket.settimeout(services().settings.client_stall_seconds)

@@ -110,7 +110,7 @@ def test_a_part_that_another_user_prepared_is_refused(tmp_path: Path, attack: st
 
 
 def test_the_journal_is_private(tmp_path: Path) -> None:
-    """The journal's entries are 0600 in a folder of 0700, whatever the umask and whoever made the folder."""
+    """The journal's entries are 0600 in a folder of 0700, whatever the umask and the maker of the folder."""
     new, old = tmp_path / "state" / "s3api" / "uploads", tmp_path / "old"
     old.mkdir()
     old.chmod(0o755)

@@ -22,7 +22,7 @@ except ClientError:
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
 # What is deleted can be restored.
 s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-# Parts of uploads that nobody completes go after a day.
+# Parts of uploads that are never completed go after a day.
 abort = {
     "ID": "abort-incomplete-uploads",
     "Status": "Enabled",
