@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort, current_app, request
+from flask import Response, abort, request
 
-from s3api.files import FileStore
+from s3api.services import services
 
 _TYPES = {
     "css": "text/css",
@@ -61,7 +61,7 @@ def docs_asset(asset: str) -> Response:
 
 @bp.get("/ui")
 def ui() -> Response:
-    store: FileStore = current_app.extensions["s3api"].store
+    store = services().store
     # The browser sends direct uploads to the host of presigned URLs. The page is served without a token, so
     # the policy must not name the bucket: where the host begins with it, a wildcard stands for it.
     s3 = urlsplit(store.sign_download("ui", 1, "attachment").url)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, g, request
+from flask import Response, g, request
 from pydantic import BaseModel
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge, UnsupportedMediaType
@@ -23,13 +23,12 @@ from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
 from s3api import files, headers
-from s3api.auth import ANONYMOUS, Caller, Forbidden, Signer, Tokens
+from s3api.auth import ANONYMOUS, Caller, Forbidden
 from s3api.errors import failure, status_of
-from s3api.files import Body, FileStore, StoredFile
-from s3api.health import Readiness, draining
+from s3api.files import Body, StoredFile
+from s3api.health import draining
 from s3api.json_bodies import LARGE, SMALL, json_body
 from s3api.observability import log_failure
-from s3api.origins import Origins
 from s3api.schemas import (
     Aborted,
     Completed,
@@ -48,8 +47,9 @@ from s3api.schemas import (
     UploadPlan,
     UploadPlanRequest,
 )
-from s3api.settings import Settings, Verb
-from s3api.staging import StagedFile, Staging
+from s3api.services import Services, services
+from s3api.settings import Verb
+from s3api.staging import StagedFile
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -111,29 +111,11 @@ _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2
 bp = APIBlueprint("api", __name__, tag="Files")
 
 
-@dataclass(frozen=True)
-class Services:
-    """What the views work with; `app` makes it, once."""
-
-    settings: Settings
-    store: FileStore
-    staging: Staging
-    tokens: Tokens
-    signer: Signer
-    readiness: Readiness
-    origins: Origins
-
-
 class NameConverter(BaseConverter):
     """A file's name in a URL: all that is left, slashes and line breaks too; `check_name` judges it."""
 
     regex = r"[\s\S]+"
     part_isolating = False
-
-
-def services() -> Services:
-    found: Services = current_app.extensions["s3api"]
-    return found
 
 
 def caller() -> Caller:
