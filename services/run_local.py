@@ -29,25 +29,12 @@ from typing import Any
 
 import boto3.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+
+from s3api.bucket import make as make_bucket
 
 REGION = "eu-west-1"
 LOCAL_BUCKET = "day02-local"
 SERVICES = Path(__file__).resolve().parent
-#: Multipart uploads that are never completed go after a day.
-ABORT_INCOMPLETE: Any = {
-    "ID": "abort-incomplete-uploads",
-    "Status": "Enabled",
-    "Filter": {"Prefix": ""},
-    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-}
-#: A page may use the presigned URLs that it was given. Here only the service's own page may.
-BROWSERS: Any = {
-    "AllowedMethods": ["GET", "PUT", "POST"],
-    "AllowedOrigins": ["*"],
-    "AllowedHeaders": ["*"],
-    "ExposeHeaders": ["ETag"],
-}
 STARTED_WITHIN = 30.0
 STOPPED_WITHIN = 40.0
 
@@ -199,21 +186,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def make_bucket(s3: Any, bucket: str, origins: Iterable[str]) -> None:
-    """Have the bucket: versioned, so that what is deleted can be restored, and open to the page alone.
-
-    A bucket that an earlier version made is corrected.
-    """
-    try:
-        s3.head_bucket(Bucket=bucket)
-    except ClientError:
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [ABORT_INCOMPLETE]})
-    rule = {**BROWSERS, "AllowedOrigins": list(origins)}
-    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
-
-
 def check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -263,7 +235,7 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         # MiniStack holds the lock as well: should it outlive this script, a second one stays off its data.
         origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
         with ministack(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
-            make_bucket(s3.client(), bucket, origins)
+            make_bucket(s3.client(), bucket, REGION, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
             serve(
                 {**without_aws(os.environ), **common, **embedded},

@@ -36,6 +36,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from s3api.bucket import days_to_abort, exposes_etag, is_versioned
 from s3api.files import (
     KEPT_HEADERS,
     MAX_SINGLE_PUT_BYTES,
@@ -491,7 +492,7 @@ class S3FileStore:
 
     def _raise_unless_versioned(self, name: str) -> None:
         versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
-        if versioning is not None and versioning.get("Status") != "Enabled":
+        if versioning is not None and not is_versioned(versioning):
             raise VersioningOff(
                 f"The bucket '{self.bucket}' keeps no versions, so '{name}' cannot be restored; "
                 "with versioning on, what is deleted from then on can be"
@@ -688,24 +689,14 @@ class S3FileStore:
             "NoSuchLifecycleConfiguration",
         )
         cors = self._look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
-        days = [
-            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
-            for rule in (lifecycle or {}).get("Rules", ())
-            if rule.get("Status") == "Enabled"
-            and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
-        ]
-        exposed = {
-            header.lower()
-            for rule in (cors or {}).get("CORSRules", ())
-            for header in rule.get("ExposeHeaders", ())
-        }
+        days = days_to_abort((lifecycle or {}).get("Rules", ()))
         return BucketReport(
             region=headers.get("x-amz-bucket-region"),
             clock_skew=skew,
-            versioning=None if versioning is None else versioning.get("Status") == "Enabled",
-            abort_incomplete_days=min(days, default=None),
-            has_abort_rule=None if lifecycle is None else bool(days),
-            cors_exposes_etag=None if cors is None else bool({"etag", "*"} & exposed),
+            versioning=None if versioning is None else is_versioned(versioning),
+            abort_incomplete_days=days,
+            has_abort_rule=None if lifecycle is None else days is not None,
+            cors_exposes_etag=None if cors is None else exposes_etag(cors.get("CORSRules", ())),
             public_endpoint=self._public_endpoint or f"https://{self.bucket}.s3.{self._region}.amazonaws.com",
             public_endpoint_error=self._try_public_endpoint(),
         )
