@@ -17,7 +17,7 @@ import pytest
 from deploy.base_image import DOCKERFILES, pin, read
 from deploy.image import build
 from deploy.steps import Failed, Reporter
-from run_local import free_port
+from local_servers import free_port
 
 INDEX = "application/vnd.oci.image.index.v1+json"  # OCI image specification, "Image Index"
 

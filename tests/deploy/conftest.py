@@ -17,7 +17,7 @@ from deploy import commands, emulator
 from deploy.environments import Environment, LocalAws
 from deploy.image import build, push
 from deploy.steps import Reporter
-from run_local import free_port
+from local_servers import free_port
 from support.servers import need
 
 NAME = "day02-aws-test"
