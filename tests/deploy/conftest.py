@@ -88,7 +88,7 @@ def stack(aws: Environment) -> Environment:
     """The stack, deployed to the emulated AWS by `make deploy`'s own code, seen by the deployer."""
     need(shutil.which("terraform"), "terraform is not on the PATH")
     report = Reporter()
-    deployer = commands.begin(aws, report)
+    deployer = commands.prepare_all(aws, report)
     commands.release(deployer, report)
     return deployer
 
