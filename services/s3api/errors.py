@@ -63,6 +63,21 @@ _CODES = {
     415: "unsupported_media_type",
 }
 
+#: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
+CODES: Mapping[str, int] = {
+    **{code: status for status, code in _CODES.items()},
+    **{error.code: status for error, status in _STATUS.items() if error is not files.StoreDenied},
+    "draining": 503,
+    "forbidden": 403,
+    "internal_error": 500,
+    "invalid_request": 400,
+    "malformed_request": 400,  # or 414, 417, 431 and 501: what the worker refuses
+    "moved": 308,
+    "s3_<operation>_denied": 502,
+    "unauthorized": 401,
+    "unknown_host": 421,
+}
+
 MAX_PROBLEMS = 10
 MAX_MEMBER = 100
 
