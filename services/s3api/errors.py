@@ -30,7 +30,6 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidContentType: 400,
     files.InvalidCursor: 400,
     files.InvalidParts: 400,
-    files.InvalidPlan: 400,
     files.DigestMismatch: 400,
     files.UploadInterrupted: 400,
     files.ClientTooSlow: 408,
@@ -61,6 +60,21 @@ _CODES = {
     411: "length_required",
     413: "body_too_large",
     415: "unsupported_media_type",
+}
+
+#: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
+CODES: Mapping[str, int] = {
+    **{code: status for status, code in _CODES.items()},
+    **{error.code: status for error, status in _STATUS.items() if error is not files.StoreDenied},
+    "draining": 503,
+    "forbidden": 403,
+    "internal_error": 500,
+    "invalid_request": 400,
+    "malformed_request": 400,  # or 414, 417, 431 and 501: what the worker refuses
+    "moved": 308,
+    "s3_<operation>_denied": 502,
+    "unauthorized": 401,
+    "unknown_host": 421,
 }
 
 MAX_PROBLEMS = 10
@@ -114,6 +128,10 @@ def stored_in_part(error: files.StoredInPart) -> Response:
     log_failure(error.failed)
     stored = [asdict(one) for one in error.stored]
     return failure(status_of(error.failed), error.failed.code, str(error), content=stored)
+
+
+def invalid_plan(error: files.InvalidPlan) -> Response:
+    return http_exception(BadRequest(str(error)))
 
 
 def unauthorized(error: Unauthorized) -> Response:
@@ -194,6 +212,7 @@ def register(app: APIFlask) -> None:
     app.after_request(redirected)
     app.error_processor(validation_error)
     app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(files.InvalidPlan, invalid_plan)
     app.register_error_handler(files.StoredInPart, stored_in_part)
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)

@@ -257,12 +257,6 @@ class DuplicateName(FileError):
     code = "duplicate_file_name"
 
 
-class InvalidPlan(FileError):
-    """The parameters of an upload plan contradict each other, or a limit of the store."""
-
-    code = "bad_request"
-
-
 class InvalidContentType(FileError):
     code = "invalid_content_type"
 
@@ -383,6 +377,10 @@ class ClockSkewed(StoreFailed):
     """The store refuses signatures because this machine's clock is wrong."""
 
     code = "clock_skewed"
+
+
+class InvalidPlan(Exception):
+    """The wishes for an upload plan contradict each other, or a limit of the store."""
 
 
 class StoredInPart(Exception):

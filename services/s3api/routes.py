@@ -195,7 +195,7 @@ def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
 
 
 @bp.post("/upload")
-@documented(404, 413, 415, 507, answers=UploadedFiles)
+@documented(404, 409, 413, 415, 507, answers=UploadedFiles)
 def upload() -> Response:
     """Upload the files of a form: staged on disk, sent to S3, removed from disk."""
     services = current_services()
@@ -479,7 +479,7 @@ def _conditions() -> files.ReadConditions:
 
 
 @bp.delete("/delete/<name:name>")
-@documented(404, 412)
+@documented(404, 409, 412)
 def delete(name: str) -> Response:
     """Delete one file; with `If-Match` only while it has that ETag."""
     services = current_services()
