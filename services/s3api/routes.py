@@ -173,7 +173,6 @@ def documented(
 @bp.before_app_request
 def admit() -> None:
     """Find out who asks for what, and refuse it where that is enough to know, before any view runs."""
-    _stop_waiting_for_a_stalled_client()
     at = services()
     at.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
     _check_target()
@@ -640,13 +639,6 @@ def _wanted_digests() -> dict[str, str]:
             if found.setdefault(algorithm, digest) != digest:
                 raise BadRequest(f"Two headers give different digests ({algorithm}) of one body")
     return found
-
-
-def _stop_waiting_for_a_stalled_client() -> None:
-    """A body that stops coming, or an answer that is not read, must not hold its place without an end."""
-    socket = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(services().settings.client_stall_seconds)
 
 
 # --- uploads direct to S3

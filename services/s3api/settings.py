@@ -140,6 +140,16 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 5000
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
+    web_concurrency: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Worker processes, each of which uses at most one core. `THREADS`, "
+            "`UPLOAD_BUFFER_BYTES` and the limit of connections hold for each of them. The staging budget, "
+            "draining and the metrics are shared",
+        ),
+    ] = 1
     threads: Annotated[int, Field(ge=1, le=512)] = 64
     drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
     graceful_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
@@ -160,8 +170,8 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a variable is missing or wrong. The message names each and never shows a value.
         """
-        # boto3 takes an empty variable for a value; here it means absent, so it must for both.
-        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        # An empty variable means an absent one. boto3 and gunicorn take it for a value.
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "WEB_CONCURRENCY"):
             if os.environ.get(name) == "":
                 del os.environ[name]
         try:
@@ -184,6 +194,7 @@ _HINTS = {
     "SIGNING_KEY": "32 characters or more that every task shares; "
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
+    "WEB_CONCURRENCY": "the number of worker processes, a whole number from 1 to 64",
 }
 
 
