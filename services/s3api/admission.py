@@ -10,7 +10,7 @@ from flask import Flask, g, request
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api import files, headers
+from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.schemas import DownloadQuery, ListQuery
 from s3api.services import current_caller, current_services
@@ -61,7 +61,7 @@ def admit() -> None:
         request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
         unquote_to_bytes(request.query_string).decode("utf-8")
     except UnicodeDecodeError:
-        raise files.InvalidName("The URL is not valid UTF-8") from None
+        raise failures.InvalidName("The URL is not valid UTF-8") from None
     if request.url_rule is None:
         return
     # These pages are no secret; but with nothing configured, nothing is served at all.

@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import s3api
 from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
-from s3api.files import FileStore
+from s3api.file_store import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.s3_store import S3FileStore

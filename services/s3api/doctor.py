@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
-from s3api.files import FileError
+from s3api.failures import FileError
 from s3api.s3_store import BucketReport
 from s3api.settings import Settings
 

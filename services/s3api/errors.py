@@ -18,39 +18,40 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
-from s3api import files
+from s3api import failures, files
 from s3api.auth import Forbidden, Unauthorized
+from s3api.bodies import TOO_SLOW
 from s3api.json_text import to_json
 from s3api.observability import log_failure
 from s3api.origins import UnknownHost
 
-_STATUS: Mapping[type[files.FileError], int] = {
-    files.InvalidName: 400,
-    files.DuplicateName: 400,
-    files.InvalidContentType: 400,
-    files.InvalidCursor: 400,
-    files.InvalidParts: 400,
-    files.DigestMismatch: 400,
-    files.UploadInterrupted: 400,
-    files.ClientTooSlow: 408,
-    files.FileNotFound: 404,
-    files.UploadNotFound: 404,
-    files.Conflict: 409,
-    files.FileNotDeleted: 409,
-    files.VersioningOff: 409,
-    files.UploadCompleted: 409,
-    files.FileExists: 412,
-    files.FileChanged: 412,
-    files.FileTooLarge: 413,
-    files.RangeNotSatisfiable: 416,
-    files.StoreDenied: 502,
-    files.StoreFailed: 502,
-    files.ClockSkewed: 502,
-    files.StoreUnavailable: 503,
-    files.StoreThrottled: 503,
-    files.BucketNotFound: 503,
-    files.TooBusy: 503,
-    files.StagingFull: 507,
+_STATUS: Mapping[type[failures.FileError], int] = {
+    failures.InvalidName: 400,
+    failures.DuplicateName: 400,
+    failures.InvalidContentType: 400,
+    failures.InvalidCursor: 400,
+    failures.InvalidParts: 400,
+    failures.DigestMismatch: 400,
+    failures.UploadInterrupted: 400,
+    failures.ClientTooSlow: 408,
+    failures.FileNotFound: 404,
+    failures.UploadNotFound: 404,
+    failures.Conflict: 409,
+    failures.FileNotDeleted: 409,
+    failures.VersioningOff: 409,
+    failures.UploadCompleted: 409,
+    failures.FileExists: 412,
+    failures.FileChanged: 412,
+    failures.FileTooLarge: 413,
+    failures.RangeNotSatisfiable: 416,
+    failures.StoreDenied: 502,
+    failures.StoreFailed: 502,
+    failures.ClockSkewed: 502,
+    failures.StoreUnavailable: 503,
+    failures.StoreThrottled: 503,
+    failures.BucketNotFound: 503,
+    failures.TooBusy: 503,
+    failures.StagingFull: 507,
 }
 
 _CODES = {
@@ -65,7 +66,7 @@ _CODES = {
 #: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
 CODES: Mapping[str, int] = {
     **{code: status for status, code in _CODES.items()},
-    **{error.code: status for error, status in _STATUS.items() if error is not files.StoreDenied},
+    **{error.code: status for error, status in _STATUS.items() if error is not failures.StoreDenied},
     "draining": 503,
     "forbidden": 403,
     "internal_error": 500,
@@ -109,16 +110,16 @@ def failure(
     return response
 
 
-def status_of(error: files.FileError) -> int:
+def status_of(error: failures.FileError) -> int:
     return _STATUS[type(error)]
 
 
-def file_error(error: files.FileError) -> Response:
+def file_error(error: failures.FileError) -> Response:
     status = status_of(error)
     if status >= 500:
         log_failure(error)
     told: dict[str, str] = {}
-    if isinstance(error, files.RangeNotSatisfiable) and isinstance(error.details, Mapping):
+    if isinstance(error, failures.RangeNotSatisfiable) and isinstance(error.details, Mapping):
         told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
     return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
 
@@ -154,7 +155,7 @@ def http_exception(error: HTTPException) -> Response:
     if isinstance(error, ClientDisconnected):
         if isinstance(error.__context__, TimeoutError):
             return client_stalled(error.__context__)
-        return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
+        return file_error(failures.UploadInterrupted("The connection ended before the whole body had come"))
     if isinstance(error, RequestEntityTooLarge):
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
     elif isinstance(error, MethodNotAllowed):
@@ -188,7 +189,7 @@ def _short(name: str) -> str:
 
 def client_stalled(_error: TimeoutError) -> Response:
     """The client's own connection timed out; what S3's do has become a `FileError` long before."""
-    return file_error(files.ClientTooSlow(files.TOO_SLOW))
+    return file_error(failures.ClientTooSlow(TOO_SLOW))
 
 
 def unexpected(error: Exception) -> Response:
@@ -211,7 +212,7 @@ def redirected(response: Response) -> Response:
 def register(app: APIFlask) -> None:
     app.after_request(redirected)
     app.error_processor(validation_error)
-    app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(failures.FileError, file_error)
     app.register_error_handler(files.InvalidPlan, invalid_plan)
     app.register_error_handler(files.StoredInPart, stored_in_part)
     app.register_error_handler(Unauthorized, unauthorized)

@@ -1,214 +1,54 @@
 """The use cases: what can be done with files, whatever stores them. No Flask and no boto3 here.
 
-The store is a protocol that this module owns (`FileStore`), handed in as an argument. Results are frozen
-values; failures are subclasses of `FileError`, each with a stable `code`.
+Each function takes the store as its first argument. It returns frozen values, and fails with a `FileError`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import mimetypes
-import posixpath
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import IO, Literal, Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard
 
-MiB = 1024 * 1024
-MAX_NAME_BYTES = 1024
-MAX_BULK = 1000  # names in one request, as in S3's own
-MAX_PARTS = 10_000
-MIN_PART_BYTES = 8 * MiB
-# S3 takes one PUT up to 5 GiB; anything above goes up in parts.
-MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
+from s3api.bodies import Body, too_large
+from s3api.failures import (
+    FileChanged,
+    FileError,
+    FileNotFound,
+    InvalidName,
+    InvalidParts,
+    RangeNotSatisfiable,
+    StoreUnavailable,
+    UploadCompleted,
+    UploadNotFound,
+    changed,
+)
+from s3api.file_store import (
+    MAX_PARTS,
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    Conditions,
+    FileStore,
+    NotModified,
+    OpenFile,
+    Page,
+    PartPlan,
+    SignedPost,
+    SignedPut,
+    SignedUrl,
+    StartedUpload,
+    StoredFile,
+    Upload,
+    part_size_for,
+)
+from s3api.names import is_name
 
 #: How often a read begins again because its file was replaced between the look at it and the read.
 LOOKS = 3
-KEPT_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")
-
-# XML 1.0, section 2.2, cannot carry U+FFFE and U+FFFF, and S3's bulk deletes and multipart uploads are in XML
-# (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
-_FORBIDDEN_SAID = "a control character, a backslash, U+FFFE or U+FFFF"
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-# Python's own table, without the machine's: it differs from one version of Python to another in what follows.
-# A compressed file is what it is, not what is in it: S3 and this service hand out its bytes as they are.
-_PYTHONS = mimetypes.MimeTypes().types_map
-_TYPES: Mapping[str, str] = {
-    **_PYTHONS[False],
-    **_PYTHONS[True],
-    ".7z": "application/x-7z-compressed",
-    ".avif": "image/avif",
-    ".br": "application/x-brotli",
-    ".bz2": "application/x-bzip2",
-    ".flac": "audio/flac",
-    ".gz": "application/gzip",
-    ".heic": "image/heic",
-    ".log": "text/plain",
-    ".m4a": "audio/mp4",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".js": "text/javascript",
-    ".mkv": "video/matroska",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".parquet": "application/vnd.apache.parquet",
-    ".svgz": "application/gzip",
-    ".tgz": "application/gzip",
-    ".ts": "video/mp2t",
-    ".wasm": "application/wasm",
-    ".webm": "video/webm",
-    ".webp": "image/webp",
-    ".woff": "font/woff",
-    ".woff2": "font/woff2",
-    ".xz": "application/x-xz",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".z": "application/x-compress",
-    ".zip": "application/zip",
-    ".zst": "application/zstd",
-}
-
-
-# --- values
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file in the store. `size` in bytes, `last_modified` with a time zone, `etag` without quotes."""
-
-    name: str
-    size: int
-    last_modified: datetime
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a listing, in the store's order. `next_token` is None on the last page."""
-
-    files: Sequence[StoredFile]
-    prefixes: Sequence[str] = ()
-    next_token: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What was stored: `sha256` is hex, computed from the bytes as they passed."""
-
-    name: str
-    size: int
-    etag: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignedUrl:
-    url: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SignedPost:
-    """A form to POST to `url`: the `fields` first, the file last under the name `file`."""
-
-    url: str
-    fields: Mapping[str, str]
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SignedPut:
-    """A PUT of the file's bytes to `url`, with exactly these headers."""
-
-    url: str
-    headers: Mapping[str, str]
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart upload: `number` from 1, `size` in bytes, `etag` without quotes."""
-
-    number: int
-    etag: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartedUpload:
-    """A multipart upload that the store has opened.
-
-    `md5_etags` says whether the ETags of its parts and of its file come from the MD5s of the bytes. With keys
-    of KMS they do not.
-    """
-
-    upload_id: str
-    md5_etags: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PartPlan:
-    """What a multipart upload was planned to be; it travels inside the signed upload id.
-
-    The file keeps the random `nonce` in its metadata, so that it can be told from any other of its name.
-    """
-
-    name: str
-    upload_id: str
-    size: int
-    part_size: int
-    nonce: str
-
-    @property
-    def parts(self) -> int:
-        return max(1, -(-self.size // self.part_size))
-
-    def size_of(self, number: int) -> int:
-        """The bytes of part `number`. Raises `InvalidParts` outside 1..parts."""
-        if not 1 <= number <= self.parts:
-            raise InvalidParts(f"The part number {number} is not between 1 and {self.parts}")
-        return min(self.part_size, self.size - (number - 1) * self.part_size)
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """HTTP's own conditions of a read, as the client sent them; None where absent."""
-
-    byte_range: str | None = None
-    if_match: str | None = None
-    if_none_match: str | None = None
-    if_modified_since: datetime | None = None
-    if_unmodified_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it.
-
-    `sha256` is that of the whole file, in hex; it was checked when the file was stored. `declared_sha256` is
-    what the sender of a multipart upload declared, which nothing has checked. `nonce` is that of the plan
-    that the file was uploaded by. Each is None where there is none.
-    """
-
-    file: StoredFile
-    length: int
-    content_type: str
-    content_range: str | None
-    chunks: Iterator[bytes]
-    sha256: str | None = None
-    declared_sha256: str | None = None
-    nonce: str | None = None
-    #: The headers of `KEPT_HEADERS` that the file was stored with, as another client of the store sent them.
-    stored_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,153 +72,6 @@ class ReadConditions:
         return resumes or any(one is not None for one in given)
 
 
-# --- errors
-
-
-class FileError(Exception):
-    """A failure with a sentence for the client and a stable code for its scripts."""
-
-    code = "file_error"
-
-    def __init__(self, message: str, *, details: object = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details = details
-        self.hint = hint
-
-
-class InvalidName(FileError):
-    code = "invalid_file_name"
-
-
-class DuplicateName(FileError):
-    """Two files of one form would be stored under the same name."""
-
-    code = "duplicate_file_name"
-
-
-class InvalidContentType(FileError):
-    code = "invalid_content_type"
-
-
-class FileNotFound(FileError):
-    code = "file_not_found"
-
-
-class FileExists(FileError):
-    code = "file_exists"
-
-
-class FileChanged(FileError):
-    """A condition of the request (If-Match, If-Unmodified-Since) does not hold."""
-
-    code = "precondition_failed"
-
-
-class NotModified(FileError):
-    """Not a failure to the client: it has the file already. `opened` says which, where the service knows."""
-
-    code = "not_modified"
-
-    def __init__(self, opened: OpenFile | None = None, *, details: object = None) -> None:
-        super().__init__("Not modified", details=details)
-        self.opened = opened
-
-
-class RangeNotSatisfiable(FileError):
-    code = "range_not_satisfiable"
-
-
-class FileNotDeleted(FileError):
-    code = "file_not_deleted"
-
-
-class VersioningOff(FileError):
-    code = "versioning_off"
-
-
-class FileTooLarge(FileError):
-    code = "file_too_large"
-
-
-class DigestMismatch(FileError):
-    code = "digest_mismatch"
-
-
-class UploadInterrupted(FileError):
-    """The client went away before the whole body had come."""
-
-    code = "upload_interrupted"
-
-
-class ClientTooSlow(FileError):
-    """The body came more slowly than the minimum rate, or stopped coming."""
-
-    code = "request_timeout"
-
-
-class UploadNotFound(FileError):
-    code = "upload_not_found"
-
-
-class UploadCompleted(FileError):
-    """The upload can no longer be aborted: it has become a file."""
-
-    code = "upload_completed"
-
-
-class InvalidParts(FileError):
-    code = "invalid_parts"
-
-
-class InvalidCursor(FileError):
-    code = "invalid_cursor"
-
-
-class Conflict(FileError):
-    code = "conflict"
-
-
-class StagingFull(FileError):
-    code = "staging_full"
-
-
-class TooBusy(FileError):
-    code = "too_busy"
-
-
-class StoreUnavailable(FileError):
-    code = "s3_unavailable"
-
-
-class StoreThrottled(StoreUnavailable):
-    code = "s3_throttled"
-
-
-class BucketNotFound(StoreUnavailable):
-    code = "bucket_not_found"
-
-
-class StoreDenied(FileError):
-    """The store refused the service itself; `code` names the operation."""
-
-    code = "s3_denied"
-
-    def __init__(self, message: str, operation: str) -> None:
-        super().__init__(message)
-        self.code = f"s3_{operation}_denied"
-
-
-class StoreFailed(FileError):
-    code = "s3_error"
-
-
-class ClockSkewed(StoreFailed):
-    """The store refuses signatures because this machine's clock is wrong."""
-
-    code = "clock_skewed"
-
-
 class InvalidPlan(Exception):
     """The wishes for an upload plan contradict each other, or a limit of the store."""
 
@@ -390,305 +83,6 @@ class StoredInPart(Exception):
         super().__init__(f"{failed.message}; {len(stored)} of {total} files stored before '{name}'")
         self.failed = failed
         self.stored = stored
-
-
-# --- the port
-
-
-class FileStore(Protocol):
-    """What the use cases need of a store.
-
-    Every method may raise `StoreUnavailable`, `StoreDenied` or `StoreFailed`; what else, each one says.
-    """
-
-    bucket: str
-
-    def check(self) -> None:
-        """Return when the bucket answers within the deadline. Raises `BucketNotFound` where there is none."""
-
-    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
-        """Up to `limit` names and prefixes together, from where the page with this `next_token` ended."""
-
-    def stat(self, name: str) -> StoredFile:
-        """Raises `FileNotFound`."""
-
-    def missing(self, names: Sequence[str]) -> set[str]:
-        """Those of the names that are not there."""
-
-    def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
-        """Without a body `chunks` is empty, and all else is as it would be with one.
-
-        Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
-        """
-
-    def put(
-        self,
-        name: str,
-        body: Body,
-        content_type: str,
-        *,
-        create_only: bool,
-        if_match: str | None = None,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> Upload:
-        """Store the body whole or not at all, with the headers to keep, such as Content-Encoding.
-
-        Raises what the body raises, `FileExists` when `create_only` and the name is taken, and `FileChanged`
-        when the file that is there has not the quoted ETag `if_match`.
-        """
-
-    def delete(self, name: str, if_match: str | None = None) -> None:
-        """Idempotent: a missing file is no error. Raises `FileChanged` when it has not this quoted ETag."""
-
-    def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Idempotent. Returns, for those that could not be deleted, the code of why."""
-
-    def restore(self, name: str) -> StoredFile:
-        """Bring back the newest version with its metadata, and never over a file that is there.
-
-        Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
-        """
-
-    def sign_download(
-        self,
-        name: str,
-        seconds: int,
-        disposition: str,
-        content_type: str | None = None,
-        *,
-        method: Literal["GET", "HEAD"] = "GET",
-    ) -> SignedUrl:
-        """A URL that answers with the file and this Content-Disposition, whether or not the file is there.
-
-        It works for this method alone.
-
-        It answers with this Content-Type as well, or with the stored one where none is given.
-        """
-
-    def sign_post(
-        self,
-        name: str,
-        size: int,
-        content_type: str,
-        sha256: str | None,
-        seconds: int,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> SignedPost:
-        """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
-
-    def sign_put(
-        self,
-        name: str,
-        size: int,
-        content_type: str,
-        sha256: str | None,
-        seconds: int,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> SignedPut:
-        """A URL that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
-
-    def start_parts(
-        self,
-        name: str,
-        content_type: str,
-        sha256: str | None,
-        nonce: str,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> StartedUpload:
-        """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as no more than declared."""
-
-    def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
-        """A URL for each part, which takes exactly the part's bytes. Raises `InvalidParts`."""
-
-    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
-        """Raises `UploadNotFound`."""
-
-    def complete_parts(
-        self,
-        plan: PartPlan,
-        parts: Sequence[Part],
-        *,
-        create_only: bool = False,
-        if_match: str | None = None,
-    ) -> str:
-        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`, and for the conditions as `put` does."""
-
-    def abort_parts(self, plan: PartPlan) -> bool:
-        """Idempotent. Returns whether there was an upload to abort."""
-
-
-# --- names
-
-
-def check_name(name: str) -> str:
-    """Return the name unchanged when it may name a file.
-
-    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, U+FFFE, U+FFFF, a
-    leading slash or dot segments. Raises `InvalidName` with what is wrong.
-    """
-    if not name:
-        raise InvalidName("The file name is empty")
-    _check_length(name, "The file name")
-    if _FORBIDDEN.search(name):
-        raise InvalidName(f"The file name contains {_FORBIDDEN_SAID}")
-    if name.startswith("/"):
-        raise InvalidName("The file name begins with a slash")
-    if any(segment in (".", "..") for segment in name.split("/")):
-        raise InvalidName("The file name contains a dot segment ('.' or '..')")
-    return name
-
-
-def is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except InvalidName:
-        return False
-    return True
-
-
-def check_prefix(prefix: str, what: str = "The prefix") -> str:
-    """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
-    _check_length(prefix, what)
-    if _FORBIDDEN.search(prefix):
-        raise InvalidName(f"{what} contains {_FORBIDDEN_SAID}")
-    return prefix
-
-
-def _check_length(text: str, what: str) -> None:
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidName(f"{what} is not valid UTF-8") from None
-    if length > MAX_NAME_BYTES:
-        raise InvalidName(f"{what} is {length} bytes long; at most {MAX_NAME_BYTES} are allowed")
-
-
-def guess_content_type(name: str) -> str:
-    """The type of the name's last extension, the same on every machine."""
-    return _TYPES.get(posixpath.splitext(name)[1].lower(), "application/octet-stream")
-
-
-# --- bodies
-
-TOO_SLOW = "The body came too slowly, or stopped coming; nothing was stored. Send the request again"
-
-
-@dataclass
-class Received:
-    """Bytes that a client sends, read like a file; an end before the announced `size` is an error."""
-
-    stream: IO[bytes]
-    size: int | None
-    received: int = field(default=0, kw_only=True)
-
-    def read(self, amount: int = -1) -> bytes:
-        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted` and `ClientTooSlow`."""
-        if self.size is not None:
-            left = self.size - self.received
-            amount = left if amount < 0 else min(amount, left)
-            if not amount:
-                return b""
-        try:
-            data = self.stream.read(amount)
-        except TimeoutError as error:
-            raise ClientTooSlow(TOO_SLOW) from error
-        except Exception as error:  # the server's own errors of a connection that broke or stalled
-            raise UploadInterrupted("The connection ended before the whole file had been received") from error
-        if not data and self.size is not None:
-            raise UploadInterrupted(
-                f"The connection ended after {self.received} of {self.size} bytes; nothing was stored"
-            )
-        self.received += len(data)
-        return data
-
-
-@dataclass
-class Body(Received):
-    """A file's bytes on their way in, counted, hashed and held to the policy as they pass.
-
-    The last bytes are handed on only after the whole has been checked, so a store that streams it never
-    receives a body that is complete and wrong. What went wrong is kept in `failure`, because HTTP libraries
-    wrap what a body raises.
-    """
-
-    max_size: int
-    sha256: str | None = None
-    digests: Mapping[str, str] = field(
-        default_factory=dict, kw_only=True
-    )  # others, in hex, by RFC 9530's names
-    failure: FileError | None = field(default=None, kw_only=True)
-    _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
-    _others: dict[str, hashlib._Hash] = field(default_factory=dict, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.size is not None and self.size > self.max_size:
-            raise too_large(self.max_size)
-        self._start_hashes()
-
-    def _start_hashes(self) -> None:
-        self._hash = hashlib.sha256()
-        self._others = {
-            name: hashlib.new(name.replace("-", ""), usedforsecurity=False) for name in self.digests
-        }
-
-    def read(self, amount: int = -1) -> bytes:
-        """Also raises `FileTooLarge` and `DigestMismatch`."""
-        try:
-            data = super().read(amount)
-            self._hash.update(data)
-            for other in self._others.values():
-                other.update(data)
-            if self.received > self.max_size:
-                raise too_large(self.max_size)
-            if not data or self.received == self.size:
-                self._check_digest()
-        except FileError as error:
-            self.failure = error
-            raise
-        return data
-
-    def read_fully(self, amount: int) -> bytes:
-        """Exactly `amount` bytes, fewer only at the end."""
-        parts: list[bytes] = []
-        while amount > 0 and (data := self.read(amount)):
-            parts.append(data)
-            amount -= len(data)
-        return b"".join(parts)
-
-    def rewind(self) -> bool:
-        """Go back to the first byte, so that the store can try again; False where the stream cannot."""
-        if self.received:
-            if not getattr(self.stream, "seekable", lambda: False)():
-                return False
-            self.stream.seek(0)
-            self.received = 0
-            self._start_hashes()
-        return True
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-    def _check_digest(self) -> None:
-        if self.sha256 is not None and not hmac.compare_digest(self.sha256, self._hash.hexdigest()):
-            raise DigestMismatch(
-                "The body does not match the given SHA-256; nothing was stored. Send the file again"
-            )
-        for name, digest in self.digests.items():
-            if not hmac.compare_digest(digest, self._others[name].hexdigest()):
-                raise DigestMismatch(
-                    f"The body does not match the given digest ({name}); nothing was stored. "
-                    "Send the file again"
-                )
-
-
-def too_large(limit: int) -> FileTooLarge:
-    return FileTooLarge(f"The file is larger than the limit of {limit} bytes; nothing was stored")
-
-
-# --- use cases
 
 
 def list_all(store: FileStore, prefix: str) -> Iterator[Page]:
@@ -779,10 +173,6 @@ def check_match(name: str, file: StoredFile | None, if_match: str | None) -> Non
     raise changed(name)
 
 
-def changed(name: str) -> FileChanged:
-    return FileChanged(f"The file '{name}' does not match the condition of the request; nothing was changed")
-
-
 def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None]:
     """Delete what is there; returns, in the order given, None for a deleted file or the code of why not."""
     wanted = list(dict.fromkeys(names))
@@ -862,11 +252,6 @@ def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: b
     raise RangeNotSatisfiable(
         f"The range is outside the file '{name}', which has {size} bytes", details={"size": size}
     )
-
-
-def part_size_for(size: int) -> int:
-    """The smallest part size, a whole number of MiB and at least 8, that needs no more than 10,000 parts."""
-    return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from s3api import files, headers, write_headers
-from s3api.files import Body
+from s3api import failures, headers, write_headers
+from s3api.bodies import Body, Received
+from s3api.names import check_name, check_prefix
 from s3api.staging import StagedFile
 
 MAX_PARTS = 100
@@ -41,7 +42,7 @@ HINT = (
 
 
 @dataclass
-class _FormBody(files.Received):
+class _FormBody(Received):
     """The body of a form. Everything but its files is held in memory, so it has a limit."""
 
     staged: Sequence[StagedFile]
@@ -76,17 +77,17 @@ class FormFile:
 def read(new_file: Callable[[], StagedFile], length: int | None) -> list[FormFile]:
     """Read the form of this request, of `length` bytes; `new_file` says where each of its files is staged.
 
-    Raises the errors of `files`, and Werkzeug's, for a form that is not valid.
+    Raises the errors of `failures`, and Werkzeug's, for a form that is not valid.
     """
     fields, parts = _parse(new_file, length)
-    prefix = files.check_prefix(fields.get("prefix", ""))
+    prefix = check_prefix(fields.get("prefix", ""))
     if not parts or not all(own_name for own_name, _, _ in parts):
-        raise files.FileNotFound("The file '' was not found", hint=_hint(fields))
-    found = [FormFile(files.check_name(prefix + own_name), kind, staged) for own_name, kind, staged in parts]
+        raise failures.FileNotFound("The file '' was not found", hint=_hint(fields))
+    found = [FormFile(check_name(prefix + own_name), kind, staged) for own_name, kind, staged in parts]
     taken: set[str] = set()
     for file in found:
         if file.name in taken:
-            raise files.DuplicateName(
+            raise failures.DuplicateName(
                 f"The form has two files that would be stored as '{file.name}'; nothing was stored. "
                 "Send them under different names"
             )
@@ -102,7 +103,7 @@ def _parse(
     mimetype = mimetype.lower()  # RFC 9110, section 8.3.1
     if mimetype != "multipart/form-data" or not options.get("boundary"):
         if not length or mimetype in ("", "application/x-www-form-urlencoded"):
-            raise files.FileNotFound("The file '' was not found", hint=HINT)
+            raise failures.FileNotFound("The file '' was not found", hint=HINT)
         raise UnsupportedMediaType("Send the file as multipart/form-data, as `curl -F file=@name` does")
     staged: list[StagedFile] = []
 
@@ -131,7 +132,7 @@ def _parse(
             "Nothing was stored"
         )
     if others:
-        raise files.FileNotFound(
+        raise failures.FileNotFound(
             "The file '' was not found", hint=f"{HINT}; this form has it in {_quoted(others[:3])}"
         )
     named = []
@@ -139,7 +140,7 @@ def _parse(
         _check_part(part.headers)
         # Browsers send a backslash as it is; the parser would drop it, and so change the name.
         if _BACKSLASH.search(part.headers.get("Content-Disposition", "")):
-            raise files.InvalidName("The file name contains a backslash")
+            raise failures.InvalidName("The file name contains a backslash")
         own_name = (part.filename or "").rpartition("/")[2]
         named.append(
             (own_name, write_headers.content_type(own_name, part.content_type), cast(StagedFile, part.stream))

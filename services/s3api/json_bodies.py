@@ -12,7 +12,9 @@ from typing import Any, TypeVar, cast
 from flask import request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api.files import MAX_BULK, MAX_NAME_BYTES, TooBusy
+from s3api.failures import TooBusy
+from s3api.file_store import MAX_BULK
+from s3api.names import MAX_NAME_BYTES
 
 View = TypeVar("View", bound=Callable[..., Any])
 

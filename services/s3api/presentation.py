@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from werkzeug.http import parse_options_header
 
-from s3api import files, headers
+from s3api import failures, headers
+from s3api.file_store import OpenFile
 from s3api.headers import UNKNOWN_TYPE
+from s3api.names import check_name, guess_content_type
 
 #: What a browser may show by itself, in canonical form; anything else is a download.
 INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.-]+")
@@ -33,8 +35,8 @@ def disposition(name: str, content_type: str, stored: str | None = None) -> str:
     asked, options = parse_options_header(stored)
     kind = "inline" if is_inline(content_type) and asked in ("", "inline") else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
-    with suppress(files.InvalidName):
-        own_name = files.check_name((options.get("filename") or "").rpartition("/")[2])
+    with suppress(failures.InvalidName):
+        own_name = check_name((options.get("filename") or "").rpartition("/")[2])
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)
     value = f'{kind}; filename="{plain}"'
     if plain != own_name:
@@ -42,14 +44,14 @@ def disposition(name: str, content_type: str, stored: str | None = None) -> str:
     return value
 
 
-def of_signed_url(name: str, opened: files.OpenFile | None, *, save: bool) -> tuple[str, str | None]:
+def of_signed_url(name: str, opened: OpenFile | None, *, save: bool) -> tuple[str, str | None]:
     """The Content-Disposition and Content-Type of a presigned URL; `opened` is None for an unchecked file.
 
     Without a type in its URL, S3 answers with the one that is stored when the URL is used. What is shown
     inline must be of the type that was judged here, so its type is always in the URL.
     """
     if opened is None:
-        kind, stored = files.guess_content_type(name), None
+        kind, stored = guess_content_type(name), None
     else:
         kind, stored = servable(opened.content_type), opened.stored_headers.get("Content-Disposition")
     shown = not save and is_inline(kind)

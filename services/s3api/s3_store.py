@@ -36,34 +36,36 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from s3api.bodies import Body
 from s3api.bucket import days_to_abort, exposes_etag, is_versioned
-from s3api.files import (
-    KEPT_HEADERS,
-    MAX_SINGLE_PUT_BYTES,
-    NOTHING,
-    Body,
-    Conditions,
+from s3api.failures import (
     FileError,
     FileExists,
     FileNotDeleted,
     FileNotFound,
+    RangeNotSatisfiable,
+    StoreFailed,
+    StoreUnavailable,
+    TooBusy,
+    UploadNotFound,
+    VersioningOff,
+    changed,
+)
+from s3api.file_store import (
+    KEPT_HEADERS,
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    Conditions,
     OpenFile,
     Page,
     Part,
     PartPlan,
-    RangeNotSatisfiable,
     SignedPost,
     SignedPut,
     SignedUrl,
     StartedUpload,
     StoredFile,
-    StoreFailed,
-    StoreUnavailable,
-    TooBusy,
     Upload,
-    UploadNotFound,
-    VersioningOff,
-    changed,
     part_size_for,
 )
 from s3api.s3_answers import UnexpectedAnswer, expect_owner, guard

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-from s3api.files import Page, RangeNotSatisfiable, StoredFile
+from s3api.failures import RangeNotSatisfiable
+from s3api.file_store import Page, StoredFile
 from s3api.s3_answers import ETAG, UnexpectedAnswer
 
 _CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, RootModel
 
-from s3api.files import MAX_BULK, MAX_SINGLE_PUT_BYTES, MiB
+from s3api.file_store import MAX_BULK, MAX_SINGLE_PUT_BYTES, MiB
 
 Sha256 = Annotated[
     str,
@@ -17,8 +17,8 @@ Sha256 = Annotated[
         examples=["2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"],
     ),
 ]
-#: What the document says of a name. `files.check_name` is what judges it, so that every refusal of a name, in
-#: a URL, a form or a JSON body, is the same one.
+#: What the document says about a name. Only `names.check_name` judges names, so that a URL, a form and a JSON
+#: body are refused in the same way.
 NAME_SCHEMA: dict[str, JsonValue] = {
     "description": "1 to 1,024 bytes of UTF-8",
     "examples": ["reports/games.csv"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api import files, headers
+from s3api import failures, headers
 from s3api.headers import UNKNOWN_TYPE
+from s3api.names import guess_content_type
 
 _DIGEST_EXAMPLES = {"Digest": "SHA-256=<base64 of 32 bytes>", "Content-MD5": "<base64 of 16 bytes>"}
 
@@ -63,15 +64,15 @@ def content_type(name: str, given: str | None) -> str:
     Raises `InvalidContentType`.
     """
     if not given:
-        return files.guess_content_type(name)
+        return guess_content_type(name)
     kind = headers.media_type(given)
     if kind is None:
-        raise files.InvalidContentType(
+        raise failures.InvalidContentType(
             "The content type is not a media type, such as 'text/plain; charset=utf-8'; "
             "correct it, or leave it out"
         )
     unknown = kind.partition(";")[0] in (UNKNOWN_TYPE, "application/x-www-form-urlencoded")
-    return files.guess_content_type(name) if unknown else kind
+    return guess_content_type(name) if unknown else kind
 
 
 def wanted_digests() -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3api.files import StoredFile
+from s3api.file_store import StoredFile
 from s3api.json_text import to_json, to_json_lines
 
 #: Any text, with lone surrogates too: JSON of a client can hold them.
