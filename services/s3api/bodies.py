@@ -1,4 +1,4 @@
-"""The bytes of a file on their way in: counted, hashed, and checked before the last of them is passed on."""
+"""The bytes that a client sends: counted, hashed, and checked before the last of them is passed on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TOO_SLOW = "The body came too slowly, or stopped coming; nothing was stored. Sen
 
 @dataclass
 class Received:
-    """Bytes that a client sends, read like a file; an end before the announced `size` is an error."""
+    """Bytes that a client sends, read like a file. Fewer bytes than the announced `size` are a failure."""
 
     stream: IO[bytes]
     size: int | None
     received: int = field(default=0, kw_only=True)
 
     def read(self, amount: int = -1) -> bytes:
-        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted` and `ClientTooSlow`."""
+        """Return up to `amount` bytes, or b"" at the end. Raises `UploadInterrupted` and `ClientTooSlow`."""
         if self.size is not None:
             left = self.size - self.received
             amount = left if amount < 0 else min(amount, left)
@@ -32,7 +32,7 @@ class Received:
             data = self.stream.read(amount)
         except TimeoutError as error:
             raise ClientTooSlow(TOO_SLOW) from error
-        except Exception as error:  # the server's own errors of a connection that broke or stalled
+        except Exception as error:  # the server has its own errors for a broken connection
             raise UploadInterrupted("The connection ended before the whole file had been received") from error
         if not data and self.size is not None:
             raise UploadInterrupted(
@@ -44,18 +44,17 @@ class Received:
 
 @dataclass
 class Body(Received):
-    """A file's bytes on their way in, counted, hashed and held to the policy as they pass.
+    """The bytes of one file, counted, hashed and checked against the limits while they are read.
 
-    The last bytes are handed on only after the whole has been checked, so a store that streams it never
-    receives a body that is complete and wrong. What went wrong is kept in `failure`, because HTTP libraries
-    wrap what a body raises.
+    The last bytes are returned only after all checks, so a store that receives a stream never receives a
+    complete body that is wrong. `failure` keeps the failure, because HTTP libraries wrap it.
     """
 
     max_size: int
     sha256: str | None = None
     digests: Mapping[str, str] = field(
         default_factory=dict, kw_only=True
-    )  # others, in hex, by RFC 9530's names
+    )  # other digests in hex, by their names in RFC 9530
     failure: FileError | None = field(default=None, kw_only=True)
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
     _others: dict[str, hashlib._Hash] = field(default_factory=dict, kw_only=True)
@@ -72,7 +71,7 @@ class Body(Received):
         }
 
     def read(self, amount: int = -1) -> bytes:
-        """Also raises `FileTooLarge` and `DigestMismatch`."""
+        """Raises `FileTooLarge` and `DigestMismatch` as well."""
         try:
             data = super().read(amount)
             self._hash.update(data)
@@ -88,7 +87,7 @@ class Body(Received):
         return data
 
     def read_fully(self, amount: int) -> bytes:
-        """Exactly `amount` bytes, fewer only at the end."""
+        """Return exactly `amount` bytes, or fewer at the end."""
         parts: list[bytes] = []
         while amount > 0 and (data := self.read(amount)):
             parts.append(data)
@@ -96,7 +95,7 @@ class Body(Received):
         return b"".join(parts)
 
     def rewind(self) -> bool:
-        """Go back to the first byte, so that the store can try again; False where the stream cannot."""
+        """Go back to the first byte, so that the store can try again. Returns False if the stream cannot."""
         if self.received:
             if not getattr(self.stream, "seekable", lambda: False)():
                 return False

@@ -1,10 +1,13 @@
-"""The failures of the use cases and the store: each with a sentence for the client and a stable code."""
+"""The failures of use cases and stores. Each has a sentence for the client and a stable code."""
 
 from __future__ import annotations
 
 
 class FileError(Exception):
-    """A failure with a sentence for the client and a stable code for its scripts."""
+    """A failure with a sentence for the client and a stable `code` for scripts.
+
+    `details` become the content of the answer. `hint` says what to do if the message cannot.
+    """
 
     code = "file_error"
 
@@ -38,7 +41,7 @@ class FileExists(FileError):
 
 
 class FileChanged(FileError):
-    """A condition of the request (If-Match, If-Unmodified-Since) does not hold."""
+    """A condition of the request (If-Match, If-Unmodified-Since) failed."""
 
     code = "precondition_failed"
 
@@ -64,13 +67,13 @@ class DigestMismatch(FileError):
 
 
 class UploadInterrupted(FileError):
-    """The client went away before the whole body had come."""
+    """The connection ended before the whole body had arrived."""
 
     code = "upload_interrupted"
 
 
 class ClientTooSlow(FileError):
-    """The body came more slowly than the minimum rate, or stopped coming."""
+    """The body arrived more slowly than the minimum rate, or stopped arriving."""
 
     code = "request_timeout"
 
@@ -80,7 +83,7 @@ class UploadNotFound(FileError):
 
 
 class UploadCompleted(FileError):
-    """The upload can no longer be aborted: it has become a file."""
+    """The upload cannot be aborted, because it was completed and its file exists."""
 
     code = "upload_completed"
 
@@ -118,7 +121,7 @@ class BucketNotFound(StoreUnavailable):
 
 
 class StoreDenied(FileError):
-    """The store refused the service itself; `code` names the operation."""
+    """The store denied the service an operation, which `code` names."""
 
     code = "s3_denied"
 
@@ -132,7 +135,7 @@ class StoreFailed(FileError):
 
 
 class ClockSkewed(StoreFailed):
-    """The store refuses signatures because this machine's clock is wrong."""
+    """The store rejects signatures because this machine's clock is wrong."""
 
     code = "clock_skewed"
 

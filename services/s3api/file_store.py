@@ -18,11 +18,12 @@ from s3api.failures import (
 )
 
 MiB = 1024 * 1024
-MAX_BULK = 1000  # names in one request, as in S3's own
+MAX_BULK = 1000  # names in one request; S3 has the same limit
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 8 * MiB
-# S3 takes one PUT up to 5 GiB; anything above goes up in parts.
+# S3 accepts up to 5 GiB in one PUT. A larger file is uploaded in parts.
 MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
+#: Headers that are stored with a file.
 KEPT_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -39,7 +40,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a listing, in the store's order. `next_token` is None on the last page."""
+    """One page of a listing, in the store's order. `next_token` is None on the last page."""
 
     files: Sequence[StoredFile]
     prefixes: Sequence[str] = ()
@@ -48,7 +49,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What was stored: `sha256` is hex, computed from the bytes as they passed."""
+    """A stored file. `sha256` is in hex, computed from the bytes that were sent to the store."""
 
     name: str
     size: int
@@ -64,7 +65,7 @@ class SignedUrl:
 
 @dataclass(frozen=True, slots=True)
 class SignedPost:
-    """A form to POST to `url`: the `fields` first, the file last under the name `file`."""
+    """A form to POST to `url`: first the `fields`, then the file in the field `file`."""
 
     url: str
     fields: Mapping[str, str]
@@ -93,8 +94,8 @@ class Part:
 class StartedUpload:
     """A multipart upload that the store has opened.
 
-    `md5_etags` says whether the ETags of its parts and of its file come from the MD5s of the bytes. With keys
-    of KMS they do not.
+    `md5_etags` says whether the ETags of its parts and its file are computed from the MD5s of the bytes. They
+    are not if the bucket is encrypted with a KMS key.
     """
 
     upload_id: str
@@ -103,9 +104,9 @@ class StartedUpload:
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What a multipart upload was planned to be; it travels inside the signed upload id.
+    """The plan of a multipart upload. The signed upload id contains it.
 
-    The file keeps the random `nonce` in its metadata, so that it can be told from any other of its name.
+    The file keeps the random `nonce` in its metadata, which identifies it among files of the same name.
     """
 
     name: str
@@ -119,7 +120,7 @@ class PartPlan:
         return max(1, -(-self.size // self.part_size))
 
     def size_of(self, number: int) -> int:
-        """The bytes of part `number`. Raises `InvalidParts` outside 1..parts."""
+        """The size of part `number` in bytes. Raises `InvalidParts` unless it is between 1 and `parts`."""
         if not 1 <= number <= self.parts:
             raise InvalidParts(f"The part number {number} is not between 1 and {self.parts}")
         return min(self.part_size, self.size - (number - 1) * self.part_size)
@@ -127,7 +128,7 @@ class PartPlan:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """HTTP's own conditions of a read, as the client sent them; None where absent."""
+    """Conditions of a read that the store evaluates; None if absent."""
 
     byte_range: str | None = None
     if_match: str | None = None
@@ -138,11 +139,11 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it.
+    """An open file. The reader must exhaust or close `chunks`. `content_range` is set if it is only a part.
 
-    `sha256` is that of the whole file, in hex; it was checked when the file was stored. `declared_sha256` is
-    what the sender of a multipart upload declared, which nothing has checked. `nonce` is that of the plan
-    that the file was uploaded by. Each is None where there is none.
+    `sha256` is the hex digest of the whole file, which was checked when the file was stored.
+    `declared_sha256` was declared by the sender of a multipart upload, and nothing has checked it. `nonce` is
+    that of the `PartPlan`. Each of them is None if the file has none.
     """
 
     file: StoredFile
@@ -153,12 +154,12 @@ class OpenFile:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
-    #: The headers of `KEPT_HEADERS` that the file was stored with, as another client of the store sent them.
+    #: Those of `KEPT_HEADERS` that the file has. Another client of the store may have set any value.
     stored_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NotModified(FileError):
-    """Not a failure to the client: it has the file already. `opened` says which, where the service knows."""
+    """The client already has the current file. `opened` is that file, if the service has looked at it."""
 
     code = "not_modified"
 
@@ -168,27 +169,27 @@ class NotModified(FileError):
 
 
 class FileStore(Protocol):
-    """What the use cases need of a store.
+    """The interface of a store.
 
-    Every method may raise `StoreUnavailable`, `StoreDenied` or `StoreFailed`; what else, each one says.
+    Every method can raise `StoreUnavailable`, `StoreDenied` and `StoreFailed`. Its docstring names others.
     """
 
     bucket: str
 
     def check(self) -> None:
-        """Return when the bucket answers within the deadline. Raises `BucketNotFound` where there is none."""
+        """Return if the bucket answers in time. Raises `BucketNotFound` if it does not exist."""
 
     def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
-        """Up to `limit` names and prefixes together, from where the page with this `next_token` ended."""
+        """Up to `limit` names and prefixes in total. `token` is the `next_token` of the previous page."""
 
     def stat(self, name: str) -> StoredFile:
-        """Raises `FileNotFound`."""
+        """The file's metadata. Raises `FileNotFound`."""
 
     def missing(self, names: Sequence[str]) -> set[str]:
-        """Those of the names that are not there."""
+        """The names that do not exist."""
 
     def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
-        """Without a body `chunks` is empty, and all else is as it would be with one.
+        """Open a file. Without a body, only `chunks` differs: it is empty.
 
         Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
         """
@@ -203,20 +204,20 @@ class FileStore(Protocol):
         if_match: str | None = None,
         kept: Mapping[str, str] = NOTHING,
     ) -> Upload:
-        """Store the body whole or not at all, with the headers to keep, such as Content-Encoding.
+        """Store the body completely or not at all, with the headers `kept`, such as Content-Encoding.
 
-        Raises what the body raises, `FileExists` when `create_only` and the name is taken, and `FileChanged`
-        when the file that is there has not the quoted ETag `if_match`.
+        Raises the failures of the body, `FileExists` if `create_only` and the file exists, and `FileChanged`
+        if the existing file's quoted ETag is not `if_match`.
         """
 
     def delete(self, name: str, if_match: str | None = None) -> None:
-        """Idempotent: a missing file is no error. Raises `FileChanged` when it has not this quoted ETag."""
+        """Delete a file. A missing file is no failure. Raises `FileChanged` if its ETag is not `if_match`."""
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Idempotent. Returns, for those that could not be deleted, the code of why."""
+        """Delete files. Missing files are no failure. Returns the code of each failure by name."""
 
     def restore(self, name: str) -> StoredFile:
-        """Bring back the newest version with its metadata, and never over a file that is there.
+        """Restore the newest version of a deleted file with its metadata. Never replaces an existing file.
 
         Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
         """
@@ -230,11 +231,9 @@ class FileStore(Protocol):
         *,
         method: Literal["GET", "HEAD"] = "GET",
     ) -> SignedUrl:
-        """A URL that answers with the file and this Content-Disposition, whether or not the file is there.
+        """Sign a URL of the file, for this method only. Does not check whether the file exists.
 
-        It works for this method alone.
-
-        It answers with this Content-Type as well, or with the stored one where none is given.
+        The answer has this Content-Disposition, and this Content-Type or, if None, the stored one.
         """
 
     def sign_post(
@@ -247,7 +246,7 @@ class FileStore(Protocol):
         *,
         kept: Mapping[str, str] = NOTHING,
     ) -> SignedPost:
-        """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
+        """Sign a form that stores exactly `size` bytes and, if given, only with this SHA-256 (hex)."""
 
     def sign_put(
         self,
@@ -259,7 +258,7 @@ class FileStore(Protocol):
         *,
         kept: Mapping[str, str] = NOTHING,
     ) -> SignedPut:
-        """A URL that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
+        """Sign a PUT that stores exactly `size` bytes and, if given, only with this SHA-256 (hex)."""
 
     def start_parts(
         self,
@@ -270,13 +269,13 @@ class FileStore(Protocol):
         *,
         kept: Mapping[str, str] = NOTHING,
     ) -> StartedUpload:
-        """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as no more than declared."""
+        """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as declared but not checked."""
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
-        """A URL for each part, which takes exactly the part's bytes. Raises `InvalidParts`."""
+        """Sign a PUT for each part, for exactly the part's size. Raises `InvalidParts`."""
 
     def list_parts(self, plan: PartPlan) -> Sequence[Part]:
-        """Raises `UploadNotFound`."""
+        """The parts that the store has received. Raises `UploadNotFound`."""
 
     def complete_parts(
         self,
@@ -286,12 +285,15 @@ class FileStore(Protocol):
         create_only: bool = False,
         if_match: str | None = None,
     ) -> str:
-        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`, and for the conditions as `put` does."""
+        """Complete the upload and return the ETag of its file. The conditions are those of `put`.
+
+        Raises `UploadNotFound`, `InvalidParts`, `FileExists`, `FileChanged`.
+        """
 
     def abort_parts(self, plan: PartPlan) -> bool:
-        """Idempotent. Returns whether there was an upload to abort."""
+        """Abort the upload. Returns whether the store still had it."""
 
 
 def part_size_for(size: int) -> int:
-    """The smallest part size, a whole number of MiB and at least 8, that needs no more than 10,000 parts."""
+    """The smallest part size in whole MiB, and at least 8 MiB, that needs at most 10,000 parts."""
     return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)

@@ -1,6 +1,7 @@
-"""The use cases: what can be done with files, whatever stores them. No Flask and no boto3 here.
+"""The use cases: everything that the service does with files and that takes more than one step.
 
-Each function takes the store as its first argument. It returns frozen values, and fails with a `FileError`.
+They know neither Flask nor boto3. Each function takes the store as its first argument, returns frozen values,
+and fails with one of `failures`.
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ from s3api.file_store import (
 )
 from s3api.names import is_name
 
-#: How often a read begins again because its file was replaced between the look at it and the read.
+#: How often a read starts again because its file was replaced between the check and the read.
 LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ReadConditions:
-    """What a client asks of a read. Tags have their quotes and `W/`; `*` stands for any tag.
+    """The conditions and the range of a read (RFC 9110, sections 13 and 14).
 
-    RFC 9110, section 13. None where the client said nothing, or a date that is not valid.
+    Tags include their quotes and `W/`; the tag `*` matches every file. A condition is None if the client did
+    not send it, or sent a date that is not valid.
     """
 
     byte_range: str | None = None
@@ -66,18 +68,18 @@ class ReadConditions:
     if_range: str | datetime | None = None
 
     def need_a_look(self, *, with_body: bool) -> bool:
-        """Whether the answer depends on which file is there."""
+        """Whether the answer depends on the state of the file."""
         given = (self.if_match, self.if_none_match, self.if_modified_since, self.if_unmodified_since)
         resumes = with_body and self.byte_range is not None and self.if_range is not None
         return resumes or any(one is not None for one in given)
 
 
 class InvalidPlan(Exception):
-    """The wishes for an upload plan contradict each other, or a limit of the store."""
+    """The requested upload plan contradicts itself or a limit of the store."""
 
 
 class StoredInPart(Exception):
-    """After others had been stored, one file of a request failed: `failed` says how, `name` which."""
+    """The file `name` failed with `failed`, after other files of the same request had been stored."""
 
     def __init__(self, failed: FileError, name: str, stored: Sequence[Upload], total: int) -> None:
         super().__init__(f"{failed.message}; {len(stored)} of {total} files stored before '{name}'")
@@ -86,7 +88,7 @@ class StoredInPart(Exception):
 
 
 def list_all(store: FileStore, prefix: str) -> Iterator[Page]:
-    """Every page of a listing. The first is there when this returns, so a failure comes before any page."""
+    """All pages of a listing. The first is fetched at once, so that a failure comes before the first page."""
     return _walk(store, prefix, store.list_page(prefix, "", 1000, None))
 
 
@@ -111,14 +113,14 @@ def put_file(
     if_match: str | None,
     kept: Mapping[str, str],
 ) -> Upload:
-    """Store one file, as `FileStore.put` does. Reads no byte of the body where `if_match` does not hold."""
+    """Store one file, as `FileStore.put` does. If `if_match` fails, nothing of the body is read."""
     if if_match is not None:
         check_match(name, find(store, name), if_match)
     return store.put(name, body, content_type, create_only=create_only, if_match=if_match, kept=kept)
 
 
 class ReceivedFile(Protocol):
-    """A file that the service has received whole. `open` gives its bytes, from the first one."""
+    """A file that the service has received completely. `open` returns its bytes from the start."""
 
     @property
     def name(self) -> str: ...
@@ -128,7 +130,7 @@ class ReceivedFile(Protocol):
 
 
 def put_files(store: FileStore, received: Sequence[ReceivedFile]) -> list[Upload]:
-    """Store the files one after the other. Raises `StoredInPart` where one fails after others are stored."""
+    """Store the files in order. Raises `StoredInPart` if one fails after others have been stored."""
     stored: list[Upload] = []
     for file in received:
         try:
@@ -150,10 +152,10 @@ def sign_download(
     check: bool,
     method: Literal["GET", "HEAD"],
 ) -> SignedUrl:
-    """Sign a URL of a file. With `check`, look at the file first; raises `FileNotFound` where there is none.
+    """Sign a URL of a file. With `check`, raise `FileNotFound` if there is no such file.
 
-    `present` returns the Content-Disposition, and the Content-Type or None, that the URL answers with. It is
-    given the file, or None where no look was taken.
+    `present` receives the file, or None without `check`. It returns the Content-Disposition of the answer,
+    and its Content-Type, or None for the stored one.
     """
     opened = store.open(name, Conditions(), with_body=False) if check else None
     disposition, content_type = present(opened)
@@ -161,20 +163,20 @@ def sign_download(
 
 
 def delete_file(store: FileStore, name: str, if_match: str | None = None) -> None:
-    """Raises `FileNotFound` for a missing file, `FileChanged` for one that has not this quoted ETag."""
+    """Delete a file. Raises `FileNotFound`, and `FileChanged` if its quoted ETag is not `if_match`."""
     check_match(name, store.stat(name), if_match)
     store.delete(name, if_match)
 
 
 def check_match(name: str, file: StoredFile | None, if_match: str | None) -> None:
-    """Raises `FileChanged` where If-Match does not hold now; the store's own condition excludes races."""
+    """Raises `FileChanged` if If-Match fails now. The store checks it again when it writes."""
     if if_match is None or (file is not None and if_match in ("*", f'"{file.etag}"')):
         return
     raise changed(name)
 
 
 def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None]:
-    """Delete what is there; returns, in the order given, None for a deleted file or the code of why not."""
+    """Delete files. The result has, for each name in order, None or the code of its failure."""
     wanted = list(dict.fromkeys(names))
     failed: dict[str, str] = {name: InvalidName.code for name in wanted if not is_name(name)}
     valid = [name for name in wanted if name not in failed]
@@ -185,12 +187,14 @@ def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None
 
 
 def open_file(store: FileStore, name: str, asked: ReadConditions, *, with_body: bool) -> OpenFile:
-    """Open a file for reading, under the conditions and in the order of RFC 9110, section 13.2.2.
+    """Open a file for reading, with the conditions evaluated in the order of RFC 9110, section 13.2.2.
 
-    A read that depends on the file looks at it first. It then opens the very file that it saw, so that no
-    other file is served under a condition that was not its own. S3 and its emulators answer lists of tags,
-    weak tags and several conditions together in ways that differ from the RFC. A range is for GET alone
-    (section 14.2). Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
+    A read with conditions fetches the file's metadata and evaluates the conditions here, because S3 and its
+    emulators differ from the RFC for lists of tags, weak tags and several conditions together. It then opens
+    the file with the ETag that was checked, so that a file that replaced it is never served. Only GET has a
+    range (section 14.2).
+
+    Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
     """
     if not asked.need_a_look(with_body=with_body):
         return _open_part(
@@ -203,15 +207,15 @@ def open_file(store: FileStore, name: str, asked: ReadConditions, *, with_body: 
             return seen
         byte_range = asked.byte_range if _may_resume(asked.if_range, seen.file) else None
         with suppress(FileChanged):
-            the_same = Conditions(byte_range=byte_range, if_match=f'"{seen.file.etag}"')
-            return _open_part(store, name, the_same, with_body)
+            same_file = Conditions(byte_range=byte_range, if_match=f'"{seen.file.etag}"')
+            return _open_part(store, name, same_file, with_body)
     raise StoreUnavailable("The file was replaced each time it was about to be read; try again")
 
 
 def _evaluate(asked: ReadConditions, seen: OpenFile) -> None:
     """RFC 9110, section 13.2.2, steps 1 to 4. Raises `FileChanged`, `NotModified`."""
     strong = f'"{seen.file.etag}"'
-    modified = seen.file.last_modified.replace(microsecond=0)  # as Last-Modified says it
+    modified = seen.file.last_modified.replace(microsecond=0)  # the precision of Last-Modified
     if asked.if_match is not None:
         holds = not asked.if_match.isdisjoint(("*", strong))
     else:
@@ -227,9 +231,10 @@ def _evaluate(asked: ReadConditions, seen: OpenFile) -> None:
 
 
 def _may_resume(validator: str | datetime | None, file: StoredFile) -> bool:
-    """RFC 9110, section 13.1.5: exactly the current validator, and a strong one.
+    """Whether If-Range allows a part: only with the current validator, which must be strong.
 
-    By section 8.8.2.2 a date is strong once its second is over: until then the file may change again.
+    RFC 9110, sections 13.1.5 and 8.8.2.2. A date is strong after its second has ended, because the file can
+    change again within the same second.
     """
     if isinstance(validator, datetime):
         modified = file.last_modified.replace(microsecond=0)
@@ -238,7 +243,7 @@ def _may_resume(validator: str | datetime | None, file: StoredFile) -> bool:
 
 
 def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: bool) -> OpenFile:
-    """Raises `RangeNotSatisfiable` with the size of the file; stores differ in what they say of no bytes."""
+    """Raises `RangeNotSatisfiable` with the file's size. Stores differ for a range without bytes."""
     wanted = conditions.byte_range
     opened = None
     if wanted is None or not re.fullmatch("bytes=-0+", wanted):
@@ -256,7 +261,7 @@ def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: b
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in parts that the store has opened; `md5_etags` as in `StartedUpload`."""
+    """A multipart upload that the store has opened. `md5_etags` is that of `StartedUpload`."""
 
     plan: PartPlan
     md5_etags: bool
@@ -276,14 +281,14 @@ def plan_upload(
     part_size: int | None,
     seconds: int,
 ) -> SignedPost | SignedPut | MultipartUpload:
-    """Plan an upload that goes to the store directly: one form, one PUT, or a multipart upload.
+    """Plan an upload from the client to the store: a form for POST, one PUT, or a multipart upload.
 
-    `multipart` and `part_size` are the client's wishes. Without a wish an upload is in parts from
-    `multipart_from` bytes up. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
+    The client may choose with `multipart` and `part_size`. Otherwise a file of `multipart_from` bytes or more
+    is uploaded in parts. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
     """
     if size > max_bytes:
         raise too_large(max_bytes)
-    # S3 replaces '${filename}' in the key of a POST by the sender's own name for the file, and has no escape.
+    # In the key of a POST, S3 replaces '${filename}' by the sender's name for the file. It has no escape.
     # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
     replaced = "${filename}" in name
     if multipart is None:
@@ -316,7 +321,7 @@ def plan_parts(
     part_size: int | None = None,
     kept: Mapping[str, str] = NOTHING,
 ) -> tuple[PartPlan, StartedUpload]:
-    """Open a multipart upload of `size` bytes. Raises `InvalidParts` where it would be of too many parts."""
+    """Open a multipart upload of `size` bytes. Raises `InvalidParts` if it needs too many parts."""
     if part_size is not None and -(-size // part_size) > MAX_PARTS:
         raise InvalidParts(
             f"With this part_size the upload has more than {MAX_PARTS} parts; "
@@ -330,10 +335,10 @@ def plan_parts(
 def complete_upload(
     store: FileStore, plan: PartPlan, *, create_only: bool = False, if_match: str | None = None
 ) -> str:
-    """Complete a multipart upload from what the store itself received; returns the file's ETag.
+    """Complete a multipart upload from the parts that the store has received. Returns the file's ETag.
 
-    Idempotent: completing again what was completed answers the same, as long as its file is there. Raises
-    `InvalidParts` naming what is missing or of the wrong size; the upload then stays open to be resumed.
+    Idempotent: a completed upload can be completed again while its file exists. Raises `InvalidParts` with
+    the parts that are missing or have the wrong size; the upload stays open and can be resumed.
     """
     try:
         return _complete_open_upload(store, plan, create_only=create_only, if_match=if_match)
@@ -350,12 +355,12 @@ def complete_upload(
 
 
 def abort_upload(store: FileStore, plan: PartPlan) -> bool:
-    """Abort a multipart upload; returns False where there was none any more.
+    """Abort a multipart upload. Returns whether the store still had it.
 
-    Raises `UploadCompleted` where it has become the file that is there.
+    Raises `UploadCompleted` if the upload was completed and its file exists.
     """
     aborted = store.abort_parts(plan)
-    # Some stores answer the same to every abort, and a completion may have come first: the file tells.
+    # Some stores answer every abort in the same way, and a completion may have come first. The file shows it.
     if _is_of(_open(store, plan.name), plan):
         raise UploadCompleted(
             f"The upload of '{plan.name}' was completed before; the file stays. Delete it if it is not wanted"
@@ -364,7 +369,7 @@ def abort_upload(store: FileStore, plan: PartPlan) -> bool:
 
 
 def _is_of(opened: OpenFile | None, plan: PartPlan) -> TypeGuard[OpenFile]:
-    """Whether the file was uploaded by this plan. Its ETag may be another: restoring a file changes it."""
+    """Whether the file was uploaded by this plan. Its ETag can differ, because a restore changes it."""
     return opened is not None and opened.nonce == plan.nonce and opened.file.size == plan.size
 
 

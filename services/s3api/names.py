@@ -1,4 +1,4 @@
-"""What may name a file, and the content type that a name implies."""
+"""The names that files may have, and the content type that a name implies."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _TYPES: Mapping[str, str] = {
 
 
 def check_name(name: str) -> str:
-    """Return the name unchanged when it may name a file.
+    """Return the name unchanged if a file may have it. Raises `InvalidName`, which says what is wrong.
 
-    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, U+FFFE, U+FFFF, a
-    leading slash or dot segments. Raises `InvalidName` with what is wrong.
+    A name is valid UTF-8 of 1 to 1,024 bytes. It has no control character, backslash, U+FFFE, U+FFFF, leading
+    slash or dot segment.
     """
     if not name:
         raise InvalidName("The file name is empty")
@@ -80,7 +80,7 @@ def is_name(name: str) -> bool:
 
 
 def check_prefix(prefix: str, what: str = "The prefix") -> str:
-    """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
+    """Return the prefix unchanged if names can begin with it. Raises `InvalidName`."""
     _check_length(prefix, what)
     if _FORBIDDEN.search(prefix):
         raise InvalidName(f"{what} contains {_FORBIDDEN_TEXT}")
@@ -97,5 +97,5 @@ def _check_length(text: str, what: str) -> None:
 
 
 def guess_content_type(name: str) -> str:
-    """The type of the name's last extension, the same on every machine."""
+    """The content type of the name's last extension. It is the same on every machine."""
     return _TYPES.get(posixpath.splitext(name)[1].lower(), "application/octet-stream")
