@@ -1,7 +1,7 @@
 """The HTTP contract: each view parses, makes at most one call, renders.
 
-The call is to a use case of `files` that is given the store, or to the store itself where nothing is to be
-decided. tests/service/test_views.py reads this file and holds the views to it.
+It calls a use case of `files` with the store, or the store itself if there is nothing to decide.
+tests/service/test_views.py reads this file and checks it.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ bp = APIBlueprint(API, __name__, tag="Files")
 
 
 class NameConverter(BaseConverter):
-    """A file's name in a URL: all that is left, slashes and line breaks too; `check_name` judges it."""
+    """A file's name: the rest of the URL, with slashes and line breaks. `check_name` checks it."""
 
     regex = r"[\s\S]+"
     part_isolating = False
 
 
 def answer(message: str, content: object = None, *, status: int = 200, **more: object) -> Response:
-    """The envelope. `more` are further members of it; those that are None stay out."""
+    """An answer in the envelope. `more` are further members; those that are None are left out."""
     body: dict[str, Any] = {"status": status, "message": message}
     if content is not None:
         body["content"] = content
@@ -79,9 +79,9 @@ def answer(message: str, content: object = None, *, status: int = 200, **more: o
 def documented(
     *refusals: int, answers: type[BaseModel] = Envelope, others: Mapping[int, str] | None = None
 ) -> Callable[[View], View]:
-    """What the OpenAPI document says of a view: its answers, and its name as the operation's id.
+    """Describe a view in the OpenAPI document: its answers, and its name as the operation's id.
 
-    Nothing of this has an effect at run time.
+    This has no effect at run time.
     """
     statuses = sorted({400, 401, 403, 421, 500, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
@@ -170,7 +170,7 @@ def list_files(query: ListQuery) -> Response:
     if following:
         asked = {**query.model_dump(exclude_defaults=True), "cursor": following}
         pairs = (f"{key}={quote(_query_value(value), safe='')}" for key, value in asked.items())
-        # A relative reference (RFC 8288, section 3.1), which is right below every prefix of a proxy.
+        # A relative reference (RFC 8288, section 3.1) is valid below every path prefix of a proxy.
         response.headers["Link"] = f'<?{"&".join(pairs)}>; rel="next"'
     return response
 
@@ -222,7 +222,7 @@ def upload_raw(name: str) -> Response:
     given = request.headers.get("Content-Type")
     if parse_options_header(given)[0].lower() == "multipart/form-data":
         raise UnsupportedMediaType("PUT stores the body as it is; send a form with POST /upload")
-    content_type, kept = write_headers.content_type(name, given), write_headers.kept()
+    content_type, kept = write_headers.content_type(name, given), write_headers.kept_headers()
     create_only, if_match = write_headers.condition()
     digests = write_headers.wanted_digests()
     sha256 = digests.pop("sha-256", None)
@@ -428,8 +428,8 @@ def read_file(name: str) -> Response:
             **_validators(opened),
         }
     )
-    # RFC 9110, section 8.4: the bytes are those that are stored, and so is their coding. RFC 9530, section 3:
-    # Repr-Digest is of the bytes in that coding.
+    # The bytes are sent as they are stored, with their encoding (RFC 9110, section 8.4). Repr-Digest is the
+    # digest of the encoded bytes (RFC 9530, section 3).
     for header in ("Content-Encoding", "Content-Language"):
         if value := headers.visible(opened.stored_headers.get(header)):
             response.headers[header] = value
@@ -444,7 +444,7 @@ def read_file(name: str) -> Response:
 
 
 def _validators(opened: OpenFile) -> dict[str, str]:
-    """What a 304 says as well, which a cache takes over. RFC 9110, section 15.4.5; RFC 9111, section 3.2."""
+    """The headers that a 304 repeats for caches (RFC 9110, section 15.4.5; RFC 9111, section 3.2)."""
     stored = opened.stored_headers.get("Cache-Control")
     private = current_caller() is not ANONYMOUS
     return {
@@ -507,7 +507,7 @@ def delete_many(wanted: DeleteRequest) -> Response:
 
 
 def _shown(name: str) -> str:
-    """A name as an answer repeats it: whole, unless it is far too long to be one."""
+    """The name as an answer repeats it. A name that is far too long is cut."""
     longest = 4 * MAX_NAME_BYTES
     return name if len(name) <= longest else f"{name[:longest]}…"
 

@@ -140,7 +140,7 @@ _MEANINGS: Mapping[str, _Meaning] = {
 
 
 def is_denial(code: str) -> bool:
-    """Whether S3 denies the service this, with this error code."""
+    """Whether this error code means that S3 denies the service the operation."""
     return _MEANINGS.get(code) is _DENIED
 
 
