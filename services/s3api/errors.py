@@ -1,4 +1,4 @@
-"""Where an error becomes HTTP, once, in the envelope; nothing of a cause or a trace leaves the service."""
+"""The answer to every failure, in the envelope. Its cause and its trace never leave the service."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _CODES = {
     415: "unsupported_media_type",
 }
 
-#: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
+#: Every code of a failure with its status. The OpenAPI document lists them, and docs/api.md explains them.
 CODES: Mapping[str, int] = {
     **{code: status for status, code in _CODES.items()},
     **{error.code: status for error, status in _STATUS.items() if error is not failures.StoreDenied},
@@ -71,7 +71,7 @@ CODES: Mapping[str, int] = {
     "forbidden": 403,
     "internal_error": 500,
     "invalid_request": 400,
-    "malformed_request": 400,  # or 414, 417, 431 and 501: what the worker refuses
+    "malformed_request": 400,  # the worker also answers 414, 417, 431 and 501
     "moved": 308,
     "s3_<operation>_denied": 502,
     "unauthorized": 401,
@@ -91,7 +91,7 @@ def failure(
     content: object = None,
     hint: str | None = None,
 ) -> Response:
-    """An error in the envelope. The hint says what to do where the contract fixes the message."""
+    """A failure in the envelope. The hint says what to do if the contract fixes the message."""
     g.error_code = code
     body: dict[str, Any] = {
         "status": status,
@@ -118,14 +118,14 @@ def file_error(error: failures.FileError) -> Response:
     status = status_of(error)
     if status >= 500:
         log_failure(error)
-    told: dict[str, str] = {}
+    headers: dict[str, str] = {}
     if isinstance(error, failures.RangeNotSatisfiable) and isinstance(error.details, Mapping):
-        told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
-    return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
+        headers["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
+    return failure(status, error.code, error.message, headers=headers, content=error.details, hint=error.hint)
 
 
 def stored_in_part(error: files.StoredInPart) -> Response:
-    """The answer of the failure, with the files that are stored in its content."""
+    """The answer to the failure. Its content lists the files that are stored."""
     log_failure(error.failed)
     stored = [asdict(one) for one in error.stored]
     return failure(status_of(error.failed), error.failed.code, str(error), content=stored)
@@ -148,7 +148,7 @@ def unknown_host(error: UnknownHost) -> Response:
 
 
 def http_exception(error: HTTPException) -> Response:
-    """What Flask and Werkzeug raise by themselves."""
+    """The answer to an exception of Flask or Werkzeug."""
     status = error.code or 500
     message = error.description or error.name
     headers = {}
@@ -162,33 +162,33 @@ def http_exception(error: HTTPException) -> Response:
         message = "This URL does not answer to this method"
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
     elif isinstance(error, BadRequest) and message == BadRequest.description:
-        message = "The body is not valid JSON"  # all else that is raised here has a sentence of its own
+        message = "The body is not valid JSON"  # every other BadRequest has its own sentence
     elif status == 404:
         message = "There is nothing at this URL; GET /docs lists what there is"
     return failure(status, _CODES.get(status, f"http_{status}"), message, headers=headers)
 
 
 def validation_error(error: HTTPError) -> Response:
-    """What the schemas refuse: a query value or a JSON body."""
+    """The answer to a query or a JSON body that does not match its schema."""
     problems = [
         f"{_short(name)}: {message}".removeprefix("_schema: ")
         for location in error.detail.values()
         for name, messages in location.items()
         for message in messages
     ]
-    told = "; ".join(problems[:MAX_PROBLEMS])
+    message = "; ".join(problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
-        told += f"; and {len(problems) - MAX_PROBLEMS} more"
-    return failure(error.status_code, "invalid_request", told or str(error.message))
+        message += f"; and {len(problems) - MAX_PROBLEMS} more"
+    return failure(error.status_code, "invalid_request", message or str(error.message))
 
 
 def _short(name: str) -> str:
-    """The name of a member, which the sender chose."""
+    """The name of a member, cut to a length, because the sender chose it."""
     return name if len(name) <= MAX_MEMBER else f"{name[:MAX_MEMBER]}…"
 
 
 def client_stalled(_error: TimeoutError) -> Response:
-    """The client's own connection timed out; what S3's do has become a `FileError` long before."""
+    """The connection to the client timed out. A timeout of S3 is a `FileError` already."""
     return file_error(failures.ClientTooSlow(TOO_SLOW))
 
 
@@ -200,7 +200,7 @@ def unexpected(error: Exception) -> Response:
 
 
 def redirected(response: Response) -> Response:
-    """The router's own redirect, in the envelope; Flask lets no error handler see it."""
+    """The router's redirect, in the envelope. Flask passes it to no error handler."""
     if response.status_code != HTTPStatus.PERMANENT_REDIRECT or response.mimetype == "application/json":
         return response
     location = response.headers["Location"]

@@ -68,7 +68,7 @@ from s3api.file_store import (
     Upload,
     part_size_for,
 )
-from s3api.s3_answers import UnexpectedAnswer, expect_owner, guard
+from s3api.s3_answers import UnexpectedAnswer, check_answers, expect_owner
 from s3api.s3_errors import NOT_S3, S3Errors, is_denial
 from s3api.s3_http import S3Requests
 from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
@@ -147,8 +147,8 @@ class S3FileStore:
         self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
         self._transfer = self._boto3_client(endpoint, connect, transfer, pool, attempts=1)
         public = self._boto3_client(self._public_endpoint, connect, read, 1, attempts=1)
-        guard(self._api, read)
-        guard(self._transfer, SLOW_ANSWER_SECONDS)
+        check_answers(self._api, read)
+        check_answers(self._transfer, SLOW_ANSWER_SECONDS)
         if owner:
             expect_owner(self._api, owner)
             expect_owner(self._transfer, owner)
