@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import docker
@@ -18,6 +17,7 @@ from deploy.base_image import DOCKERFILES, pin, read
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 from local_servers import free_port
+from support.http_server import serving
 
 INDEX = "application/vnd.oci.image.index.v1+json"  # OCI image specification, "Image Index"
 
@@ -27,7 +27,7 @@ def registry(manifest: bytes, *, digest: str = "") -> Iterator[str]:
     """A registry that serves the manifest (OCI distribution specification, "Pulling manifests"); its host."""
     told = digest or digest_of(manifest)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = self.path in ("/v2/debian/manifests/trixie-slim", f"/v2/debian/manifests/{told}")
             self.send_response(200 if found else 404)
@@ -41,17 +41,8 @@ def registry(manifest: bytes, *, digest: str = "") -> Iterator[str]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def manifest(note: str) -> bytes:

@@ -10,11 +10,10 @@ import hmac
 import json
 import shutil
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import boto3.session
@@ -33,6 +32,7 @@ from deploy.emulator import IMAGE
 from deploy.environments import Environment, LocalAws
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
+from support.http_server import serving
 from support.servers import need, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -577,20 +577,12 @@ class EmptyPage(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def foreign_page() -> Iterator[str]:
     """A page on another origin of this machine, as any web site would be to the emulator."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://localhost:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(EmptyPage) as port:
+        yield f"http://localhost:{port}/"
 
 
 @pytest.fixture(scope="module")
