@@ -9,7 +9,7 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulator, prepare
+from deploy import emulated_aws, prepare
 from deploy.environments import Environment
 from deploy.image import build, engine, push, revision
 from deploy.service import Service, audit, count_objects, delete_task_definitions
@@ -27,13 +27,13 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
     with report.step("tools"):
         prepare.tools()
         client = engine()
-    if environment.local:
+    if environment.emulated:
         with report.step("the emulated AWS"):
             prepare.memory(client)
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(client, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -88,15 +88,15 @@ def release(environment: Environment, report: Reporter) -> str:
 
 def address(environment: Environment, url: str) -> str:
     """The URL of the API. For `local` it is a port of this machine, where the balancer's name is unknown."""
-    return f"http://127.0.0.1:{environment.local.api_port}" if environment.local else url
+    return f"http://127.0.0.1:{environment.emulated.api_port}" if environment.emulated else url
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
     """Make the data bucket and the state bucket, outside Terraform. Change only settings that are wrong."""
-    if environment.local:
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(engine(), environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(engine(), environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
     with report.step("buckets"):
         environment = prepare.account(environment, report)
         prepare.make_buckets(environment, report)
@@ -126,12 +126,12 @@ def destroy(environment: Environment, report: Reporter) -> str:
     with report.step("tools"):
         prepare.tools()
         client = engine()
-    if environment.local:
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(client, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -153,11 +153,11 @@ def destroy(environment: Environment, report: Reporter) -> str:
                 f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Run make destroy again"
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
-    if environment.local:
+    if environment.emulated:
         with report.step("stop the emulated AWS"):
             _forget_tags(outputs.get("repository_url", ""))
-            emulator.stop(client, environment.local)
-            running = emulator.tasks(client, environment.local)
+            emulated_aws.stop(client, environment.emulated)
+            running = emulated_aws.tasks(client, environment.emulated)
             if running:
                 raise Failed(f"{len(running)} tasks still run", "Run make destroy again")
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
@@ -177,8 +177,8 @@ def _forget_tags(repository: str) -> None:
 
 
 def _running(environment: Environment) -> Environment:
-    if environment.local:
-        return emulator.running(engine(), environment)
+    if environment.emulated:
+        return emulated_aws.running(engine(), environment)
     return prepare.account(environment, Quiet())
 
 

@@ -89,14 +89,14 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
-            origins=environment.local.origins if environment.local else None,
-            tls=environment.local is None,  # the emulator speaks plain HTTP, and enforces the policy
+            origins=environment.emulated.origins if environment.emulated else None,
+            tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 
 
 def _buckets(environment: Environment) -> list[str]:
-    return [environment.bucket, *([] if environment.local else [environment.state_bucket])]
+    return [environment.bucket, *([] if environment.emulated else [environment.state_bucket])]
 
 
 def _region_of(environment: Environment, name: str) -> str | None:

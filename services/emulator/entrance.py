@@ -25,7 +25,7 @@ from guard.guard import Answer, Guard, Wanted
 from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
 
-#: `deploy.emulator` puts the root's key here before it starts the container.
+#: `deploy.emulated_aws` puts the root's key here before it starts the container.
 KEYS = Path("/run/keys")
 #: Paths that tasks request without a signature: the credentials of their role, and the metadata of ECS.
 _TASK_PATHS = ("/v2/credentials/", "/v4/")

@@ -13,8 +13,8 @@ import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
-from deploy import commands, emulator
-from deploy.environments import Environment, LocalAws
+from deploy import commands, emulated_aws
+from deploy.environments import EmulatedAws, Environment
 from deploy.image import build, push
 from deploy.steps import Reporter
 from local_servers import free_port
@@ -38,7 +38,7 @@ def engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """The emulated AWS with its data bucket, used as its root. Everything is removed at the end."""
-    local = LocalAws(
+    local = EmulatedAws(
         name=NAME,
         subnet="169.254.170.16/28",
         address="169.254.170.23",
@@ -46,7 +46,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         api_port=free_port(),
         keys=tmp_path_factory.mktemp("keys"),
     )
-    emulator.purge(engine, local)  # left by a run that was killed
+    emulated_aws.purge(engine, local)  # left by a run that was killed
     image = f"s3api:{NAME}"
     environment = Environment(
         "local",
@@ -54,17 +54,17 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         "",
         image=image,
         work=tmp_path_factory.mktemp("deploy"),
-        local=local,
-        credentials=emulator.root_key(local),
+        emulated=local,
+        credentials=emulated_aws.root_key(local),
     )
     try:
-        emulator.start(engine, local, Reporter())
+        emulated_aws.start(engine, local, Reporter())
         environment.client("s3").create_bucket(
             Bucket=environment.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         yield environment
     finally:
-        emulator.purge(engine, local)
+        emulated_aws.purge(engine, local)
         for found in engine.images.list(name=f"127.0.0.1:{local.aws_port}/day02"):
             for tag in found.tags:
                 if tag.startswith("127.0.0.1:"):
@@ -95,8 +95,8 @@ def stack(aws: Environment) -> Environment:
 
 @pytest.fixture(scope="session")
 def api(stack: Environment) -> str:
-    assert stack.local is not None
-    return f"http://127.0.0.1:{stack.local.api_port}"
+    assert stack.emulated is not None
+    return f"http://127.0.0.1:{stack.emulated.api_port}"
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy import emulator, prepare
-from deploy.emulator import IMAGE
-from deploy.environments import Environment, LocalAws
+from deploy import emulated_aws, prepare
+from deploy.emulated_aws import IMAGE
+from deploy.environments import EmulatedAws, Environment
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
 from support.http_server import serving
@@ -57,9 +57,9 @@ ESCAPE: dict[str, Any] = {
 }
 
 
-def local_of(aws: Environment) -> LocalAws:
-    assert aws.local is not None
-    return aws.local
+def emulated(aws: Environment) -> EmulatedAws:
+    assert aws.emulated is not None
+    return aws.emulated
 
 
 def signed(
@@ -98,7 +98,7 @@ class Files:
 
     @property
     def bucket_url(self) -> str:
-        return f"{local_of(self.aws).url}/{self.bucket}"
+        return f"{emulated(self.aws).url}/{self.bucket}"
 
     @property
     def url(self) -> str:
@@ -120,7 +120,7 @@ def files(aws: Environment) -> Files:
     s3 = aws.client("s3")
     bucket = f"{aws.bucket}-attacked"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    prepare.protect(s3, bucket, origins=local_of(aws).origins, tls=False)
+    prepare.protect(s3, bucket, origins=emulated(aws).origins, tls=False)
     s3.put_object(Bucket=bucket, Key="precious", Body=b"precious")
     return Files(aws, bucket)
 
@@ -200,14 +200,14 @@ def client(aws: Environment, service: str, keys: tuple[str, str]) -> Any:
     # boto3 still presigns with version 2 for some regions; the guard accepts only version 4.
     version = "s3v4" if service == "s3" else "v4"
     config = Config(retries=once, signature_version=version)
-    return session.client(service, endpoint_url=local_of(aws).url, config=config)
+    return session.client(service, endpoint_url=emulated(aws).url, config=config)
 
 
 def test_a_request_names_one_key(aws: Environment) -> None:
     """The root's key in the list of signed fields, where MiniStack would read it, is refused."""
     user = user_without_rights(aws, "climber")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    body, host = b"Action=ListUsers&Version=2010-05-08", f"127.0.0.1:{local_of(aws).aws_port}"
+    body, host = b"Action=ListUsers&Version=2010-05-08", f"127.0.0.1:{emulated(aws).aws_port}"
     fields = {"host": host, "x-amz-date": moment, "content-type": "application/x-www-form-urlencoded"}
     names = [f"Credential={keys_of(aws)[0]}/x", *fields]
     claim = Claim(f"{user[0]}/{moment[:8]}/{REGION}/iam/aws4_request", moment, "", "", names)
@@ -225,7 +225,7 @@ def test_a_request_names_one_key(aws: Environment) -> None:
 
 def test_a_call_that_iam_does_not_know_is_denied(aws: Environment) -> None:
     """A call in a body that is not a form is denied. MiniStack executes it without a check of the action."""
-    url, body = f"{local_of(aws).url}/", b"Action=ListUsers&Version=2010-05-08"
+    url, body = f"{emulated(aws).url}/", b"Action=ListUsers&Version=2010-05-08"
     target, headers = signed(user_without_rights(aws, "formless"), "POST", url, body, service="iam")
 
     answer = requests.post(target, body, headers=headers, timeout=10)
@@ -264,7 +264,7 @@ def test_a_form_of_a_role_is_held_to_its_objects(files: Files) -> None:
     session: Any = boto3.session.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION
     )
-    s3 = session.client("s3", endpoint_url=local_of(files.aws).url, config=Config(signature_version="s3v4"))
+    s3 = session.client("s3", endpoint_url=emulated(files.aws).url, config=Config(signature_version="s3v4"))
 
     answers = {}
     for key in ("own/file", "other/file"):
@@ -310,7 +310,7 @@ def calculated(secret: str, moment: str, service: str, text: str) -> str:
 )
 def test_administration_is_closed_to_everyone(files: Files, method: str, path: str) -> None:
     """The emulator cannot be reset over HTTP, not even with the root's signature."""
-    url = local_of(files.aws).url + path
+    url = emulated(files.aws).url + path
     target, headers = signed(keys_of(files.aws), method, url)
 
     assert requests.request(method, url, timeout=10).status_code == 403
@@ -368,7 +368,7 @@ def test_services_that_the_stack_does_not_use_are_closed(
 
 def test_another_services_action_under_the_name_of_a_served_one_is_closed(aws: Environment) -> None:
     """It is refused although MiniStack evaluates X-Amz-Target before the service in the signature."""
-    url, body = f"{local_of(aws).url}/", b"{}"
+    url, body = f"{emulated(aws).url}/", b"{}"
     fields = {"X-Amz-Target": "CodeBuild_20161006.ListProjects", "Content-Type": "application/x-amz-json-1.1"}
     target, headers = signed(keys_of(aws), "POST", url, body, service="ecs", headers=fields)
 
@@ -402,7 +402,7 @@ def test_no_caller_gets_a_task_that_reaches_the_machine(files: Files) -> None:
 
 def test_ecs_has_no_paths_beside_its_actions(files: Files) -> None:
     """A task definition at a path is refused. MiniStack has such paths, AWS does not."""
-    url, body = f"{local_of(files.aws).url}/taskdefinitions", json.dumps(ESCAPE).encode()
+    url, body = f"{emulated(files.aws).url}/taskdefinitions", json.dumps(ESCAPE).encode()
     target, headers = signed(keys_of(files.aws), "POST", url, body, service="ecs")
 
     assert requests.post(target, body, headers=headers, timeout=10).status_code == 400
@@ -443,7 +443,7 @@ for ask in (
 
 def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.DockerClient) -> None:
     """Calls to the engine are refused in every part of MiniStack, also for tasks in an older saved state."""
-    running: Any = engine.containers.get(local_of(aws).name)
+    running: Any = engine.containers.get(emulated(aws).name)
 
     status, (said, _) = running.exec_run(["python3", "-c", WITHOUT_ECS], demux=True)  # it warns of each
 
@@ -453,9 +453,9 @@ def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.Docke
 
 def test_the_registry_wants_a_token(aws: Environment, engine: docker.DockerClient) -> None:
     """Pushes and pulls are refused without a token, and with MiniStack's password for every client."""
-    url = f"{local_of(aws).url}/v2/"
+    url = f"{emulated(aws).url}/v2/"
     aws.client("ecr").create_repository(repositoryName="guarded")
-    uri = f"127.0.0.1:{local_of(aws).aws_port}/guarded"
+    uri = f"127.0.0.1:{emulated(aws).aws_port}/guarded"
     engine.images.get("debian:trixie-slim").tag(uri, "x")
     wrong = {"username": "AWS", "password": "ministack-auth-token"}
 
@@ -491,7 +491,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     aws: Environment, engine: docker.DockerClient, task_image: str
 ) -> None:
     """This machine gets none at either address of the emulator, even with the right URL and token."""
-    local, ecs = local_of(aws), aws.client("ecs")
+    local, ecs = emulated(aws), aws.client("ecs")
     ecs.create_cluster(clusterName="attacked")
     trust = {
         "Effect": "Allow",
@@ -515,7 +515,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
         ],
     )["taskDefinition"]["taskDefinitionArn"]
     task = ecs.run_task(cluster="attacked", taskDefinition=registered)["tasks"][0]["taskArn"]
-    running = until(lambda: next(iter(emulator.tasks(engine, local, every=False)), None), "the task", 30)
+    running = until(lambda: next(iter(emulated_aws.tasks(engine, local, every=False)), None), "the task", 30)
     environment = dict(entry.split("=", 1) for entry in running.attrs["Config"]["Env"])
     url = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
     headers = {"Authorization": environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
@@ -529,7 +529,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     status, said = running.exec_run(["python3", "-c", ASK])
 
     ecs.stop_task(cluster="attacked", task=task)
-    until(lambda: not emulator.tasks(engine, local), "the task's end", 30)
+    until(lambda: not emulated_aws.tasks(engine, local), "the task's end", 30)
     ecs.delete_cluster(cluster="attacked")
     assert [answer.status_code for answer in from_here] == [403, 403]
     assert status == 0, said
@@ -538,7 +538,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
 
 def test_the_key_is_its_owners_alone(aws: Environment, engine: docker.DockerClient) -> None:
     """It is in a private file and not in the output of `docker inspect`. Ports are on 127.0.0.1 only."""
-    local = local_of(aws)
+    local = emulated(aws)
     running = engine.containers.get(local.name)
     shown = json.dumps([running.attrs, engine.images.get(IMAGE).attrs])
     host = running.attrs["NetworkSettings"]["Ports"]
@@ -604,7 +604,7 @@ def chromium() -> Iterator[Browser]:
 
 def attacks_on(files: Files) -> dict[str, dict[str, Any]]:
     """What a page tries: without a signature, with the well-known keys, and with a presigned URL."""
-    root = local_of(files.aws).url
+    root = emulated(files.aws).url
     escape = json.dumps(ESCAPE).encode()
     ecs = {
         "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition",
@@ -664,7 +664,7 @@ def test_a_page_under_a_rebound_name_can_do_nothing(files: Files, chromium: Brow
 
     The emulator does not accept that host name.
     """
-    port = local_of(files.aws).aws_port
+    port = emulated(files.aws).aws_port
     page = chromium.new_page()
     page.goto(f"{FOREIGN}:{port}/")
     attacks = {
@@ -683,7 +683,7 @@ def test_a_page_under_a_rebound_name_can_do_nothing(files: Files, chromium: Brow
 def test_the_services_own_page_uses_presigned_urls(files: Files, chromium: Browser) -> None:
     """The guard allows it: the same browser and the same URL, from the origin of the API."""
     page = chromium.new_page()
-    origin = local_of(files.aws).origins[0]
+    origin = emulated(files.aws).origins[0]
     page.route(f"{origin}/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
     page.goto(f"{origin}/")
     read, _ = signed(keys_of(files.aws), "GET", files.url, query=True)
@@ -715,13 +715,13 @@ def test_what_older_state_holds_is_refused_and_the_key_survives_a_restart(
     files: Files, engine: docker.DockerClient, task_image: str, tmp_path: Any
 ) -> None:
     """A privileged task definition in the saved state does not run. A lost key gives a helpful error."""
-    aws, local = files.aws, local_of(files.aws)
+    aws, local = files.aws, emulated(files.aws)
     ecs = aws.client("ecs")
     ecs.create_cluster(clusterName="older")
     ecs.register_task_definition(
         family="older", containerDefinitions=[{"name": "harmless", "image": task_image, "memory": 64}]
     )
-    emulator.stop(engine, local)
+    emulated_aws.stop(engine, local)
     engine.containers.run(
         IMAGE,
         ["-c", PUT_INTO_STATE, "older", task_image],
@@ -729,20 +729,20 @@ def test_what_older_state_holds_is_refused_and_the_key_survives_a_restart(
         volumes=[f"{local.volume}:/data"],
         remove=True,
     )
-    emulator.start(engine, local, Reporter())
+    emulated_aws.start(engine, local, Reporter())
 
     with pytest.raises(ClientError) as refused:
         ecs.run_task(cluster="older", taskDefinition="older")
     with pytest.raises(ClientError, match="privileged"):
         ecs.create_service(cluster="older", serviceName="older", taskDefinition="older", desiredCount=1)
     with pytest.raises(Failed) as lost:
-        emulator.start(engine, replace(local, keys=tmp_path / "keys"), Reporter())
+        emulated_aws.start(engine, replace(local, keys=tmp_path / "keys"), Reporter())
 
     ecs.delete_cluster(cluster="older")
     assert "container harmless: privileged" in refused.value.response["Error"]["Message"]
     assert "image debian:trixie-slim" in refused.value.response["Error"]["Message"]
     assert "does not know the key" in lost.value.why
-    assert f"docker stop --time {emulator.STOPPED_WITHIN} {local.name}" in lost.value.then
+    assert f"docker stop --time {emulated_aws.STOPPED_WITHIN} {local.name}" in lost.value.then
     assert (
         files.aws.client("s3").get_object(Bucket=files.bucket, Key="precious")["Body"].read() == b"precious"
     )

@@ -72,8 +72,8 @@ class Pair:
 
     @property
     def scale(self) -> int:
-        assert self.aws.local is not None
-        return self.aws.local.time_scale
+        assert self.aws.emulated is not None
+        return self.aws.emulated.time_scale
 
     @property
     def stop_seconds(self) -> int:
@@ -88,28 +88,28 @@ class Pair:
 
     def start(self) -> Any:
         """Start a task as the plan defines it, and wait until the balancer finds it healthy."""
-        assert self.aws.local is not None
+        assert self.aws.emulated is not None
         planned = {entry["name"]: entry["value"] for entry in self.container["environment"]}
         drain = int(planned["DRAIN_SECONDS"]) / self.scale
-        name = f"{self.aws.local.name}-{time.monotonic_ns()}"
+        name = f"{self.aws.emulated.name}-{time.monotonic_ns()}"
         task: Any = self.engine.containers.run(
             self.aws.image,
             detach=True,
             name=name,
-            labels={"pair": self.aws.local.name},
-            network=self.aws.local.name,
+            labels={"pair": self.aws.emulated.name},
+            network=self.aws.emulated.name,
             environment={
                 **planned,
                 **self.aws.credentials,
                 "BUCKET": self.aws.bucket,
-                "AWS_ENDPOINT_URL": f"http://{self.aws.local.address}:4566",
+                "AWS_ENDPOINT_URL": f"http://{self.aws.emulated.address}:4566",
                 "SIGNING_KEY": SIGNING_KEY,
                 "DRAIN_SECONDS": str(drain),
             },
             **options_of(self.definition, self.container, self.scale),
         )
         task.reload()
-        self.addresses[task.name] = task.attrs["NetworkSettings"]["Networks"][self.aws.local.name][
+        self.addresses[task.name] = task.attrs["NetworkSettings"]["Networks"][self.aws.emulated.name][
             "IPAddress"
         ]
         self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
@@ -129,9 +129,9 @@ class Pair:
         self.aws.client("elbv2").deregister_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
 
     def tasks(self) -> list[Any]:
-        assert self.aws.local is not None
+        assert self.aws.emulated is not None
         found: list[Any] = self.engine.containers.list(
-            all=True, filters={"label": f"pair={self.aws.local.name}"}
+            all=True, filters={"label": f"pair={self.aws.emulated.name}"}
         )
         return found
 
@@ -139,7 +139,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace) -> Iterator[Pair]:
     """A balancer with the plan's values on the emulated AWS. It and all tasks are removed at the end."""
-    assert aws.local is not None
+    assert aws.emulated is not None
     build(engine, Reporter(), aws.image)
     pair = Pair(after(workspace.test(ROOT).plans["plan"]), aws, engine)
     asked, check = pair.target_group, pair.health_check
@@ -180,7 +180,7 @@ def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace
         Port=pair.planned["module.load_balancer.aws_lb_listener.this"]["port"],
         DefaultActions=[{"Type": "forward", "TargetGroupArn": pair.group}],
     )["Listeners"][0]["ListenerArn"]
-    pair.url = f"http://127.0.0.1:{aws.local.api_port}"
+    pair.url = f"http://127.0.0.1:{aws.emulated.api_port}"
     try:
         yield pair
     finally:

@@ -18,7 +18,7 @@ import pytest
 from deploy import __main__ as command_line
 from deploy import prepare
 from deploy.commands import REGISTRY, address
-from deploy.environments import CHECKOUT, PROJECTS, SECRETS, Environment, LocalAws, environment
+from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
 from deploy.image import _follow
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
@@ -117,8 +117,8 @@ def test_what_an_operator_says_wins() -> None:
 
     assert day02.with_account("1").bucket == "day02-mine"
     assert day02.with_account("1").state_bucket == "day02-mine-tfstate"
-    assert local.local is not None
-    assert (local.local.api_port, local.local.aws_port) == (5050, 4577)
+    assert local.emulated is not None
+    assert (local.emulated.api_port, local.emulated.aws_port) == (5050, 4577)
     assert address(local, "http://elsewhere:5000") == "http://127.0.0.1:5050"
     assert address(day02, "http://balancer:5000") == "http://balancer:5000"
 
@@ -169,7 +169,7 @@ def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPa
         "day02-x",
         "",
         work=tmp_path,
-        local=LocalAws(),
+        emulated=EmulatedAws(),
         credentials={"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"},
     )
 

@@ -19,8 +19,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
-from deploy.emulator import permissions, tasks
-from deploy.environments import Environment, LocalAws
+from deploy.emulated_aws import permissions, tasks
+from deploy.environments import EmulatedAws, Environment
 from emulator.balancer import Group, Listener, configuration, group_of
 from emulator.corrections.tasks import MIB, options_of
 from support.servers import until
@@ -80,9 +80,9 @@ def definition(aws: Environment, image: str, family: str, program: str, **more: 
     return arn
 
 
-def local_of(aws: Environment) -> LocalAws:
-    assert aws.local is not None
-    return aws.local
+def emulated(aws: Environment) -> EmulatedAws:
+    assert aws.emulated is not None
+    return aws.emulated
 
 
 # --- HTTP
@@ -99,7 +99,7 @@ print(config.keep_alive_timeout)
 
 def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.DockerClient) -> None:
     """The server keeps idle connections longer than the SDK for Go (90 s), whatever its configuration."""
-    container: Any = engine.containers.get(local_of(aws).name)
+    container: Any = engine.containers.get(emulated(aws).name)
 
     status, said = container.exec_run(["python3", "-c", PRINT_KEEP_ALIVE])
 
@@ -167,7 +167,7 @@ def test_an_alarm_is_told_in_full(aws: Environment) -> None:
     }
     aws.client("cloudwatch").put_metric_alarm(**alarm)
     request = urllib.request.Request(
-        f"{local_of(aws).url}/",
+        f"{emulated(aws).url}/",
         data=b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole",
         headers=signed_headers(aws, b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole"),
     )
@@ -190,7 +190,7 @@ def test_an_alarm_is_told_in_full(aws: Environment) -> None:
 def signed_headers(aws: Environment, body: bytes) -> dict[str, str]:
     request = AWSRequest(
         "POST",
-        f"{local_of(aws).url}/",
+        f"{emulated(aws).url}/",
         data=body,
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
@@ -242,12 +242,12 @@ def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
     ecr.create_repository(repositoryName="round")
 
     engine.images.remove(f"{uri}:one", noprune=True)
-    assert uri.startswith(f"127.0.0.1:{local_of(aws).aws_port}/")
+    assert uri.startswith(f"127.0.0.1:{emulated(aws).aws_port}/")
     assert pulled.id == engine.images.get("debian:trixie-slim").id
     layer = pulled.attrs["RepoDigests"]
     assert layer
     gone = requests.head(
-        f"{local_of(aws).url}/v2/round/manifests/{digest}",
+        f"{emulated(aws).url}/v2/round/manifests/{digest}",
         auth=(login["username"], login["password"]),
         timeout=10,
     )
@@ -294,7 +294,7 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
         "local",
         "",
         "",
-        local=aws.local,
+        emulated=aws.emulated,
         credentials={
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
@@ -311,7 +311,7 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
         limited.client("ssm").get_parameter(Name="/day02/signing_key")
 
     mine = {
-        (action, ok) for user, action, ok in permissions(engine, local_of(aws)) if user == key["AccessKeyId"]
+        (action, ok) for user, action, ok in permissions(engine, emulated(aws)) if user == key["AccessKeyId"]
     }
     assert ("elasticloadbalancing:DescribeLoadBalancers", True) in mine
     assert ("ecs:ListClusters", False) in mine
@@ -349,7 +349,7 @@ def test_a_task_is_run_as_it_is_defined(
     )
     ecs = aws.client("ecs")
     task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
-    container = until(lambda: next(iter(tasks(engine, local_of(aws), every=False)), None), "the task", 30)
+    container = until(lambda: next(iter(tasks(engine, emulated(aws), every=False)), None), "the task", 30)
     host = container.attrs["HostConfig"]
 
     status, said = container.exec_run(
@@ -363,7 +363,7 @@ def test_a_task_is_run_as_it_is_defined(
     begun = time.monotonic()
     ecs.stop_task(cluster=cluster, task=task)
     stopped = time.monotonic() - begun
-    until(lambda: not tasks(engine, local_of(aws)), "the container's end", 30)
+    until(lambda: not tasks(engine, emulated(aws)), "the container's end", 30)
     assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
@@ -410,7 +410,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not tasks(engine, local_of(aws), every=False), "the tasks' end", 30)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
 
 
 # --- without an emulator
@@ -446,7 +446,7 @@ def test_a_target_group_balances_as_recorded() -> None:
 
 def test_the_balancer_understands_its_configuration(aws: Environment, engine: docker.DockerClient) -> None:
     """HAProxy's own check accepts it."""
-    container = engine.containers.get(local_of(aws).name)
+    container = engine.containers.get(emulated(aws).name)
     written = configuration((Listener(5000, GROUP, 60),), Path("/tmp/control")).encode()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:

@@ -22,7 +22,7 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import commands, emulator, prepare
+from deploy import commands, emulated_aws, prepare
 from deploy.environments import POLICY, Environment
 from deploy.image import build, push
 from deploy.service import Service, _tagged, audit, delete_task_definitions
@@ -45,8 +45,8 @@ def service(stack: Environment) -> Service:
 
 
 def tasks(engine: docker.DockerClient, stack: Environment) -> list[Any]:
-    assert stack.local is not None
-    return emulator.tasks(engine, stack.local, every=False)
+    assert stack.emulated is not None
+    return emulated_aws.tasks(engine, stack.emulated, every=False)
 
 
 def healthy(stack: Environment) -> int:
@@ -175,14 +175,14 @@ def test_the_task_role_reaches_its_bucket_and_nothing_else(
     stack: Environment, aws: Environment, engine: docker.DockerClient
 ) -> None:
     """Inside a task, the API's operations are allowed. Other buckets and other actions are denied."""
-    assert stack.local is not None
+    assert stack.emulated is not None
     other = f"{stack.bucket}-other"
     root = aws.client("s3")
     root.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     root.put_object(Bucket=other, Key="secret", Body=b"x")
 
     status, output = tasks(engine, stack)[0].exec_run(
-        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.local.address}:4566"],
+        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.emulated.address}:4566"],
         environment={"AWS_DEFAULT_REGION": "eu-west-1"},
     )
 
@@ -401,8 +401,8 @@ def running_names(stack: Environment) -> set[str]:
 
 def used_by_deployer(aws: Environment, engine: docker.DockerClient) -> set[str]:
     """The actions that the deployer has used so far."""
-    assert aws.local is not None
-    used = emulator.permissions(engine, aws.local)
+    assert aws.emulated is not None
+    used = emulated_aws.permissions(engine, aws.emulated)
     return {action for key, action, allowed in used if allowed and key.startswith("AKIA")}
 
 
@@ -437,7 +437,7 @@ def without(aws: Environment, action: str) -> Iterator[None]:
     iam = aws.client("iam")
 
     def put(policy: str) -> None:
-        iam.put_user_policy(UserName=emulator.DEPLOYER, PolicyName="deployer", PolicyDocument=policy)
+        iam.put_user_policy(UserName=emulated_aws.DEPLOYER, PolicyName="deployer", PolicyDocument=policy)
 
     put(policy_without(action))
     try:
@@ -518,9 +518,9 @@ def test_a_deployment_without_one_permission_names_it(
 
 def limited_to(path: Path, environment: Environment, action: str) -> Environment:
     """The environment of a deployer who has the policy without one action."""
-    assert environment.local is not None
+    assert environment.emulated is not None
     path.write_text(policy_without(action))
-    return replace(environment, local=replace(environment.local, policy=path))
+    return replace(environment, emulated=replace(environment.emulated, policy=path))
 
 
 def test_destroy_leaves_the_files_and_nothing_else(
@@ -530,7 +530,7 @@ def test_destroy_leaves_the_files_and_nothing_else(
 
     Each service is asked for resources that are left. The bucket and its objects stay.
     """
-    assert stack.local is not None
+    assert stack.emulated is not None
     tagged, before = _tagged(aws), inventory(aws)
     root = aws.client("s3")
     root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
@@ -546,10 +546,10 @@ def test_destroy_leaves_the_files_and_nothing_else(
     assert len(before) >= 18, before
     objects = int(said.split(", ")[-1].split()[0])
     assert said == f"0 left, bucket {stack.bucket} kept, {objects} objects"
-    assert emulator.tasks(engine, stack.local) == []
-    assert emulator.container(engine, stack.local) is None
-    again = emulator.start(engine, stack.local, Reporter())
-    assert again.aws_port == stack.local.aws_port
+    assert emulated_aws.tasks(engine, stack.emulated) == []
+    assert emulated_aws.container(engine, stack.emulated) is None
+    again = emulated_aws.start(engine, stack.emulated, Reporter())
+    assert again.aws_port == stack.emulated.aws_port
     assert inventory(aws) == []
     assert root.get_object(Bucket=stack.bucket, Key="kept")["Body"].read() == b"kept"
     assert objects >= 1
