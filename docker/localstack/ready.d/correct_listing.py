@@ -1,8 +1,8 @@
 """An init hook that corrects the listings of LocalStack 4.14.0 for names that are not ASCII.
 
-LocalStack decodes a continuation token as ASCII, so a page that starts at a name with an accent is an error. It
-also sorts plain names but compares percent-encoded ones, so that pages repeat names. With this correction, pages
-are made from plain names, which are encoded at the end, as in S3.
+LocalStack decodes a continuation token as ASCII, so a page that starts at a name with an accent is an error.
+It also sorts plain names but compares percent-encoded ones, so that pages repeat names. With this correction,
+pages are made from plain names, which are encoded at the end, as in S3.
 """
 # ruff: noqa: INP001 - a script of LocalStack, not a package
 
