@@ -330,7 +330,7 @@ def test_no_control_character_reaches_a_terminal(console: Service) -> None:
 
 
 def test_a_trace_for_people_shows_no_values(console: Service) -> None:
-    """A failure that nobody expected is traced without the values of variables, among which tokens are."""
+    """The trace of an unexpected failure has no values of variables, because tokens can be among them."""
     shutil.rmtree(console.staging)
     console.staging.write_text("no directory any more")
     answer = requests.post(f"{console.url}/upload", files={"file": (SECRET, b"x")}, timeout=30)

@@ -44,7 +44,7 @@ def ministack_keys(s3: S3) -> Iterator[Keys]:
 
 
 class ContainerCredentials:
-    """What ECS runs beside a task: it hands out the credentials of now, which end in 14 minutes.
+    """The credentials endpoint of ECS: it returns the current credentials, which expire in 14 minutes.
 
     So near to their end boto3 asks for them again before every use, and gets what `rotate` has made of them.
     """

@@ -229,3 +229,41 @@ def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
         for name in names:
             if isinstance(name, ast.Constant) and re.fullmatch(VARIABLE, str(name.value)):
                 yield str(name.value)
+
+
+# --- plain English
+
+#: Phrases that made texts hard to read, and what to write instead. In quotes, `nobody` can be a Unix user.
+BANNED = {
+    r"(?<![\"'`_])\bnobody\b(?![\"'`_])": "no one, no caller, none",
+    r"\bwhoever\b": "the person who, a caller who, everyone who",
+    r"\bfor ever\b": "permanently, endlessly, without a limit",
+    r"\bof which there\b": "say how many in a sentence of its own",
+    r"\b(?:told|tells?|telling) of\b": "told about, reports",
+    r"\bdear(?:er|est)?\b": "slow, expensive",
+    r"\bwhat is (?:(?!what\b|and\b|or\b)[\w']+\s){1,3}is\b": "name the thing: 'the missing parts are'",
+    r"\bbeside\b": "next to, with, in addition to",
+    r"\bso many bytes\b": "name the number",
+    r"\bstands? for\b": "means, represents",
+    r"\bof one piece\b": "consistent, complete",
+    r"\bmany an? \w+": "many, often",
+}
+TEXT = re.compile(r"\.(py|md|tf|hcl|js|mjs|ts|html|css|svg|ya?ml|toml|in)$|Makefile$|Dockerfile$|/\.ci/")
+
+
+def test_phrases_that_are_hard_to_read_stay_out() -> None:
+    """No text of the repository has one of these phrases, on one line or across two."""
+    found = []
+    for path in _tracked():
+        if path == Path(__file__) or not TEXT.search(path.as_posix()):
+            continue
+        # A phrase may go on in the next line, after indentation and the sign of a comment.
+        text = re.sub(r"\n[ \t]*(?:(?:#|//|\*)[ \t]*)?", "\n", path.read_text(encoding="utf-8"))
+        for phrase, better in BANNED.items():
+            spread = phrase.replace(" ", r"\s")
+            for match in re.finditer(spread, text, re.IGNORECASE):
+                line = text.count("\n", 0, match.start()) + 1
+                said = " ".join(match[0].split())
+                found.append(f"{path.relative_to(ROOT)}:{line}: '{said}': write {better}")
+
+    assert found == []

@@ -169,7 +169,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete many": lambda at: requests.post(at.at("/delete"), json={"files": ["there.txt", "b"]}, timeout=60),
     "restore": lambda at: requests.post(at.at("/restore/", "there.txt"), timeout=60),
 }
-#: Those that ask S3 by HEAD first, whose answers have no body, and so no code beside the status.
+#: Those that send HEAD to S3 first. An answer to HEAD has no body, so it has only a status and no code.
 BY_HEAD = {"readyz", "download", "head", "delete", "delete many"}
 DENIED = {
     "readyz": "s3_head_bucket_denied",
@@ -239,7 +239,7 @@ def check_failures(
 def test_s3_that_fails_is_503_within_the_deadline(
     stage: Stage, fault: Fault, code: str, code_by_head: str
 ) -> None:
-    """S3 that hangs, resets or answers 5xx is 503 with Retry-After; nothing is left and nobody hangs."""
+    """If S3 hangs, resets or answers 5xx: 503 with Retry-After, nothing is left behind, and no request hangs."""
     put(stage, "there.txt")
     with stage.faulty.failing(fault):
         answers = all_operations(stage)

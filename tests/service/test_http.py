@@ -192,7 +192,7 @@ def test_details(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_a_delimiter_gives_prefixes(client: FlaskClient, store: MemoryStore) -> None:
-    """With a delimiter, what is below it is rolled up into prefixes."""
+    """With a delimiter, names below it are rolled up into prefixes."""
     stored(store, "a.txt", "b/1", "b/2")
     body = client.get("/list_files?delimiter=/").get_json()
 
@@ -682,7 +682,7 @@ def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) ->
 
 
 def test_the_sha256_that_was_declared_is_told(client: FlaskClient, store: MemoryStore) -> None:
-    """Repr-Digest is of the whole file, beside a range too; none where none was declared."""
+    """Repr-Digest is the digest of the whole file, also with a range; without a declared digest there is none."""
     digest = f"sha-256=:{base64.b64encode(hashlib.sha256(b'1,2,3').digest()).decode()}:"
     client.put("/upload/a", data=b"1,2,3", headers={"Content-Digest": digest})
     client.put("/upload/b", data=b"1,2,3")
@@ -839,7 +839,7 @@ def test_delete_many(client: FlaskClient, store: MemoryStore) -> None:
 
 @pytest.mark.parametrize("names", [[], ["x"] * 1001, "a", [1], None])
 def test_a_bad_bulk_delete(client: FlaskClient, names: object) -> None:
-    """A bulk delete of none, of more than 1,000, or of what is no name is 400."""
+    """A bulk delete of no names, of more than 1,000, or of values that are not names is answered 400."""
     refused(client.post("/delete", json={"files": names}), 400, "invalid_request")
 
 
@@ -898,7 +898,7 @@ def test_readyz_asks_once_a_second(
 
 @pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/upload/x/y", "/uploads/x/y/z"])
 def test_an_unknown_url(client: FlaskClient, path: str) -> None:
-    """What is not there is 404 or 405 in the envelope."""
+    """An unknown URL is answered 404 or 405 in the envelope."""
     answer = client.get(path)
 
     refused(answer, *((405, "method_not_allowed") if path.startswith("/upload/") else (404, "not_found")))
@@ -1147,7 +1147,7 @@ def test_a_token_is_held_to_its_prefix(make_client: MakeClient, store: MemorySto
 
 
 def test_an_upload_id_is_no_permission(make_client: MakeClient) -> None:
-    """Whoever may not write the name may not use an upload id of it either."""
+    """A caller who may not write a name may not use an upload id for it either."""
     everything = make_client()
     plan = everything.post("/uploads", json={"name": "p/a", "size": 100 * 1024 * 1024}).get_json()["content"]
     held = make_client(allow_anonymous=False, api_tokens=[entry(["write"], prefix="other/")])

@@ -62,7 +62,7 @@ def is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    # One that has ended and that nobody has asked about is still there by its number.
+    # A process that has ended, and whose parent has not waited for it, still has its number.
     status = Path(f"/proc/{process}/stat")
     return not (status.exists() and ") Z " in status.read_text())
 
@@ -254,7 +254,7 @@ def test_sweeps_touch_nothing_but_what_the_service_staged(
             until(lambda: contents(tmp_path).keys() > ours, "a file is being staged")
             answer = requests.post(service.at("/upload"), files={"file": ("whole", b"w")}, timeout=60)
             half = contents(tmp_path)
-        until(lambda: contents(tmp_path) == foreign, "only what is foreign is left")
+        until(lambda: contents(tmp_path) == foreign, "only foreign files are left")
         refused = requests.post(service.at("/upload"), data={"prefix": "x"}, timeout=60)
 
     assert at_start == foreign

@@ -210,7 +210,7 @@ def test_what_s3_does_not_answer_is_a_failure(
 
 
 def test_a_client_sees_no_empty_listing(faulty: FaultyS3, seaweedfs_s3: S3, tmp_path: Path) -> None:
-    """The service answers 503, not 200 with no files, to whoever lists while S3 says SlowDown in a 200."""
+    """A listing is answered 503, not 200 without files, while S3 answers SlowDown in a 200."""
     bucket = seaweedfs_s3.make_bucket("day02-answers-listing")
     with (
         running_service(faulty.s3, bucket, tmp_path) as service,
@@ -279,7 +279,7 @@ def test_a_listing_that_s3_would_not_send(old: str, new: str) -> None:
 
 
 def test_a_listing_of_another_prefix_is_none() -> None:
-    """A page with names that do not begin with what was asked for is shown to nobody."""
+    """A page with names that do not begin with the requested prefix is refused."""
     with pytest.raises(UnexpectedAnswer):
         _page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
 

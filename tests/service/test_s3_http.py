@@ -262,7 +262,7 @@ def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[Tls]:
 
 
 def test_tls_is_verified(tls: Tls, seaweedfs_s3: S3, bucket_name: str) -> None:
-    """An S3 whose certificate nobody vouches for is not spoken to, on any path."""
+    """The service sends no request to an S3 whose certificate is not trusted, on any path."""
     store = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: put(store, "name"), lambda: put(store, "name", b"x" * MiB)):
         with pytest.raises(files.StoreUnavailable):

@@ -80,7 +80,7 @@ def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
 def test_a_declared_sha256_stays_with_the_file(
     any_store: FileStore, size: int | None, *, declared: bool
 ) -> None:
-    """Whoever reads the file, or only looks at it, learns the SHA-256 that its sender declared, if any."""
+    """Reads and HEADs of a file return the SHA-256 that its sender declared, if any."""
     data = b"x" * (9 * MiB)
     digest = sha256(data) if declared else None
     any_store.put("name", body(data, size=size, sha256=digest), "text/plain", create_only=False)
@@ -377,7 +377,7 @@ def test_a_listing_tells_size_and_etag(any_store: FileStore) -> None:
 
 
 def test_deleting_is_idempotent(any_store: FileStore) -> None:
-    """A deleted file is gone, and deleting what is not there is no error."""
+    """A deleted file is gone, and deleting a missing file is no error."""
     put(any_store, "name")
     any_store.delete("name")
     any_store.delete("name")

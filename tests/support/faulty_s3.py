@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class AnswerError:
-    """Answer with S3's own kind of error, without asking S3; `after` so many bytes, or all, of the body."""
+    """Answer with an error in S3's format, without a request to S3, `after` this many bytes of the body, or all."""
 
     status: int
     code: str
