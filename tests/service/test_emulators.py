@@ -152,7 +152,7 @@ def test_the_right_key_with_a_wrong_secret(s3: S3, bucket: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 @pytest.mark.usefixtures("bucket")
 def test_administration(s3: S3, path: str, method: str) -> None:
-    """The emulator's own endpoints are closed; before, a simple POST deleted the bucket and the disk's data."""
+    """The emulator's own endpoints are closed; before, a simple POST deleted all data."""
     assert refused(requests.request(method, f"{s3.url}{path}", data=b"{}", timeout=10))
 
 

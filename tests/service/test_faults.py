@@ -239,7 +239,7 @@ def check_failures(
 def test_s3_that_fails_is_503_within_the_deadline(
     stage: Stage, fault: Fault, code: str, code_by_head: str
 ) -> None:
-    """If S3 hangs, resets or answers 5xx: 503 with Retry-After, nothing is left behind, and no request hangs."""
+    """If S3 hangs, resets or answers 5xx: 503 with Retry-After, nothing left behind, no hanging request."""
     put(stage, "there.txt")
     with stage.faulty.failing(fault):
         answers = all_operations(stage)

@@ -682,7 +682,7 @@ def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) ->
 
 
 def test_the_sha256_that_was_declared_is_told(client: FlaskClient, store: MemoryStore) -> None:
-    """Repr-Digest is the digest of the whole file, also with a range; without a declared digest there is none."""
+    """Repr-Digest is the digest of the whole file, also with a range; it needs a declared digest."""
     digest = f"sha-256=:{base64.b64encode(hashlib.sha256(b'1,2,3').digest()).decode()}:"
     client.put("/upload/a", data=b"1,2,3", headers={"Content-Digest": digest})
     client.put("/upload/b", data=b"1,2,3")

@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class AnswerError:
-    """Answer with an error in S3's format, without a request to S3, `after` this many bytes of the body, or all."""
+    """Answer with an error in S3's format, without asking S3, `after` this many bytes of the body, or all."""
 
     status: int
     code: str
