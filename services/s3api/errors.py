@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +30,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidContentType: 400,
     files.InvalidCursor: 400,
     files.InvalidParts: 400,
+    files.InvalidPlan: 400,
     files.DigestMismatch: 400,
     files.UploadInterrupted: 400,
     files.ClientTooSlow: 408,
@@ -80,10 +82,6 @@ MAX_PROBLEMS = 10
 MAX_MEMBER = 100
 
 
-def status_of(error: files.FileError) -> int:
-    return _STATUS[type(error)]
-
-
 def failure(
     status: int,
     code: str,
@@ -112,6 +110,10 @@ def failure(
     return response
 
 
+def status_of(error: files.FileError) -> int:
+    return _STATUS[type(error)]
+
+
 def file_error(error: files.FileError) -> Response:
     status = status_of(error)
     if status >= 500:
@@ -120,6 +122,13 @@ def file_error(error: files.FileError) -> Response:
     if isinstance(error, files.RangeNotSatisfiable) and isinstance(error.details, Mapping):
         told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
     return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
+
+
+def stored_in_part(error: files.StoredInPart) -> Response:
+    """The answer of the failure, with the files that are stored in its content."""
+    log_failure(error.failed)
+    stored = [asdict(one) for one in error.stored]
+    return failure(status_of(error.failed), error.failed.code, str(error), content=stored)
 
 
 def unauthorized(error: Unauthorized) -> Response:
@@ -200,6 +209,7 @@ def register(app: APIFlask) -> None:
     app.after_request(redirected)
     app.error_processor(validation_error)
     app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(files.StoredInPart, stored_in_part)
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)
     app.register_error_handler(UnknownHost, unknown_host)

@@ -57,7 +57,8 @@ def test_the_architecture_names_every_module() -> None:
     named = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
     modules = {path.stem for path in (SERVICES / "s3api").glob("*.py") if path.stem.isidentifier()}
     packages = {path.parent.name for path in SERVICES.glob("*/__init__.py")}
-    expected = (modules | packages | {"client"}) - {"__init__", "__main__", "s3api"}
+    scripts = {path.stem for path in SERVICES.glob("*.py")}
+    expected = (modules | packages | scripts | {"client"}) - {"__init__", "__main__", "s3api"}
 
     assert sorted(named) == sorted(expected)
 
