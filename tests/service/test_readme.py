@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from s3api.settings import Settings
-from service import configuration
+from service import generated
 from support.servers import ROOT, S3, Service, need
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,8 +103,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_variable_is_documented() -> None:
     """The table of settings names every variable of every setting, and no other."""
-    table = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    table = table.partition(configuration.BEGIN)[2].partition(configuration.END)[0]
+    table = generated.CONFIGURATION.read_text(encoding="utf-8")
+    table = table.partition(generated.BEGIN)[2].partition(generated.END)[0]
     rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     named = re.findall(r"`([A-Z0-9_]+)`", rows)
     settings = {name.upper() for name in Settings.model_fields} | {
