@@ -148,7 +148,7 @@ def _parse(
 
 
 class _FormParser(MultiPartParser):
-    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002
+    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002 - the parser calls it with the headers
         """Keep the bytes of a field: the parser itself would replace what is not valid."""
         return "latin-1"
 

@@ -298,7 +298,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _serve(self, server: Any, request: Any, client: Any, addr: Any) -> bool:
         """Answer the request; whether the connection can have another one."""
-        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001
+        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
         response, environ = wsgi.create(request, client, addr, server, self.cfg)
 
         def ask() -> None:

@@ -228,6 +228,22 @@ def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
                 yield str(name.value)
 
 
+# --- conventions
+
+
+def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
+    """A `noqa` names its rules, and says why, as CONTRIBUTING.md promises."""
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked()
+        if path.suffix == ".py" and path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if "# noqa" in line and not re.search(r"# noqa: [A-Z0-9]+(, [A-Z0-9]+)* - \S", line)
+    ]
+
+    assert bare == []
+
+
 # --- plain English
 
 #: Phrases that made texts hard to read, and what to write instead. In quotes, `nobody` can be a Unix user.
