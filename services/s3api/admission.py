@@ -53,7 +53,6 @@ def register(app: Flask) -> None:
 
 def admit() -> None:
     """Find out who asks for what, and refuse it where that is enough to know, before any view runs."""
-    _stop_waiting_for_a_stalled_client()
     services = current_services()
     services.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
     _check_target()
@@ -99,13 +98,6 @@ def _refuse_what_would_be_ignored() -> None:
             raise BadRequest(f"Only PUT /upload/<file> checks a {name}; leave it out; nothing was changed")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Only PUT /upload/<file> takes a Content-Encoding; send the body as it is")
-
-
-def _stop_waiting_for_a_stalled_client() -> None:
-    """A body that stops coming, or an answer that is not read, must not hold its place without an end."""
-    socket = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(current_services().settings.client_stall_seconds)
 
 
 def _check_target() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib import resources
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
@@ -21,10 +23,48 @@ from s3api.settings import Settings
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 
+#: What every answer says. No page may show an answer in a frame; a page of another origin may not even show
+#: it as a picture.
+_ALWAYS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+#: What an answer says unless its view says something else. Without a Cache-Control a cache may store an
+#: answer by a guess of its own: RFC 9111, section 4.2.2.
+_UNLESS_SET = [
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+class _App(APIFlask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No function of the service is asynchronous, so none needs to be looked at before each call."""
+        return func
+
+
+def _hardened(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every answer, where they cost the least."""
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            given = {name for name, _ in headers}
+            headers += _ALWAYS
+            headers += [header for header in _UNLESS_SET if header[0] not in given]
+            if environ["wsgi.url_scheme"] == "https":
+                # For this host alone: the service does not know what the hosts below it serve.
+                headers.append(("Strict-Transport-Security", "max-age=31536000"))
+            return start_response(status, headers, *exc_info)
+
+        return app(environ, start)
+
+    return outer
+
 
 def create_app(settings: Settings, store: FileStore) -> APIFlask:
     """The WSGI application; tests hand it a store of their own. It touches neither the disk nor S3 yet."""
-    app = APIFlask(
+    app = _App(
         "s3api",
         title="s3api",
         version=s3api.__version__,
@@ -65,21 +105,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     pages.register(app)
     errors.register(app)
 
-    @app.after_request
-    def harden(response: Response) -> Response:
-        headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        # Without this a cache may store an answer by a guess of its own: RFC 9111, section 4.2.2.
-        headers.setdefault("Cache-Control", "no-store")
-        # No page may show an answer in a frame; a page of another origin may not even show it as a picture.
-        headers["X-Frame-Options"] = "DENY"
-        headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        if request.is_secure:
-            # Only this host: the service cannot know what others below it serve.
-            headers["Strict-Transport-Security"] = "max-age=31536000"
-        return response
-
+    app.wsgi_app = _hardened(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         # Not X-Forwarded-Port: the host that browsers send, and proxies pass on, has the port.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -21,6 +20,7 @@ from werkzeug.exceptions import (
 
 from s3api import files
 from s3api.auth import Forbidden, Unauthorized
+from s3api.json_text import to_json
 from s3api.observability import log_failure
 from s3api.origins import UnknownHost
 
@@ -103,7 +103,7 @@ def failure(
         body["hint"] = hint
     if content is not None:
         body["content"] = content
-    response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    response = Response(to_json(body) + b"\n", status, mimetype="application/json")
     if status in (503, 507):
         response.headers["Retry-After"] = "5"
     response.headers.update(headers or {})

@@ -7,7 +7,6 @@ decided. tests/service/test_views.py reads this file and holds the views to it.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -27,9 +26,10 @@ from s3api import files, forms, headers, presentation, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
 from s3api.errors import failure
-from s3api.files import Body, StoredFile
+from s3api.files import Body
 from s3api.health import draining
 from s3api.json_bodies import LARGE, SMALL, json_body
+from s3api.json_text import to_json, to_json_lines
 from s3api.observability import log_failure
 from s3api.schemas import (
     Aborted,
@@ -71,7 +71,7 @@ def answer(message: str, content: object = None, *, status: int = 200, **more: o
     if content is not None:
         body["content"] = content
     body.update((key, value) for key, value in more.items() if value is not None)
-    return Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    return Response(to_json(body) + b"\n", status, mimetype="application/json")
 
 
 def documented(
@@ -160,7 +160,7 @@ def list_files(query: ListQuery) -> Response:
     following = services.signer.cursor(of, page.next_token) if page.next_token else None
     response = answer(
         f"Successfully listed files on s3 bucket '{services.store.bucket}'",
-        [_details(file) for file in page.files] if query.details else [file.name for file in page.files],
+        page.files if query.details else [file.name for file in page.files],
         prefixes=list(page.prefixes) if query.delimiter else None,
         next=following,
     )
@@ -177,18 +177,9 @@ def _query_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _details(file: StoredFile) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "size": file.size,
-        "last_modified": file.last_modified.isoformat().replace("+00:00", "Z"),
-        "etag": file.etag,
-    }
-
-
 def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
     for page in pages:
-        yield "".join(json.dumps(_details(file)) + "\n" for file in page.files).encode()
+        yield to_json_lines(page.files)
 
 
 # --- uploads through the service
@@ -531,6 +522,4 @@ def restore(name: str) -> Response:
     files.check_name(name)
     current_caller().require("write", name)
     restored = services.store.restore(name)
-    return answer(
-        f"Successfully restored file '{name}' on s3 bucket '{services.store.bucket}'", _details(restored)
-    )
+    return answer(f"Successfully restored file '{name}' on s3 bucket '{services.store.bucket}'", restored)

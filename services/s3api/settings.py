@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     """The port that the API listens on; 0 takes a free one."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
     """The port of `/metrics`, at the same address; 0 switches it off."""
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes. Each uses at most one core. `THREADS`, `UPLOAD_BUFFER_BYTES` and the limit of
+    connections hold for each of them; the staging budget, draining and the metrics are shared."""
     threads: Annotated[int, Field(ge=1, le=512)] = 64
     """The number of requests that are served at once."""
     drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
@@ -204,8 +207,8 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a variable is missing or wrong. The message names each and never shows a value.
         """
-        # boto3 takes an empty variable for a value; here it means absent, so it must for both.
-        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        # An empty variable means an absent one. boto3 and gunicorn take it for a value.
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "WEB_CONCURRENCY"):
             if os.environ.get(name) == "":
                 del os.environ[name]
         try:
@@ -228,6 +231,7 @@ _HINTS = {
     "SIGNING_KEY": "32 characters or more that every task shares; "
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
+    "WEB_CONCURRENCY": "the number of worker processes, a whole number from 1 to 64",
 }
 
 
