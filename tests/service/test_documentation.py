@@ -24,6 +24,12 @@ API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 OPENAPI = SERVICES / "s3api" / "static" / "openapi.json"
 CONFIGURATION = generated.CONFIGURATION.read_text(encoding="utf-8")
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("modules/*/*.md"),
+    *ROOT.glob("envs/*/*.md"),
+]
 #: Variables of the system, of make itself, and of a WSGI request: nothing to configure.
 NOT_OURS = re.compile(r"PATH|HOSTNAME|CURDIR|MAKE|MAKEFILE_LIST|HTTP_.*|REQUEST_(METHOD|URI)")
 VARIABLE = r"[A-Z][A-Z0-9_]+"
@@ -226,6 +232,56 @@ def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
         for name in names:
             if isinstance(name, ast.Constant) and re.fullmatch(VARIABLE, str(name.value)):
                 yield str(name.value)
+
+
+# --- commands
+
+
+def test_commands_of_make_exist() -> None:
+    """Each `make …` on a page names a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {
+        target
+        for line in re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE)
+        for target in line.split()
+    }
+    unknown = {
+        f"{path.relative_to(ROOT)}: make {target}"
+        for path in PAGES
+        for target in re.findall(
+            r"(?:`|^)make (?:-s )?([a-z][a-z-]*)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if target not in targets
+    }
+
+    assert {"run", "test", "deploy", "destroy"} <= targets
+    assert unknown == set()
+
+
+def test_commands_of_pytest_select_tests() -> None:
+    """Each `pytest PATH -k WORDS` on a page names a path with tests; each word is in one of their names."""
+    commands = [
+        (page, path, words)
+        for page in PAGES
+        for path, words in re.findall(
+            r"`(?:\.venv/bin/)?pytest (tests/\S+?)(?: -k ('[^']+'|\w+))?(?: -\w+)*`",
+            page.read_text(encoding="utf-8"),
+        )
+    ]
+    wrong = []
+    for page, path, words in commands:
+        where = ROOT / path
+        found = [where] if where.is_file() else list(where.rglob("test_*.py"))
+        texts = [file.read_text(encoding="utf-8") for file in found]
+        names = {file.stem for file in found} | {
+            name for text in texts for name in re.findall(r"def (test_\w+)", text)
+        }
+        missing = [word for word in re.findall(r"\w+", words) if word != "or" and word not in " ".join(names)]
+        if not names or missing:
+            wrong.append(f"{page.name}: pytest {path} -k {words}: {missing}")
+
+    assert len(commands) > 15
+    assert wrong == []
 
 
 # --- conventions
