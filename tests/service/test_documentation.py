@@ -1,4 +1,4 @@
-"""What the documentation says of the code is true."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_architecture_names_every_module() -> None:
 
 
 def test_the_architecture_names_the_clients_modules() -> None:
-    """Its row for the client names each of the client's modules."""
+    """The row of the architecture for the client names each of the client's modules."""
     text = ARCHITECTURE.read_text(encoding="utf-8")
     row = re.search(r"^\| `client` \|.*: (.*) \|$", text, re.MULTILINE)
     assert row is not None
@@ -212,7 +212,7 @@ def _variables_read_by(path: Path) -> set[str]:
 
 
 def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
-    """The names that are read from `os.environ`, from a mapping that stands for it, or by a click option."""
+    """The names that are read from `os.environ`, from a mapping in its place, or by a click option."""
     sources = {"os.environ", "environment", "variables"} if inside else {"os.environ"}
     for node in ast.walk(tree):
         names: list[ast.expr] = []

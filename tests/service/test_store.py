@@ -584,7 +584,7 @@ def test_wrong_credentials_are_a_refusal_that_names_the_operation(seaweedfs_s3: 
 
 
 def test_an_unreachable_store_raises_within_its_deadline() -> None:
-    """Nothing listening is told as such, quickly."""
+    """A closed port is reported quickly."""
     nowhere = S3("nowhere", "http://127.0.0.1:9", {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
     store = s3_store(nowhere, "day02-bucket", s3_connect_timeout_seconds=0.5)
     started = time.monotonic()
@@ -765,7 +765,7 @@ def test_an_aborted_upload_is_gone(real_store: tuple[S3, S3FileStore]) -> None:
 
 
 def test_temporary_credentials_bound_the_expiry(seaweedfs_s3: S3) -> None:
-    """A URL signed with credentials that end soon says that it ends with them."""
+    """A URL signed with credentials that expire soon expires with them."""
     own = S3("seaweedfs", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "temporary", "AWS_SECRET_ACCESS_KEY": "x"})
     store = s3_store(own, "day02-any")
     ends = datetime.now(UTC) + timedelta(seconds=30)
