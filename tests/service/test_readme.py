@@ -39,7 +39,7 @@ def test_the_tour(
     assert done.returncode == 0, done.stderr
     out = done.stdout
     assert f"Successfully uploaded 'appstore_games.csv' to the bucket '{bucket_name}'" in out
-    assert '"content": ["appstore_games.csv"]' in out
+    assert '"content":["appstore_games.csv"]' in out
     first, second = re.findall(r"^([0-9a-f]{64})  ", out, re.MULTILINE)
     assert first == second
     assert "<Code>AccessDenied</Code>" in out
@@ -67,7 +67,7 @@ def test_the_api_by_example(
 
     assert done.returncode == 0, done.stderr
     assert page.count("```sh") == page.count("<!-- run -->")
-    statuses = [int(found) for found in re.findall(r'^\{"status": (\d+)', done.stdout, re.MULTILINE)]
+    statuses = [int(found) for found in re.findall(r'^\{"status":(\d+)', done.stdout, re.MULTILINE)]
     assert [status for status in statuses if status != 200] == [412, 412, 404]
     assert len(statuses) >= 17
     assert ministack_s3.keys(bucket_name) == {
