@@ -200,7 +200,8 @@ def _variables_read_by(path: Path) -> set[str]:
         text = path.read_text(encoding="utf-8")
         own = set(re.findall(rf"^({VARIABLE})\s*:?=", text, re.MULTILINE))
         own |= set(re.findall(rf"^define ({VARIABLE})$", text, re.MULTILINE))
-        return set(re.findall(rf"\$\$?[({{]({VARIABLE})", text)) - own
+        # Not a variable whose name is computed, such as $(TESTS_$(MODULE)).
+        return set(re.findall(rf"\$\$?[({{]({VARIABLE})\b(?!\$)", text)) - own
     if path.name == "compose.yaml":
         return set(re.findall(rf"\$\{{({VARIABLE})", path.read_text(encoding="utf-8")))
     if path.name == "Dockerfile":
