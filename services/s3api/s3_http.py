@@ -88,7 +88,7 @@ class S3Requests:
             self._own_headers["x-amz-expected-bucket-owner"] = owner
         self._seconds: float = client.meta.config.read_timeout
         # botocore has no public way to the connections that the client was configured with.
-        self._connections = client._endpoint.http_session  # noqa: SLF001
+        self._connections = client._endpoint.http_session  # noqa: SLF001 - it has no public name
 
     @cached_property
     def url(self) -> str:
