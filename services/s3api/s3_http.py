@@ -28,12 +28,12 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.httpchecksum import apply_request_checksum
 
 from s3api.s3_answers import UnexpectedAnswer, document, empty, error_of, exchange
+from s3api.s3_errors import THROTTLED
 
 T = TypeVar("T")
 
 SEND_CHUNK = 128 * 1024
 
-_THROTTLED = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"})
 _PASSES = frozenset({"RequestTimeout", "500", "502", "503", "504"})
 _CRC32_TRAILER = {"algorithm": "crc32", "in": "trailer", "name": "x-amz-checksum-crc32"}
 
@@ -96,7 +96,9 @@ class S3Requests:
             if body is not None:
                 _add_checksum(request, body)
             answer = self._send(request, body, stream=stream)
-            return answer if stream else empty(answer)
+            if not stream:
+                empty(answer)
+            return answer
 
         return self._persist(attempt)
 
@@ -113,7 +115,7 @@ class S3Requests:
             except ClientError as error:
                 code = error.response["Error"]["Code"]
                 status = str(error.response["ResponseMetadata"]["HTTPStatusCode"])
-                throttled = not _THROTTLED.isdisjoint((code, status))
+                throttled = not THROTTLED.isdisjoint((code, status))
                 if not left or not (throttled or not _PASSES.isdisjoint((code, status))):
                     raise
                 pause = 1.0 if throttled else 0.05

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from run_local import free_port
+from local_servers import free_port
 from support.raw_client import RawClient, form
 from support.servers import S3, Service, running_service, service_environment, until
 
