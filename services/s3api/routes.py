@@ -365,7 +365,7 @@ def _query_value(value: object) -> str:
 
 def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
     for page in pages:
-        yield to_json_lines(page.files)
+        yield to_json_lines(page.files, "name")
 
 
 # --- uploads through the service

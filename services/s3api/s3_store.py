@@ -858,10 +858,10 @@ def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | N
     decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
     files = [
         StoredFile(
-            name=decode(entry.findtext(key, "")),
-            size=_number(entry.findtext(size)),
-            last_modified=_moment(entry.findtext(modified, "")),
-            etag=_listed_etag(entry.findtext(etag)),
+            decode(entry.findtext(key, "")),
+            _number(entry.findtext(size)),
+            _moment(entry.findtext(modified, "")),
+            _listed_etag(entry.findtext(etag)),
         )
         for entry in root.findall(f"{space}Contents")
     ]
@@ -950,7 +950,12 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 def _listed_etag(text: str | None) -> str:
     """SeaweedFS lists folders that it keeps for a while after their last file, with an empty ETag."""
-    return "" if text in ("", '""') else _bare_etag(text)
+    found = ETAG.fullmatch(text or "")
+    if found:
+        return found[1]
+    if text in ("", '""'):
+        return ""
+    raise UnexpectedAnswer("an ETag that is none, or is missing")
 
 
 def _bare_etag(text: str | None) -> str:
