@@ -11,14 +11,16 @@ from apiflask import APIFlask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, json_bodies, observability, openapi, pages, routes
-from s3api.auth import Signer, Tokens
+from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api.auth import Tokens
 from s3api.files import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
+from s3api.services import Services, services_of
 from s3api.settings import Settings
+from s3api.signed_values import Signer
 from s3api.staging import Staging
 
 #: What every answer says. No page may show an answer in a frame; a page of another origin may not even show
@@ -87,7 +89,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
-    app.extensions["s3api"] = routes.Services(
+    Services(
         settings=settings,
         store=store,
         staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
@@ -95,8 +97,9 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         signer=Signer(settings.signing_key.get_secret_value()),
         readiness=Readiness(store.check),
         origins=Origins.of(settings),
-    )
+    ).attach(app)
     observability.observe(app)
+    admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
     pages.register(app)
@@ -116,5 +119,5 @@ def from_environment() -> APIFlask:
     """What gunicorn serves."""
     settings = Settings.from_environment()
     app = create_app(settings, S3FileStore(settings))
-    app.extensions["s3api"].staging.sweep()  # what a process that was killed has left
+    services_of(app).staging.sweep()  # removes what a killed process has left
     return app

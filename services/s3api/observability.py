@@ -52,7 +52,12 @@ _seconds = Histogram(
     buckets=_BUCKETS,
     registry=registry,
 )
-_in_flight = Gauge("s3api_requests_in_flight", "Requests being answered now", registry=registry)
+_in_flight = Gauge(
+    "s3api_requests_in_flight",
+    "Requests being answered now",
+    registry=registry,
+    multiprocess_mode="livesum",
+)
 _received = Counter("s3api_received_bytes", "Bytes of request bodies that were read", registry=registry)
 _sent = Counter("s3api_sent_bytes", "Bytes of the bodies of answers that were sent", registry=registry)
 

@@ -28,6 +28,7 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.httpchecksum import apply_request_checksum
 
 from s3api.s3_answers import UnexpectedAnswer, document, empty, error_of, exchange
+from s3api.s3_errors import THROTTLED
 from s3api.s3_signing import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -41,7 +42,6 @@ T = TypeVar("T")
 
 SEND_CHUNK = 128 * 1024
 
-_THROTTLED = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"})
 _PASSES = frozenset({"RequestTimeout", "500", "502", "503", "504"})
 _CRC32_TRAILER = {"algorithm": "crc32", "in": "trailer", "name": "x-amz-checksum-crc32"}
 _NOTHING: Mapping[str, str] = {}
@@ -131,7 +131,9 @@ class S3Requests:
 
         def attempt() -> AWSResponse:
             answer = self._send(request, body, stream=stream)
-            return answer if stream else empty(answer)
+            if not stream:
+                empty(answer)
+            return answer
 
         return self._persist(attempt)
 
@@ -149,7 +151,7 @@ class S3Requests:
             except ClientError as error:
                 code = error.response["Error"]["Code"]
                 status = str(error.response["ResponseMetadata"]["HTTPStatusCode"])
-                throttled = not _THROTTLED.isdisjoint((code, status))
+                throttled = not THROTTLED.isdisjoint((code, status))
                 if not left or not (throttled or not _PASSES.isdisjoint((code, status))):
                     raise
                 pause = 1.0 if throttled else 0.05
