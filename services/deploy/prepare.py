@@ -6,15 +6,13 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import docker
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.environments import REGION, Environment
 from deploy.steps import Failed, Reporter
-from run_local import ABORT_INCOMPLETE, BROWSERS
+from s3api import bucket
 
 TERRAFORM_AT_LEAST = (1, 11)
 MIB = 1024 * 1024
@@ -85,7 +83,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
                 Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
             report.say(f"made {name}")
-        changed = protect(
+        changed = bucket.correct(
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
@@ -119,109 +117,6 @@ def _region_of(environment: Environment, name: str) -> str | None:
             ) from None
         if code in {"301", "PermanentRedirect"}:
             return "another region"
-        raise
-
-
-# --- what a bucket must be like
-
-
-def tls_only(bucket: str) -> dict[str, Any]:
-    """The statement that refuses whoever comes without TLS."""
-    return {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
-CLOSED = {
-    "BlockPublicAcls": True,
-    "IgnorePublicAcls": True,
-    "BlockPublicPolicy": True,
-    "RestrictPublicBuckets": True,
-}
-ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-
-
-def protect(
-    s3: Any, bucket: str, *, pages: bool = True, origins: Sequence[str] | None = None, tls: bool = True
-) -> list[str]:
-    """Make a bucket as it should be; what had to be changed.
-
-    Rules and statements of the owner's own stay. A bucket encrypted with another key stays so. `origins` are
-    those whose pages may use presigned URLs; without them the bucket's own rules stay, if it has any.
-    """
-    changed: list[str] = []
-
-    def ensure(what: str, right: bool, put: Callable[[], object]) -> None:
-        if not right:
-            put()
-            changed.append(what)
-
-    ensure(
-        "versioned",
-        s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled",
-        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
-    )
-    ensure(
-        "encrypted",
-        bool(_setting(s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfiguration")),
-        lambda: s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTED),
-    )
-    ensure(
-        "public access blocked",
-        _setting(s3.get_public_access_block, bucket, "PublicAccessBlockConfiguration") == CLOSED,
-        lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
-    )
-    rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
-    others = [rule for rule in rules if rule.get("ID") != ABORT_INCOMPLETE["ID"]]
-    ensure(
-        "incomplete uploads aborted after a day",
-        any(
-            rule["Status"] == "Enabled"
-            and (rule.get("Filter") or {"Prefix": ""}) == {"Prefix": ""}
-            and rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") == 1
-            for rule in rules
-        ),
-        lambda: s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket,
-            LifecycleConfiguration={"Rules": [*others, ABORT_INCOMPLETE]},
-        ),
-    )
-    if pages:
-        known = _setting(s3.get_bucket_cors, bucket, "CORSRules") or []
-        rule = {**BROWSERS, "AllowedOrigins": list(origins)} if origins else BROWSERS
-        ensure(
-            "open to pages with presigned URLs",
-            [entry["AllowedOrigins"] for entry in known] == [origins] if origins else bool(known),
-            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]}),
-        )
-    if tls:
-        policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')
-        statement = tls_only(bucket)
-        kept = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
-        ensure(
-            "TLS only",
-            statement in policy.get("Statement", []),
-            lambda: s3.put_bucket_policy(
-                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*kept, statement]})
-            ),
-        )
-    return changed
-
-
-def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:
-    """A setting of a bucket, or None where it has none."""
-    try:
-        return get(Bucket=bucket).get(key)
-    except ClientError as error:
-        if error.response["Error"]["Code"].startswith(
-            ("NoSuch", "ServerSideEncryptionConfigurationNotFound")
-        ):
-            return None
         raise
 
 

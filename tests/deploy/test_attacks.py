@@ -28,11 +28,12 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy import emulator, prepare
+from deploy import emulator
 from deploy.emulator import IMAGE
 from deploy.environments import Environment, LocalAws
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
+from s3api.bucket import correct
 from support.servers import need, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -120,7 +121,7 @@ def files(aws: Environment) -> Files:
     s3 = aws.client("s3")
     bucket = f"{aws.bucket}-attacked"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    prepare.protect(s3, bucket, origins=local_of(aws).origins, tls=False)
+    correct(s3, bucket, origins=local_of(aws).origins, tls=False)
     s3.put_object(Bucket=bucket, Key="precious", Body=b"precious")
     return Files(aws, bucket)
 

@@ -23,6 +23,7 @@ from deploy.image import _follow
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
+from s3api import bucket
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from support.servers import S3
 
@@ -276,17 +277,17 @@ def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     s3 = ministack_s3.client()
     ministack_s3.make_bucket(bucket_name)
 
-    first = prepare.protect(s3, bucket_name)
-    second = prepare.protect(s3, bucket_name)
+    first = bucket.correct(s3, bucket_name)
+    second = bucket.correct(s3, bucket_name)
 
     assert {"versioned", "incomplete uploads aborted after a day", "TLS only"} <= set(first)
     assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag"]
     assert second == []
     assert s3.get_bucket_versioning(Bucket=bucket_name)["Status"] == "Enabled"
-    assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == prepare.CLOSED
+    assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == bucket.CLOSED
     assert s3.get_bucket_encryption(Bucket=bucket_name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"] == [
-        prepare.tls_only(bucket_name)
+        bucket.tls_only(bucket_name)
     ]
 
 
@@ -364,7 +365,7 @@ def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> N
     s3.put_bucket_lifecycle_configuration(Bucket=bucket_name, LifecycleConfiguration={"Rules": [rule]})
     s3.put_bucket_policy(Bucket=bucket_name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]}))
 
-    prepare.protect(s3, bucket_name)
+    bucket.correct(s3, bucket_name)
 
     rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"]

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s3api.files import StoredFile
+from s3api.file_store import StoredFile
 from s3api.json_text import to_json, to_json_lines
 
 #: Any text, with lone surrogates too: JSON of a client can hold them.
