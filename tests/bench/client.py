@@ -260,6 +260,7 @@ class Content:
             available = file.seek(0, 2)
             left = self.size
             while left > 0:
+                file.seek(0)  # over TLS, sendfile(offset=0) reads from where the file is
                 left -= to.sendfile(file, 0, min(left, available))
 
     def sha256(self) -> str:

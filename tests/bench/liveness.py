@@ -48,6 +48,8 @@ class _Probe:
         )
 
     def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # the process has started
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import resource
 import socket
@@ -128,7 +129,10 @@ def idle_connections(stage: Stage) -> Work:
 
 def _expect_alive(connection: socket.socket, asked: bytes) -> None:
     connection.sendall(asked)
-    expect(connection.recv(65536).startswith(b"HTTP/1.1 200 "), "an idle connection does not answer")
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    expect(answer.status == 200, "an idle connection does not answer")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Ask /livez repeatedly until standard input ends; then print the seconds that each answer took, as JSON.
 
+A line before that says that the first answer has come.
+
 A process of its own: what the measurement sends at the same time must not delay it. Each request has a
 connection of its own, as the requests of a load balancer and of a container engine have.
 """
@@ -35,7 +37,8 @@ def latency(host: str, port: int) -> float:
 
 def main() -> None:
     host, port = sys.argv[1], int(sys.argv[2])
-    latencies = []
+    latencies = [latency(host, port)]
+    print("asking", flush=True)
     while not select.select([sys.stdin], [], [], INTERVAL_SECONDS)[0]:
         latencies.append(latency(host, port))
     json.dump(latencies, sys.stdout)
