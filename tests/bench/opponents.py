@@ -155,9 +155,9 @@ def _opponent_environment(s3: S3, bucket: str, directory: Path, port: int) -> di
 
 
 @contextmanager
-def service(s3: S3, bucket: str, directory: Path) -> Iterator[Server]:
-    """The service, configured as in the image."""
-    with running_service(s3, bucket, directory / "service", malloc_arena_max=2) as running:
+def service(s3: S3, bucket: str, directory: Path, **settings: object) -> Iterator[Server]:
+    """The service, configured as in the image, and with these settings."""
+    with running_service(s3, bucket, directory / "service", malloc_arena_max=2, **settings) as running:
         yield Server(running.url, running.process)
 
 
