@@ -176,7 +176,7 @@ def test_the_arithmetic_of_scale() -> None:
 
 
 def test_the_pages_are_those_of_the_figures() -> None:
-    """The pages and the picture in docs are those of the JSON beside them."""
+    """The pages and the picture in docs are those of docs/benchmarks.json."""
     results = Results.model_validate_json((DOCS / "benchmarks.json").read_text())
 
     assert (DOCS / "benchmarks.svg").read_text() == report.picture(results)
