@@ -17,7 +17,7 @@ import urllib3
 from bench import opponents
 from bench.client import load, request_bytes
 from bench.stage import JSON, OURS, Bar, Contestant, Metric, Stage, Work
-from run_local import free_port
+from local_servers import free_port
 from support.servers import ROOT, service_environment, until
 
 TASKS = (1, 2, 4)

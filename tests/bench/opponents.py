@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from run_local import REGION, free_port, stop, wait_for, without_aws
+from local_servers import REGION, free_port, stop, wait_for, without_aws
 from support import nginx as nginx_server
 from support.servers import ROOT, S3, running_service, service_environment
 

@@ -23,7 +23,7 @@ import pytest
 import requests
 from botocore.config import Config
 
-from run_local import REGION, CannotRun, emulator, free_port, ministack, stop, wait_for, without_aws
+from local_servers import REGION, CannotRun, embedded_s3, free_port, ministack, stop, wait_for, without_aws
 from s3api.private import lock_path
 from support.certificates import make_certificate
 
@@ -115,7 +115,7 @@ def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
     """The S3 of `make run`, behind its guard. Pages of these `origins` may use it."""
     _need_ministack()
     proxies = (free_port(), free_port())
-    with ministack(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
+    with embedded_s3(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
         yield S3("ministack", s3.url, s3.credentials, proxy_ports=proxies)
 
 
@@ -127,7 +127,7 @@ def unguarded_ministack(data: Path, *services: str) -> Iterator[S3]:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     settings = {**keys, "SERVICES": ",".join(services), "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
     program = str(MINISTACK_PYTHON.with_name("ministack"))
-    with emulator([program], data, port, settings, "/_ministack/health") as url:
+    with ministack([program], data, port, settings, "/_ministack/health") as url:
         yield S3("ministack", url, keys)
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 import requests
 
-# Requests that are in progress when their task dies are lost; other requests must not be.
+# Only the requests in progress on a task that dies are lost.
 NOTICED_WITHIN = 0.1
 # Python for inside a container: every process but the first stands still.
 HANG = """
