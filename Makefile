@@ -64,9 +64,36 @@ up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 down: ## Stop what `make up` started; the volumes stay, with the keys, and the files of PROFILE=persistent
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
+# The tests in parts. A part is one pytest process, and the two parts of a pair run at the same time.
+# Chromium aborts requests when a Docker network or container comes or goes: `page` has no neighbour that uses Docker.
+PAIRS := "stack service" "page plans"
+PARTS := stack service page plans
+PATHS_stack := tests/deploy tests/container
+PATHS_page := tests/ui
+PATHS_plans := tests/infra
+PATHS_service := tests $(foreach path,$(PATHS_stack) $(PATHS_page) $(PATHS_plans),--ignore=$(path))
+
+# make 3.81, which macOS has, cannot print the output of one target after the other.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients check ## Run every check and every test
-	$(BIN)/pytest --durations=10
+test: ## Run every check and every test
+	@$(SIDE_BY_SIDE) -j4 environments check
+	@rm -rf .test && mkdir .test
+	@echo "running the tests; .test/*.log show how far they are"
+	@for pair in $(PAIRS); do \
+		$(SIDE_BY_SIDE) -k -j2 $$(printf 'test-%s ' $$pair) || failed=1; \
+	done; \
+	grep -hE '^(FAILED|ERROR) ' .test/*.log; \
+	for part in $(PARTS); do echo "$$part: $$(tail -n 1 .test/$$part.log)"; done; \
+	[ -z "$$failed" ]
+
+.PHONY: $(PARTS:%=test-%)
+$(PARTS:%=test-%): test-%: ; @mkdir -p .test; \
+	$(BIN)/pytest --durations=10 $(PATHS_$*) >.test/$*.log 2>&1; status=$$?; cat .test/$*.log; exit $$status
+
+.PHONY: environments
+environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients
 
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
@@ -74,13 +101,27 @@ QUICK_TESTS := not docker and not browser and not terraform and not service
 quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
 	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
 
-# A minute for a mutant that all tests survive. TESTS= names fewer: make mutants MODULE=auth TESTS=tests/service/test_http.py
-TESTS ?= tests
+# The tests that run for each mutant of a module. TESTS= names others: make mutants MODULE=auth TESTS=tests
+SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
+TESTS_auth := $(call SERVICE_TESTS,edges http properties operations)
+TESTS_errors := $(call SERVICE_TESTS,edges http)
+TESTS_files := $(call SERVICE_TESTS,edges http properties)
+TESTS_headers := $(call SERVICE_TESTS,headers reading http)
+TESTS_health := $(call SERVICE_TESTS,edges operations http)
+TESTS_s3_answers := $(call SERVICE_TESTS,edges s3_http store)
+TESTS_s3_http := $(call SERVICE_TESTS,edges s3_http store)
+TESTS_s3_store := $(call SERVICE_TESTS,edges s3_http store)
+TESTS_staging := $(call SERVICE_TESTS,staging edges http)
+TESTS ?= $(or $(TESTS_$(MODULE)),tests/service)
+# So many mutants, the same for the same SEED; all without it: make mutants MODULE=auth SAMPLE=40
+SAMPLE ?=
+SEED ?= 1
+# --failed-first: the test that noticed the last mutant is likely to notice the next.
 define COSMIC_RAY_CONFIG
 [cosmic-ray]
 module-path = "services/s3api/$(MODULE).py"
-timeout = 300
-test-command = ".venv/bin/python -m pytest -qx -p no:cacheprovider -m '$(QUICK_TESTS)' $(TESTS)"
+timeout = 120
+test-command = ".venv/bin/python -m pytest -qx --failed-first -m '$(QUICK_TESTS)' -k 'not tls and not seaweedfs' $(TESTS)"
 distributor.name = "local"
 # `str | None` is an annotation, which nothing computes.
 filters.operators-filter.exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
@@ -96,6 +137,7 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change one th
 	@printf '%s\n' "$$COSMIC_RAY_CONFIG" > .mutants/cosmic-ray.toml
 	cd .mutants && PATH="$(CURDIR)/$(COSMIC_RAY)/bin:$$PATH" && \
 		cosmic-ray init cosmic-ray.toml session.sqlite && cr-filter-operators session.sqlite cosmic-ray.toml && \
+		$(if $(SAMPLE),python tests/mutants.py session.sqlite $(SAMPLE) $(SEED) &&) \
 		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
 		cr-report --show-diff --surviving-only session.sqlite
 
@@ -178,7 +220,7 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
