@@ -85,7 +85,7 @@ test: ## Run every check and every test
 		$(SIDE_BY_SIDE) -k -j2 $$(printf 'test-%s ' $$pair) || failed=1; \
 	done; \
 	grep -hE '^(FAILED|ERROR) ' .test/*.log; \
-	for part in $(PARTS); do echo "$$part: $$(tail -n 1 .test/$$part.log)"; done; \
+	for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done; \
 	[ -z "$$failed" ]
 
 .PHONY: $(PARTS:%=test-%)
