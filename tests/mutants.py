@@ -1,6 +1,9 @@
-"""`python mutants.py SESSION COUNT SEED`: sample the mutants of a Cosmic Ray session, and skip the others.
+"""Sample the mutants of a Cosmic Ray session, and count those that a test noticed.
 
-It runs in Cosmic Ray's environment.
+It runs in Cosmic Ray's environment:
+
+python mutants.py sample SESSION COUNT SEED
+python mutants.py score SESSION
 """
 
 from __future__ import annotations
@@ -13,20 +16,27 @@ from cosmic_ray.work_item import WorkerOutcome, WorkItem, WorkResult
 
 
 def _place(item: WorkItem) -> tuple[object, ...]:
-    """What is the same in every session; job ids are not."""
+    """Where the mutant is: the same in every session, unlike its id."""
     (mutation,) = item.mutations
     return mutation.start_pos, mutation.operator_name, mutation.occurrence
 
 
-def main(session: str, count: str, seed: str) -> None:
+def sample(session: str, count: str, seed: str) -> None:
+    """Skip all mutants but `count`."""
     with use_db(session, mode=WorkDB.Mode.open) as db:
         mutants = sorted(db.pending_work_items, key=_place)
-        sample = random.Random(seed).sample(mutants, min(int(count), len(mutants)))
-        kept = {item.job_id for item in sample}
+        kept = {item.job_id for item in random.Random(seed).sample(mutants, min(int(count), len(mutants)))}
         skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED, output="not in the sample")
         db.set_multiple_results([item.job_id for item in mutants if item.job_id not in kept], skipped)
     print(f"{len(kept)} of {len(mutants)} mutants, seed {seed}")
 
 
+def score(session: str) -> None:
+    with use_db(session, mode=WorkDB.Mode.open) as db:
+        ran = [result for _, result in db.results if result.worker_outcome != WorkerOutcome.SKIPPED]
+    killed = sum(result.is_killed for result in ran)
+    print(f"{killed} of {len(ran)} mutants were noticed: {killed / max(len(ran), 1):.0%}")
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"sample": sample, "score": score}[sys.argv[1]](*sys.argv[2:])
