@@ -24,7 +24,7 @@ for p in os.listdir("/proc"):
         os.kill(int(p), 19)
 """
 MOST_REQUESTS = 60_000
-# Between a client's requests: without a pause the clients take the processors that a deployment under them needs.
+# Between two requests of a client. Without it they take the processors that a deployment under them needs.
 PAUSE_SECONDS = 0.01
 LONGEST_SECONDS = 400.0
 
