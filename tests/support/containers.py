@@ -19,7 +19,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from run_local import free_port, without_aws
+from local_servers import free_port, without_aws
 from support.servers import ROOT, need
 
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
@@ -150,7 +150,7 @@ class Api:
         return int(self._from_cgroup("memory.current", "memory/memory.usage_in_bytes"))
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed; the engine's OOMKilled tells of the first one only."""
+        """The number of processes that the kernel has killed; Docker's OOMKilled is about process 1 only."""
         told = self._from_cgroup("memory.events", "memory/memory.oom_control")
         return int(dict(line.split() for line in told.splitlines())["oom_kill"])
 

@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class AnswerError:
-    """Answer with S3's own kind of error, without asking S3; `after` so many bytes, or all, of the body."""
+    """Answer with an error in S3's format, without asking S3, `after` this many bytes of the body, or all."""
 
     status: int
     code: str
@@ -238,7 +238,7 @@ class FaultyS3:
             sent = 0
             for data in _body(handler):
                 if isinstance(fault, Damage) and 0 <= (here := fault.at - sent) < len(data):
-                    data = data[:here] + bytes([data[here] ^ 1]) + data[here + 1 :]  # noqa: PLW2901
+                    data = data[:here] + bytes([data[here] ^ 1]) + data[here + 1 :]  # noqa: PLW2901 - the changed piece is sent
                 upstream.send(data)
                 sent += len(data)
                 if isinstance(fault, Reset) and sent >= fault.after:

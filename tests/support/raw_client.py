@@ -35,7 +35,7 @@ class RawClient:
         self.socket.close()
 
     def begin(self, method: str, path: str, **headers: object) -> None:
-        """Send the head; underscores in the names of headers stand for hyphens."""
+        """Send the head; underscores in the names of headers become hyphens."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode())

@@ -14,7 +14,7 @@ from typing import Self
 
 import requests
 
-# A client's requests that are under way when its task dies are lost; nobody else's.
+# Only the requests in progress on a task that dies are lost.
 NOTICED_WITHIN = 0.1
 # Python for inside a container: every process but the first stands still.
 HANG = """
