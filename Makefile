@@ -107,16 +107,17 @@ quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
-NOTICED_auth := $(call SERVICE_TESTS,edges http properties operations)
-NOTICED_errors := $(call SERVICE_TESTS,edges http)
-NOTICED_files := $(call SERVICE_TESTS,edges http properties)
+NOTICED_files := $(call SERVICE_TESTS,use_cases edges http properties)
 NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
-NOTICED_health := $(call SERVICE_TESTS,edges operations http)
+NOTICED_health := $(call SERVICE_TESTS,operations edges http)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
-NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_http store)
-NOTICED_s3_store := $(call SERVICE_TESTS,edges s3_http store)
+NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http store)
+NOTICED_s3_signing := $(NOTICED_s3_http)
+NOTICED_s3_errors := $(NOTICED_s3_http)
+NOTICED_s3_store := $(NOTICED_s3_http)
+NOTICED_s3_values := $(NOTICED_s3_http)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
-TESTS ?= $(or $(NOTICED_$(MODULE)),tests/service)
+TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
 SAMPLE ?=
 SEED ?= 1

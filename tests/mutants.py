@@ -39,4 +39,7 @@ def score(session: str) -> None:
 
 
 if __name__ == "__main__":
-    {"sample": sample, "score": score}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "sample":
+        sample(*sys.argv[2:])
+    else:
+        score(*sys.argv[2:])
