@@ -93,7 +93,7 @@ class Api:
 
     `retries` counts attempts after the first, each after a longer pause; `timeout` is the seconds without any
     progress after which a request is given up. `stopped`, once set, ends every transfer at its next block.
-    `on_pause` is called before each retry, with the failure and the seconds until the retry.
+    `on_pause` is told of each failure that is to be tried again, and in how many seconds.
     """
 
     def __init__(

@@ -321,8 +321,8 @@ def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
 def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
     """Every file whose name begins with the prefix, a page at a time, in the order of S3.
 
-    By pages, because the service ends a stream that is not read, and the caller may take long with the
-    names.
+    By pages, because the service gives up a stream that nobody reads, and what is done with the names may
+    take its time.
     """
     query = {"prefix": prefix, "details": "true", "limit": PAGE}
     while True:
@@ -506,7 +506,7 @@ def download(
     the folder; a name that would lead there, or that no file here can have, is refused. A file that is here
     with the same contents is left alone; one with other contents is replaced with --force only.
 
-    The bytes go into a .part file next to the target, which gets the target's name when it is complete and
+    The bytes go into a .part file beside the target, which takes the target's name once all is there and
     checked. After Ctrl-C, kill -9 or a lost network the same command goes on where it broke off, if the file
     in S3 is still the same one. What comes is checked by the SHA-256 that was declared when it was uploaded,
     else by the MD5 that S3 has; where there is neither, the result says that only the size was checked.

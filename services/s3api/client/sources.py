@@ -34,7 +34,7 @@ class Source:
 
 
 def sources(reporter: Reporter, arguments: Iterable[str], prefix: str) -> Iterator[Source]:
-    """The files that the arguments name: files, folders, globs. No name comes twice."""
+    """The files that the arguments stand for: files, folders, globs. No name comes twice."""
     taken: dict[str, Path] = {}
     for source in _found(reporter, arguments):
         name = prefix + source.name

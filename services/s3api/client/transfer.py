@@ -28,13 +28,13 @@ Count = Callable[[int], None]
 
 
 class Meter:
-    """Receives the progress of a transfer, from any thread; this one ignores it."""
+    """What a transfer tells of its progress, from any thread; this one tells nobody."""
 
     def begin(self, name: str, doing: str, total: int | None, done: int = 0) -> None:
         """A new stage of the transfer: `done` of `total` bytes, None where that is not known."""
 
     def advance(self, name: str, amount: int) -> None:
-        """Add `amount`; a negative amount undoes a failed attempt."""
+        """So many bytes more; fewer where an attempt failed and its bytes count no more."""
 
     def end(self, name: str) -> None:
         """The transfer is over, one way or the other."""
