@@ -1,6 +1,6 @@
 """Starts and stops servers on this machine: `make run`, tests and benchmarks use it.
 
-The embedded S3 is MiniStack behind the guard (services/guard), in the Python environment of its own.
+The embedded S3 is MiniStack behind the guard (services/guard), in its own Python environment.
 """
 
 from __future__ import annotations

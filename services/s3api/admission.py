@@ -1,4 +1,4 @@
-"""Which requests are let in, decided before any view runs: the caller, the target, the query, the headers."""
+"""The checks of every request before its view runs: host, URL, caller, query and headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask, g, request
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api import files, headers
+from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.schemas import DownloadQuery, ListQuery
 from s3api.services import current_caller, current_services
@@ -18,11 +18,11 @@ from s3api.settings import Verb
 
 API = "api"  # the blueprint of `routes`
 NDJSON = "application/x-ndjson"
-#: What a health check asks, under whatever name it has for this task.
+#: Health checks may use any host name.
 PROBES = {"api.livez", "api.readyz"}
 PUBLIC = {"api.index", *PROBES}
 STATIC = {"pages"}
-#: What a caller must be allowed, whatever the file, before anything of the body is read.
+#: The verb that a caller needs for a view. It is checked before the body is read.
 VERBS: Mapping[str, Verb] = {
     "api.list_files": "list",
     "api.download": "read",
@@ -38,11 +38,11 @@ VERBS: Mapping[str, Verb] = {
     "api.delete": "delete",
     "api.delete_many": "delete",
 }
-#: The views that heed preconditions; every other write refuses them.
+#: The views that evaluate preconditions. Every other write refuses them.
 CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
-#: The query parameters of a route; the others have none.
+#: The query parameters of each view. The other views have none.
 QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "api.download": DownloadQuery}
-# What begins a target that names the host as well, and what no target contains.
+# The scheme and host of a target in absolute form, and the characters that no target contains.
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
 
@@ -52,7 +52,7 @@ def register(app: Flask) -> None:
 
 
 def admit() -> None:
-    """Find out who asks for what, and refuse it where that is enough to know, before any view runs."""
+    """Identify the caller, and refuse the request if its head is reason enough."""
     services = current_services()
     services.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
     _check_target()
@@ -61,15 +61,15 @@ def admit() -> None:
         request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
         unquote_to_bytes(request.query_string).decode("utf-8")
     except UnicodeDecodeError:
-        raise files.InvalidName("The URL is not valid UTF-8") from None
+        raise failures.InvalidName("The URL is not valid UTF-8") from None
     if request.url_rule is None:
         return
-    # These pages are no secret; but with nothing configured, nothing is served at all.
+    # These pages are public. But a service without any configured access serves nothing.
     if request.endpoint in PUBLIC or (request.blueprint in STATIC and services.tokens.configured):
         _check_query()
         return
     g.caller = services.tokens.identify(request.headers.get("Authorization"))
-    # A browser adds no token by itself, so where one was sent a foreign page can at most have been given it.
+    # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
     may_be_foreign = g.caller is not ANONYMOUS and request.method in ("GET", "HEAD")
     if not may_be_foreign and services.origins.is_foreign(request.environ):
         raise Forbidden(
@@ -84,7 +84,7 @@ def admit() -> None:
 
 
 def _refuse_what_would_be_ignored() -> None:
-    """Refuse a write with a header that changes its meaning, and that its view does not heed."""
+    """Refuse a write with a header that changes its meaning but that its view would ignore."""
     for name, instead in headers.UNSUPPORTED_IN_WRITES.items():
         if name in request.headers:
             raise BadRequest(f"The header {name} is not supported: {instead}")
@@ -101,7 +101,7 @@ def _refuse_what_would_be_ignored() -> None:
 
 
 def _check_target() -> None:
-    """RFC 9112, section 3.2, and RFC 3986, section 3.3: the server would cut the target at a `#`."""
+    """Refuse a target that is not valid (RFC 9112, section 3.2; RFC 3986): the server would cut it at `#`."""
     raw = request.environ.get("RAW_URI", "")
     target = _AUTHORITY.sub("", raw)
     authority = raw[: len(raw) - len(target)].partition("://")[2]
@@ -113,17 +113,17 @@ def _check_target() -> None:
 
 
 def _drop_invalid_dates() -> None:
-    """RFC 9110, sections 13.1.3 and 13.1.4: a date that is not valid is ignored, by the framework as well."""
+    """Remove invalid dates, so that the framework ignores them (RFC 9110, sections 13.1.3 and 13.1.4)."""
     for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
         if header in request.environ and headers.date(request.environ[header]) is None:
             del request.environ[header]
 
 
 def _check_query() -> None:
-    """A parameter that the route does not know, or that comes twice, would be ignored."""
+    """Refuse a parameter that the view does not know, or that is given twice. It would be ignored."""
     known = list(QUERIES[request.endpoint].model_fields) if request.endpoint in QUERIES else []
     if request.endpoint == "api.list_files" and wants_lines():
-        known = ["prefix"]  # the whole listing in one answer, in details
+        known = ["prefix"]  # the answer is the whole listing, with details
     for name, values in request.args.lists():
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"
@@ -133,4 +133,5 @@ def _check_query() -> None:
 
 
 def wants_lines() -> bool:
+    """Whether the client prefers JSON lines to one JSON document."""
     return request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON

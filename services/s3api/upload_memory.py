@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-from s3api.files import Body, TooBusy
+from s3api.bodies import Body
+from s3api.failures import TooBusy
 
 STEP = 128 * 1024  # an upload takes this much at a time
 

@@ -9,8 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from s3api import files
+from s3api import failures
 from s3api.errors import CODES
+from s3api.file_store import NotModified
 from s3api.observability import registry
 from s3api.settings import Settings
 from s3api.worker import REFUSALS
@@ -85,8 +86,8 @@ def test_every_code_is_explained() -> None:
 
 def test_the_codes_are_those_of_the_code() -> None:
     """`CODES` has the code of each error of the use cases, and each literal that makes an answer."""
-    expected = {error.code for error in _subclasses(files.FileError)}
-    expected -= {files.NotModified.code, files.StoreDenied.code}  # without a body; named by the operation
+    expected = {error.code for error in _subclasses(failures.FileError)}
+    expected -= {NotModified.code, failures.StoreDenied.code}  # without a body; named by the operation
     for path in (SERVICES / "s3api").glob("*.py"):
         expected |= set(_literal_codes(ast.parse(path.read_text(encoding="utf-8"))))
     expected |= {code for _, code, _ in REFUSALS.values()}
@@ -116,7 +117,7 @@ def test_the_openapi_document_has_every_code() -> None:
     assert {str(status) for code, status in CODES.items() if code not in before} <= answers
 
 
-def _subclasses(kind: type[files.FileError]) -> Iterator[type[files.FileError]]:
+def _subclasses(kind: type[failures.FileError]) -> Iterator[type[failures.FileError]]:
     for one in kind.__subclasses__():
         yield one
         yield from _subclasses(one)

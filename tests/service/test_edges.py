@@ -20,8 +20,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cli.command import Command
-from s3api import files
-from s3api.files import Body, Conditions, PartPlan
+from s3api import failures
+from s3api.bodies import Body
+from s3api.file_store import Conditions, PartPlan
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.staging import Staging
@@ -161,7 +162,7 @@ def test_an_announced_length_above_the_limit_is_refused_unread() -> None:
     """A body that is announced as too large is refused before one byte of it is read."""
     stream = io.BytesIO(b"xx")
 
-    with pytest.raises(files.FileTooLarge):
+    with pytest.raises(failures.FileTooLarge):
         Body(stream, 2, 1)
     assert stream.tell() == 0
 
@@ -180,11 +181,11 @@ def test_without_credentials_s3_is_unavailable(monkeypatch: pytest.MonkeyPatch) 
     """Where boto3 has no credentials any more, the store says so, and does not fail in an unexpected way."""
     session = boto3.session.Session("key", "secret", region_name="eu-west-1")
     store = s3_store(S3("none", "http://127.0.0.1:1", {}), "bucket", session)
-    with pytest.raises(files.StoreUnavailable, match="S3 cannot be reached"):
+    with pytest.raises(failures.StoreUnavailable, match="S3 cannot be reached"):
         store.check()
     monkeypatch.setattr(session, "get_credentials", lambda: None)
 
-    with pytest.raises(files.StoreUnavailable, match="no AWS credentials"):
+    with pytest.raises(failures.StoreUnavailable, match="no AWS credentials"):
         store.check()
 
 
@@ -203,7 +204,10 @@ def test_how_often_a_failing_request_is_sent(seaweedfs_s3: S3, far: FaultyS3, bu
         lambda: store.put("a", unknown(9 * MiB, 1 << 40), "", create_only=False),
     ):
         far.asked.clear()
-        with far.failing(AnswerError(500, "InternalError"), failing), pytest.raises(files.StoreUnavailable):
+        with (
+            far.failing(AnswerError(500, "InternalError"), failing),
+            pytest.raises(failures.StoreUnavailable),
+        ):
             call()
         sent.append(len([asked for asked in far.asked if failing(asked)]))
 
@@ -231,7 +235,7 @@ def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, 
         refused.append(time.monotonic())
         return True
 
-    with far.failing(AnswerError(403, "AccessDenied"), at_first), pytest.raises(files.FileTooLarge):
+    with far.failing(AnswerError(403, "AccessDenied"), at_first), pytest.raises(failures.FileTooLarge):
         store.put("a", unknown(17 * MiB, 16 * MiB), "", create_only=False)
 
     assert refused

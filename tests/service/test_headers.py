@@ -16,7 +16,7 @@ from werkzeug.http import parse_options_header
 
 from s3api import headers
 from s3api.app import create_app
-from s3api.files import Body
+from s3api.bodies import Body
 from support.memory_store import MemoryStore
 from support.stores import settings_for
 

@@ -18,12 +18,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from s3api import files, json_bodies
+from s3api import failures, json_bodies
 from s3api.admission import PUBLIC, VERBS
 from s3api.app import create_app
 from s3api.auth import hash_token
+from s3api.bodies import Body
 from s3api.errors import _STATUS
-from s3api.files import Body
+from s3api.file_store import NotModified, Upload
 from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore
@@ -443,9 +444,9 @@ def test_a_form_that_fails_half_way_says_what_is_stored(
     """When a later file of a form fails, the answer names those that were stored."""
     put = store.put
 
-    def fail_on_b(name: str, *args: Any, **kwargs: Any) -> files.Upload:
+    def fail_on_b(name: str, *args: Any, **kwargs: Any) -> Upload:
         if name == "b":
-            raise files.StoreUnavailable("S3 cannot be reached; try again")
+            raise failures.StoreUnavailable("S3 cannot be reached; try again")
         return put(name, *args, **kwargs)
 
     monkeypatch.setattr(store, "put", fail_on_b)
@@ -867,7 +868,7 @@ def test_restore(client: FlaskClient, store: MemoryStore) -> None:
 
 def test_livez_touches_nothing(client: FlaskClient, store: MemoryStore) -> None:
     """Liveness answers while S3 is down."""
-    store.fails_with = files.StoreUnavailable("S3 cannot be reached; try again")
+    store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
 
     assert client.get("/livez").status_code == 200
 
@@ -875,7 +876,7 @@ def test_livez_touches_nothing(client: FlaskClient, store: MemoryStore) -> None:
 def test_readyz_asks_s3(make_client: MakeClient, store: MemoryStore) -> None:
     """Readiness follows S3, and names a missing bucket."""
     assert make_client().get("/readyz").status_code == 200
-    store.fails_with = files.BucketNotFound("The bucket 'day02-memory' does not exist")
+    store.fails_with = failures.BucketNotFound("The bucket 'day02-memory' does not exist")
     answer = make_client().get("/readyz")
 
     assert "day02-memory" in refused(answer, 503, "bucket_not_found")
@@ -953,10 +954,10 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (files.StoreUnavailable("S3 cannot be reached; try again"), 503),
-        (files.StoreThrottled("S3 asks to slow down; try again"), 503),
-        (files.StoreDenied("S3 does not allow it", "get_object"), 502),
-        (files.StoreFailed("S3 refused the request"), 502),
+        (failures.StoreUnavailable("S3 cannot be reached; try again"), 503),
+        (failures.StoreThrottled("S3 asks to slow down; try again"), 503),
+        (failures.StoreDenied("S3 does not allow it", "get_object"), 502),
+        (failures.StoreFailed("S3 refused the request"), 502),
     ],
     ids=["unavailable", "throttled", "denied", "failed"],
 )
@@ -964,7 +965,7 @@ def test_failures_of_s3(
     client: FlaskClient,
     store: MemoryStore,
     call: tuple[str, str, dict[str, Any]],
-    error: files.FileError,
+    error: failures.FileError,
     status: int,
 ) -> None:
     """Whatever is asked, a failing store is a clear answer with a stable code, never a 500."""
@@ -991,10 +992,10 @@ def test_the_unexpected_is_500_and_tells_nothing(
 def test_every_error_has_a_status() -> None:
     """No error of the use cases is left without an HTTP status."""
 
-    def all_of(kind: type[files.FileError]) -> set[type[files.FileError]]:
+    def all_of(kind: type[failures.FileError]) -> set[type[failures.FileError]]:
         return {kind}.union(*(all_of(sub) for sub in kind.__subclasses__()))
 
-    assert all_of(files.FileError) - {files.FileError, files.NotModified} == set(_STATUS)
+    assert all_of(failures.FileError) - {failures.FileError, NotModified} == set(_STATUS)
 
 
 # --- names
@@ -1056,7 +1057,7 @@ def test_allowed_names_go_round(client: FlaskClient, store: MemoryStore, name: s
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_names_are_refused_everywhere(client: FlaskClient, store: MemoryStore, name: str) -> None:
     """A name that is not allowed is 400 by every way in, and the store never hears of it."""
-    store.fails_with = files.StoreFailed("the store was asked")
+    store.fails_with = failures.StoreFailed("the store was asked")
     url = quote(name, safe="")
     calls = [("PUT", "/upload/"), ("GET", "/download/"), ("GET", "/files/"), ("DELETE", "/delete/")]
     for method, route in [*calls, ("POST", "/restore/")]:

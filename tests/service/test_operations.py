@@ -14,7 +14,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from s3api import files, health, manage, observability
+from s3api import failures, health, manage, observability
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
@@ -187,11 +187,11 @@ def report(**changes: Any) -> BucketReport:
 
 
 class Reports:
-    def __init__(self, result: BucketReport | files.FileError) -> None:
+    def __init__(self, result: BucketReport | failures.FileError) -> None:
         self._result = result
 
     def report(self) -> BucketReport:
-        if isinstance(self._result, files.FileError):
+        if isinstance(self._result, failures.FileError):
             raise self._result
         return self._result
 
@@ -224,7 +224,7 @@ def test_a_finding_for_each_check(
 
 def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
     """Without a bucket there is nothing else to say."""
-    (finding,) = diagnose(Reports(files.BucketNotFound("no such bucket")), settings_for(tmp_path))
+    (finding,) = diagnose(Reports(failures.BucketNotFound("no such bucket")), settings_for(tmp_path))
 
     assert finding.verdict is Verdict.FAILED
 
@@ -318,7 +318,7 @@ def test_the_cause_of_a_failure_is_logged_not_told(
     monkeypatch.setattr(
         observability.log, "error", lambda event, **fields: said.append({"event": event, **fields})
     )
-    error = files.StoreUnavailable("S3 cannot be reached; try again")
+    error = failures.StoreUnavailable("S3 cannot be reached; try again")
     error.__cause__ = RuntimeError(
         'arn:aws:iam::1:role/x at "http://s3/a?X-Amz-Signature=secret&b=c": refused'
     )

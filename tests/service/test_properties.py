@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
 from s3api.app import create_app
-from s3api.files import InvalidName, check_name, guess_content_type
+from s3api.failures import InvalidName
+from s3api.names import check_name, guess_content_type
 from s3api.presentation import disposition
 from s3api.schemas import NAME_SCHEMA
 from support.memory_store import MemoryStore

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from s3api.files import FileTooLarge, StagingFull
+from s3api.failures import FileTooLarge, StagingFull
 from s3api.private import lock_path
 from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging

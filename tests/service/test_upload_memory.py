@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from s3api.files import Body, FileError, TooBusy
+from s3api.bodies import Body
+from s3api.failures import FileError, TooBusy
 from s3api.upload_memory import STEP, UploadMemory
 from support.raw_client import RawClient
 from support.servers import S3, Service, running_service, until

@@ -10,31 +10,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from s3api.files import (
-    NOTHING,
-    Body,
-    Conditions,
+from s3api.bodies import Body
+from s3api.failures import (
     FileChanged,
     FileError,
     FileExists,
     FileNotDeleted,
     FileNotFound,
     InvalidParts,
+    RangeNotSatisfiable,
+    UploadNotFound,
+)
+from s3api.file_store import (
+    NOTHING,
+    Conditions,
     NotModified,
     OpenFile,
     Page,
     Part,
     PartPlan,
-    RangeNotSatisfiable,
     SignedPost,
     SignedPut,
     SignedUrl,
     StartedUpload,
     StoredFile,
     Upload,
-    UploadNotFound,
-    check_match,
 )
+from s3api.files import check_match
 
 
 @dataclass

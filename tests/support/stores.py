@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from s3api import files
-from s3api.files import Body, Conditions, FileStore
+from s3api.bodies import Body
+from s3api.file_store import Conditions, FileStore, Upload
 from s3api.s3_store import S3FileStore
 from s3api.settings import Settings
 from support.servers import S3, SIGNING_KEY
@@ -38,7 +38,7 @@ def body(data: bytes, *, size: int | None = -1, sha256: str | None = None, limit
     return Body(io.BytesIO(data), len(data) if size == -1 else size, limit, sha256)
 
 
-def put(store: FileStore, name: str, data: bytes = b"data") -> files.Upload:
+def put(store: FileStore, name: str, data: bytes = b"data") -> Upload:
     return store.put(name, body(data), "text/plain", create_only=False)
 
 
