@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from io import BytesIO
 from typing import Any, Literal
 
 import boto3.session
@@ -360,7 +361,11 @@ class S3FileStore:
     def _put_part(self, plan: PartPlan, number: int, data: bytes) -> Part:
         with self._errors("put_object", plan.name):
             answer = self._transfer.upload_part(
-                Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumber=number, Body=data
+                Bucket=self.bucket,
+                Key=plan.name,
+                UploadId=plan.upload_id,
+                PartNumber=number,
+                Body=BytesIO(data),  # shares the bytes; botocore would copy them to put the head before them
             )
         return Part(number=number, etag=etag_of(answer), size=len(data))
 
