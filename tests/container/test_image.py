@@ -93,6 +93,7 @@ def test_environment(image: Image) -> None:
         "HOST",
         "LOG_FORMAT",
         "MALLOC_ARENA_MAX",
+        "MALLOC_MMAP_THRESHOLD_",
         "METRICS_PORT",
         "PATH",
         "PORT",
