@@ -33,7 +33,7 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from s3api.bodies import Body
@@ -78,7 +78,7 @@ ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
 # A body of at most this size is read before the request is sent, and sent together with its head.
 HELD_BYTES = 64 * 1024
-# A body of unknown length and less than this size needs no share of the upload memory.
+# A body of unknown length and at most this size is stored without a share of `_memory`.
 UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
 # Completing an upload or copying can take minutes, during which S3 sends white space.
@@ -537,8 +537,8 @@ class S3FileStore:
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
             fields[f"x-amz-meta-{SHA256}"] = sha256
         fields["key"] = name
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
@@ -664,8 +664,8 @@ class S3FileStore:
         headers: Mapping[str, str],
         seconds: int,
     ) -> SignedUrl:
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             return SignedUrl(self._public.presign(method, name, query, headers, seconds), expires_at)
 
     def _expiry(self, seconds: int) -> datetime:
@@ -673,9 +673,8 @@ class S3FileStore:
         asked = datetime.now(UTC) + timedelta(seconds=seconds)
         credentials = self._session.get_credentials()
         if credentials is None:
-            raise StoreUnavailable("The service has no AWS credentials")
-        with self._errors("sign"):
-            credentials.get_frozen_credentials()  # refreshes credentials that are about to expire
+            raise NoCredentialsError
+        credentials.get_frozen_credentials()  # refreshes credentials that are about to expire
         # botocore keeps the end of temporary credentials only in this attribute. Static ones have none.
         ends: datetime | None = getattr(credentials, "_expiry_time", None)
         return min(asked, ends.astimezone(UTC)) if ends else asked

@@ -383,7 +383,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _serve(self, app: WSGIApplication, server: Any, request: Any, addr: Any, outgoing: Sender) -> bool:
         """Answer the request; returns whether the connection can be used for another one."""
-        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001
+        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
         response, environ = wsgi.create(request, outgoing.sock, addr, server, self.cfg)
         outgoing.begin()
         response.sock = outgoing

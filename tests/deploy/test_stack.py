@@ -251,7 +251,7 @@ def make_deploy(environment: Environment, _engine: docker.DockerClient) -> None:
         pytest.param(answering_500(), "L7STS 500", roll_out, id="answers 500"),
     ],
 )
-def test_a_broken_image_is_rolled_back(  # noqa: PLR0917  # pytest passes fixtures by name
+def test_a_broken_image_is_rolled_back(  # noqa: PLR0917 - pytest passes fixtures by name
     stack: Environment,
     engine: docker.DockerClient,
     api: str,

@@ -1,4 +1,4 @@
-"""What docs/api.md says of the URLs of a file: which clients forward a token, and what lasts."""
+"""The statements of docs/api.md about URLs: which clients forward a token, and how long URLs work."""
 
 from __future__ import annotations
 
