@@ -6,12 +6,15 @@ is being closed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import resource
 import secrets
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,9 +40,6 @@ log = logging.getLogger("s3api")
 
 #: gunicorn receives up to 1 MiB of a body at once. With many uploads a small task has no memory for that.
 RECEIVE_BYTES = 64 * 1024
-#: The kernel accepts this much of an answer before it can send it. With its default, megabytes, a slow reader
-#: would look like one that has stopped: the kernel takes no more until it has sent a third of its buffer.
-UNSENT_BYTES = 256 * 1024
 #: After a refusal, clients may continue to send. The service reads and drops this much at most.
 LINGER_BYTES = 256 * 1024 * 1024
 LINGER_SECONDS = 30.0
@@ -128,42 +128,31 @@ def connections_within(files: int, requests: int) -> int:
     return max(requests, min(MAX_CONNECTIONS, files - FILES_OF_PROCESS - FILES_PER_REQUEST * requests))
 
 
-class Credit:
-    """For how many seconds a client may still be waited for.
-
-    Waiting uses the credit, and each byte adds to it at the minimum rate, up to what the credit was at the
-    start. So a client may pause once, but may not drip.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._most = settings.client_stall_seconds
-        self._rate = settings.client_min_bytes_per_second
-        self.left = self._most
-
-    def spend(self, seconds: float, size: int) -> None:
-        self.left = min(self._most, self.left - seconds + size / self._rate)
-
-
 class Receiver(SocketUnreader):  # type: ignore[misc]
-    """Receives from a client: a head within CLIENT_STALL_SECONDS in all, a body at the minimum rate."""
+    """Receives from a client: a head within CLIENT_STALL_SECONDS in all, a body at the minimum rate.
+
+    A body has a credit of CLIENT_STALL_SECONDS. Waiting uses the credit, and each byte adds to it at the
+    minimum rate, up to what it was at the start. So a client may pause once, but may not drip.
+    """
 
     max_body_chunk = RECEIVE_BYTES
 
     def __init__(self, sock: Any, settings: Settings) -> None:
         super().__init__(sock)
-        self._settings = settings
+        self._stall = settings.client_stall_seconds
+        self._rate = settings.client_min_bytes_per_second
         self._deadline: float | None = None
-        self._credit = Credit(settings)
+        self._credit = self._stall
         #: The part of the request that came too slowly: "head" or "body".
         self.late: str | None = None
 
     def expect_head(self) -> None:
         """The next bytes are a head, which has just begun."""
-        self._deadline = time.monotonic() + self._settings.client_stall_seconds
+        self._deadline = time.monotonic() + self._stall
 
     def expect_body(self) -> None:
         self._deadline = None
-        self._credit = Credit(self._settings)
+        self._credit = self._stall
 
     def idle(self, seconds: float) -> bool:
         """Wait for a request; False if none begins within this time."""
@@ -181,7 +170,7 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
         """Raises `HeadTooSlow` and `BodyTooSlow`."""
         started = time.monotonic()
         in_head = self._deadline is not None
-        patience = self._credit.left if self._deadline is None else self._deadline - started
+        patience = self._credit if self._deadline is None else self._deadline - started
         data: bytes | None = None
         if patience > 0:
             self.sock.settimeout(patience)
@@ -191,32 +180,63 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
             self.late = "head" if in_head else "body"
             raise HeadTooSlow if in_head else BodyTooSlow
         if not in_head:
-            self._credit.spend(time.monotonic() - started, len(data))
+            waited = time.monotonic() - started
+            self._credit = min(self._stall, self._credit - waited + len(data) / self._rate)
             gevent.sleep(0)  # a client that sends at full speed would let no other request run
         return data
 
 
 class Sender:
-    """Sends an answer to a client, which must read it at the minimum rate."""
+    """Sends a connection's answers. In CLIENT_STALL_SECONDS of waiting, the client must receive that many
+    seconds' worth of bytes at the minimum rate.
+
+    The kernel holds megabytes of an answer, and accepts more only in large steps. So what counts is what has
+    left the kernel, not what it accepts.
+    """
 
     def __init__(self, sock: Any, settings: Settings) -> None:
-        self._sock = sock
-        self._credit = Credit(settings)
+        self.sock = sock
+        self._stall = settings.client_stall_seconds
+        self._least = self._stall * settings.client_min_bytes_per_second
+        self._patience = self._stall
+        self._accepted = 0  # bytes that the kernel has accepted
+        self._received = 0  # bytes that the client's kernel had acknowledged when the patience began
+
+    def begin(self) -> None:
+        """An answer begins."""
+        self._patience = self._stall
 
     def sendall(self, data: bytes) -> None:
         """Raises `AnswerTooSlow`."""
         left = memoryview(data)
         while left:
-            if self._credit.left <= 0:
-                raise AnswerTooSlow
             started = time.monotonic()
-            self._sock.settimeout(self._credit.left)
-            try:
-                sent = self._sock.send(left)
-            except TimeoutError:
-                raise AnswerTooSlow from None
-            self._credit.spend(time.monotonic() - started, sent)
-            left = left[sent:]
+            self.sock.settimeout(self._patience)
+            with suppress(TimeoutError):
+                sent = self.sock.send(left)
+                self._accepted += sent
+                left = left[sent:]
+            self._patience -= time.monotonic() - started
+            if self._patience <= 0:
+                self._check_rate()
+
+    def _check_rate(self) -> None:
+        received = self._accepted - unacknowledged(self.sock)
+        if received - self._received < self._least:
+            raise AnswerTooSlow
+        self._received = received
+        self._patience = self._stall
+
+
+def unacknowledged(sock: Any) -> int:
+    """How many of the bytes that the kernel has accepted the other side has not acknowledged.
+
+    Linux: SIOCOUTQ in tcp(7), which is TIOCOUTQ. Where a system does not tell, all have been.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 class Input:
@@ -306,8 +326,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _listen(self, sock: Any, app: WSGIApplication, connections: int) -> Any:
         sock.setblocking(1)
-        # Accepted connections inherit this.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         server = StreamServer(sock, handle=partial(self.handle, app, sock), spawn=Pool(connections))
         if self.cfg.workers > 1:
             server.max_accept = 1  # leave the next connection to another worker
@@ -320,6 +338,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         request = None
         unread = False
         incoming = Receiver(client, self.settings)
+        outgoing = Sender(client, self.settings)
         try:
             parser = RequestParser(self.cfg, client, addr)
             parser.unreader = incoming
@@ -338,7 +357,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 request = next(parser)
                 incoming.expect_body()
                 check(request)
-                keep = self._serve(app, server, request, client, addr)
+                keep = self._serve(app, server, request, addr, outgoing)
                 unread = not has_ended(request.body)
                 if not keep or unread:
                     return
@@ -362,15 +381,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
             with suppress(OSError):
                 client.close()
 
-    def _serve(self, app: WSGIApplication, server: Any, request: Any, client: Any, addr: Any) -> bool:
+    def _serve(self, app: WSGIApplication, server: Any, request: Any, addr: Any, outgoing: Sender) -> bool:
         """Answer the request; returns whether the connection can be used for another one."""
         expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
-        response, environ = wsgi.create(request, client, addr, server, self.cfg)
-        response.sock = Sender(client, self.settings)
+        response, environ = wsgi.create(request, outgoing.sock, addr, server, self.cfg)
+        outgoing.begin()
+        response.sock = outgoing
 
         def ask() -> None:
             if not response.headers_sent:
-                response.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                outgoing.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         environ["wsgi.multithread"] = True
         environ["wsgi.input"] = Input(request.body, ask if expects else None)
