@@ -112,6 +112,10 @@ class Workspace:
         for part in ("modules", "envs", "tests/infra/mocks"):
             shutil.copytree(CHECKOUT / part, path / part, ignore=_LEFT_BY_RUNS)
         self._pool = ThreadPoolExecutor(max_workers=2)
+        # Providers are downloaded once. Terraform's cache is not made for two that fill it at the same time.
+        self._plugins = path / "plugins"
+        self._plugins.mkdir()
+        self._filling = threading.Lock()
 
     def begin(self, directories: Iterable[str]) -> None:
         """Start to prepare what the tests need, two directories at a time."""
@@ -127,7 +131,14 @@ class Workspace:
         result = subprocess.run(
             ["terraform", *arguments],
             cwd=self.path / directory,
-            env={**environment, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **_NO_AWS},
+            env={
+                "TF_PLUGIN_CACHE_DIR": str(self._plugins),
+                "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",  # of a copy that has none
+                **environment,
+                "TF_IN_AUTOMATION": "1",
+                "CHECKPOINT_DISABLE": "1",
+                **_NO_AWS,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -141,7 +152,8 @@ class Workspace:
     def init(self, directory: str) -> None:
         locked = (self.path / directory / ".terraform.lock.hcl").exists()
         lock_file = ["-lockfile=readonly"] if locked else []
-        self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
+        with self._filling:
+            self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
 
     @_once
     def test(self, directory: str) -> TestRun:
@@ -173,7 +185,8 @@ class Workspace:
         shutil.copytree(self.path / root, copy, ignore=shutil.ignore_patterns(".terraform", "tests"))
         (copy / "offline_override.tf").write_text(_OFFLINE)
         directory = copy.relative_to(self.path).as_posix()
-        self.run(directory, "init", "-input=false", "-no-color")
+        with self._filling:
+            self.run(directory, "init", "-input=false", "-no-color")
         return directory
 
     @_once

@@ -24,6 +24,8 @@ for p in os.listdir("/proc"):
         os.kill(int(p), 19)
 """
 MOST_REQUESTS = 60_000
+# Between two requests of a client. Without it they take the processors that a deployment under them needs.
+PAUSE_SECONDS = 0.01
 LONGEST_SECONDS = 400.0
 
 
@@ -99,10 +101,11 @@ class Traffic:
 
     def _read(self, session: requests.Session, turn: int) -> None:
         self._send(session, "GET", "/list_files?prefix=traffic/small&limit=5" if turn % 20 == 0 else "/")
+        self._stop.wait(PAUSE_SECONDS)
 
     def _write(self, session: requests.Session, _turn: int) -> None:
         self._upload(session, "small", secrets.token_bytes(2_000))
-        self._stop.wait(0.02)
+        self._stop.wait(2 * PAUSE_SECONDS)
 
     def _write_big(self, session: requests.Session, _turn: int) -> None:
         if self.big >= self.most_big:
