@@ -44,7 +44,8 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         VALIDATION_ERROR_STATUS_CODE=400,
         SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
+    app.json = json_bodies.JsonProvider(app)
+    app.json.sort_keys = False  # the envelope reads from status to content
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
     app.extensions["s3api"] = routes.Services(

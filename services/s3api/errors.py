@@ -31,6 +31,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidParts: 400,
     files.DigestMismatch: 400,
     files.UploadInterrupted: 400,
+    files.MalformedBody: 400,
     files.ClientTooSlow: 408,
     files.FileNotFound: 404,
     files.UploadNotFound: 404,

@@ -311,6 +311,12 @@ class UploadInterrupted(FileError):
     code = "upload_interrupted"
 
 
+class MalformedBody(FileError):
+    """The body is not what its head says that it is."""
+
+    code = "malformed_request"
+
+
 class ClientTooSlow(FileError):
     """The body came more slowly than the minimum rate, or stopped coming."""
 
@@ -580,6 +586,8 @@ class Received:
                 return b""
         try:
             data = self.stream.read(amount)
+        except FileError:
+            raise
         except TimeoutError as error:
             raise ClientTooSlow(TOO_SLOW) from error
         except Exception as error:  # the server's own errors of a connection that broke or stalled

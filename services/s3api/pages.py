@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, current_app, request
 
+from s3api.errors import failure
 from s3api.files import FileStore
 
 _TYPES = {
@@ -95,6 +96,8 @@ def _packaged(name: str, data: bytes) -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
+    if response.status_code == 412:
+        return failure(412, "precondition_failed", "The page does not match the condition of the request")
     return response
 
 

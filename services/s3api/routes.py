@@ -17,7 +17,13 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, g, request
 from pydantic import BaseModel
 from werkzeug.datastructures import Headers, MultiDict
-from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    LengthRequired,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
@@ -206,9 +212,10 @@ def admit() -> None:
 
 def _refuse_what_would_be_ignored() -> None:
     """Refuse a write with a header that changes its meaning, and that its view does not heed."""
-    for name, instead in headers.UNSUPPORTED_IN_WRITES.items():
-        if name in request.headers:
-            raise BadRequest(f"The header {name} is not supported: {instead}")
+    if unsupported := headers.unsupported_in_write(request.headers.keys()):
+        name, instead = unsupported
+        raise BadRequest(f"The header {name} is not supported: {instead}")
+    _check_transfer_encoding(request.headers)
     for name in headers.PRECONDITIONS:
         if name in request.headers and request.endpoint not in CONDITIONAL:
             raise BadRequest(f"This request takes no {name}: S3 has no condition for it; nothing was changed")
@@ -250,6 +257,9 @@ def _check_target() -> None:
     authority = raw[: len(raw) - len(target)].partition("://")[2]
     if authority and authority.lower() != request.environ.get("HTTP_HOST", "").lower():
         raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
+    if target.startswith("//"):
+        # The router would drop a slash. A proxy that keeps some paths to itself would not.
+        raise NotFound
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")
         raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")
@@ -522,16 +532,19 @@ def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
 
 def _check_part(part: Headers) -> None:
     """Refuse a part of a form that is not the file as it is."""
-    for name in (*headers.UNSUPPORTED_IN_WRITES, *headers.DIGESTS):
-        if name in part and name != "Content-Disposition":
-            raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
+    others = [name for name in part.keys() if name.lower() != "content-disposition"]  # noqa: SIM118 - pairs
+    unsupported = headers.unsupported_in_write(others)
+    for name in (*(unsupported or ())[:1], *(name for name in headers.DIGESTS if name in part)):
+        raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
     if part.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("A form's part takes no Content-Encoding; PUT /upload/<file> keeps it")
-    if part.get("Content-Transfer-Encoding", "binary").lower() not in ("binary", "7bit", "8bit"):
-        # RFC 7578, section 4.7: deprecated; a part in base64 would be stored as such.
-        raise UnsupportedMediaType(
-            "A form's part takes no Content-Transfer-Encoding; send the bytes as they are"
-        )
+    _check_transfer_encoding(part)
+
+
+def _check_transfer_encoding(given: Headers) -> None:
+    """A header of mail, not of HTTP (RFC 7578, section 4.7): base64 would be stored as it is."""
+    if given.get("Content-Transfer-Encoding", "binary").lower() not in ("binary", "7bit", "8bit"):
+        raise UnsupportedMediaType("Content-Transfer-Encoding is not supported; send the bytes as they are")
 
 
 def _form_hint(fields: Mapping[str, str]) -> str:
@@ -733,7 +746,7 @@ def list_parts(upload_id: str) -> Response:
 
 
 @bp.post("/uploads/<upload_id>/complete")
-@documented(404, 409, 412, answers=Completed)
+@documented(404, 409, 412, 415, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
     """Complete a multipart upload from the parts that S3 has received; safe to repeat.
 
@@ -753,7 +766,7 @@ def complete_upload(upload_id: str) -> Response:
 
 
 @bp.delete("/uploads/<upload_id>")
-@documented(404, answers=Aborted, others={409: "The upload was completed before; its file stays"})
+@documented(404, 415, answers=Aborted, others={409: "The upload was completed before; its file stays"})
 def abort_upload(upload_id: str) -> Response:
     """Abort a multipart upload and drop its parts; safe to repeat.
 
@@ -918,7 +931,7 @@ def _disposition(name: str, content_type: str, stored: str | None = None) -> str
 
 
 @bp.delete("/delete/<name:name>")
-@documented(404, 412)
+@documented(404, 412, 415)
 def delete(name: str) -> Response:
     """Delete one file; with `If-Match` only while it has that ETag."""
     at = services()
@@ -959,7 +972,7 @@ def _shown(name: str) -> str:
 
 
 @bp.post("/restore/<name:name>")
-@documented(404, 409, answers=RestoredFile)
+@documented(404, 409, 415, answers=RestoredFile)
 def restore(name: str) -> Response:
     """Undelete a file, where the bucket keeps versions; never over a file that is there.
 

@@ -11,8 +11,8 @@ import logging
 import resource
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,11 @@ from gunicorn.http import RequestParser, wsgi
 from gunicorn.http import errors as malformed
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 
+from s3api.files import MalformedBody
+from s3api.headers import unsupported_in_trailer
 from s3api.settings import Settings
 
 log = logging.getLogger("s3api")
@@ -55,6 +58,13 @@ class HeadTooSlow(malformed.ParseException):  # type: ignore[misc]
 
 class BodyTooSlow(TimeoutError):
     """The body of a request comes more slowly than the minimum, or not at all."""
+
+
+class UnknownVersion(malformed.ParseException):  # type: ignore[misc]
+    """The request is in another major version of HTTP."""
+
+    def __str__(self) -> str:
+        return "unknown version"
 
 
 class NoHost(malformed.ParseException):  # type: ignore[misc]
@@ -91,6 +101,12 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
         "501 Not Implemented",
         "malformed_request",
         "The only Transfer-Encoding that is understood is 'chunked'",
+    ),
+    # RFC 9110, section 15.6.6
+    UnknownVersion: (
+        "505 HTTP Version Not Supported",
+        "malformed_request",
+        "The service speaks HTTP/1.1 and HTTP/1.0",
     ),
 }
 
@@ -175,30 +191,44 @@ class Input:
     RFC 9110, section 10.1.1: a server that answers with a final status need not send 100 first.
     """
 
-    def __init__(self, body: Any, ask: Callable[[], None] | None) -> None:
-        self._body = body
+    def __init__(self, request: Any, ask: Callable[[], None] | None) -> None:
+        self._request = request
         self._ask = ask
 
-    def _asked(self) -> Any:
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
         if self._ask is not None:
             ask, self._ask = self._ask, None
             ask()
-        return self._body
+        try:
+            yield self._request.body
+        except malformed.ParseException as error:
+            raise MalformedBody("The chunks of the body are not valid (RFC 9112, section 7.1)") from error
 
     def read(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().read(size)
+        with self._asked() as body:
+            data: bytes = body.read(size)
+        if not data:
+            self._check_trailers()
         return data
 
     def readline(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().readline(size)
+        with self._asked() as body:
+            data: bytes = body.readline(size)
         return data
 
     def readlines(self, hint: int | None = None) -> list[bytes]:
-        lines: list[bytes] = self._asked().readlines(hint)
+        with self._asked() as body:
+            lines: list[bytes] = body.readlines(hint)
         return lines
 
-    def __iter__(self) -> Any:
-        return iter(self._asked())
+    def _check_trailers(self) -> None:
+        if name := unsupported_in_trailer(name for name, _ in self._request.trailers):
+            raise MalformedBody(f"A {name.title()} in a trailer is not checked; send it as a header")
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
 
 
 def has_ended(body: Any) -> bool:
@@ -211,9 +241,15 @@ def has_ended(body: Any) -> bool:
 
 def check(request: Any) -> None:
     """Refuse what gunicorn takes and this service would misunderstand."""
+    # RFC 9112, section 2.3: a higher minor version is answered as the one that the service speaks.
+    request.version = min(request.version, (1, 1))
     names = [name for name, _ in request.headers]
-    if request.version >= (1, 1) and "HOST" not in names:
+    if request.version == (1, 1) and "HOST" not in names:
         raise NoHost
+    # RFC 9110, section 7.6.1: Connection is a list. gunicorn compares the whole value.
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION").lower()
+    if "close" in (option.strip(" \t") for option in options.split(",")):
+        request.force_close()
     codings = [value.strip().lower() for name, value in request.headers if name == "TRANSFER-ENCODING"]
     if codings not in ([], ["chunked"]):
         raise malformed.UnsupportedTransferCoding(codings)
@@ -306,7 +342,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         environ["wsgi.multithread"] = True
-        environ["wsgi.input"] = Input(request.body, ask if expects else None)
+        environ["wsgi.input"] = Input(request, ask if expects else None)
 
         def start_response(*args: Any) -> Any:
             # RFC 9112, section 9.3: the rest of a body would be taken for the next request.
@@ -338,6 +374,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
             log.error("An answer broke off", exc_info=exc)
             return
+        if isinstance(exc, malformed.InvalidHTTPVersion) and isinstance(exc.version, tuple):
+            exc = UnknownVersion()  # a valid version, and one that gunicorn does not take
         status, code, message = REFUSALS.get(
             type(exc),
             ("400 Bad Request", "malformed_request", f"The request is not valid HTTP ({type(exc).__name__})"),
@@ -356,9 +394,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             envelope["request_id"],
         )
         body = json.dumps(envelope) + "\n"
+        # RFC 9110, section 6.6.1: an answer to a client's error has a Date.
         head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         if req is not None and req.method == "HEAD":
             body = ""  # RFC 9110, section 9.3.2
