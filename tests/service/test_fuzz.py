@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -115,7 +116,12 @@ DATES = st.one_of(
     ),
     st.builds("Monday, {:02d}-Jan-{:02d} 00:00:00 GMT".format, st.integers(0, 32), st.integers(0, 99)),
     st.builds("Mon Jan {:2d} 00:00:00 {:04d}".format, st.integers(0, 32), st.integers(0, 9999)),
-    st.integers().map(str),
+    st.sampled_from(
+        [
+            *("9999999999", "-1", "1 Jan 9999999999 00:00:00", "Mon, 01 Jan 99999999999 00:00:00 GMT"),
+            *("Mon, 01 Jan 2027 00:00:00 +9999999999999", "Fri, 31 Dec 9999 23:59:59 -2359"),
+        ]
+    ),
 )
 #: Header values; requests sends text as Latin-1.
 TEXT = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=30)
@@ -131,38 +137,42 @@ DIGESTS = st.sampled_from(
 QUALITIES = st.sampled_from(
     ["*", "*;q=0", "identity;q=0", "gzip;q=1.0000", ";q", "a;q=nan", "application/x-ndjson", "*/*;q=9,", "/"]
 )
-CONDITIONS = {
-    "If-Match": TAGS,
-    "If-None-Match": TAGS,
-    "If-Modified-Since": DATES,
-    "If-Unmodified-Since": DATES,
+CONDITIONAL: dict[str, st.SearchStrategy[str]] = {
+    name: values | TEXT
+    for name, values in {
+        "If-Match": TAGS,
+        "If-None-Match": TAGS,
+        "If-Modified-Since": DATES,
+        "If-Unmodified-Since": DATES,
+    }.items()
 }
-NOISE: dict[str, st.SearchStrategy[str]] = {
-    **{name: values | TEXT for name, values in CONDITIONS.items()},
+OF_READS = {
+    **CONDITIONAL,
     "If-Range": TAGS | DATES | TEXT,
     "Range": st.builds("bytes={}-{}".format, NUMBERS, NUMBERS) | st.just("bytes=0-1,3-4") | TEXT,
+    "Accept": QUALITIES | TEXT,
+    "Accept-Encoding": QUALITIES | TEXT,
+}
+OF_WRITES = {
+    **CONDITIONAL,
     "Content-Range": st.builds("bytes {}-{}/{}".format, NUMBERS, NUMBERS, NUMBERS) | TEXT,
     **dict.fromkeys(headers.DIGESTS, DIGESTS | TEXT),
     "Content-Encoding": st.sampled_from(["gzip", "identity", "aws-chunked", "gzip, gzip", ","]) | TEXT,
     "Content-Language": st.sampled_from(["de", "-", "de;q=1"]) | TEXT,
-    **dict.fromkeys(
-        ["Accept", "Accept-Encoding", "Accept-Language", "Accept-Charset", "TE"], QUALITIES | TEXT
-    ),
+}
+OF_ALL = {
+    **dict.fromkeys(["Accept-Language", "Accept-Charset", "TE"], QUALITIES | TEXT),
     # Not `chunked` alone: the body that is sent is not in chunks.
     "Transfer-Encoding": st.sampled_from(["gzip", "identity", "gzip, chunked", "chunked;a=b", "xchunked"]),
     "Expect": st.sampled_from(["100-continue", "100-CONTINUE", "tea"]),
     "Origin": st.sampled_from(["null", "https://a.test", "\xff"]),
-    "Forwarded": TEXT,
-    "X-Forwarded-Host": TEXT,
-    "X-Forwarded-Prefix": TEXT,
-    "X-Request-Id": TEXT,
-    "traceparent": TEXT,
-    "Cookie": TEXT,
+    **dict.fromkeys(["Forwarded", "X-Forwarded-Host", "X-Forwarded-Prefix"], TEXT),
+    **dict.fromkeys(["X-Request-Id", "traceparent", "Cookie"], TEXT),
 }
 #: What is added to the path and to the query, as it is.
 ENDINGS = st.sampled_from(
     [
-        *([""] * 20),
+        *([""] * 60),
         *(
             "%FF",
             "%C0%AF",
@@ -213,7 +223,7 @@ noisy = schemathesis.openapi.from_dict(
                 "path.upload_id": {"dictionary": "uploads", "probability": 0.8},
             },
             "auth": {"openapi": {"bearer": {"bearer": TOKEN}}},
-            "generation": {"mode": "positive", "max-examples": 40, "deterministic": True},
+            "generation": {"mode": "positive", "max-examples": 60, "deterministic": True},
             "phases": {"coverage": {"enabled": False}, "examples": {"enabled": False}},
         }
     ),
@@ -222,18 +232,25 @@ noisy = schemathesis.openapi.from_dict(
 
 @noisy.hook
 def before_generate_case(
-    _context: schemathesis.HookContext, strategy: st.SearchStrategy[schemathesis.Case[Any]]
+    context: schemathesis.HookContext, strategy: st.SearchStrategy[schemathesis.Case[Any]]
 ) -> st.SearchStrategy[schemathesis.Case[Any]]:
-    """Add up to four headers of `NOISE` to each request."""
-    noise = st.lists(st.sampled_from(sorted(NOISE)), max_size=4, unique=True).flatmap(
-        lambda names: st.fixed_dictionaries({name: NOISE[name] for name in names})
-    )
+    """Add one or two headers of the operation's kind to each request, and to some any other header."""
+    assert context.operation is not None
+    own = OF_READS if context.operation.method.upper() in ("GET", "HEAD") else OF_WRITES
+    noise = _some(own, 1, 2) | st.builds(operator.or_, _some(own, 0, 1), _some(OF_ALL, 1, 1))
 
     def disturbed(case: schemathesis.Case[Any], added: dict[str, str]) -> schemathesis.Case[Any]:
         case.headers.update({name: value.strip() for name, value in added.items()})
         return case
 
     return st.builds(disturbed, strategy, noise)
+
+
+def _some(
+    kinds: Mapping[str, st.SearchStrategy[str]], least: int, most: int
+) -> st.SearchStrategy[dict[str, str]]:
+    names = st.lists(st.sampled_from(sorted(kinds)), min_size=least, max_size=most, unique=True)
+    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: kinds[name] for name in chosen}))
 
 
 @noisy.given(ending=ENDINGS)
@@ -277,7 +294,7 @@ def _check_envelope(answer: requests.Response) -> None:
 def _check_meaning(answer: requests.Response, sent: Mapping[str, str]) -> None:
     """RFC 9110: what the status says follows from what was sent."""
     writes = answer.request.method not in ("GET", "HEAD")
-    conditions = set(CONDITIONS).intersection(sent)
+    conditions = set(CONDITIONAL).intersection(sent)
     if answer.status_code == 206:  # section 15.3.7
         assert "Range" in sent
         first, last, _ = re.split("[-/]", answer.headers["Content-Range"].removeprefix("bytes "))

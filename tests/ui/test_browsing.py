@@ -415,3 +415,21 @@ def test_nothing_else_is_an_asset(versioned: tuple[Service, S3, str]) -> None:
     """Only the page's own files are served there."""
     for name in ("openapi.json", "api.md", "..%2fpage.py", "nothing"):
         assert requests.get(f"{versioned[0].url}/ui/{name}", timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("bad", ["line\nbreak.txt", "a\rb", "back\\slash"])
+def test_delete_all_with_a_name_of_another_client(window: Window, bad: str) -> None:
+    """Select all, and delete: a name that the service refuses stays, is named, and stops no other file."""
+    for name in ("a.txt", "z.txt", bad):
+        window.put(name)
+    window.open()
+    window.page.locator("#pick-all").check()
+    window.page.locator("#delete-selected").click()
+    window.page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(window.page.locator("#problem-text")).to_contain_text("another S3 client must delete this name")
+    expect(window.page.locator("#problem-text")).to_contain_text(
+        re.sub(r"[\n\r]", lambda mark: f"⟨U+{ord(mark[0]):04X}⟩", bad)
+    )
+    expect(window.page.locator("#notice")).to_contain_text("Deleted 2 files")
+
+    assert window.stored() == {bad}
