@@ -31,7 +31,7 @@ def test_token(window: Window, tokens: Tokens, tmp_path: Path) -> None:
     window.put("a.txt")
     window.open()
     why = window.page.locator("#token-why")
-    expect(why).to_have_text("This service wants to know who asks.")
+    expect(why).to_have_text("This service needs a token.")
     expect(window.page.get_by_label("API token")).to_be_focused()
     expect(window.page.locator("#browser")).to_be_hidden()
     enter(window, "wrong")
