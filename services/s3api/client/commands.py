@@ -418,10 +418,10 @@ def upload(
     """Upload files, folders, the matches of a glob, or standard input (-).
 
     A file is stored under its own name. The files of a folder keep the folder's name and their paths in it,
-    as in photos/2024/a.jpg. The matches of a quoted glob keep their paths from the first wildcard on. A symbolic
-    link is followed when you name it. Links found in folders or by globs, broken links, pipes, sockets and
-    devices are skipped; each is reported, and the exit status is then 1. Empty folders are not stored. A file
-    that changes while it is read is an error, and is not stored.
+    as in photos/2024/a.jpg. The matches of a quoted glob keep their paths from the first wildcard on. A
+    symbolic link is followed when you name it. Links found in folders or by globs, broken links, pipes,
+    sockets and devices are skipped; each is reported, and the exit status is then 1. Empty folders are not
+    stored. A file that changes while it is read is an error, and is not stored.
 
     Files go directly to S3, by presigned URLs, or through the service where S3 cannot be reached. A file of
     unknown size, as in /proc, and standard input go through the service. Every other file is read first to
