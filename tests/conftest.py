@@ -25,6 +25,7 @@ from support.servers import (
     running_service,
 )
 from support.stores import settings_for
+from support.tls import running_tls
 
 #: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
 MARKERS: Mapping[str, frozenset[str]] = {
@@ -91,19 +92,36 @@ def bucket_name() -> str:
 @pytest.fixture(scope="session")
 def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """Start services as a test needs them; all are stopped at the end of the session."""
+    made: list[Service] = []
     with ExitStack() as stack:
 
         def make(s3: S3, bucket: str, **settings: object) -> Service:
             directory = tmp_path_factory.mktemp("service")
-            return stack.enter_context(running_service(s3, bucket, directory, **settings))
+            made.append(stack.enter_context(running_service(s3, bucket, directory, **settings)))
+            return made[-1]
 
         yield make
+        for service in made:  # to end side by side: each drains for a while
+            service.terminate()
 
 
 @pytest.fixture(scope="session")
 def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> Service:
     """One service on SeaweedFS for all tests that do not disturb it; its bucket is `day02-shared`."""
     return make_service(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-shared"))
+
+
+@pytest.fixture(scope="session")
+def tls_ministack_s3(ministack_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """MiniStack behind TLS; only AWS_CA_BUNDLE of its credentials knows the CA."""
+    with running_tls(ministack_s3, tmp_path_factory.mktemp("tls-ministack")) as front:
+        yield front.trusted
+
+
+@pytest.fixture(scope="session")
+def tls_service(tls_ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    """One service that reaches MiniStack over TLS; its bucket `day02-tls` keeps versions."""
+    return make_service(tls_ministack_s3, tls_ministack_s3.make_bucket("day02-tls", versioned=True))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The commands: what each of `make deploy`, `bucket`, `url`, `logs` and `destroy` does, step by step."""
+"""The steps of `make deploy`, `bucket`, `url`, `logs` and `destroy`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulator, prepare
+from deploy import emulated_aws, prepare
 from deploy.environments import Environment
-from deploy.image import build, engine, push, revision
+from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, audit, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
 from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
-# The image needs it before the service can name the image.
+# Created first: the image must be pushed before the service can refer to it.
 REGISTRY = "module.registry"
 
 
-def begin(environment: Environment, report: Reporter) -> Environment:
-    """The preflight: everything that can be known to fail before something is changed."""
+def prepare_all(environment: Environment, report: Reporter) -> Environment:
+    """Check everything that can be checked before the stack is changed, and make what is missing."""
     with report.step("tools"):
         prepare.tools()
-        client = engine()
-    if environment.local:
+        engine = docker_engine()
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            prepare.memory(client)
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            prepare.memory(engine)
+            emulated = emulated_aws.start(engine, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -43,21 +43,21 @@ def begin(environment: Environment, report: Reporter) -> Environment:
 
 
 def deploy(environment: Environment, report: Reporter) -> str:
-    """Have the stack as the checkout says; the URL where it serves. Repeatable from wherever it ended."""
-    environment = begin(environment, report)
+    """Deploy this checkout; return its URL. It can be repeated after every failure."""
+    environment = prepare_all(environment, report)
     return release(environment, report)
 
 
 def release(environment: Environment, report: Reporter) -> str:
-    """What follows the preflight: build, push, apply, wait, try."""
-    client = engine()
+    """Build and push the image, apply, wait for healthy tasks, and run the smoke test."""
+    engine = docker_engine()
     stack = Stack(environment, report)
     with report.step("terraform init"):
         stack.init()
         outputs = stack.outputs()
     with report.step("build the image"):
         image_id = build(
-            client,
+            engine,
             report,
             environment.image,
             dockerfile=environment.dockerfile,
@@ -68,7 +68,7 @@ def release(environment: Environment, report: Reporter) -> str:
             stack.apply(NO_IMAGE, targets=(REGISTRY,))
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
-        reference = push(client, environment, image_id, outputs["repository_url"], report)
+        reference = push(engine, environment, image_id, outputs["repository_url"], report)
     with report.step("terraform apply"):
         stack.apply(reference)
         outputs = stack.outputs()
@@ -80,55 +80,58 @@ def release(environment: Environment, report: Reporter) -> str:
     with report.step("smoke test"):
         smoke(where, os.environ.get("S3API_TOKEN"), report)
     report.line(
-        f"✓ {environment.name} serves at {where} ({report.seconds:.0f} s)\n\n"
+        f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
     )
     return where
 
 
 def address(environment: Environment, url: str) -> str:
-    """Where the API answers: for `local` a port of this machine, where the balancer's name is unknown."""
-    return f"http://127.0.0.1:{environment.local.api_port}" if environment.local else url
+    """The URL of the API. For `local` it is a port of this machine, where the balancer's name is unknown."""
+    return f"http://127.0.0.1:{environment.emulated.api_port}" if environment.emulated else url
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
-    """Make the data bucket and the state's, outside Terraform; what is as it should be stays."""
-    if environment.local:
+    """Make the data bucket and the state bucket, outside Terraform. Change only settings that are wrong."""
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(engine(), environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
     with report.step("buckets"):
         environment = prepare.account(environment, report)
         prepare.make_buckets(environment, report)
 
 
 def url(environment: Environment, report: Reporter) -> str:
-    environment = _as_it_stands(environment)
+    environment = _running(environment)
     return address(environment, _outputs(environment, report)["url"])
 
 
 def logs(environment: Environment, report: Reporter) -> None:
-    """Print what the tasks logged in the last minutes."""
-    environment = _as_it_stands(environment)
+    """Print the log of the tasks of the last `LOG_MINUTES` minutes."""
+    environment = _running(environment)
     group = _outputs(environment, report)["log_group_name"]
-    client = environment.client("logs")
+    log_client = environment.client("logs")
     since = int((time.time() - LOG_MINUTES * 60) * 1000)
-    for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
+    for page in log_client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
         for event in page["events"]:
             answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
 
 
 def destroy(environment: Environment, report: Reporter) -> str:
-    """Remove the stack whole, and say what is left; the bucket stays. Repeatable from wherever it ended."""
+    """Remove the stack, keep the bucket, and return a sentence about what is left.
+
+    It can be repeated after every failure.
+    """
     with report.step("tools"):
         prepare.tools()
-        client = engine()
-    if environment.local:
+        engine = docker_engine()
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(engine, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -146,34 +149,36 @@ def destroy(environment: Environment, report: Reporter) -> str:
     with report.step("audit by tag"):
         left = audit(environment)
         if left:
-            raise Failed(f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Destroy again")
+            raise Failed(
+                f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Run make destroy again"
+            )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
-    if environment.local:
+    if environment.emulated:
         with report.step("stop the emulated AWS"):
             _forget_tags(outputs.get("repository_url", ""))
-            emulator.stop(client, environment.local)
-            running = emulator.tasks(client, environment.local)
+            emulated_aws.stop(engine, environment.emulated)
+            running = emulated_aws.tasks(engine, environment.emulated)
             if running:
-                raise Failed(f"{len(running)} tasks still run", "Destroy again")
+                raise Failed(f"{len(running)} tasks still run", "Run make destroy again")
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
     return said
 
 
 def _forget_tags(repository: str) -> None:
-    """Remove the engine's names for images of a registry that is gone; builds may need the images."""
-    client = engine()
-    for image in client.images.list(name=repository) if repository else ():
+    """Remove the tags of the deleted registry, but not the images: builds may use them."""
+    engine = docker_engine()
+    for image in engine.images.list(name=repository) if repository else ():
         for tag in image.tags:
             if tag.startswith(f"{repository}:"):
                 try:
-                    client.images.remove(tag, noprune=True)
+                    engine.images.remove(tag, noprune=True)
                 except (ImageNotFound, APIError):
-                    continue  # a container has it still
+                    continue  # a container still uses it
 
 
-def _as_it_stands(environment: Environment) -> Environment:
-    if environment.local:
-        return emulator.as_found(engine(), environment)
+def _running(environment: Environment) -> Environment:
+    if environment.emulated:
+        return emulated_aws.running(docker_engine(), environment)
     return prepare.account(environment, Quiet())
 
 
@@ -187,14 +192,14 @@ def _outputs(environment: Environment, report: Reporter) -> dict[str, str]:
 
 
 class Quiet(Reporter):
-    """For commands whose output is read by scripts."""
+    """Prints no steps. For commands whose output is read by scripts."""
 
     def line(self, text: str) -> None:
         pass
 
 
 def reason(error: ClientError) -> Failed:
-    """An error of AWS's own as a failure; a permission that is missing is named by AWS."""
+    """Turn an error of AWS into a failure. AWS names a missing permission in its message."""
     details = error.response["Error"]
     return Failed(
         f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",

@@ -1,28 +1,70 @@
-"""`create_app`: the only wiring of the service."""
+"""The wiring of the service: `create_app`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib import resources
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, json_bodies, observability, openapi, pages, routes
-from s3api.auth import Signer, Tokens
-from s3api.files import FileStore
+from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api.auth import Tokens
+from s3api.file_store import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
+from s3api.services import Services, services_of
 from s3api.settings import Settings
+from s3api.signed_values import Signer
 from s3api.staging import Staging
+
+#: Headers of every answer. No page may show an answer in a frame, and a page of another origin may not use it
+#: as an image.
+_ALWAYS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+#: Headers of an answer unless its view sets them. Without a Cache-Control, a cache may choose how long it
+#: keeps an answer (RFC 9111, section 4.2.2).
+_UNLESS_SET = [
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+class _App(APIFlask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Skip Flask's check before each call: no function of the service is asynchronous."""
+        return func
+
+
+def _hardened(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every answer. A WSGI layer is the cheapest place for it."""
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            given = {name for name, _ in headers}
+            headers += _ALWAYS
+            headers += [header for header in _UNLESS_SET if header[0] not in given]
+            if environ["wsgi.url_scheme"] == "https":
+                # Only for this host, because the service does not know what its subdomains serve.
+                headers.append(("Strict-Transport-Security", "max-age=31536000"))
+            return start_response(status, headers, *exc_info)
+
+        return app(environ, start)
+
+    return outer
 
 
 def create_app(settings: Settings, store: FileStore) -> APIFlask:
-    """The WSGI application; tests hand it a store of their own. It touches neither the disk nor S3 yet."""
-    app = APIFlask(
+    """The WSGI application. Creating it touches neither the disk nor S3. Tests pass their own store."""
+    app = _App(
         "s3api",
         title="s3api",
         version=s3api.__version__,
@@ -31,11 +73,11 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         static_folder=None,  # type: ignore[arg-type]
     )
     app.config.update(
-        MAX_CONTENT_LENGTH=json_bodies.SMALL,  # views that take files read them by themselves
+        MAX_CONTENT_LENGTH=json_bodies.SMALL,  # views that accept files read the body themselves
         PROVIDE_AUTOMATIC_OPTIONS=False,
         OPENAPI_VERSION="3.1.0",
         DESCRIPTION=(resources.files("s3api") / "static" / "api.md").read_text(encoding="utf-8"),
-        # Relative to where the document is, so that it holds below every prefix of a proxy.
+        # Relative to the document, so that it is valid below every path prefix of a proxy.
         SERVERS=[{"url": "."}],
         AUTO_404_RESPONSE=False,
         AUTO_VALIDATION_ERROR_RESPONSE=False,
@@ -45,10 +87,10 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
     )
     app.json = json_bodies.JsonProvider(app)
-    app.json.sort_keys = False  # the envelope reads from status to content
+    app.json.sort_keys = False  # the envelope begins with the status
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
-    app.extensions["s3api"] = routes.Services(
+    Services(
         settings=settings,
         store=store,
         staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
@@ -56,31 +98,18 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         signer=Signer(settings.signing_key.get_secret_value()),
         readiness=Readiness(store.check),
         origins=Origins.of(settings),
-    )
+    ).attach(app)
     observability.observe(app)
+    admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
     pages.register(app)
     errors.register(app)
 
-    @app.after_request
-    def harden(response: Response) -> Response:
-        headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        # Without this a cache may store an answer by a guess of its own: RFC 9111, section 4.2.2.
-        headers.setdefault("Cache-Control", "no-store")
-        # No page may show an answer in a frame; a page of another origin may not even show it as a picture.
-        headers["X-Frame-Options"] = "DENY"
-        headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        if request.is_secure:
-            # Only this host: the service cannot know what others below it serve.
-            headers["Strict-Transport-Security"] = "max-age=31536000"
-        return response
-
+    app.wsgi_app = _hardened(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
-        # Not X-Forwarded-Port: the host that browsers send, and proxies pass on, has the port.
+        # Not X-Forwarded-Port: the forwarded host contains the port.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
         )
@@ -88,8 +117,8 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
 
 
 def from_environment() -> APIFlask:
-    """What gunicorn serves."""
+    """The application that gunicorn serves."""
     settings = Settings.from_environment()
     app = create_app(settings, S3FileStore(settings))
-    app.extensions["s3api"].staging.sweep()  # what a process that was killed has left
+    services_of(app).staging.sweep()  # removes what a killed process has left
     return app

@@ -1,16 +1,18 @@
-"""The OpenAPI document, generated from the views and their models (`python3 -m s3api openapi`).
+"""Generates the OpenAPI document from the views and their models (`python3 -m s3api openapi`).
 
-It is committed as `static/openapi.json`, which is what the service serves. A test generates it again and
-compares. Generators of clients read it, so names, types and operation ids are part of the contract.
+The service serves the committed `static/openapi.json`, and a test compares it with the generated document.
+Client generators read it, so names, types and operation ids are part of the contract.
 """
 
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask
 
+from s3api.errors import CODES
 from s3api.schemas import NAME_SCHEMA
 
 _REFERENCE = re.compile(r"#/(?:components/schemas|\$defs)/(?:\w+\.)?(\w+)")
@@ -40,14 +42,16 @@ _ETAG = {"examples": ['"5d41402abc4b2a76b9719d911017c592"']}
 
 
 def complete(spec: dict[str, Any]) -> dict[str, Any]:
-    """Add what the framework's decorators cannot say: bodies that are bytes, streams, and HEAD."""
+    """Add what the framework's decorators cannot express: bodies of bytes, streams, and HEAD."""
     spec = _tidy(spec)
     schemas = spec["components"]["schemas"]
-    # Nested models come as `Outer.Inner`, once for each outer model, and failures as `HTTPError`.
+    # The framework names nested models `Outer.Inner`, once for each outer model, and failures `HTTPError`.
     names = {name: "Failure" if name == "HTTPError" else name.rpartition(".")[2] for name in schemas}
     spec["components"]["schemas"] = {names[name]: schema for name, schema in sorted(schemas.items())}
     for name, schema in spec["components"]["schemas"].items():
         _drop_null(schema, also_type=not name.endswith("Request"))
+    failure = spec["components"]["schemas"]["Failure"]["properties"]["code"]
+    failure["examples"] = sorted(code.replace("<operation>", "get_object") for code in CODES)
     spec["info"]["license"] = {"name": "MIT", "identifier": "MIT"}
     spec["tags"] = [{"name": "Files", "description": "The files of the bucket, and the service itself"}]
     paths = spec["paths"]
@@ -93,27 +97,34 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         _header("If-Unmodified-Since", "A date; 412 where the file has changed since", **_DATE),
     ]
     for status in ("200", "206"):
-        # The type is that of the file. Generators need one that they know, and take bytes by it.
+        # The answer has the file's type. Generators need a type that they know as bytes.
         reading["responses"][status]["content"] = {"application/octet-stream": _BINARY, "*/*": _BINARY}
     reading["responses"]["304"].pop("content", None)
     paths["/download/{name}"]["get"]["responses"]["302"].pop("content", None)
     paths["/files/{name}"]["head"] = {
-        **{key: reading[key] for key in ("tags", "security", "parameters")},
+        **{key: reading[key] for key in ("tags", "security")},
         "operationId": "head_file",
         "summary": "Answer as GET does, without the bytes",
+        # RFC 9110, section 14.2: a range is for GET alone.
+        "parameters": [one for one in reading["parameters"] if one["name"] not in ("Range", "If-Range")],
         "responses": {
             status: {"description": response["description"]}
             for status, response in reading["responses"].items()
+            if status not in ("206", "416")
         },
     }
     for methods in paths.values():
-        for operation in methods.values():
+        for method, operation in methods.items():
+            if method in ("post", "put", "delete"):
+                _refuses(operation, 415)  # a Content-Encoding, which only PUT /upload/{name} keeps
+            if "requestBody" in operation:
+                _refuses(operation, 408)
             _describe(operation)
     return spec
 
 
 def _tidy(value: Any) -> Any:
-    """Without titles that repeat a field's name; references name schemas as `complete` does."""
+    """Remove titles that repeat a field's name, and rename references as `complete` renames schemas."""
     if isinstance(value, str):
         return _REFERENCE.sub(_new_reference, value)
     if isinstance(value, list):
@@ -131,7 +142,7 @@ def _new_reference(match: re.Match[str]) -> str:
 
 
 def _drop_null(schema: dict[str, Any], *, also_type: bool) -> None:
-    """Remove `default: null`; and null itself from answers and queries, where nothing has that value."""
+    """Remove `default: null`, and the type null from answers and queries, which never contain it."""
     for field in schema.get("properties", {}).values():
         _drop_null_of(field, also_type=also_type)
 
@@ -158,6 +169,12 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
         "description": description,
         "schema": {"type": "string", **schema},
     }
+
+
+def _refuses(operation: dict[str, Any], status: int) -> None:
+    """Add an answer that every operation of this kind can give, before its view runs."""
+    failure = {**operation["responses"]["400"], "description": HTTPStatus(status).phrase}
+    operation["responses"].setdefault(str(status), failure)
 
 
 def _describe(operation: dict[str, Any]) -> None:

@@ -399,7 +399,9 @@ def test_through_the_public_endpoint(
     assert download.value.url.startswith(elsewhere)
 
 
-@pytest.mark.parametrize("asset", ["ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"])
+@pytest.mark.parametrize(
+    "asset", ["ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"]
+)
 def test_assets(versioned: tuple[Service, S3, str], asset: str) -> None:
     """What the page loads is asked for again each time, and sent again only when it has changed."""
     url = f"{versioned[0].url}/ui/{asset}"

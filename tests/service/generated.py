@@ -1,0 +1,81 @@
+"""The tables of docs/ that come from the code, the settings and the layers: `make docs` writes them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from s3api.settings import GiB, MiB, Settings
+from support.servers import ROOT
+
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+BEGIN = "<!-- generated: make docs -->\n"
+END = "<!-- end -->\n"
+
+
+def pages() -> dict[Path, str]:
+    """The generated pages, with their text as it should be now."""
+    return {
+        CONFIGURATION: _with_table(CONFIGURATION, settings_table()),
+        ARCHITECTURE: _with_table(ARCHITECTURE, layers_table()),
+    }
+
+
+def _with_table(page: Path, table: str) -> str:
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}{table}{END}{after}"
+
+
+def settings_table() -> str:
+    rows = "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    return f"| variable | default | meaning |\n|---|---|---|\n{rows}"
+
+
+def layers_table() -> str:
+    """The layers of `s3api` in pyproject.toml, which import-linter enforces, from the top to the bottom."""
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = configured["tool"]["importlinter"]["contracts"]
+    [layers] = [one["layers"] for one in contracts if one.get("containers") == ["s3api"]]
+    named = [[f"`{module.strip(' ()')}`" for module in layer.split("|")] for layer in layers]
+    rows = "".join(f"| {number} | {', '.join(names)} |\n" for number, names in enumerate(named, 1))
+    return f"| layer | modules |\n|---|---|\n{rows}"
+
+
+def variables(name: str, field: FieldInfo) -> list[str]:
+    """The environment variables of a setting; the first one that is set counts."""
+    aliases = field.validation_alias
+    others = [str(one) for one in aliases.choices] if isinstance(aliases, AliasChoices) else []
+    return list(dict.fromkeys([*others, name.upper()]))
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    described = " ".join((field.description or "").split()).removesuffix(".")
+    names = ", ".join(f"`{one}`" for one in variables(name, field))
+    return f"| {names} | {_default(name, field)} | {described} |\n"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    value: Any = field.default
+    if field.is_required():
+        return "required"
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, (str, Path)):
+        return f"`{value}`"
+    for unit, symbol in ((GiB, "GiB"), (MiB, "MiB")):
+        if name.endswith("_bytes") and value % unit == 0:
+            return f"{value // unit} {symbol}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
