@@ -121,15 +121,15 @@ _DIGEST_BYTES: Mapping[str, Mapping[str, int]] = {
     "Repr-Digest": {"sha-256": 32, "sha-512": 64},
     "Digest": {"md5": 16, "sha-256": 32, "sha-512": 64},
 }
-_UNSUPPORTED = {name.lower(): instead for name, instead in UNSUPPORTED_IN_WRITES.items()}
+_UNSUPPORTED = {name.lower(): (name, instead) for name, instead in UNSUPPORTED_IN_WRITES.items()}
 _OLD_DIGEST = re.compile(r"[ \t]*+([A-Za-z0-9-]++)=([A-Za-z0-9+/]*+={0,2})[ \t]*+")
 
 
 def unsupported_in_write(names: Iterable[str]) -> tuple[str, str] | None:
     """The first of these headers that changes what a write means, and what to do instead."""
     for name in names:
-        if instead := _UNSUPPORTED.get(name.lower()):
-            return name, instead
+        if unsupported := _UNSUPPORTED.get(name.lower()):
+            return unsupported
         if name.lower().startswith(_FOR_S3):
             return name, "it is for S3 itself; leave it out, or upload directly to S3 with POST /uploads"
     return None
