@@ -36,7 +36,7 @@ def test_presigned_file_is_a_download(api: Api) -> None:
 
 
 def test_presigned_name_in_full(api: Api) -> None:
-    """A name beyond ASCII comes in full, in addition to one that every client understands."""
+    """A name beyond ASCII comes in full, together with one that every client understands."""
     name = api.name("été 😀.txt")
     api.put(name, b"x")
     fetched = api.s3("GET", good(api.call("GET", "/download/", name))["content"])

@@ -1,4 +1,4 @@
-"""Names: valid ones stay unchanged everywhere, others are refused before S3 sees them."""
+"""Names: valid ones come back unchanged, others are refused before S3 sees them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_plus_is_no_space(api: Api) -> None:
 
 
 def test_name_is_decoded_once(api: Api) -> None:
-    """A name that is encoded twice has a percent sign; it is not another file."""
+    """A path that is encoded twice is a name with a percent sign, not another file."""
     api.put(api.name("a/b"), b"x")
 
     assert api.raw("GET", f"/files/{api.folder}a%2Fb").body == b"x"

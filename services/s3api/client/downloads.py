@@ -283,7 +283,7 @@ def is_kind(path: Path, *kinds: int) -> bool:
 
 
 def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
-    """Make the folder that a folder marker stands for: an empty object whose name ends in a slash.
+    """Make the folder of a folder marker: an empty object whose name ends in a slash.
 
     Raises `Failure` if the folder would be outside, cannot be made, or if the object is not empty.
     """
