@@ -16,8 +16,8 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -30,9 +30,12 @@ from gunicorn.http import RequestParser, wsgi
 from gunicorn.http import errors as malformed
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client import Counter
 
+from s3api.failures import MalformedBody
+from s3api.headers import unsupported_in_trailer
 from s3api.observability import registry
 from s3api.settings import Settings
 
@@ -81,6 +84,13 @@ class AnswerTooSlow(TimeoutError):
     """The client reads the answer more slowly than the minimum, or not at all."""
 
 
+class UnknownVersion(malformed.ParseException):  # type: ignore[misc]
+    """The request is in another major version of HTTP."""
+
+    def __str__(self) -> str:
+        return "unknown version"
+
+
 #: The status, code and message of requests that are refused before the application is asked. The default is
 #: 400.
 REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
@@ -108,6 +118,12 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
         "501 Not Implemented",
         "malformed_request",
         "The only Transfer-Encoding that is understood is 'chunked'",
+    ),
+    # RFC 9110, section 15.6.6
+    UnknownVersion: (
+        "505 HTTP Version Not Supported",
+        "malformed_request",
+        "The service speaks HTTP/1.1 and HTTP/1.0",
     ),
 }
 
@@ -245,30 +261,45 @@ class Input:
     RFC 9110, section 10.1.1: a server that answers with a final status need not send 100 first.
     """
 
-    def __init__(self, body: Any, ask: Callable[[], None] | None) -> None:
-        self._body = body
+    def __init__(self, request: Any, ask: Callable[[], None] | None) -> None:
+        self._request = request
         self._ask = ask
 
-    def _asked(self) -> Any:
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
         if self._ask is not None:
             ask, self._ask = self._ask, None
             ask()
-        return self._body
+        try:
+            yield self._request.body
+        except malformed.ParseException as error:
+            raise MalformedBody("The chunks of the body are not valid (RFC 9112, section 7.1)") from error
 
     def read(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().read(size)
+        """Raises `MalformedBody`."""
+        with self._asked() as body:
+            data: bytes = body.read(size)
+        if not data:
+            self._check_trailers()
         return data
 
     def readline(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().readline(size)
+        with self._asked() as body:
+            data: bytes = body.readline(size)
         return data
 
     def readlines(self, hint: int | None = None) -> list[bytes]:
-        lines: list[bytes] = self._asked().readlines(hint)
+        with self._asked() as body:
+            lines: list[bytes] = body.readlines(hint)
         return lines
 
-    def __iter__(self) -> Any:
-        return iter(self._asked())
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+    def _check_trailers(self) -> None:
+        if name := unsupported_in_trailer(name for name, _ in self._request.trailers):
+            raise MalformedBody(f"A {name.title()} in a trailer is not checked; send it as a header")
 
 
 def has_ended(body: Any) -> bool:
@@ -280,7 +311,13 @@ def has_ended(body: Any) -> bool:
 
 
 def check(request: Any) -> None:
-    """Refuse codings that gunicorn accepts and the service would store as they are."""
+    """Correct what gunicorn takes from a head, and refuse codings that would be stored as they are."""
+    # RFC 9112, section 2.3: a higher minor version is answered as the one that the service speaks.
+    request.version = min(request.version, (1, 1))
+    # RFC 9110, section 7.6.1: Connection is a list. gunicorn compares the whole value.
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION").lower()
+    if "close" in (option.strip(" \t") for option in options.split(",")):
+        request.force_close()
     codings = [value.strip().lower() for name, value in request.headers if name == "TRANSFER-ENCODING"]
     if codings not in ([], ["chunked"]):
         raise malformed.UnsupportedTransferCoding(codings)
@@ -393,7 +430,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 outgoing.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         environ["wsgi.multithread"] = True
-        environ["wsgi.input"] = Input(request.body, ask if expects else None)
+        environ["wsgi.input"] = Input(request, ask if expects else None)
 
         def start_response(*args: Any) -> Any:
             # RFC 9112, section 9.3: the next request would begin within the rest of this one's body.
@@ -435,6 +472,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
             log.error("An answer broke off", exc_info=exc)
             return
+        if isinstance(exc, malformed.InvalidHTTPVersion) and isinstance(exc.version, tuple):
+            exc = UnknownVersion()  # a valid version, and one that gunicorn does not take
         status, code, message = REFUSALS.get(
             type(exc),
             ("400 Bad Request", "malformed_request", f"The request is not valid HTTP ({type(exc).__name__})"),
@@ -453,9 +492,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             envelope["request_id"],
         )
         body = json.dumps(envelope) + "\n"
+        # RFC 9110, section 6.6.1: an answer to a client's error has a Date.
         head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         if req is not None and req.method == "HEAD":
             body = ""  # RFC 9110, section 9.3.2
