@@ -60,7 +60,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
 
 
 def buckets_exist(environment: Environment) -> None:
-    """The data bucket is there, is the account's own and in the region; so is the state's, if any."""
+    """Check that the data bucket, and the state bucket if any, exist in this account and region."""
     for name in _buckets(environment):
         region = _region_of(environment, name)
         if region is None:
@@ -76,7 +76,7 @@ def buckets_exist(environment: Environment) -> None:
 
 
 def make_buckets(environment: Environment, report: Reporter) -> None:
-    """Make the buckets where they are not, and put right what is not as it should be; no more."""
+    """Make the missing buckets, and correct only the settings that are wrong."""
     for name in _buckets(environment):
         if _region_of(environment, name) is None:
             environment.client("s3").create_bucket(
@@ -87,18 +87,18 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
-            origins=environment.local.origins if environment.local else None,
-            tls=environment.local is None,  # the emulator speaks plain HTTP, and enforces the policy
+            origins=environment.emulated.origins if environment.emulated else None,
+            tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 
 
 def _buckets(environment: Environment) -> list[str]:
-    return [environment.bucket, *([] if environment.local else [environment.state_bucket])]
+    return [environment.bucket, *([] if environment.emulated else [environment.state_bucket])]
 
 
 def _region_of(environment: Environment, name: str) -> str | None:
-    """The bucket's region, or None where there is no such bucket."""
+    """The bucket's region, or None if it does not exist."""
     s3 = environment.client("s3")
     try:
         s3.head_bucket(Bucket=name)

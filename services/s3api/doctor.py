@@ -87,7 +87,7 @@ def _findings(report: BucketReport, settings: Settings) -> Iterator[Finding]:
     yield _advice(
         "incomplete uploads",
         f"aborted after {report.abort_incomplete_days} days",
-        "no lifecycle rule aborts them: the parts of abandoned uploads stay and cost money",
+        "no lifecycle rule aborts them: the parts of abandoned uploads are kept and cost money",
         good=report.has_abort_rule,
     )
     yield _advice(

@@ -149,7 +149,7 @@ def _parse(
 
 
 class _FormParser(MultiPartParser):
-    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002
+    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002 - the parser calls it with the headers
         """Decode every byte of a field. The parser would replace bytes that are not valid."""
         return "latin-1"
 

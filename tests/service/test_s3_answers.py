@@ -45,7 +45,7 @@ PAGE = b"<html><head><title>Welcome</title></head><body>Log in to use this netwo
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done once `prepare` has run, and which of its requests fails."""
+    """The operation after `prepare`, and which of its requests fails."""
 
     prepare: Callable[[S3FileStore], Callable[[], object]]
     fails: Callable[[Asked], bool]
@@ -212,7 +212,7 @@ def test_what_s3_does_not_answer_is_a_failure(
 
 
 def test_a_client_sees_no_empty_listing(faulty: FaultyS3, seaweedfs_s3: S3, tmp_path: Path) -> None:
-    """The service answers 503, not 200 with no files, to whoever lists while S3 says SlowDown in a 200."""
+    """A listing is answered 503, not 200 without files, while S3 answers SlowDown in a 200."""
     bucket = seaweedfs_s3.make_bucket("day02-answers-listing")
     with (
         running_service(faulty.s3, bucket, tmp_path) as service,
@@ -279,7 +279,7 @@ def test_a_listing_that_s3_would_not_send(old: str, new: str) -> None:
 
 
 def test_a_listing_of_another_prefix_is_none() -> None:
-    """A page with names that do not begin with what was asked for is shown to nobody."""
+    """A page with names that do not begin with the requested prefix is refused."""
     with pytest.raises(UnexpectedAnswer):
         page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
 
@@ -308,7 +308,7 @@ def listings(draw: st.DrawFn) -> str:
 @settings(max_examples=500, deadline=None)
 @given(listing=st.one_of(listings().map(str.encode), st.binary(max_size=200)))
 def test_any_bytes_are_a_page_or_no_answer(listing: bytes) -> None:
-    """Whatever stands in a listing, it is a page, or told as no answer of S3; nothing else is raised."""
+    """Any listing is a page or `UnexpectedAnswer`; nothing else is raised."""
     try:
         found = page(parse(listing), "day02-b", "", 1000, None)
     except UnexpectedAnswer:
@@ -340,7 +340,7 @@ HEADERS = {"ETag": '"e"', "Last-Modified": "Thu, 26 Nov 2026 01:10:35 GMT"}
     asked=st.from_regex(r"\Abytes=([0-9]{1,3}-[0-9]{0,3}|-[0-9]{1,3})\Z"),
 )
 def test_any_header_is_read_or_no_answer(headers: dict[str, str], content_range: str, asked: str) -> None:
-    """Whatever stands in a header, it is read, or told as no answer of S3; nothing else is raised."""
+    """Any header is read or `UnexpectedAnswer`; nothing else is raised."""
     with suppress(UnexpectedAnswer):
         assert stored_file("name", headers, 1).last_modified.tzinfo
     with suppress(UnexpectedAnswer):

@@ -1,4 +1,4 @@
-"""Requests that go past boto3 are those that boto3 would have sent, and end as its own do."""
+"""Requests without boto3 are the same as boto3 would have sent, with the same results."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_small_file_is_sent_again(
 
 
 def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
-    """A bucket that S3 has in another region is an error that says which setting is wrong."""
+    """A bucket in another region is an error that names the wrong setting."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: store.list_page("", "", 10, None)):
         with (
@@ -197,7 +197,7 @@ def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name
 def test_a_listing_that_is_cut_off_is_no_short_listing(
     seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str
 ) -> None:
-    """A listing that is no whole XML document is a failure of S3."""
+    """A listing that is not a complete XML document is a failure of S3."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
     put(store, "name")
     with faulty.failing(AnswerError(200, "<")), pytest.raises(failures.StoreUnavailable):
@@ -250,7 +250,7 @@ def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[TlsFront]:
 
 
 def test_tls_is_verified(tls: TlsFront, seaweedfs_s3: S3, bucket_name: str) -> None:
-    """An S3 whose certificate nobody vouches for is not spoken to, on any path."""
+    """The service sends no request to an S3 whose certificate is not trusted, on any path."""
     store = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: put(store, "name"), lambda: put(store, "name", b"x" * MiB)):
         with pytest.raises(failures.StoreUnavailable):

@@ -81,7 +81,7 @@ def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
 def test_a_declared_sha256_stays_with_the_file(
     any_store: FileStore, size: int | None, *, declared: bool
 ) -> None:
-    """Whoever reads the file, or only looks at it, learns the SHA-256 that its sender declared, if any."""
+    """Reads and HEADs of a file return the SHA-256 that its sender declared, if any."""
     data = b"x" * (9 * MiB)
     digest = sha256(data) if declared else None
     any_store.put("name", body(data, size=size, sha256=digest), "text/plain", create_only=False)
@@ -378,7 +378,7 @@ def test_a_listing_tells_size_and_etag(any_store: FileStore) -> None:
 
 
 def test_deleting_is_idempotent(any_store: FileStore) -> None:
-    """A deleted file is gone, and deleting what is not there is no error."""
+    """A deleted file is gone, and deleting a missing file is no error."""
     put(any_store, "name")
     any_store.delete("name")
     any_store.delete("name")
@@ -585,7 +585,7 @@ def test_wrong_credentials_are_a_refusal_that_names_the_operation(seaweedfs_s3: 
 
 
 def test_an_unreachable_store_raises_within_its_deadline() -> None:
-    """Nothing listening is told as such, quickly."""
+    """A closed port is reported quickly."""
     nowhere = S3("nowhere", "http://127.0.0.1:9", {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
     store = s3_store(nowhere, "day02-bucket", s3_connect_timeout_seconds=0.5)
     started = time.monotonic()
@@ -766,7 +766,7 @@ def test_an_aborted_upload_is_gone(real_store: tuple[S3, S3FileStore]) -> None:
 
 
 def test_temporary_credentials_bound_the_expiry(seaweedfs_s3: S3) -> None:
-    """A URL signed with credentials that end soon says that it ends with them."""
+    """A URL signed with credentials that expire soon expires with them."""
     own = S3("seaweedfs", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "temporary", "AWS_SECRET_ACCESS_KEY": "x"})
     store = s3_store(own, "day02-any")
     ends = datetime.now(UTC) + timedelta(seconds=30)
