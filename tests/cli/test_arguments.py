@@ -343,10 +343,10 @@ def test_usage_errors_are_json(tmp_path: Path, line: str) -> None:
 def test_usage_errors_beside_a_file_on_standard_output(tmp_path: Path) -> None:
     """With --to - standard output is the file, so the object goes to standard error; -- ends the options."""
     s3api = Command("http://127.0.0.1:1", tmp_path)
-    beside = s3api("download", "a", "b", "--to", "-", "--json")
+    streamed = s3api("download", "a", "b", "--to", "-", "--json")
     text = s3api("upload", "--name", "c", "--", "a", "--json")
 
-    assert (beside.status, beside.out, json.loads(beside.err)["code"]) == (2, "", "usage")
+    assert (streamed.status, streamed.out, json.loads(streamed.err)["code"]) == (2, "", "usage")
     assert (text.status, text.out) == (2, "")
     assert text.err.startswith("Usage: ")
 

@@ -104,8 +104,8 @@ def test_the_course_client(s3api: Command) -> None:
 )
 def test_the_address(tmp_path: Path, arguments: list[str], tried: str) -> None:
     """The port is 5000 where none is given, and IPv6 addresses are understood."""
-    nobody = f"http://127.0.0.1:{free_port()}"  # as a proxy: so that nothing at these addresses is disturbed
-    s3api = Command("", tmp_path, http_proxy=nobody, no_proxy="")
+    closed = f"http://127.0.0.1:{free_port()}"  # as a proxy: so that nothing at these addresses is disturbed
+    s3api = Command("", tmp_path, http_proxy=closed, no_proxy="")
     ran = s3api("ping", *arguments)
 
     assert ran.status == 5

@@ -352,7 +352,7 @@ def contents() -> bytes:
 
 @pytest.fixture
 def there(service: Service, seaweedfs_s3: S3, contents: bytes, bucket_name: str) -> str:
-    """The name of a large file in S3, with its SHA-256 beside it."""
+    """The name of a large file in S3, with its SHA-256."""
     assert service
     digest = hashlib.sha256(contents).hexdigest()
     seaweedfs_s3.client().put_object(
@@ -362,7 +362,7 @@ def there(service: Service, seaweedfs_s3: S3, contents: bytes, bucket_name: str)
 
 
 def begun(s3api: Command, far_s3: FaultyS3, name: str, size: int) -> Path:
-    """Kill a download, as kill -9 does, when so many bytes have come; returns where they are, or most."""
+    """Kill a download with SIGKILL when `size` bytes have arrived; returns the file that has most of them."""
 
     def part() -> Path | None:
         found = list(s3api.folder.glob("copy.*.part"))
@@ -572,7 +572,7 @@ def bar(big: Path) -> re.Pattern[bytes]:
 def test_progress_and_ctrl_c_on_a_terminal(
     s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path, number: signal.Signals
 ) -> None:
-    """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130, and what is there is kept."""
+    """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130 and keeps the bytes."""
     with (
         far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
         on_a_terminal(s3api, "upload", big) as (process, terminal, _),

@@ -84,7 +84,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """A request whose path nobody normalises."""
+        """A request whose path is sent as it is."""
         url = urlsplit(self.target.url)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.netloc, timeout=TIMEOUT)

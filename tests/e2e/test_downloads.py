@@ -36,7 +36,7 @@ def test_presigned_file_is_a_download(api: Api) -> None:
 
 
 def test_presigned_name_in_full(api: Api) -> None:
-    """A name beyond ASCII comes in full, beside one that every client understands."""
+    """A name beyond ASCII comes in full, together with one that every client understands."""
     name = api.name("été 😀.txt")
     api.put(name, b"x")
     fetched = api.s3("GET", good(api.call("GET", "/download/", name))["content"])
@@ -68,7 +68,7 @@ def test_attachment(api: Api) -> None:
 
 
 def test_unchecked(api: Api) -> None:
-    """With `check=false` it is S3 that tells of a missing file."""
+    """With `check=false` S3 reports a missing file."""
     name = api.name("a.bin")
     api.put(name, DATA)
     urls = [

@@ -1,4 +1,4 @@
-"""Names: what is allowed goes round unchanged, what is not is refused before S3 sees it."""
+"""Names: valid ones come back unchanged, others are refused before S3 sees them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_plus_is_no_space(api: Api) -> None:
 
 
 def test_name_is_decoded_once(api: Api) -> None:
-    """What is encoded twice is a name with a percent sign, not another file."""
+    """A path that is encoded twice is a name with a percent sign, not another file."""
     api.put(api.name("a/b"), b"x")
 
     assert api.raw("GET", f"/files/{api.folder}a%2Fb").body == b"x"

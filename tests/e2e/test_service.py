@@ -19,7 +19,7 @@ def test_health(api: Api) -> None:
 
 
 def test_health_needs_no_token(api: Api) -> None:
-    """The root and the probes answer whoever asks."""
+    """The root and the probes need no token."""
     headers = {"Host": api.target.host} if api.target.host else {}
 
     for path in ("/", "/livez", "/readyz"):

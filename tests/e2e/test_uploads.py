@@ -32,7 +32,7 @@ def test_known_length(api: Api, bucket: str, course_file: bytes) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2_600_000, 9 * 1024 * 1024])
 def test_unknown_length(api: Api, size: int) -> None:
-    """A body in chunks, of a length that nobody knows beforehand, is stored as it came."""
+    """A body in chunks, of unknown length, is stored unchanged."""
     name = api.name("chunked.bin")
     data = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
     body = good(api.call("PUT", "/upload/", name, data=_chunks(data)))

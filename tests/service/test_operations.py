@@ -18,6 +18,7 @@ from s3api import failures, health, manage, observability
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
+from s3api.s3_errors import look
 from s3api.s3_store import BucketReport
 from s3api.settings import Settings, SettingsError, TokenEntry
 from support.memory_store import MemoryStore
@@ -272,8 +273,8 @@ def test_a_refused_look_is_unknown(seaweedfs_s3: S3, bucket_name: str) -> None:
     refused = S3("x", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "no", "AWS_SECRET_ACCESS_KEY": "no"})
     other = s3_store(refused, bucket_name)
 
-    assert store._look(lambda: store._api.get_bucket_versioning(Bucket=bucket_name), "") is not None
-    assert store._look(lambda: other._api.get_bucket_versioning(Bucket=bucket_name), "") is None
+    assert look(lambda: store._api.get_bucket_versioning(Bucket=bucket_name), "") is not None
+    assert look(lambda: other._api.get_bucket_versioning(Bucket=bucket_name), "") is None
 
 
 # --- health, logs, metrics

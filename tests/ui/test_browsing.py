@@ -182,7 +182,7 @@ def test_open(window: Window) -> None:
 
 
 def test_copy_link(window: Window) -> None:
-    """A link is copied, its end told; whoever has it gets the file without a word to the service."""
+    """The link is copied with its expiry; it works without a request to the service."""
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     window.put("notes.txt", b"some text")
     window.open()

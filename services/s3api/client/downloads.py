@@ -283,7 +283,7 @@ def is_kind(path: Path, *kinds: int) -> bool:
 
 
 def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
-    """Make the folder that a folder marker stands for: an empty object whose name ends in a slash.
+    """Make the folder of a folder marker: an empty object whose name ends in a slash.
 
     Raises `Failure` where the folder would be elsewhere or cannot be, and where the object has contents.
     """
