@@ -211,7 +211,8 @@ def upload_raw(name: str) -> Response:
     With `If-None-Match: *` the request creates the file or answers 412. With `If-Match` and one ETag it
     replaces that file or answers 412. Nothing is stored if a `Content-Digest`, `Repr-Digest`, `Digest` or
     `Content-MD5` does not match. `Content-Encoding` and `Content-Language` are stored with the file. A header
-    that would change the meaning of the upload and is not supported, such as `Content-Range`, answers 400.
+    that would change the meaning of the upload and is not supported, such as `Content-Range` or `x-amz-acl`,
+    answers 400. So does a digest in a trailer, because nothing would check it.
     """
     services = current_services()
     check_name(name)
@@ -320,7 +321,7 @@ def list_parts(upload_id: str) -> Response:
 
 
 @bp.post("/uploads/<upload_id>/complete")
-@documented(404, 409, 412, answers=Completed)
+@documented(404, 409, 412, 415, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
     """Complete a multipart upload from the parts that S3 has received. The request can be repeated.
 
@@ -340,7 +341,7 @@ def complete_upload(upload_id: str) -> Response:
 
 
 @bp.delete("/uploads/<upload_id>")
-@documented(404, answers=Aborted, others={409: "The upload was completed before; its file stays"})
+@documented(404, 415, answers=Aborted, others={409: "The upload was completed before; its file stays"})
 def abort_upload(upload_id: str) -> Response:
     """Abort a multipart upload and delete its parts. The request can be repeated.
 
@@ -473,7 +474,7 @@ def _conditions() -> files.ReadConditions:
 
 
 @bp.delete("/delete/<name:name>")
-@documented(404, 409, 412)
+@documented(404, 409, 412, 415)
 def delete(name: str) -> Response:
     """Delete one file. With `If-Match`, delete it only if it has that ETag."""
     services = current_services()
@@ -514,7 +515,7 @@ def _shown(name: str) -> str:
 
 
 @bp.post("/restore/<name:name>")
-@documented(404, 409, answers=RestoredFile)
+@documented(404, 409, 415, answers=RestoredFile)
 def restore(name: str) -> Response:
     """Restore a deleted file, if the bucket keeps versions. An existing file is never replaced.
 

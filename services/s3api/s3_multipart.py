@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 from s3api.failures import FileError, StoreUnavailable, UploadNotFound
@@ -31,7 +32,11 @@ class S3Multipart:
     def put_part(self, plan: PartPlan, number: int, data: bytes) -> Part:
         with self._errors("put_object", plan.name):
             answer = self._transfer.upload_part(
-                Bucket=self._bucket, Key=plan.name, UploadId=plan.upload_id, PartNumber=number, Body=data
+                Bucket=self._bucket,
+                Key=plan.name,
+                UploadId=plan.upload_id,
+                PartNumber=number,
+                Body=BytesIO(data),  # shares the bytes; botocore would copy them to put the head before them
             )
         return Part(number=number, etag=etag_of(answer), size=len(data))
 

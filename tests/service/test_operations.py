@@ -114,11 +114,12 @@ def test_every_wrong_variable_is_named_at_once(environment: Callable[..., None])
 
 def test_an_empty_variable_is_an_absent_one(environment: Callable[..., None]) -> None:
     """An empty variable means what an absent one does, for boto3 too."""
-    environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="")
+    environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="", WEB_CONCURRENCY="")
     settings = Settings.from_environment()
 
     assert (settings.s3_endpoint_url, settings.api_tokens, settings.port) == (None, (), 5000)
-    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert settings.web_concurrency == 1
+    assert not {"AWS_ENDPOINT_URL", "WEB_CONCURRENCY"} & os.environ.keys()
 
 
 def test_hosts_and_origins_are_words(environment: Callable[..., None]) -> None:
