@@ -64,7 +64,8 @@ up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 down: ## Stop what `make up` started; the volumes stay, with the keys, and the files of PROFILE=persistent
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process. Three run at a time: `deploy` mostly waits.
+# The tests in parts, each one pytest process. Two that compute run at a time, beside `deploy`, which mostly waits;
+# `images` measures how fast a container starts, so it runs beside `deploy` alone.
 # Chromium aborts requests when a Docker network or container comes or goes: `page` waits for the parts that use Docker.
 PARTS := deploy images service plans page
 OTHERS := tests --ignore=tests/deploy --ignore=tests/infra --ignore=tests/ui
@@ -92,7 +93,7 @@ test: ## Run every check and every test
 $(PARTS:%=test-%): test-%:
 	@$(BIN)/pytest --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
-test-service: test-images
+test-service test-plans: test-images
 test-page: test-images test-deploy
 
 .PHONY: environments
@@ -101,7 +102,11 @@ environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.rea
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
-quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
+quick: ## Run every check, and the tests that need no container, browser, Terraform or service
+	@$(SIDE_BY_SIDE) -j2 check test-quick
+
+.PHONY: test-quick
+test-quick: $(VENV)/.test $(MINISTACK)/.ready
 	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
