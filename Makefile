@@ -172,8 +172,8 @@ destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
 
 .PHONY: bench
-bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything beside its peers, into docs (QUICK=1: two minutes, into .bench)
-	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')
 
 # Node is not everybody's: without it these opponents stay out, and the page says so.
 .PHONY: node-opponents

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from flask import Flask, g, request
+from flask import Flask, request
+from flask.globals import app_ctx, request_ctx
+from flask.wrappers import Request
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.schemas import DownloadQuery, ListQuery
-from s3api.services import current_caller, current_services
+from s3api.services import current_services
 from s3api.settings import Verb
 
 API = "api"  # the blueprint of `routes`
@@ -46,6 +49,17 @@ QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "a
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
 
+#: The headers that at least one write refuses, by their names in the environment. Most requests have none.
+_REFUSED_BY_SOME = frozenset(
+    f"HTTP_{name.upper().replace('-', '_')}"
+    for name in (
+        *headers.UNSUPPORTED_IN_WRITES,
+        *headers.PRECONDITIONS,
+        *headers.DIGESTS,
+        "Content-Encoding",
+    )
+)
+
 
 def register(app: Flask) -> None:
     app.before_request(admit)
@@ -53,34 +67,31 @@ def register(app: Flask) -> None:
 
 def admit() -> None:
     """Identify the caller, and refuse the request if its head is reason enough."""
+    asked = request_ctx.request  # the request itself: every use of its proxy costs a look-up
+    environ, endpoint, blueprint = asked.environ, asked.endpoint, asked.blueprint
     services = current_services()
-    services.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
-    _check_target()
-    _drop_invalid_dates()
-    try:
-        request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
-        unquote_to_bytes(request.query_string).decode("utf-8")
-    except UnicodeDecodeError:
-        raise failures.InvalidName("The URL is not valid UTF-8") from None
-    if request.url_rule is None:
+    services.origins.check_host(environ, any_host=endpoint in PROBES)
+    _check_target(environ)
+    _drop_invalid_dates(environ)
+    if asked.url_rule is None:
         return
     # These pages are public. But a service without any configured access serves nothing.
-    if request.endpoint in PUBLIC or (request.blueprint in STATIC and services.tokens.configured):
-        _check_query()
+    if endpoint in PUBLIC or (blueprint in STATIC and services.tokens.configured):
+        _check_query(asked)
         return
-    g.caller = services.tokens.identify(request.headers.get("Authorization"))
+    caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
     # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
-    may_be_foreign = g.caller is not ANONYMOUS and request.method in ("GET", "HEAD")
-    if not may_be_foreign and services.origins.is_foreign(request.environ):
+    may_be_foreign = caller is not ANONYMOUS and asked.method in ("GET", "HEAD")
+    if not may_be_foreign and services.origins.is_foreign(environ):
         raise Forbidden(
             "A web page of another origin may not do this; the service's operator can add its origin "
             "to ALLOWED_ORIGINS"
         )
-    if request.blueprint == API:
-        current_caller().require(VERBS[str(request.endpoint)])
-        if request.method not in ("GET", "HEAD"):
+    if blueprint == API:
+        caller.require(VERBS[str(endpoint)])
+        if asked.method not in ("GET", "HEAD") and not _REFUSED_BY_SOME.isdisjoint(environ):
             _refuse_what_would_be_ignored()
-        _check_query()
+        _check_query(asked)
 
 
 def _refuse_what_would_be_ignored() -> None:
@@ -100,31 +111,44 @@ def _refuse_what_would_be_ignored() -> None:
         raise UnsupportedMediaType("Only PUT /upload/<file> takes a Content-Encoding; send the body as it is")
 
 
-def _check_target() -> None:
-    """Refuse a target that is not valid (RFC 9112, section 3.2; RFC 3986): the server would cut it at `#`."""
-    raw = request.environ.get("RAW_URI", "")
-    target = _AUTHORITY.sub("", raw)
+def _check_target(environ: Mapping[str, Any]) -> None:
+    """Refuse a target that is not valid (RFC 9112, section 3.2; RFC 3986): the server would cut it at `#`.
+
+    Its decoded text must be UTF-8.
+    """
+    raw = environ.get("RAW_URI", "")
+    target = raw if raw.startswith("/") else _AUTHORITY.sub("", raw)
     authority = raw[: len(raw) - len(target)].partition("://")[2]
-    if authority and authority.lower() != request.environ.get("HTTP_HOST", "").lower():
+    if authority and authority.lower() != environ.get("HTTP_HOST", "").lower():
         raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")
         raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")
+    path, query = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+    if path.isascii() and query.isascii() and "%" not in query:
+        return
+    try:
+        path.encode("latin-1").decode("utf-8")
+        unquote_to_bytes(query.encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise failures.InvalidName("The URL is not valid UTF-8") from None
 
 
-def _drop_invalid_dates() -> None:
+def _drop_invalid_dates(environ: dict[str, Any]) -> None:
     """Remove invalid dates, so that the framework ignores them (RFC 9110, sections 13.1.3 and 13.1.4)."""
     for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
-        if header in request.environ and headers.date(request.environ[header]) is None:
-            del request.environ[header]
+        if header in environ and headers.date(environ[header]) is None:
+            del environ[header]
 
 
-def _check_query() -> None:
+def _check_query(asked: Request) -> None:
     """Refuse a parameter that the view does not know, or that is given twice. It would be ignored."""
-    known = list(QUERIES[request.endpoint].model_fields) if request.endpoint in QUERIES else []
-    if request.endpoint == "api.list_files" and wants_lines():
+    if not asked.query_string:
+        return
+    known = list(QUERIES[asked.endpoint].model_fields) if asked.endpoint in QUERIES else []
+    if asked.endpoint == "api.list_files" and wants_lines():
         known = ["prefix"]  # the answer is the whole listing, with details
-    for name, values in request.args.lists():
+    for name, values in asked.args.lists():
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"
             raise BadRequest(f"This request knows no query parameter '{name[:100]}'; {there_are}")

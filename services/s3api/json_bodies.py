@@ -9,7 +9,8 @@ from functools import wraps
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from flask import request
+from flask.globals import request_ctx
+from flask.wrappers import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from s3api.failures import TooBusy
@@ -41,19 +42,20 @@ def json_body(limit: int) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            if request.mimetype != "application/json":
+            asked = request_ctx.request
+            if asked.content_type != "application/json" and asked.mimetype != "application/json":
                 raise UnsupportedMediaType(
                     "Send the body as JSON, with the header 'Content-Type: application/json'"
                 )
-            request.max_content_length = limit
-            length = limit if request.content_length is None else request.content_length
+            asked.max_content_length = limit
+            length = limit if asked.content_length is None else asked.content_length
             if min(length, limit) <= _WITHOUT_PLACE:
-                _parse_body()
+                _parse_body(asked)
                 return view(*args, **kwargs)
             if not _places.acquire(blocking=False):
                 raise TooBusy("Too many large requests at once; try again, or name fewer files in each")
             try:
-                _parse_body()
+                _parse_body(asked)
                 return view(*args, **kwargs)
             finally:
                 _places.release()
@@ -63,11 +65,13 @@ def json_body(limit: int) -> Callable[[View], View]:
     return decorate
 
 
-def _parse_body() -> None:
+def _parse_body(asked: Request) -> None:
     """Parse the body for `bp.input`. A value of two bytes, such as `[]`, can need a hundred in memory."""
-    if next(islice(_TOKEN.finditer(request.get_data()), MAX_TOKENS, None), None) is not None:
+    body = asked.get_data()
+    # Each token has at least one byte.
+    if len(body) > MAX_TOKENS and next(islice(_TOKEN.finditer(body), MAX_TOKENS, None), None) is not None:
         raise BadRequest(f"The body has too many values; no request needs more than {MAX_BULK}")
     try:
-        request.get_json(force=True)
+        asked.get_json(force=True)
     except RecursionError:
         raise BadRequest from None

@@ -181,7 +181,7 @@ def _query_value(value: object) -> str:
 
 def _json_lines(pages: Iterator[Page]) -> Iterator[bytes]:
     for page in pages:
-        yield to_json_lines(page.files)
+        yield to_json_lines(page.files, "name")
 
 
 # --- uploads through the service
@@ -279,10 +279,10 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
             plan |= {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": md5_etags}
         case SignedPut(url, signed_headers, expires_at):
             plan = {"method": "PUT", "multipart": False, "url": url, "headers": dict(signed_headers)}
-            plan["expires_at"] = _iso(expires_at)
+            plan["expires_at"] = _to_the_second(expires_at)
         case SignedPost(url, fields, expires_at):
             plan = {"method": "POST", "multipart": False, "url": url, "fields": dict(fields)}
-            plan["expires_at"] = _iso(expires_at)
+            plan["expires_at"] = _to_the_second(expires_at)
     return answer(
         f"Successfully planned the upload of '{name}' to the bucket '{services.store.bucket}'", plan
     )
@@ -303,7 +303,7 @@ def sign_parts(upload_id: str, wanted: PartUrlsRequest) -> Response:
                 "number": number,
                 "url": one.url,
                 "size": plan.size_of(number),
-                "expires_at": _iso(one.expires_at),
+                "expires_at": _to_the_second(one.expires_at),
             }
             for number, one in zip(wanted.parts, signed, strict=True)
         ],
@@ -364,8 +364,8 @@ def _open_plan(upload_id: str) -> tuple[Services, PartPlan]:
     return services, plan
 
 
-def _iso(moment: datetime) -> str:
-    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+def _to_the_second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
 
 
 # --- downloads
@@ -392,7 +392,7 @@ def download(name: str, query: DownloadQuery) -> Response:
         response = Response(status=302, headers={"Location": signed.url})
     else:
         message = f"Successfully generated presigned url for '{name}'"
-        response = answer(message, signed.url, expires_at=_iso(signed.expires_at))
+        response = answer(message, signed.url, expires_at=_to_the_second(signed.expires_at))
     return response
 
 

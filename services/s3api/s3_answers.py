@@ -100,19 +100,15 @@ class UnexpectedAnswer(BotoCoreError):
         super().__init__(reason=reason)
 
 
-class _Held:
-    """A body in memory, with the interface that `AWSResponse` needs."""
+class Answer(AWSResponse):
+    """An answer with the headers of urllib3, which `AWSResponse` would copy, and its body once it is read."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        return iter((self._body,))
+    def __init__(self, url: str, status: int, headers: Any, raw: Any, body: bytes | None = None) -> None:
+        self.url, self.status_code, self.headers, self.raw, self._content = url, status, headers, raw, body
 
 
 def _held(answer: AWSResponse, status: int, body: bytes) -> AWSResponse:
-    headers: Any = answer.headers
-    return AWSResponse(answer.url, status, headers, _Held(body))
+    return Answer(answer.url, status, answer.headers, answer.raw, body)
 
 
 def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = False) -> AWSResponse:

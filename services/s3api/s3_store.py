@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import base64
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from s3api.bodies import Body
@@ -46,7 +45,6 @@ from s3api.failures import (
     RangeNotSatisfiable,
     StoreFailed,
     StoreUnavailable,
-    TooBusy,
     UploadNotFound,
     VersioningOff,
     changed,
@@ -73,12 +71,13 @@ from s3api.s3_errors import NOT_S3, S3Errors, is_denial
 from s3api.s3_http import S3Requests
 from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
 from s3api.settings import Settings
+from s3api.upload_memory import UploadMemory
 
 ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
 # A body of at most this size is read before the request is sent, and sent together with its head.
 HELD_BYTES = 64 * 1024
-# A body of unknown length and at most this size is held without a place in `_buffers`.
+# A body of unknown length and at most this size is stored without a share of `_memory`.
 UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
 # Completing an upload or copying can take minutes, during which S3 sends white space.
@@ -133,13 +132,14 @@ class S3FileStore:
         self._session = session or boto3.session.Session(region_name=settings.aws_region)
         self._region = settings.aws_region
         self._part_size = part_size_for(settings.max_file_bytes)
-        self._buffers = threading.BoundedSemaphore(max(1, settings.upload_buffer_bytes // self._part_size))
-        self._buffer_wait = settings.upload_wait_seconds
+        self._memory = UploadMemory(
+            settings.upload_buffer_bytes, self._part_size, settings.upload_wait_seconds
+        )
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="s3-lookup")
 
         endpoint = settings.s3_endpoint_url
         self._public_endpoint = settings.s3_public_endpoint_url or endpoint
-        pool = settings.threads + LOOKUP_THREADS
+        pool = settings.max_concurrent_requests + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
         owner = settings.bucket_owner
@@ -326,29 +326,26 @@ class S3FileStore:
         data = body.read_fully(first)
         if len(data) < first:
             return self._put_held(name, data, fields, condition)
-        # Nothing is read in the meantime, so TCP's flow control makes the client wait.
-        if not self._buffers.acquire(timeout=self._buffer_wait):
-            raise TooBusy(
-                "Too many uploads of unknown length at once; try again, or send a Content-Length header"
-            )
-        try:
-            data += body.read_fully(self._part_size - first)
+        with self._memory.part(body, data) as data:
             if len(data) < self._part_size:
                 return self._put_held(name, data, fields, condition)
             upload_id = self._create_multipart_upload(name, **fields)["UploadId"]
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size, nonce="")
             try:
-                parts: list[Part] = []
-                while data:
-                    parts.append(self._put_part(plan, len(parts) + 1, data))
-                    data = b""  # otherwise two parts are in memory while the next one is read
-                    data = body.read_fully(self._part_size)
-                return self._complete(plan, parts, _of_boto(condition))
+                parts = [self._put_part(plan, 1, data)]
             except BaseException:
                 self._abort_quietly(plan)
                 raise
-        finally:
-            self._buffers.release()
+        try:
+            while len(data) == self._part_size:
+                data = b""  # or two parts are held while the next is read
+                with self._memory.part(body) as data:
+                    if data:
+                        parts.append(self._put_part(plan, len(parts) + 1, data))
+            return self._complete(plan, parts, _of_boto(condition))
+        except BaseException:
+            self._abort_quietly(plan)
+            raise
 
     def _put_held(
         self, name: str, data: bytes, fields: Mapping[str, Any], condition: Mapping[str, str]
@@ -535,8 +532,8 @@ class S3FileStore:
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
             fields[f"x-amz-meta-{SHA256}"] = sha256
         fields["key"] = name
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
@@ -662,8 +659,8 @@ class S3FileStore:
         headers: Mapping[str, str],
         seconds: int,
     ) -> SignedUrl:
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             return SignedUrl(self._public.presign(method, name, query, headers, seconds), expires_at)
 
     def _expiry(self, seconds: int) -> datetime:
@@ -671,9 +668,8 @@ class S3FileStore:
         asked = datetime.now(UTC) + timedelta(seconds=seconds)
         credentials = self._session.get_credentials()
         if credentials is None:
-            raise StoreUnavailable("The service has no AWS credentials")
-        with self._errors("sign"):
-            credentials.get_frozen_credentials()  # refreshes credentials that are about to expire
+            raise NoCredentialsError
+        credentials.get_frozen_credentials()  # refreshes credentials that are about to expire
         # botocore keeps the end of temporary credentials only in this attribute. Static ones have none.
         ends: datetime | None = getattr(credentials, "_expiry_time", None)
         return min(asked, ends.astimezone(UTC)) if ends else asked

@@ -27,10 +27,10 @@ def page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | No
     decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
     files = [
         StoredFile(
-            name=decode(entry.findtext(key, "")),
-            size=number(entry.findtext(size)),
-            last_modified=_moment(entry.findtext(modified, "")),
-            etag=_listed_etag(entry.findtext(etag)),
+            decode(entry.findtext(key, "")),
+            number(entry.findtext(size)),
+            _moment(entry.findtext(modified, "")),
+            _listed_etag(entry.findtext(etag)),
         )
         for entry in root.findall(f"{space}Contents")
     ]
@@ -119,7 +119,12 @@ def etag_of(answer: Mapping[str, Any]) -> str:
 
 def _listed_etag(text: str | None) -> str:
     """SeaweedFS keeps a folder for a while after its last file, and lists it with an empty ETag."""
-    return "" if text in ("", '""') else _bare_etag(text)
+    found = ETAG.fullmatch(text or "")
+    if found:
+        return found[1]
+    if text in ("", '""'):
+        return ""
+    raise UnexpectedAnswer("an ETag that is none, or is missing")
 
 
 def _bare_etag(text: str | None) -> str:

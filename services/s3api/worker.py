@@ -280,7 +280,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting: set[Any] = set()
-        self._places = BoundedSemaphore(self.settings.threads)
+        self._places = BoundedSemaphore(self.settings.max_concurrent_requests)
 
     # --- the life of the worker
 

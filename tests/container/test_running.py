@@ -151,11 +151,11 @@ def test_health_needs_no_s3(make_api: MakeApi) -> None:
 
 def test_wrong_configuration(make_api: MakeApi) -> None:
     """A container with a wrong setting ends with a message that names it and an exit code."""
-    api = make_api(threads="none", ready="")
+    api = make_api(max_concurrent_requests="none", ready="")
     ended = api.container.wait(timeout=30)
 
     assert ended["StatusCode"] != 0
-    assert "THREADS" in api.logs()
+    assert "MAX_CONCURRENT_REQUESTS" in api.logs()
 
 
 # --- stopping

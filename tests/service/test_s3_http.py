@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import socket
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3.session
 import pytest
 from botocore.config import Config
+from botocore.exceptions import HTTPClientError
 
 from s3api import failures
 from s3api.file_store import Conditions
@@ -199,6 +202,42 @@ def test_a_listing_that_is_cut_off_is_no_short_listing(
     put(store, "name")
     with faulty.failing(AnswerError(200, "<")), pytest.raises(failures.StoreUnavailable):
         store.list_page("", "", 10, None)
+
+
+# --- proxies
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        # RFC 9112, sections 3.2.2 and 3.2.3: a proxy gets the whole URL, or is asked for a tunnel.
+        ("http://s3.example", b"HEAD http://s3.example/day02-files/name HTTP/1.1"),
+        ("https://s3.example", b"CONNECT s3.example:443 HTTP/1.0"),
+    ],
+)
+def test_requests_go_through_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, line: bytes
+) -> None:
+    """What boto3 reads of the environment holds for the requests that go past it."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv("HTTP_PROXY", address)
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        ours, _ = requests_and_client(None, endpoint)
+        asked: list[bytes] = []
+
+        def refuse() -> None:
+            client, _ = proxy.accept()
+            with client, client.makefile("rb") as lines:
+                asked.extend(iter(lambda: lines.readline().rstrip(), b""))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(HTTPClientError):
+            ours.send("HEAD", "name")
+        thread.join()
+
+    assert asked[0] in (line, line.replace(b"HTTP/1.0", b"HTTP/1.1"))
 
 
 # --- TLS

@@ -1,4 +1,4 @@
-"""A `FileStore` in memory, for tests of our own code's decisions; the contract's suite holds for it too."""
+"""A `FileStore` in memory, for tests that need no S3. `test_store` holds it to the contract of S3."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Upload:
 
 @dataclass
 class MemoryStore:
-    """Keeps versions. `fails_with`, while set, is raised by every call, as a store that is down would."""
+    """Keeps versions. While `fails_with` is set, every call raises it, as when S3 is down."""
 
     bucket: str = "day02-memory"
     fails_with: FileError | None = None

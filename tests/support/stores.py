@@ -1,4 +1,4 @@
-"""Settings and stores for tests, and what tests put into stores and read from them."""
+"""Settings and stores for tests, and helpers that put and read files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.servers import S3, SIGNING_KEY
 
 
 def settings_for(tmp_path: Path, **values: Any) -> Settings:
-    """Settings that do not come from the environment."""
+    """Settings that ignore the environment."""
     given: dict[str, Any] = {
         "bucket": "day02-memory",
         "signing_key": SecretStr(SIGNING_KEY),

@@ -1,4 +1,4 @@
-"""Traffic for tests: many clients at once, each request's fate kept; bounded in count and time."""
+"""Traffic for tests: many clients at once, with a limit of requests and of time; failures are recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_SECONDS = 400.0
 
 @dataclass(frozen=True)
 class Fate:
-    """A request that failed: when it began and ended (monotonic seconds), what it was, what became of it."""
+    """A failed request: its begin and end (monotonic seconds), the request, and its outcome."""
 
     begun: float
     ended: float
@@ -41,9 +41,9 @@ class Fate:
 
 @dataclass
 class Traffic:
-    """Clients that read, list and upload until told to stop.
+    """Clients that read, list and upload until the context ends.
 
-    `stored` is what was acknowledged, with its SHA-256.
+    `stored` has the acknowledged uploads with their SHA-256.
     """
 
     url: str
@@ -87,7 +87,7 @@ class Traffic:
             thread.join(self.timeout + 5)
 
     def until(self, number: int) -> None:
-        """Return once so many requests have been made."""
+        """Return when this number of requests has been made."""
         while self.made < number and time.monotonic() < self._deadline:
             time.sleep(0.05)
 
@@ -132,7 +132,7 @@ class Traffic:
         return not outcome
 
     def lost(self) -> list[str]:
-        """The acknowledged uploads that are not there as they were sent."""
+        """The acknowledged uploads that are missing or differ from what was sent."""
         missing = []
         with requests.Session() as session:
             session.trust_env = False
