@@ -44,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it starts.
 
-    A fixture says it, or a parameter that names LocalStack, or a module that starts services itself.
+    The marks come from the test's fixtures, from a parameter "localstack", and from `running_service` in the
+    test's module.
     """
     for item in items:
         if not isinstance(item, pytest.Function):
@@ -73,7 +74,7 @@ def seaweedfs_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 @pytest.fixture(scope="session")
 def tls_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """SeaweedFS over TLS, as AWS speaks it: its certificate is checked."""
+    """SeaweedFS over TLS. As with AWS, its certificate is checked."""
     with running_seaweedfs(tmp_path_factory.mktemp("tls"), tls=True) as s3:
         yield s3
 
@@ -91,7 +92,7 @@ def bucket_name() -> str:
 
 @pytest.fixture(scope="session")
 def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """Start services as a test needs them; all are stopped at the end of the session."""
+    """Start a service with the settings of a test. All services end with the session."""
     made: list[Service] = []
     with ExitStack() as stack:
 
@@ -107,7 +108,7 @@ def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> Service:
-    """One service on SeaweedFS for all tests that do not disturb it; its bucket is `day02-shared`."""
+    """One service on SeaweedFS, with the bucket `day02-shared`, for all tests that do not disturb it."""
     return make_service(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-shared"))
 
 
@@ -126,13 +127,13 @@ def tls_service(tls_ministack_s3: S3, make_service: Callable[..., Service]) -> S
 
 @pytest.fixture(scope="session")
 def ministack_service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
-    """One service on MiniStack, whose bucket `day02-shared` keeps versions."""
+    """One service on MiniStack. Its bucket `day02-shared` keeps versions."""
     return make_service(ministack_s3, ministack_s3.make_bucket("day02-shared", versioned=True))
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A copy of the Terraform code, in which nothing is asked of AWS."""
+    """A copy of the Terraform code that sends no request to AWS."""
     need(shutil.which("terraform"), "terraform is not on the PATH")
     workspace = Workspace(tmp_path_factory.mktemp("terraform"))
     yield workspace
