@@ -102,12 +102,15 @@ environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.rea
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
-quick: ## Run every check, and the tests that need no container, browser, Terraform or service
-	@$(SIDE_BY_SIDE) -j2 check test-quick
+quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that need no container, browser, Terraform or service
+	@$(SIDE_BY_SIDE) -j3 check quick-s3 quick-rest
 
-.PHONY: test-quick
-test-quick: $(VENV)/.test $(MINISTACK)/.ready
-	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
+.PHONY: quick-s3 quick-rest
+quick-s3:
+	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and s3"
+
+quick-rest:
+	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and not s3"
 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests

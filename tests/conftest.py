@@ -27,12 +27,13 @@ from support.servers import (
 from support.stores import settings_for
 from support.tls import running_tls
 
-#: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
+#: Markers, and the fixtures that give a test its marker. `make quick` leaves out all of these tests but "s3".
 MARKERS: Mapping[str, frozenset[str]] = {
     "docker": frozenset({"engine", "localstack_s3"}),
     "browser": frozenset({"browser"}),
     "terraform": frozenset({"workspace", "checkov", "trivy"}),
     "service": frozenset({"make_service", "base_url", "own_s3"}),
+    "s3": frozenset({"ministack_s3", "seaweedfs_s3", "tls_s3", "s3"}),
 }
 
 
@@ -44,15 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it starts.
 
-    The marks come from the test's fixtures, from a parameter "localstack", and from `running_service` in the
-    test's module.
+    The marks come from the test's fixtures, from a parameter that names an S3, and from `running_service` in
+    the test's module.
     """
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
         fixtures = set(item.fixturenames)
-        if hasattr(item, "callspec") and "localstack" in item.callspec.params.values():
-            fixtures.add("localstack_s3")
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        fixtures |= {
+            f"{kind}_s3" for kind in ("localstack", "ministack", "seaweedfs", "tls") if kind in parameters
+        }
         if "running_service" in vars(item.module):
             fixtures.add("make_service")
         for marker, names in MARKERS.items():
