@@ -64,8 +64,8 @@ up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process. Two that compute run at a time, beside `deploy`, which mostly waits;
-# `images` measures how fast a container starts, so it runs beside `deploy` alone.
+# The tests in parts, each one pytest process. `deploy` mostly waits, so two parts that compute run at the same time;
+# `images` measures how fast a container starts, so it runs with `deploy` only.
 # Chromium aborts requests when a Docker network or container comes or goes: `page` waits for the parts that use Docker.
 PARTS := deploy images service plans page
 OTHERS := tests --ignore=tests/deploy --ignore=tests/infra --ignore=tests/ui
