@@ -126,6 +126,8 @@ class ReceivedFile(Protocol):
     def name(self) -> str: ...
     @property
     def content_type(self) -> str: ...
+    @property
+    def kept(self) -> Mapping[str, str]: ...
     def open(self) -> AbstractContextManager[Body]: ...
 
 
@@ -135,7 +137,9 @@ def put_files(store: FileStore, received: Sequence[ReceivedFile]) -> list[Upload
     for file in received:
         try:
             with file.open() as body:
-                stored.append(store.put(file.name, body, file.content_type, create_only=False))
+                stored.append(
+                    store.put(file.name, body, file.content_type, create_only=False, kept=file.kept)
+                )
         except FileError as error:
             if not stored:
                 raise

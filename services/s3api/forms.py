@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import IO, cast
 
 from flask import request
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import File
 
 from s3api import failures, headers, write_headers
 from s3api.bodies import Body, Received
@@ -24,17 +25,34 @@ BUFFER_BYTES = 128 * 1024
 MAX_FIELD_BYTES = 2 * BUFFER_BYTES  # the parser's buffer has the same limit
 MAX_OVERHEAD = 1024 * 1024  # boundaries, headers and fields, in addition to the files
 _BACKSLASH = re.compile(r'\\(?!")')
-#: The field that a browser widget adds to each piece of a file, and its field with the number of pieces,
-#: which can be 1. Dropzone, Resumable.js, Flow.js, Plupload, Fine Uploader and simple-uploader.js have them.
-PIECES: Mapping[str, str] = {
-    "dzchunkindex": "dztotalchunkcount",
-    "resumableChunkNumber": "resumableTotalChunks",
-    "flowChunkNumber": "flowTotalChunks",
-    "chunk": "chunks",
-    "chunks": "chunks",
-    "qqpartindex": "qqtotalparts",
-    "chunkNumber": "totalChunks",
+#: Text fields that say nothing about the file: a button of an HTML form, and tokens against foreign forms
+#: (Flask-WTF, Django, Spring, Laravel, Rails). Every other field that is not known is refused.
+IGNORED = frozenset({"submit", "csrf_token", "csrfmiddlewaretoken", "_csrf", "_token", "authenticity_token"})
+_FLOW = ("ChunkNumber", "ChunkSize", "CurrentChunkSize", "TotalSize", "Type", "Identifier")
+#: The fields that a browser widget adds to each piece of a file, by its field with the number of pieces. A
+#: file in one piece is whole. These are Dropzone, Resumable.js, Flow.js, simple-uploader.js, Plupload and
+#: Fine Uploader.
+WIDGETS: Mapping[str, Sequence[str]] = {
+    "dztotalchunkcount": ("dzuuid", "dzchunkindex", "dztotalfilesize", "dzchunksize", "dzchunkbyteoffset"),
+    "resumableTotalChunks": [f"resumable{name}" for name in _FLOW],
+    "flowTotalChunks": [f"flow{name}" for name in _FLOW],
+    "totalChunks": [name[0].lower() + name[1:] for name in _FLOW],
+    "chunks": ("chunk",),
+    "qqtotalparts": ("qqpartindex", "qqpartbyteoffset", "qqchunksize"),
 }
+#: Fields of the same widgets that name the file. The name in the part counts, so they must repeat it.
+SAME_NAME = frozenset(
+    {
+        *("name", "filename", "relativePath", "qqfilename"),
+        *(f"{widget}{field}" for widget in ("resumable", "flow") for field in ("Filename", "RelativePath")),
+    }
+)
+#: Fine Uploader adds these fields to every file.
+_OF_WHOLE_FILES = frozenset({"qquuid", "qqtotalfilesize"})
+_DISPOSITION = (
+    "A Content-Disposition in the form is not valid (RFC 7578, section 4.2): it is form-data, with one name "
+    "and at most one filename, each in quotation marks. A filename* is UTF-8 (RFC 8187)"
+)
 HINT = (
     "Send the file in a form field named 'file', as `curl -F file=@name` does, or the raw body with "
     "PUT /upload/<file>"
@@ -64,6 +82,7 @@ class FormFile:
     name: str
     content_type: str
     staged: StagedFile
+    kept: Mapping[str, str]
 
     @contextmanager
     def open(self) -> Iterator[Body]:
@@ -80,10 +99,14 @@ def read(new_file: Callable[[], StagedFile], length: int | None) -> list[FormFil
     Raises `FileError`, or an exception of Werkzeug, if the form is not valid.
     """
     fields, parts = _parse(new_file, length)
-    prefix = check_prefix(fields.get("prefix", ""))
-    if not parts or not all(own_name for own_name, _, _ in parts):
+    if not parts or not all(part.own_name for part in parts):
         raise failures.FileNotFound("The file '' was not found", hint=_hint(fields))
-    found = [FormFile(check_name(prefix + own_name), kind, staged) for own_name, kind, staged in parts]
+    _check_fields(fields, parts)
+    prefix = check_prefix(fields.get("prefix", ""))
+    found = [
+        FormFile(check_name(prefix + part.own_name), part.content_type, part.staged, part.kept)
+        for part in parts
+    ]
     taken: set[str] = set()
     for file in found:
         if file.name in taken:
@@ -95,10 +118,18 @@ def read(new_file: Callable[[], StagedFile], length: int | None) -> list[FormFil
     return found
 
 
-def _parse(
-    new_file: Callable[[], StagedFile], length: int | None
-) -> tuple[MultiDict[str, str], list[tuple[str, str, StagedFile]]]:
-    """The fields; and for each part named `file`, its file name, its content type and its staged file."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part named `file`: the last segment of its file name, and what is stored with the file."""
+
+    own_name: str
+    content_type: str
+    staged: StagedFile
+    kept: Mapping[str, str]
+
+
+def _parse(new_file: Callable[[], StagedFile], length: int | None) -> tuple[MultiDict[str, str], list[_Part]]:
+    """The text fields, and the parts named `file`."""
     mimetype, options = parse_options_header(request.headers.get("Content-Type"))
     mimetype = mimetype.lower()  # RFC 9110, section 8.3.1
     if mimetype != "multipart/form-data" or not options.get("boundary"):
@@ -135,48 +166,79 @@ def _parse(
         raise failures.FileNotFound(
             "The file '' was not found", hint=f"{HINT}; this form has it in {_quoted(others[:3])}"
         )
-    named = []
-    for part in parts.getlist("file"):
-        _check_part(part.headers)
-        # Browsers send a backslash without an escape. The parser would drop it, and so change the name.
-        if _BACKSLASH.search(part.headers.get("Content-Disposition", "")):
-            raise failures.InvalidName("The file name contains a backslash")
-        own_name = (part.filename or "").rpartition("/")[2]
-        named.append(
-            (own_name, write_headers.content_type(own_name, part.content_type), cast(StagedFile, part.stream))
-        )
-    return fields, named
+    return fields, [_part(part.headers, cast(StagedFile, part.stream)) for part in parts.getlist("file")]
 
 
 class _FormParser(MultiPartParser):
-    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002 - the parser calls it with the headers
+    """Werkzeug's parser, which checks the headers of each part before the part's bytes are kept."""
+
+    def get_part_charset(self, headers: Headers) -> str:
         """Decode every byte of a field. The parser would replace bytes that are not valid."""
+        if _check_part(headers).file_name is not None:
+            raise BadRequest(_DISPOSITION)  # the parser reads it as a field
         return "latin-1"
+
+    def start_file_streaming(self, event: File, total_content_length: int | None) -> IO[bytes]:
+        _check_part(event.headers)
+        return super().start_file_streaming(event, total_content_length)
+
+
+def _part(part: Headers, staged: StagedFile) -> _Part:
+    own_name = (_check_part(part).file_name or "").rpartition("/")[2]
+    kind = write_headers.content_type(own_name, part.get("Content-Type"))
+    return _Part(own_name, kind, staged, write_headers.kept_language(part.get("Content-Language")))
 
 
 def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
-    """The fields of a form. Refuses a form that contains only a piece of a file."""
     fields: MultiDict[str, str] = MultiDict()
     for name, value in raw.items(multi=True):
         try:
             fields.add(name, value.encode("latin-1").decode("utf-8"))
         except UnicodeDecodeError:
             raise BadRequest(f"The form's field {_quoted([name])} is not valid UTF-8") from None
-    if len(fields.getlist("prefix")) > 1:
-        raise BadRequest("The form has two prefixes; send one form for each")
-    given = {**request.args.to_dict(), **fields.to_dict()}  # some widgets send them in the query
-    for field, total in PIECES.items():
-        if field in given and given.get(total) != "1":
-            raise BadRequest(
-                f"The form sends a piece of a file ({field}), and the service does not join pieces; nothing "
-                "was stored. Switch chunking off, or use PUT /upload/<file> or POST /uploads"
-            )
     return fields
 
 
-def _check_part(part: Headers) -> None:
-    """Refuse a part whose headers say that it is not the plain file."""
-    others = [name for name in part.keys() if name.lower() != "content-disposition"]  # noqa: SIM118 - pairs
+def _check_fields(fields: MultiDict[str, str], parts: Sequence[_Part]) -> None:
+    """Refuse a form with a field that is not known, because the field could change what the form means.
+
+    Such a field can say that the form has only a piece of a file, or another name, or a condition.
+    """
+    if len(fields.getlist("prefix")) > 1:
+        raise BadRequest("The form has two prefixes; send one form for each")
+    for name, values in fields.lists():
+        if name in IGNORED:
+            continue
+        if name == "file" and values != ["{}"]:  # FilePond adds the file's metadata, which are empty
+            raise BadRequest(f"Nothing was stored: the form's field 'file' is text. {HINT}")
+        if len(values) > 1 or not _is_known(name, fields, parts):
+            raise BadRequest(
+                f"The form has a field that the service does not know: {_quoted([name])}; nothing was "
+                "stored. It knows 'file' and 'prefix'. It joins no pieces of a file: switch chunking off, or "
+                "use PUT /upload/<file> or POST /uploads"
+            )
+
+
+def _is_known(name: str, fields: Mapping[str, str], parts: Sequence[_Part]) -> bool:
+    if name in SAME_NAME:
+        return all(part.own_name == fields[name] for part in parts)
+    if any(name in (total, *others) and fields.get(total) == "1" for total, others in WIDGETS.items()):
+        return True
+    return name in _OF_WHOLE_FILES or name in ("prefix", "file")
+
+
+def _check_part(part: Headers) -> headers.FormPart:
+    """Refuse a part whose headers say that it is not the plain file, or that can be read in two ways."""
+    names = [name.lower() for name, _ in part]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise BadRequest(f"A part of the form has the header {_quoted([repeated])} twice; send it once")
+    disposition = headers.form_part(part.get("Content-Disposition", ""))
+    if disposition is None:
+        raise BadRequest(_DISPOSITION)
+    # Browsers send a backslash without an escape, and other clients mean an escape.
+    if _BACKSLASH.search(part.get("Content-Disposition", "")):
+        raise failures.InvalidName("The file name contains a backslash")
+    others = [name for name, _ in part if name.lower() != "content-disposition"]
     unsupported = headers.unsupported_in_write(others)
     for name in (*(unsupported or ())[:1], *(name for name in headers.DIGESTS if name in part)):
         raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
@@ -186,6 +248,7 @@ def _check_part(part: Headers) -> None:
         raise UnsupportedMediaType(
             "A form's part takes no Content-Transfer-Encoding; send the bytes as they are"
         )
+    return disposition
 
 
 def _hint(fields: Mapping[str, str]) -> str:

@@ -6,6 +6,8 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from werkzeug.http import parse_date
 
@@ -18,6 +20,15 @@ _QUOTED = r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*+)"'
 _PARAMETER = rf"({_TOKEN})=(?:({_TOKEN})|{_QUOTED})"
 _MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*+;[ \t]*+(?:{_PARAMETER})?)*+)")
 _NEXT_PARAMETER = re.compile(rf";[ \t]*+{_PARAMETER}")
+
+# RFC 7578, section 4.2. In a quoted value, browsers send UTF-8 and write a quotation mark as `%22`.
+_FORM_PARAMETER = rf'({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)")'
+_FORM_PART = re.compile(rf"form-data((?:[ \t]*+;[ \t]*+(?:{_FORM_PARAMETER})?)*+)", re.IGNORECASE)
+_NEXT_FORM_PARAMETER = re.compile(rf";[ \t]*+{_FORM_PARAMETER}")
+# RFC 8187, section 3.2.1; also `*` and `'`, which JavaScript's encodeURIComponent leaves as they are.
+_EXTENDED = re.compile(
+    r"(utf-8|iso-8859-1)'[A-Za-z0-9-]*'((?:[A-Za-z0-9!#$&+.^_`|~*'-]|%[0-9a-f]{2})*+)", re.IGNORECASE
+)
 
 # RFC 9111, section 5.2: directives, with or without a value.
 _DIRECTIVE = re.compile(rf"{_TOKEN}(?:=(?:{_TOKEN}|{_QUOTED}))?+")
@@ -64,6 +75,41 @@ def media_type(value: str) -> str | None:
         parameters[name.lower()] = plain if re.fullmatch(_TOKEN, plain) else _quote(plain)
     canonical = "; ".join([match[1].lower(), *(f"{name}={value}" for name, value in parameters.items())])
     return canonical if len(canonical) <= MAX_MEDIA_TYPE else None
+
+
+class FormPart(NamedTuple):
+    """The Content-Disposition of a form's part. `file_name` is None if the part is a text field."""
+
+    name: str
+    file_name: str | None
+
+
+def form_part(value: str) -> FormPart | None:
+    """The name and the file name. None if the value is not valid, or if parsers could differ about it.
+
+    `filename*` counts more than `filename` (RFC 6266, section 4.3): .NET sends both. Continuations such as
+    `filename*0` (RFC 2231) are not valid in a form.
+    """
+    match = _FORM_PART.fullmatch(value)
+    if match is None:
+        return None
+    found: dict[str, str] = {}
+    for given, token, quoted in _NEXT_FORM_PARAMETER.findall(match[1]):
+        parameter = given.lower()
+        if parameter in found or re.match(r"filename\*.|name\*", parameter):
+            return None
+        found[parameter] = token or quoted.replace('\\"', '"').replace("%22", '"')
+    if "name" not in found:
+        return None
+    if "filename*" not in found:
+        return FormPart(found["name"], found.get("filename"))
+    extended = _EXTENDED.fullmatch(found["filename*"])
+    if extended is None:
+        return None
+    try:
+        return FormPart(found["name"], unquote(extended[2], extended[1], "strict"))
+    except UnicodeDecodeError:
+        return None
 
 
 #: Headers that change the meaning of a write and are not supported, with what to do instead. Some headers are

@@ -22,6 +22,7 @@ _FORM = {
         "title": "UploadForm",
         "type": "object",
         "required": ["file"],
+        "additionalProperties": False,
         "properties": {
             "file": {
                 "type": "array",

@@ -36,14 +36,17 @@ def condition(*, any_file: bool = False) -> tuple[bool, str | None]:
 
 def kept_headers() -> dict[str, str]:
     """The headers of a PUT that are stored with the file, in addition to its content type."""
-    kept = kept_encoding(request.headers.get("Content-Encoding"))
-    given = request.headers.get("Content-Language")
-    if given is not None:
-        language = headers.content_language(given)
-        if language is None:
-            raise BadRequest("The Content-Language is not a list of language tags, such as 'de' or 'pt-BR'")
-        kept["Content-Language"] = language
-    return kept
+    given = request.headers
+    return kept_encoding(given.get("Content-Encoding")) | kept_language(given.get("Content-Language"))
+
+
+def kept_language(given: str | None) -> dict[str, str]:
+    if given is None:
+        return {}
+    language = headers.content_language(given)
+    if language is None:
+        raise BadRequest("The Content-Language is not a list of language tags, such as 'de' or 'pt-BR'")
+    return {"Content-Language": language}
 
 
 def kept_encoding(given: str | None) -> dict[str, str]:

@@ -367,6 +367,151 @@ def test_a_widget_that_sends_pieces(api: Api, fields: dict[str, str], accepted: 
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"chunkMetadata": '{"FileName":"widget.bin","Index":0,"TotalCount":3}'},  # DevExtreme FileUploader
+        {"metadata": '{"chunkIndex":0,"totalChunks":3}'},  # Kendo UI Upload
+        {
+            "_chunkSize": "1",
+            "_currentChunkSize": "1",
+            "_chunkNumber": "0",
+            "_totalSize": "3",
+        },  # ng-file-upload
+        {"chunk-index": "0", "total-chunk": "3"},  # Syncfusion Uploader
+        {"chunkIndex": "0"},
+        {"offset": "5"},
+        {"uploadId": "u"},
+        {"dztotalchunkcount": "2"},
+        {"qqtotalparts": "2"},
+        {"totalChunks": "2"},
+        {"resumableChunkNumber": "1"},
+        {"overwrite": "false"},
+        {"Prefix": "aa/"},  # RFC 7578, section 4.2: names are compared as they are
+        {"name": "wanted.txt"},
+        {"relativePath": "folder/widget.bin"},
+        {"key": "k/"},
+        {"file": "other.bin"},  # `curl -F file=other.bin -F file=@widget.bin`
+    ],
+    ids=str,
+)
+def test_a_field_that_is_not_known(api: Api, fields: dict[str, str]) -> None:
+    """A field can say that the form has only a piece of a file, or another name: 400, nothing stored."""
+    parts = [_field(key, value.encode()) for key, value in fields.items()]
+    answer = _form(api, *parts, _field("prefix", api.folder.encode()), _file("widget.bin"))
+    message = refused(answer, 400, "bad_request")
+
+    assert any(f"'{field}'" in message for field in fields)
+    assert api.names(api.folder) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"submit": "Upload", "csrf_token": "t"},  # an HTML form of a framework
+        {"name": "widget.bin", "chunk": "0", "chunks": "1"},  # Plupload 2
+        {"qquuid": "u", "qqfilename": "widget.bin", "qqtotalfilesize": "1"},  # Fine Uploader 5
+        {"flowTotalChunks": "1", "flowFilename": "widget.bin", "flowRelativePath": "widget.bin"},  # Flow.js 2
+        {"file": "{}"},  # FilePond 4
+    ],
+    ids=str,
+)
+def test_fields_that_change_nothing(api: Api, fields: dict[str, str]) -> None:
+    """Fields that common widgets add to a whole file are accepted."""
+    parts = [_field(key, value.encode()) for key, value in fields.items()]
+
+    good(_form(api, *parts, _field("prefix", api.folder.encode()), _file("widget.bin")))
+    assert api.exists(api.name("widget.bin"))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "name=file; filename=annual report 2026.txt",  # RFC 9110, section 5.6.6: a token has no space
+        'name=file; filename=a"b.txt',
+        'name=file; filename="a"b.txt"',
+        'name=file; filename="a.txt',
+        'name=file; filename="a\\"',  # a name that ends with a backslash
+        "name=file; filename*=UTF-8''%ff.txt",  # RFC 8187, section 3.2.1
+        "name=file; filename*=bogus''%e9.txt",
+        "name=file; filename*=UTF-8''%zz.txt",
+        "name=file; filename*=a.txt",
+        'name=file; filename="a.txt"; filename="b.txt"',  # RFC 6266, section 4.1
+        'name=file; filename="a.txt"; FILENAME="b.txt"',
+        "name=file; filename*0=a; filename*1=.txt",  # RFC 2231, section 3
+        "name=file; filename*0*=UTF-8''a; filename*1*=.txt",
+        'name=file; name=other; filename="a.txt"',
+        'filename="a.txt"',  # RFC 7578, section 4.2: a part has a name
+        'name=file; nonsense; filename="a.txt"',
+        'name=file, filename="a.txt"',
+    ],
+)
+def test_a_file_name_that_parsers_read_differently(api: Api, parameters: str) -> None:
+    """RFC 7578, section 4.2: a Content-Disposition that is not valid is 400, and no part of it is used."""
+    part = f"Content-Disposition: form-data; {parameters}\r\n\r\nx".encode()
+    answer = _form(api, _field("prefix", api.folder.encode()), part)
+
+    assert "Content-Disposition" in refused(answer, 400, "bad_request")
+    assert api.names(api.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "own"),
+    [
+        ('name="file"; filename="annual report; 2026.txt"', "annual report; 2026.txt"),
+        ("name=file; filename=a.txt", "a.txt"),  # .NET's HttpClient sends tokens
+        ("name=file; filename=\"=?utf-8?B?w6k=?=\"; filename*=utf-8''%C3%A9", "é"),  # and both names
+        ("name=file; filename*=iso-8859-1''%e9", "é"),  # RFC 5987, section 3.2.1
+        ('name="file"; filename="a\\"b.txt"', 'a"b.txt'),  # curl until 7.80
+        ('name="file"; filename="a%22b.txt"', 'a"b.txt'),  # browsers, and curl since 7.81
+        ('name="file"; filename="a.txt"; size=1;', "a.txt"),  # RFC 2183, section 2
+        ('NAME="file" ;Filename="é.txt"', "é.txt"),
+    ],
+)
+def test_a_file_name_as_clients_send_it(api: Api, parameters: str, own: str) -> None:
+    """RFC 7578, section 4.2, and what clients send."""
+    part = f"Content-Disposition: form-data; {parameters}\r\n\r\nx".encode()
+    good(_form(api, _field("prefix", api.folder.encode()), part))
+
+    assert api.names(api.folder) == [api.folder + own]
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        ("Content-Encoding: identity", "Content-Encoding: gzip"),
+        ("Content-Transfer-Encoding: binary", "content-transfer-encoding: base64"),
+        ("Content-Type: text/plain", "Content-Type: text/html"),
+        ('Content-Disposition: form-data; name="file"; filename="b.txt"',),
+    ],
+    ids=str,
+)
+def test_a_header_twice_in_a_part(api: Api, twice: tuple[str, ...]) -> None:
+    """RFC 5322, section 3.6, and RFC 9110, section 5.3: a header that is no list occurs once."""
+    prefix = _field("prefix", api.folder.encode())
+    answer = _form(api, prefix, _file("a.txt", *twice))
+
+    assert "twice" in refused(answer, 400, "bad_request")
+    assert api.names(api.folder) == []
+
+
+def test_a_field_in_a_coding(api: Api) -> None:
+    """RFC 7578, section 4.7: the Base64 text would be the prefix."""
+    field = b'Content-Disposition: form-data; name="prefix"\r\nContent-Transfer-Encoding: base64\r\n\r\nYS8='
+
+    refused(_form(api, field, _file("a.txt")), 415, "unsupported_media_type")
+
+
+def test_the_language_of_a_part(api: Api) -> None:
+    """RFC 9110, section 8.5: a part's Content-Language is stored, as that of a PUT is."""
+    prefix = _field("prefix", api.folder.encode())
+    good(_form(api, prefix, _file("de.txt", "Content-Language: de, pt-BR")))
+
+    assert api.call("GET", "/files/", api.name("de.txt")).headers["Content-Language"] == "de, pt-BR"
+    refused(_form(api, prefix, _file("x.txt", "Content-Language: -")), 400, "bad_request")
+    assert not api.exists(api.name("x.txt"))
+
+
+@pytest.mark.parametrize(
     "parts",
     [(), (_file("a", field="upload"),), (_field("file", b"report.csv"),), (_file(""),)],
     ids=["nothing", "another field", "curl without @", "no name"],
