@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
 from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
+from s3api.bodies import Received
+from s3api.origins import path_of_target
 from s3api.schemas import DownloadQuery, ListQuery
 from s3api.services import current_services
 from s3api.settings import Verb
@@ -45,22 +48,39 @@ VERBS: Mapping[str, Verb] = {
 CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
 #: The query parameters of each view. The other views have none.
 QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "api.download": DownloadQuery}
-# The scheme and host of a target in absolute form, and the characters that no target contains.
-_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+# What no target contains.
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
+
+#: The views that read a body. Every other write refuses one.
+BODIES = {
+    "api.upload",
+    "api.upload_raw",
+    "api.plan_upload",
+    "api.sign_parts",
+    "api.delete_many",
+}
+
+
+def _in_environment(name: str) -> str:
+    return f"HTTP_{name.upper().replace('-', '_')}"
+
 
 #: The headers that at least one write refuses, by their names in the environment. Most requests have none.
 _REFUSED_BY_SOME = frozenset(
-    f"HTTP_{name.upper().replace('-', '_')}"
-    for name in (
-        *headers.UNSUPPORTED_IN_WRITES,
-        *headers.PRECONDITIONS,
-        *headers.DIGESTS,
-        "Content-Encoding",
-        "Content-Transfer-Encoding",
+    map(
+        _in_environment,
+        (
+            *headers.UNSUPPORTED_IN_WRITES,
+            *headers.PRECONDITIONS,
+            *headers.DIGESTS,
+            "Content-Encoding",
+            "Content-Transfer-Encoding",
+        ),
     )
 )
-_FOR_S3 = "HTTP_X_AMZ_"
+_REFUSED_BEGINNINGS = tuple(map(_in_environment, headers.UNSUPPORTED_BEGINNINGS))
+_SIGNED_DIGEST = "HTTP_X_AMZ_CONTENT_SHA256"
+_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 
 def register(app: Flask) -> None:
@@ -91,11 +111,34 @@ def admit() -> None:
         )
     if blueprint == API:
         caller.require(VERBS[str(endpoint)])
-        if asked.method not in ("GET", "HEAD") and (
-            not _REFUSED_BY_SOME.isdisjoint(environ) or any(name.startswith(_FOR_S3) for name in environ)
-        ):
-            _refuse_what_would_be_ignored()
+        if asked.method not in ("GET", "HEAD"):
+            _check_write(asked)
         _check_query(asked)
+
+
+def _check_write(asked: Request) -> None:
+    environ = asked.environ
+    takes_body = asked.endpoint in BODIES
+    if not takes_body:
+        _refuse_body(asked)
+    signed = environ.get(_SIGNED_DIGEST)
+    if signed == "UNSIGNED-PAYLOAD" or (signed == _EMPTY_SHA256 and not takes_body):
+        del environ[_SIGNED_DIGEST]  # it says nothing that is left to check
+    if not _REFUSED_BY_SOME.isdisjoint(environ) or any(
+        name.startswith(_REFUSED_BEGINNINGS) for name in environ
+    ):
+        _refuse_what_would_be_ignored()
+
+
+def _refuse_body(asked: Request) -> None:
+    """Refuse a body that the view would ignore, although it could ask for something else."""
+    if asked.content_length is None:
+        chunked = "chunked" in asked.headers.get("Transfer-Encoding", "").lower()
+        empty = not chunked or not Received(asked.environ["wsgi.input"], None).read(1)
+    else:
+        empty = asked.content_length == 0
+    if not empty:
+        raise BadRequest("This request takes no body, and nothing was changed; send it without one")
 
 
 def _refuse_what_would_be_ignored() -> None:
@@ -122,11 +165,7 @@ def _check_target(environ: Mapping[str, Any]) -> None:
 
     Its decoded text must be UTF-8.
     """
-    raw = environ.get("RAW_URI", "")
-    target = raw if raw.startswith("/") else _AUTHORITY.sub("", raw)
-    authority = raw[: len(raw) - len(target)].partition("://")[2]
-    if authority and authority.lower() != environ.get("HTTP_HOST", "").lower():
-        raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
+    target = path_of_target(environ.get("RAW_URI", ""))
     if target.startswith("//"):
         # The router would drop a slash. A proxy that keeps some paths to itself would not.
         raise NotFound

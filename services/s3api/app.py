@@ -15,7 +15,7 @@ from s3api import admission, errors, json_bodies, observability, openapi, pages,
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.health import Readiness
-from s3api.origins import Origins
+from s3api.origins import Origins, with_host_of_target
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
 from s3api.services import Services, services_of
@@ -113,6 +113,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
         )
+    app.wsgi_app = with_host_of_target(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app
 
 

@@ -131,37 +131,45 @@ UNSUPPORTED_IN_WRITES: Mapping[str, str] = {
     "X-HTTP-Method": "send the method itself",
     "X-Method-Override": "send the method itself",
     "X-Content-Range": f"no request writes a part of a file; {_WHOLE}",  # nginx's upload module
+    "X-Update-Range": f"no request writes a part of a file; {_WHOLE}",  # SabreDAV's partial update
     "If": "the service is no WebDAV server; use If-Match",  # RFC 4918, section 10.4
+    "Overwrite": "the service is no WebDAV server; use If-None-Match: *",  # RFC 4918, section 10.6
+    # RFC 4918, section 10.3
+    "Destination": "the service is no WebDAV server; upload the file under its name",
+    "ETag": "it is a header of answers; send the digest as Content-Digest or Content-MD5",  # OpenStack Swift
+    "X-Checksum": "send the digest as Content-Digest",
     "Content-Disposition": "the service decides what is shown and what is saved; leave the header out",
 }
-#: What S3 understands in a PUT to a bucket, by the beginnings of the names. Other `X-Amz-` headers are
-#: signatures and identifiers, which proxies of AWS add.
-#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
-_FOR_S3 = tuple(
-    f"x-amz-{name}"
-    for name in (
-        "acl",
-        "checksum-",
-        "copy-",
-        "decoded-content-length",
-        "expected-bucket-owner",
-        "grant-",
-        "meta-",
-        "object-lock-",
-        "sdk-checksum-algorithm",
-        "server-side-encryption",
-        "storage-class",
-        "tagging",
-        "trailer",
-        "website-redirect-location",
-        "write-offset-bytes",
-    )
+_OF_OTHER_STORAGE = "it is for another storage service; leave it out"
+#: The same by the beginnings of names. `X-Amz-` is refused as a whole, because S3 adds headers every year:
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+UNSUPPORTED_BEGINNINGS: Mapping[str, str] = {
+    "X-Amz-": "it is for S3 itself; leave it out, or upload directly to S3 with POST /uploads",
+    "Upload-": f"resumable uploads are not supported; {_WHOLE}",  # tus 1.0, and the draft of the IETF
+    "X-Upload-": f"resumable uploads are not supported; {_WHOLE}",
+    "OC-": "the service is no ownCloud or Nextcloud server; leave it out",
+    "X-OC-": "the service is no ownCloud or Nextcloud server; leave it out",
+    "X-Checksum-": "send the digest as Content-Digest",  # Artifactory
+    "X-Goog-": _OF_OTHER_STORAGE,
+    **dict.fromkeys(("X-Ms-Blob-", "X-Ms-Copy-", "X-Ms-Lease-", "X-Ms-Meta-"), _OF_OTHER_STORAGE),  # Azure
+    **dict.fromkeys(("X-Object-", "X-Delete-", "X-Copy-"), _OF_OTHER_STORAGE),  # OpenStack Swift
+    **dict.fromkeys(("X-Bz-", "X-Cos-", "X-Obs-", "X-Oss-"), _OF_OTHER_STORAGE),
+}
+_BEGINNINGS = {beginning.lower(): instead for beginning, instead in UNSUPPORTED_BEGINNINGS.items()}
+#: What signing clients and proxies add, such as CloudFront, VPC Lattice and Google's Identity-Aware Proxy.
+ADDED_BY_PROXIES = frozenset(
+    {
+        *("x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "x-amz-user-agent", "x-amz-cf-id"),
+        *("x-goog-iap-jwt-assertion", "x-goog-authenticated-user-email", "x-goog-authenticated-user-id"),
+    }
 )
 #: RFC 9110, section 13.1. If-Range and If-Modified-Since have no meaning in a write.
 PRECONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 #: RFC 9530, the obsolete RFC 3230, and RFC 1864. In a PUT each is the digest of the body as it is sent,
-#: because a representation includes its content coding (RFC 9110, section 8.1).
-DIGESTS = ("Content-Digest", "Repr-Digest", "Digest", "Content-MD5")
+#: because a representation includes its content coding (RFC 9110, section 8.1). The last one is a part of
+#: AWS's signatures, in hex.
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
+DIGESTS = ("Content-Digest", "Repr-Digest", "Digest", "Content-MD5", "X-Amz-Content-Sha256")
 _DIGEST_BYTES: Mapping[str, Mapping[str, int]] = {
     "Content-Digest": {"sha-256": 32, "sha-512": 64},
     "Repr-Digest": {"sha-256": 32, "sha-512": 64},
@@ -174,21 +182,27 @@ _OLD_DIGEST = re.compile(r"[ \t]*+([A-Za-z0-9-]++)=([A-Za-z0-9+/]*+={0,2})[ \t]*
 def unsupported_in_write(names: Iterable[str]) -> tuple[str, str] | None:
     """The first of these headers that changes what a write means, and what to do instead."""
     for name in names:
-        if unsupported := _UNSUPPORTED.get(name.lower()):
+        lower = name.lower()
+        if unsupported := _UNSUPPORTED.get(lower):
             return unsupported
-        if name.lower().startswith(_FOR_S3):
-            return name, "it is for S3 itself; leave it out, or upload directly to S3 with POST /uploads"
+        if lower in ADDED_BY_PROXIES:
+            continue
+        for beginning, instead in _BEGINNINGS.items():
+            if lower.startswith(beginning):
+                return name, instead
     return None
 
 
 def unsupported_in_trailer(names: Iterable[str]) -> str | None:
     """The first of these trailers that would be ignored, though it changes what the upload means.
 
-    RFC 9110, section 6.5.1, lets a recipient drop trailers. A digest that nothing checks would mislead.
+    RFC 9110, section 6.5.1, lets a recipient drop trailers. A digest that nothing checks would mislead. A
+    trailer is too late for what describes the content.
     """
-    refused = {name.lower() for name in (*DIGESTS, *PRECONDITIONS, "Content-Encoding", "Content-Language")}
+    refused = {name.lower() for name in (*DIGESTS, *PRECONDITIONS)}
     for name in names:
-        if name.lower() in refused or unsupported_in_write([name]):
+        lower = name.lower()
+        if lower in refused or lower.startswith("content-") or unsupported_in_write([name]):
             return name
     return None
 
@@ -202,6 +216,8 @@ def digests(header: str, value: str) -> dict[str, str] | None:
 
     Unknown algorithms are left out. The result is None if the value is malformed or repeats an algorithm.
     """
+    if header == "X-Amz-Content-Sha256":
+        return {"sha-256": value.lower()} if re.fullmatch(r"[0-9A-Fa-f]{64}", value) else None
     if header == "Content-MD5":
         md5 = _decoded(value.strip(" \t"), 16)
         return None if md5 is None else {"md5": md5}

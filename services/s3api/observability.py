@@ -120,6 +120,8 @@ def configure_logging(settings: Settings) -> dict[str, Any]:
     _request_lines.stream = sys.stderr if as_json and logs_requests else None
     # Their debug output holds headers and signatures.
     quiet = {name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3", "s3transfer")}
+    # It warns, with a trace, if an answer with the type of a multipart file is no multipart message.
+    quiet["urllib3.connection"] = {"level": "ERROR"}
     config: dict[str, Any] = {
         "version": 1,
         "disable_existing_loggers": False,

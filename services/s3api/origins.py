@@ -20,8 +20,44 @@ from s3api.settings import Settings
 #: These names are always served, because no other site can have them.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{0,5}))?")
+# A target in absolute form: the scheme has no case, and the host is not empty (RFC 9110, section 4.2).
+_ABSOLUTE = re.compile(r"https?://([^/?#]+)(?:[/?].*)?", re.IGNORECASE | re.DOTALL)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def with_host_of_target(app: WSGIApplication) -> WSGIApplication:
+    """Replace the Host header by the host of a target in absolute form (RFC 9112, section 3.2.2).
+
+    So the target's host passes every check of a Host. Browsers send this form only to proxies. A target or a
+    Host that is not valid stays as it is, and `path_of_target` or `Origins.check_host` refuses it.
+    """
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        raw: str = environ.get("RAW_URI", "")
+        match = None if raw.startswith("/") else _ABSOLUTE.fullmatch(raw)
+        if match is not None:
+            # RFC 9112, section 3.2: a request of HTTP/1.1 has a valid Host, whatever the form of its target.
+            without = match[1] if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else ""
+            if _HOST.fullmatch(str(environ.get("HTTP_HOST", without)).lower()):
+                environ["HTTP_HOST"] = match[1]
+            environ["PATH_INFO"] = environ["PATH_INFO"] or "/"  # RFC 9110, section 4.2.3
+        return app(environ, start_response)
+
+    return outer
+
+
+def path_of_target(raw: str) -> str:
+    """The target without the scheme and the host of the absolute form.
+
+    Raises `BadRequest` if the scheme is not http or https, or if the host is empty.
+    """
+    if raw.startswith("/") or "://" not in raw:
+        return raw
+    match = _ABSOLUTE.fullmatch(raw)
+    if match is None:
+        raise BadRequest("The URL has another scheme than http or https, or no host")
+    return raw[match.end(1) :]
 
 
 def for_known_hosts(app: WSGIApplication, origins: Origins) -> WSGIApplication:
@@ -35,7 +71,7 @@ def for_known_hosts(app: WSGIApplication, origins: Origins) -> WSGIApplication:
             return [b""]
         return app(environ, start_response)
 
-    return outer
+    return with_host_of_target(outer)
 
 
 class UnknownHost(Exception):
@@ -103,5 +139,5 @@ def _own_origin(environ: Mapping[str, Any]) -> str | None:
     if match is None:
         return None
     scheme = environ["wsgi.url_scheme"]
-    port = "" if match[2] in (None, _DEFAULT_PORTS.get(scheme)) else f":{match[2]}"
+    port = "" if match[2] in (None, "", _DEFAULT_PORTS.get(scheme)) else f":{match[2]}"
     return f"{scheme}://{match[1]}{port}"

@@ -9,7 +9,11 @@ from s3api import failures, headers
 from s3api.headers import UNKNOWN_TYPE
 from s3api.names import guess_content_type
 
-_DIGEST_EXAMPLES = {"Digest": "SHA-256=<base64 of 32 bytes>", "Content-MD5": "<base64 of 16 bytes>"}
+_DIGEST_EXAMPLES = {
+    "Digest": "SHA-256=<base64 of 32 bytes>",
+    "Content-MD5": "<base64 of 16 bytes>",
+    "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD, or <64 hex digits>",
+}
 
 
 def condition(*, any_file: bool = False) -> tuple[bool, str | None]:

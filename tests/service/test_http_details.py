@@ -6,6 +6,7 @@ Each case names its source. The bytes are sent as they are, because client libra
 from __future__ import annotations
 
 import email.utils
+import hashlib
 import time
 from typing import Any
 
@@ -142,6 +143,57 @@ def test_two_slashes_at_the_beginning_are_another_path(service: Service) -> None
     assert ask(service, f"GET http://localhost/files/{NAME} HTTP/1.1").body == DATA
 
 
+@pytest.mark.parametrize(
+    ("target", "headers", "status"),
+    [
+        ("http://127.0.0.1:5815/livez HTTP/1.1", ["Host: localhost:5815"], 200),
+        ("http://localhost:80/list_files HTTP/1.1", ["Host: localhost"], 200),
+        ("HTTP://LOCALHOST/list_files HTTP/1.1", ["Host: 127.0.0.1"], 200),
+        ("http://[::1]/list_files HTTP/1.1", ["Host: evil.test"], 200),  # the Host is ignored
+        ("https://localhost/list_files HTTP/1.1", ["Host: localhost"], 200),
+        ("http://localhost/list_files HTTP/1.0", [], 200),
+        (
+            "http://localhost HTTP/1.1",
+            ["Host: localhost"],
+            200,
+        ),  # RFC 9110, section 4.2.3: an empty path is /
+        ("http://localhost?a=b HTTP/1.1", ["Host: localhost"], 400),
+        ("http://evil.test/list_files HTTP/1.1", ["Host: localhost"], 421),
+        ("http://evil.test/list_files HTTP/1.1", ["Host: evil.test"], 421),
+        ("http://evil.test/list_files HTTP/1.0", [], 421),
+        ("http://localhost/list_files HTTP/1.1", [], 400),  # section 3.2
+        ("http://localhost/list_files HTTP/1.1", ["Host: a b"], 400),
+        # RFC 9110, section 4.2.1: an empty host is not valid; section 4.2.4: neither is a user name
+        ("http:///livez HTTP/1.1", ["Host: localhost"], 400),
+        ("http://:80/livez HTTP/1.1", ["Host: localhost"], 400),
+        ("http://user@localhost/livez HTTP/1.1", ["Host: localhost"], 400),
+        ("ftp://localhost/livez HTTP/1.1", ["Host: localhost"], 400),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts(
+    service: Service, target: str, headers: list[str], status: int
+) -> None:
+    """RFC 9112, section 3.2.2: it replaces the Host header, so it passes the same check (DNS rebinding)."""
+    answer = ask(service, f"GET {target}", *headers, host=False)
+
+    assert (answer.status, answer.json()["status"]) == (status, status), answer.body
+
+
+@pytest.mark.parametrize("host", ["localhost:", "127.0.0.1:", "[::1]:"])
+def test_a_host_with_an_empty_port(service: Service, host: str) -> None:
+    """RFC 3986, section 3.2.3: the port may be empty, and is the default port then."""
+    assert ask(service, "GET /list_files HTTP/1.1", f"Host: {host}", host=False).status == 200
+
+
+def test_an_empty_port_is_the_default_port_of_an_origin(service: Service) -> None:
+    """RFC 6454, section 4: the origin of the service's own page has no port then."""
+    answer = ask(
+        service, "GET /list_files HTTP/1.1", "Host: localhost:", "Origin: http://localhost", host=False
+    )
+
+    assert answer.status == 200
+
+
 @pytest.mark.parametrize("line", ["OPTIONS /", "TRACE /", "PATCH /", "FOO /", "PUT /"])
 def test_a_method_that_is_not_allowed_says_which_are(service: Service, line: str) -> None:
     """RFC 9110, section 15.5.6."""
@@ -246,6 +298,10 @@ def test_chunks_that_are_not_valid_are_400_everywhere(service: Service, line: st
         "Digest: SHA-256=" + "A" * 43 + "=",
         "x-amz-checksum-crc32: AAAAAA==",  # what AWS's SDKs send since 2025
         "Upload-Complete: ?0",
+        "Content-Type: text/html",  # RFC 9110, section 6.5.1: a trailer is too late for it
+        "Content-Disposition: attachment",
+        "x-amz-if-match-size: 3",
+        "ETag: abc",
     ],
 )
 def test_a_trailer_that_would_be_ignored_is_refused(service: Service, trailer: str) -> None:
@@ -270,6 +326,25 @@ def test_a_trailer_that_would_be_ignored_is_refused(service: Service, trailer: s
         "x-amz-object-lock-mode: COMPLIANCE",
         "x-amz-write-offset-bytes: 5",
         "X-Content-Range: bytes 0-2/9",  # nginx's upload module
+        "x-amz-if-match-size: 5",  # S3's DeleteObject
+        "x-amz-version-id: none",
+        "x-amz-new-in-some-year: a",
+        "X-Checksum-Sha256: 00",  # Artifactory
+        "X-Checksum-Deploy: true",
+        "X-Goog-Hash: md5=AAAA",  # Google Cloud Storage
+        "X-Goog-Upload-Command: start",
+        "X-Ms-Blob-Type: BlockBlob",  # Azure
+        "X-Bz-Content-Sha1: 00",  # Backblaze B2
+        "ETag: 00",  # OpenStack Swift: the MD5 of the body
+        "X-Delete-After: 60",
+        "OC-Checksum: SHA1:00",  # ownCloud
+        "OC-Chunked: 1",
+        "X-OC-MTime: 1",
+        "Overwrite: F",  # RFC 4918, section 10.6
+        "Upload-Draft-Interop-Version: 6",  # draft-ietf-httpbis-resumable-upload
+        "Upload-Metadata: name YQ==",  # tus 1.0
+        "Upload-Defer-Length: 1",
+        "X-Update-Range: bytes=0-1",  # SabreDAV
     ],
 )
 def test_a_header_for_s3_itself_is_refused(service: Service, header: str) -> None:
@@ -283,7 +358,113 @@ def test_a_header_for_s3_itself_is_refused(service: Service, header: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Amz-Cf-Id: a", "X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793", "x-amz-date: a"]
+    "header",
+    [
+        "x-amz-if-match-size: 5",
+        "x-amz-if-match-last-modified-time: Sun, 06 Nov 1994 08:49:37 GMT",
+        "x-amz-mfa: 1 2",
+        "x-amz-bypass-governance-retention: true",
+    ],
+)
+def test_a_condition_of_s3_on_a_deletion_is_refused(service: Service, header: str) -> None:
+    """The file was deleted although the condition of S3's own protocol did not hold.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+    """
+    answer = ask(service, f"DELETE /delete/{NAME} HTTP/1.1", header)
+
+    assert header.partition(":")[0] in refused(answer, 400).lower()
+    assert ask_file(service).body == DATA
+
+
+SHA256 = {data: hashlib.sha256(data).hexdigest() for data in (b"", b"a", b"b")}
+
+
+@pytest.mark.parametrize(
+    ("line", "digest", "status"),
+    [
+        (PUT, SHA256[b"a"], 200),
+        (PUT, "UNSIGNED-PAYLOAD", 200),
+        (PUT, SHA256[b"b"], 400),
+        (PUT, "0" * 64, 400),
+        (PUT, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", 400),  # the body has the signatures of chunks
+        (PUT, "", 400),
+        ("POST /upload HTTP/1.1", SHA256[b"a"], 400),
+        (f"DELETE /delete/{NAME} HTTP/1.1", SHA256[b"b"], 400),
+    ],
+)
+def test_the_digest_of_a_signature_of_aws(service: Service, line: str, digest: str, status: int) -> None:
+    """It is checked, or refused where it is not checked.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
+    """
+    body = b"" if line.startswith("DELETE") else b"a"
+    given = [f"X-Amz-Content-Sha256: {digest}", f"Content-Length: {len(body)}"]
+    answer = ask(service, line, *given, body=body)
+
+    assert answer.status == status, answer.body
+
+
+def test_the_digest_of_an_empty_body_is_right(service: Service) -> None:
+    """Clients that sign for AWS send it with a request without a body: the deletion takes place."""
+    requests.put(service.at("/upload/", "details/signed"), data=b"a", timeout=30).raise_for_status()
+    digest = f"X-Amz-Content-Sha256: {SHA256[b'']}"
+
+    assert ask(service, "DELETE /delete/details/signed HTTP/1.1", digest).status == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("POST /restore/details/a.txt", b'{"version_id": "none"}'),
+        ("POST /uploads/none/complete", b'{"parts": [], "sha256": "000"}'),
+        ("DELETE /uploads/none", b"{}"),
+        (f"DELETE /delete/{NAME}", b'{"version_id": "none"}'),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_would_be_ignored_is_refused(
+    service: Service, line: str, body: bytes, chunked: bool
+) -> None:
+    """RFC 9110, section 9.3.5: a body has no meaning in a DELETE, and a server may refuse it."""
+    length = CHUNKED if chunked else f"Content-Length: {len(body)}"
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    answer = ask(service, f"{line} HTTP/1.1", JSON, length, body=sent)
+
+    assert "takes no body" in refused(answer, 400)
+    assert ask_file(service).body == DATA
+
+
+@pytest.mark.parametrize(("length", "body"), [("Content-Length: 0", b""), (CHUNKED, b"0\r\n\r\n")])
+def test_an_empty_body_is_no_body(service: Service, length: str, body: bytes) -> None:
+    """RFC 9112, section 6.3: clients send a length of 0, or no chunk, with a request without a body."""
+    requests.put(service.at("/upload/", "details/empty"), data=b"a", timeout=30).raise_for_status()
+
+    assert ask(service, "DELETE /delete/details/empty HTTP/1.1", length, body=body).status == 200
+
+
+@pytest.mark.parametrize("kind", ["multipart/mixed", "multipart/mixed; boundary=x", "message/rfc822"])
+def test_a_file_with_the_type_of_a_message_is_served_without_a_trace(service: Service, kind: str) -> None:
+    """RFC 2046, sections 5.1.1 and 5.2: urllib3 looks for parts in the head of S3's answer, and warned."""
+    url = service.at("/files/", "details/message")
+    before = len(service.log_path.read_text())
+    given = {"Content-Type": kind}
+    stored = requests.put(service.at("/upload/", "details/message"), b"a", headers=given, timeout=30)
+    answer = requests.get(url, timeout=30)
+
+    assert (stored.status_code, answer.content, answer.headers["Content-Type"]) == (200, b"a", kind)
+    assert "HeaderParsingError" not in service.log_path.read_text()[before:]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Amz-Cf-Id: a",
+        "X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793",
+        "x-amz-date: a",
+        "x-amz-security-token: a",
+        "X-Goog-Iap-Jwt-Assertion: a",
+    ],
 )
 def test_what_proxies_of_aws_add_is_no_request_to_s3(service: Service, header: str) -> None:
     """CloudFront's, a load balancer's, and the signature of VPC Lattice."""
