@@ -7,6 +7,7 @@ a `Failure`, which has the exit status of the command.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import threading
@@ -30,6 +31,9 @@ from urllib3.exceptions import (
 import s3api
 
 T = TypeVar("T")
+
+# It warns, with a trace, if an answer with the type of a multipart file is no multipart message.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 BLOCK = 1024 * 1024
 CONNECT_SECONDS = 5.0
