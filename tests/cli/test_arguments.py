@@ -353,7 +353,7 @@ def test_usage_errors_are_json(tmp_path: Path, line: str) -> None:
     ],
 )
 def test_an_option_before_its_command(tmp_path: Path, line: str, said: str) -> None:
-    """click, "Commands and Groups": an option belongs to the command that it follows. The error says where."""
+    """click, "Commands and Groups": an option belongs to the command before it. The error says where."""
     s3api = Command("http://127.0.0.1:1", tmp_path)
     ran = s3api(*line.split())
 

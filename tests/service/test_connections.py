@@ -244,9 +244,7 @@ def test_a_condition_that_fails_comes_in_place_of_100_continue(
 def test_a_condition_that_holds_lets_the_body_come(service: Service) -> None:
     """A new file with If-None-Match: * gets 100 Continue, and is stored."""
     with RawClient(service.url) as client:
-        client.begin(
-            "PUT", "/upload/waits-new", Content_Length=5, Expect="100-continue", If_None_Match="*"
-        )
+        client.begin("PUT", "/upload/waits-new", Content_Length=5, Expect="100-continue", If_None_Match="*")
         asked = client.socket.recv(25)
         client.send(b"hello")
         answer = client.answer()

@@ -668,7 +668,23 @@ def test_download_redirects(client: FlaskClient, store: MemoryStore) -> None:
     assert body.keys() == {"status", "message", "content", "expires_at"}
     assert (head.status_code, head.data) == (302, b"")
     assert head.headers["Content-Type"] == answer.headers["Content-Type"] == "application/json"
-    assert head.headers["Content-Length"] == str(len(answer.data))  # RFC 9110, section 8.6
+
+
+@pytest.mark.parametrize("page", ["/ui", "/docs"])
+def test_every_file_of_a_page_is_served(client: FlaskClient, page: str) -> None:
+    """HTML Living Standard, "modulepreload": the browser reports a file that is not there as an error."""
+    unseen = set(re.findall(r'(?:href|src)="([^"#:]+)"', client.get(page).text))
+    seen: set[str] = set()
+    while unseen:
+        path = unseen.pop()
+        seen.add(path)
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200, path
+        if path.startswith("ui/") and path.endswith(".js"):
+            imported = re.findall(r"""(?m)^(?:import|\}) .*from ["']\./([^"']+)["']""", answer.text)
+            unseen |= {f"ui/{name}" for name in imported} - seen
+
+    assert len(seen) > 2
 
 
 def test_download_unchecked(client: FlaskClient, store: MemoryStore) -> None:
