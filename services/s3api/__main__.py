@@ -42,6 +42,10 @@ def _shown_errors(arguments: Sequence[str]) -> Iterator[None]:
         raise
 
 
+def _takes(command: click.Command, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
 class Commands(click.Group):
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
         arguments = tuple(args)  # click takes them out of the list
@@ -49,6 +53,19 @@ class Commands(click.Group):
             context = super().make_context(info_name, args, *more, **extra)
         context.meta[__name__] = arguments
         return context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = error.option_name
+            takers = [name for name, command in self.commands.items() if _takes(command, option)]
+            if not takers:
+                raise
+            example = next((argument for argument in given if argument in takers), takers[0])
+            message = f"{option} belongs after the command, as in: s3api {example} {option}"
+            raise click.UsageError(message, ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         with _shown_errors(ctx.meta[__name__]):

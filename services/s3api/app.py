@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any
@@ -36,6 +37,8 @@ _UNLESS_SET = [
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 ]
+#: A path without empty segments and dot segments (RFC 3986, section 3.3).
+_PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 
 
 class _App(APIFlask):
@@ -58,6 +61,21 @@ def _hardened(app: WSGIApplication) -> WSGIApplication:
             return start_response(status, headers, *exc_info)
 
         return app(environ, start)
+
+    return outer
+
+
+def _clean_forwarded(app: WSGIApplication) -> WSGIApplication:
+    """Ignore a forwarded scheme or path prefix that is not valid. `Location` would contain it."""
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        direct = environ["werkzeug.proxy_fix.orig"]
+        environ["wsgi.url_scheme"] = environ["wsgi.url_scheme"].lower()
+        if environ["wsgi.url_scheme"] not in ("http", "https"):
+            environ["wsgi.url_scheme"] = direct["wsgi.url_scheme"]
+        if not _PATH_PREFIX.fullmatch(environ["SCRIPT_NAME"]):
+            environ["SCRIPT_NAME"] = direct["SCRIPT_NAME"]
+        return app(environ, start_response)
 
     return outer
 
@@ -111,7 +129,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         hops = settings.trusted_proxy_hops
         # Not X-Forwarded-Port: the forwarded host contains the port.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
+            _clean_forwarded(app.wsgi_app), x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
         )
     app.wsgi_app = with_host_of_target(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

@@ -72,7 +72,7 @@ CODES: Mapping[str, int] = {
     "forbidden": 403,
     "internal_error": 500,
     "invalid_request": 400,
-    "malformed_request": 400,  # the worker also answers 414, 417, 431 and 501
+    "malformed_request": 400,  # the worker also answers 414, 417, 431, 501 and 505
     "moved": 308,
     "s3_<operation>_denied": 502,
     "unauthorized": 401,

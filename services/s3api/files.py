@@ -19,10 +19,12 @@ from s3api.bodies import Body, too_large
 from s3api.failures import (
     FileChanged,
     FileError,
+    FileExists,
     FileNotFound,
     InvalidName,
     InvalidParts,
     RangeNotSatisfiable,
+    StoreDenied,
     StoreUnavailable,
     UploadCompleted,
     UploadNotFound,
@@ -112,10 +114,17 @@ def put_file(
     create_only: bool,
     if_match: str | None,
     kept: Mapping[str, str],
+    body_waits: bool = False,
 ) -> Upload:
-    """Store one file, as `FileStore.put` does. If `if_match` fails, nothing of the body is read."""
+    """Store one file, as `FileStore.put` does. If `if_match` fails, nothing of the body is read.
+
+    `body_waits` means that the client sends the body only when it is read (`Expect: 100-continue`). Then the
+    same is true of `create_only`. Both checks only save the body; the store decides when it writes.
+    """
     if if_match is not None:
         check_match(name, find(store, name), if_match)
+    if create_only and body_waits:
+        check_absent(store, name)
     return store.put(name, body, content_type, create_only=create_only, if_match=if_match, kept=kept)
 
 
@@ -170,6 +179,15 @@ def delete_file(store: FileStore, name: str, if_match: str | None = None) -> Non
     """Delete a file. Raises `FileNotFound`, and `FileChanged` if its quoted ETag is not `if_match`."""
     check_match(name, store.stat(name), if_match)
     store.delete(name, if_match)
+
+
+def check_absent(store: FileStore, name: str) -> None:
+    """Raises `FileExists` if the file exists now. A service that may only write does not learn it here."""
+    with suppress(StoreDenied):
+        if find(store, name) is not None:
+            raise FileExists(
+                f"The file '{name}' already exists on the bucket '{store.bucket}'; nothing was stored"
+            )
 
 
 def check_match(name: str, file: StoredFile | None, if_match: str | None) -> None:

@@ -7,6 +7,7 @@ Client generators read it, so names, types and operation ids are part of the con
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from http import HTTPStatus
 from typing import Any
 
@@ -101,19 +102,17 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         # The answer has the file's type. Generators need a type that they know as bytes.
         reading["responses"][status]["content"] = {"application/octet-stream": _BINARY, "*/*": _BINARY}
     reading["responses"]["304"].pop("content", None)
-    paths["/download/{name}"]["get"]["responses"]["302"].pop("content", None)
-    paths["/files/{name}"]["head"] = {
-        **{key: reading[key] for key in ("tags", "security")},
-        "operationId": "head_file",
-        "summary": "Answer as GET does, without the bytes",
-        # RFC 9110, section 14.2: a range is for GET alone.
-        "parameters": [one for one in reading["parameters"] if one["name"] not in ("Range", "If-Range")],
-        "responses": {
-            status: {"description": response["description"]}
-            for status, response in reading["responses"].items()
-            if status not in ("206", "416")
+    signing = paths["/download/{name}"]["get"]
+    signing["responses"]["302"] |= {
+        "content": signing["responses"]["200"]["content"],
+        "headers": {
+            "Location": {"schema": {"type": "string", "format": "uri"}, "description": "The presigned URL"}
         },
     }
+    paths["/files/{name}"]["head"] = _head(reading, "head_file", "Answer as GET does, without the bytes")
+    paths["/download/{name}"]["head"] = _head(
+        signing, "head_download", "Answer as GET does, without a body; the URL of a redirect is for HEAD"
+    )
     for methods in paths.values():
         for method, operation in methods.items():
             if method in ("post", "put", "delete"):
@@ -122,6 +121,23 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
                 _refuses(operation, 408)
             _describe(operation)
     return spec
+
+
+def _head(get: dict[str, Any], operation_id: str, summary: str) -> dict[str, Any]:
+    """The HEAD that belongs to a GET. RFC 9110, section 14.2: a range is for GET alone."""
+    return {
+        **{key: get[key] for key in ("tags", "security")},
+        "operationId": operation_id,
+        "summary": summary,
+        "parameters": [
+            deepcopy(one) for one in get["parameters"] if one["name"] not in ("Range", "If-Range")
+        ],
+        "responses": {
+            status: {key: deepcopy(response[key]) for key in ("description", "headers") if key in response}
+            for status, response in get["responses"].items()
+            if status not in ("206", "416")
+        },
+    }
 
 
 def _tidy(value: Any) -> Any:

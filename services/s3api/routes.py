@@ -231,7 +231,14 @@ def upload_raw(name: str) -> Response:
         request.environ["wsgi.input"], length, services.settings.max_file_bytes, sha256, digests=digests
     )
     stored = files.put_file(
-        services.store, name, body, content_type, create_only=create_only, if_match=if_match, kept=kept
+        services.store,
+        name,
+        body,
+        content_type,
+        create_only=create_only,
+        if_match=if_match,
+        kept=kept,
+        body_waits=request.headers.get("Expect", "").lower() == "100-continue",
     )
     return _uploaded([stored])
 
@@ -389,11 +396,14 @@ def download(name: str, query: DownloadQuery) -> Response:
         # A signature is valid for one method (AWS: "Signature Calculations for the Authorization Header").
         method="HEAD" if query.redirect and request.method == "HEAD" else "GET",
     )
+    response = answer(
+        f"Successfully generated presigned url for '{name}'",
+        signed.url,
+        status=302 if query.redirect else 200,
+        expires_at=_to_the_second(signed.expires_at),
+    )
     if query.redirect:
-        response = Response(status=302, headers={"Location": signed.url})
-    else:
-        message = f"Successfully generated presigned url for '{name}'"
-        response = answer(message, signed.url, expires_at=_to_the_second(signed.expires_at))
+        response.headers["Location"] = signed.url
     return response
 
 

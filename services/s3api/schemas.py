@@ -49,10 +49,15 @@ Whole = BeforeValidator(_whole)
 
 
 def _digits(value: object) -> object:
-    """Of a query, where pydantic takes '1_0', '+1' and ' 1' as well."""
-    if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value):
+    """Of a query, where pydantic takes '1_0', '+1' and ' 1' as well.
+
+    Python reads no number of thousands of digits. Nine significant digits are above every limit.
+    """
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch("[0-9]+", value):
         raise ValueError("Input should be decimal digits")
-    return value
+    return int(value.lstrip("0")[:9] or "0")
 
 
 MIN_S3_PART = 5 * MiB  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html

@@ -340,6 +340,27 @@ def test_usage_errors_are_json(tmp_path: Path, line: str) -> None:
     assert error["message"]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--json list", "--json belongs after the command, as in: s3api list --json"),
+        ("-q upload a", "-q belongs after the command, as in: s3api upload -q"),
+        ("--url http://127.0.0.1:1 ping", "--url belongs after the command, as in: s3api ping --url"),
+        ("--token-file x ping", "--token-file belongs after the command, as in: s3api ping --token-file"),
+        ("--prefix x delete", "--prefix belongs after the command, as in: s3api delete --prefix"),
+        ("--if-absent list", "--if-absent belongs after the command, as in: s3api upload --if-absent"),
+        ("--frobnicate list", "No such option"),
+    ],
+)
+def test_an_option_before_its_command(tmp_path: Path, line: str, said: str) -> None:
+    """click, "Commands and Groups": an option belongs to the command before it. The error says where."""
+    s3api = Command("http://127.0.0.1:1", tmp_path)
+    ran = s3api(*line.split())
+
+    assert ran.status == 2
+    assert said in (ran.objects()[0]["message"] if "--json" in line else ran.err)
+
+
 def test_usage_errors_beside_a_file_on_standard_output(tmp_path: Path) -> None:
     """With --to - standard output is the file, so the object goes to standard error; -- ends the options."""
     s3api = Command("http://127.0.0.1:1", tmp_path)

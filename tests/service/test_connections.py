@@ -216,6 +216,44 @@ def test_100_continue_comes_when_the_body_is_wanted(service: Service) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    ("condition", "status", "code"),
+    [
+        ({"If_None_Match": "*"}, 412, "file_exists"),
+        ({"If_Match": '"0123"'}, 412, "precondition_failed"),
+    ],
+)
+def test_a_condition_that_fails_comes_in_place_of_100_continue(
+    service: Service, condition: dict[str, str], status: int, code: str
+) -> None:
+    """RFC 9110, section 10.1.1: the client that waits sends no body that would be refused."""
+    name = f"waits-{code}"
+    requests.put(service.at("/upload/", name), data=b"kept", timeout=10).raise_for_status()
+    try:
+        with RawClient(service.url) as client:
+            client.begin("PUT", f"/upload/{name}", Content_Length=5, Expect="100-continue", **condition)
+            answer = client.answer()
+        kept = requests.get(service.at("/files/", name), timeout=10).content
+    finally:
+        requests.delete(service.at("/delete/", name), timeout=10).raise_for_status()
+
+    assert (answer.status, answer.json()["code"]) == (status, code)
+    assert kept == b"kept"
+
+
+def test_a_condition_that_holds_lets_the_body_come(service: Service) -> None:
+    """A new file with If-None-Match: * gets 100 Continue, and is stored."""
+    with RawClient(service.url) as client:
+        client.begin("PUT", "/upload/waits-new", Content_Length=5, Expect="100-continue", If_None_Match="*")
+        asked = client.socket.recv(25)
+        client.send(b"hello")
+        answer = client.answer()
+    requests.delete(service.at("/delete/", "waits-new"), timeout=10).raise_for_status()
+
+    assert asked == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.status == 200
+
+
 def curl(*arguments: str) -> str:
     need(shutil.which("curl"), "curl is not on the PATH")
     done = subprocess.run(

@@ -115,6 +115,36 @@ def test_the_openapi_document_has_every_code() -> None:
     assert {str(status) for code, status in CODES.items() if code not in before} <= answers
 
 
+def test_the_reference_has_every_status_of_a_malformed_request() -> None:
+    """The row of docs/api.md lists what the worker answers: RFC 9110, section 15."""
+    (row,) = re.findall(r"^\| `malformed_request` \| ([0-9, ]+) \|", API, re.MULTILINE)
+    statuses = {status[:3] for status, code, _ in REFUSALS.values() if code == "malformed_request"}
+
+    assert set(row.split(", ")) == {"400", *statuses}
+
+
+def test_the_openapi_document_describes_redirects_and_heads() -> None:
+    """RFC 9110, section 10.2.2: a 3xx has a Location. HEAD is described where it has a use of its own."""
+    paths = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
+    answers = [
+        (path, method, operation["responses"][status])
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        for status in operation["responses"]
+        if status in ("301", "302", "303", "307", "308")
+    ]
+    heads = {path: methods["head"] for path, methods in paths.items() if "head" in methods}
+
+    assert {(path, method) for path, method, _ in answers} == {
+        ("/download/{name}", "get"),
+        ("/download/{name}", "head"),
+    }
+    assert all("Location" in answer["headers"] for _, _, answer in answers)
+    assert heads.keys() == {"/download/{name}", "/files/{name}"}
+    for head in heads.values():
+        assert not any("content" in answer for answer in head["responses"].values())
+
+
 def _subclasses(kind: type[failures.FileError]) -> Iterator[type[failures.FileError]]:
     for one in kind.__subclasses__():
         yield one

@@ -219,6 +219,16 @@ def test_a_bad_query_value_is_named(client: FlaskClient, query: str) -> None:
     assert message.startswith(query.partition("=")[0])
 
 
+@pytest.mark.parametrize("limit", ["1001", "9" * 10, "9" * 20, "9" * 5000, "0" * 30 + "1001"])
+def test_a_limit_that_is_too_large_says_so(client: FlaskClient, limit: str) -> None:
+    """RFC 9110, section 2.3: a number has no largest size. Python refuses a text of 4,301 digits."""
+    answer = client.get(f"/list_files?limit={limit}")
+
+    refused(answer, 400, "invalid_request")
+    assert answer.get_json()["message"] == "limit: Input should be less than or equal to 1000"
+    assert client.get("/list_files?limit=0000000000001").status_code == 200
+
+
 @pytest.mark.parametrize("query", ["prefix=b", "delimiter=/", ""])
 def test_a_cursor_is_bound_to_its_query(client: FlaskClient, store: MemoryStore, query: str) -> None:
     """A cursor of another query is 400."""
@@ -643,12 +653,38 @@ def test_json_that_does_not_parse(client: FlaskClient) -> None:
 
 
 def test_download_redirects(client: FlaskClient, store: MemoryStore) -> None:
-    """With redirect=true the answer leads to the presigned URL."""
+    """With redirect=true the answer leads to the presigned URL.
+
+    RFC 9110, section 15.4: its body, for clients that do not follow it, is the envelope as everywhere.
+    """
     stored(store, "a.csv")
     answer = client.get("/download/a.csv?redirect=true")
+    head = client.head("/download/a.csv?redirect=true")
+    body = answer.get_json()
 
-    assert (answer.status_code, answer.data) == (302, b"")
+    assert (answer.status_code, body["status"]) == (302, 302)
     assert answer.headers["Location"].startswith(f"memory://{BUCKET}/a.csv")
+    assert body["content"] == answer.headers["Location"]
+    assert body.keys() == {"status", "message", "content", "expires_at"}
+    assert (head.status_code, head.data) == (302, b"")
+    assert head.headers["Content-Type"] == answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("page", ["/ui", "/docs"])
+def test_every_file_of_a_page_is_served(client: FlaskClient, page: str) -> None:
+    """HTML Living Standard, "modulepreload": the browser reports a file that is not there as an error."""
+    unseen = set(re.findall(r'(?:href|src)="([^"#:]+)"', client.get(page).text))
+    seen: set[str] = set()
+    while unseen:
+        path = unseen.pop()
+        seen.add(path)
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200, path
+        if path.startswith("ui/") and path.endswith(".js"):
+            imported = re.findall(r"""(?m)^(?:import|\}) .*from ["']\./([^"']+)["']""", answer.text)
+            unseen |= {f"ui/{name}" for name in imported} - seen
+
+    assert len(seen) > 2
 
 
 def test_download_unchecked(client: FlaskClient, store: MemoryStore) -> None:

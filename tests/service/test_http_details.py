@@ -633,6 +633,20 @@ def test_the_name_of_a_download(service: Service, own: str, plain: str, extended
     assert value.partition("; ")[2] == expected
 
 
+def test_the_head_of_a_redirect_has_the_length_of_its_get(service: Service) -> None:
+    """RFC 9110, section 8.6: the Content-Length of HEAD is that of GET."""
+    requests.put(service.at("/upload/", "redirected"), data=b"x", timeout=10).raise_for_status()
+    at = service.at("/download/", "redirected") + "?redirect=true"
+    get, head = (requests.request(verb, at, timeout=10, allow_redirects=False) for verb in ("GET", "HEAD"))
+    requests.delete(service.at("/delete/", "redirected"), timeout=10).raise_for_status()
+
+    assert (get.status_code, head.status_code) == (302, 302)
+    assert get.json()["content"] == get.headers["Location"]
+    for answer in (get, head):
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Content-Length"] == str(len(get.content))
+
+
 def test_a_listing_varies_by_what_it_accepts(service: Service) -> None:
     """RFC 9110, section 12.5.5; the redirect to a signed URL is not stored by a cache."""
     for accept in ("application/json", "application/x-ndjson"):

@@ -216,6 +216,44 @@ def test_a_forwarded_host_of_the_client_does_not_hide_its_host(
     assert status("files.example", "files.example/evil") == 400
 
 
+@pytest.mark.parametrize(
+    ("sent", "origin"),
+    [
+        ({}, "http://localhost/"),
+        ({"X-Forwarded-Proto": "https"}, "https://localhost/"),
+        ({"X-Forwarded-Proto": "HTTPS"}, "https://localhost/"),  # RFC 3986, section 3.1
+        ({"X-Forwarded-Proto": "javascript"}, "http://localhost/"),
+        ({"X-Forwarded-Proto": "ws"}, "http://localhost/"),
+        ({"X-Forwarded-Proto": "http://evil.example"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/x"}, "http://localhost/x/"),
+        ({"X-Forwarded-Prefix": "/x/y.z/"}, "http://localhost/x/y.z/"),
+        ({"X-Forwarded-Prefix": "/caf%C3%A9"}, "http://localhost/caf%C3%A9/"),
+        ({"X-Forwarded-Prefix": "/x?y"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/x#y"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/x/../y"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/./x"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "//evil.example"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/x//y"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/\\evil.example"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "@evil.example"}, "http://localhost/"),
+        ({"X-Forwarded-Prefix": "/%zz"}, "http://localhost/"),
+    ],
+)
+def test_a_redirect_contains_only_a_scheme_and_a_path_that_are_valid(
+    make_client: Callable[..., FlaskClient], sent: dict[str, str], origin: str
+) -> None:
+    """RFC 9110, section 4.2: http and https. RFC 3986, section 3.3: what a path is. Others are ignored.
+
+    A proxy that does not replace these headers forwards those of the client.
+    """
+    application = make_client(trusted_proxy_hops=1).application
+    application.add_url_rule("/folder/", "folder", lambda: "")
+    answer = application.test_client().get("/folder", headers=sent)
+
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"{origin}folder/"
+
+
 def test_a_forwarded_prefix_changes_no_path(make_client: Callable[..., FlaskClient]) -> None:
     """Whatever it is, and believed or not: it neither hides a route nor shows in an answer's links."""
     for client in (make_client(), make_client(trusted_proxy_hops=1)):

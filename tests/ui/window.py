@@ -11,13 +11,23 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Error, Locator, Page, Request, expect
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Locator,
+    Page,
+    Request,
+    Response,
+    expect,
+)
 
 from support.servers import S3, Service, until
 
 MiB = 1024 * 1024
 
-# What no test may cause, told where the tests hear it: on the console.
+# Reports violations of the policy on the console, where the tests read them.
 LISTENER = """
   window.addEventListener("securitypolicyviolation", (event) =>
     console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
@@ -28,8 +38,8 @@ LISTENER = """
 class Window:
     """`folder` holds all of a test's files, and is what the page shows first.
 
-    `complaints` are the browser's: errors of the console or of the page, dialogs, violations of the policy.
-    Those that a test provokes it names in `forgiven`, patterns; any other fails it.
+    `complaints` are errors on the console or of the page, failed requests, dialogs, and violations of the
+    policy. A test lists the patterns of those that it causes in `forgiven`. Any other one fails the test.
     """
 
     context: BrowserContext
@@ -57,6 +67,8 @@ class Window:
         # Who first listens when a picker is about to open may be too late: the browser must know before.
         page.on("filechooser", lambda _: None)
         page.on("request", self._request)
+        page.on("response", self._answered)
+        page.on("requestfailed", self._failed)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -67,6 +79,19 @@ class Window:
 
     def _request(self, request: Request) -> None:
         self.requests.append(request)
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400:
+            self._not_loaded(f"status {response.status}", response.request)
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page or a reload has ended it
+            self._not_loaded(str(request.failure), request)
+
+    def _not_loaded(self, why: str, request: Request) -> None:
+        self.complaints.append(
+            f"Failed to load resource: {why}: {request.method} {urlsplit(request.url).path}"
+        )
 
     def _dialog(self, dialog: Dialog) -> None:
         self.complaints.append(f"dialog {dialog.type}: {dialog.message}")

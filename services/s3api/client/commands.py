@@ -26,9 +26,10 @@ from click.shell_completion import get_completion_class
 from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
 from s3api.client.completion import SECONDS as COMPLETION_SECONDS
 from s3api.client.completion import local_paths, remote_names
-from s3api.client.downloads import Downloads, below, is_kind, make_folder
+from s3api.client.downloads import Downloads, below, folder_of, is_kind, make_folder
 from s3api.client.journal import Journal
 from s3api.client.sources import Source, sources
+from s3api.client.targets import apart, file_system_of
 from s3api.client.terminal import Output, metered
 from s3api.client.transfer import Transferred, Via, spread
 from s3api.client.uploads import Uploads
@@ -507,6 +508,11 @@ def download(
     refused. An existing file with the same contents is left alone; one with other contents is replaced only
     with --force.
 
+    A folder cannot hold all names that a bucket can. Where a file has the name of a folder, the files of the
+    folder are downloaded and the file is not. Of names that are the same here, such as a and A where case
+    does not count, the first is downloaded. The others are reported before the first transfer. Download such
+    a file alone, with --to FILE.
+
     The bytes go into a .part file next to the target. It gets the target's name when it is complete and
     checked. After Ctrl-C, kill -9 or a network failure the same command continues where it stopped, if the
     file in S3 has not changed. The bytes are checked by the SHA-256 that the uploader declared, or else by
@@ -542,55 +548,47 @@ def download(
         _run(client, bring, files)
 
 
-def _targets(client: Client, names: Sequence[str], folder: Path, *, recursive: bool) -> Iterator[Source]:
-    """The target of each file. A file that can have none is reported."""
-    taken: dict[Path, str] = {}
+def _targets(client: Client, names: Sequence[str], folder: Path, *, recursive: bool) -> list[Source]:
+    """The target of each file. A file that can have none is reported, before anything is transferred."""
+    files: list[Source] = []
+    markers: list[Source] = []
     for name in names:
-        if not recursive and not name.endswith("/"):
-            found = [(name, name.rpartition("/")[2])]
-            yield from _placed(client, found, folder, taken)
-            continue
         try:
-            yield from _below_prefix(client, name, folder, taken)
+            found = _found(client.api, name, below_prefix=recursive or name.endswith("/"))
         except Failure as failure:
             client.output.failed(failure, name)
-
-
-def _below_prefix(client: Client, prefix: str, folder: Path, taken: dict[Path, str]) -> Iterator[Source]:
-    cut = prefix.rfind("/") + 1
-    empty = True
-    for page in _listed(client.api, prefix):
-        for file in page:
-            empty = False
-            name, relative = file["name"], file["name"][cut:]
-            if relative and not relative.endswith("/"):
-                yield from _placed(client, [(name, relative)], folder, taken)
-                continue
+            continue
+        for one, relative, size in found:
             try:
-                made = make_folder(name, file["size"], folder, relative.removesuffix("/"))
+                if relative and not relative.endswith("/"):
+                    files.append(Source(below(folder, relative), one))
+                else:
+                    markers.append(Source(folder_of(one, size, folder, relative.removesuffix("/")), one))
             except Failure as failure:
-                client.output.failed(failure, name)
-            else:
-                client.output.done(f"made folder {made}", name=name, outcome="folder", path=str(made))
-    if empty:
-        raise _none_begins_with(prefix)
-
-
-def _placed(
-    client: Client, found: Iterable[tuple[str, str]], folder: Path, taken: dict[Path, str]
-) -> Iterator[Source]:
-    for name, relative in found:
+                client.output.failed(failure, one)
+    kept, refused = apart(files, markers, folder, file_system_of(folder))
+    for no in refused:
+        client.output.failed(no.failure, no.source.name)
+    for marker in dict.fromkeys(markers):
         try:
-            path = below(folder, relative)
+            make_folder(marker.path)
         except Failure as failure:
-            client.output.failed(failure, name)
-            continue
-        first = taken.setdefault(path, name)
-        if first == name:
-            yield Source(path, name)
+            client.output.failed(failure, marker.name)
         else:
-            message = f"'{name}' would become {path}, as '{first}' does; it was not downloaded"
-            client.output.failed(Failure("name_taken", message), name)
+            made = str(marker.path)
+            client.output.done(f"made folder {made}", name=marker.name, outcome="folder", path=made)
+    return kept
+
+
+def _found(api: Api, name: str, *, below_prefix: bool) -> list[tuple[str, str, int]]:
+    """The name of each file, its path below the folder, and its size. A single file is not looked up."""
+    if not below_prefix:
+        return [(name, name.rpartition("/")[2], 0)]
+    cut = name.rfind("/") + 1
+    found = [(file["name"], file["name"][cut:], file["size"]) for page in _listed(api, name) for file in page]
+    if not found:
+        raise _none_begins_with(name)
+    return found
 
 
 def _none_begins_with(prefix: str) -> Failure:

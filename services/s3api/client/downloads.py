@@ -35,6 +35,8 @@ from s3api.private import NotPrivate, open_private
 
 _UMASK = os.umask(0o077)  # reading the umask means setting it; no other thread runs yet
 os.umask(_UMASK)
+#: The name of a .part file. The end of another download would remove such a file.
+_PART = re.compile(r".*\.[0-9a-f]{16}\.part", re.DOTALL)
 
 
 class Downloads(Transfer):
@@ -78,7 +80,7 @@ class Downloads(Transfer):
                     raise Failure(
                         "target_exists", f"{target} is there with other contents; --force replaces it", EXISTS
                     )
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             path = facts.part_beside(target)
             with part_file(path) as part:
                 have = part.seek(0, os.SEEK_END)
@@ -282,10 +284,10 @@ def is_kind(path: Path, *kinds: int) -> bool:
         raise local_failure(error, path) from error
 
 
-def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
-    """Make the folder of a folder marker: an empty object whose name ends in a slash.
+def folder_of(name: str, size: int, folder: Path, relative: str) -> Path:
+    """The folder of a folder marker: an empty object whose name ends in a slash.
 
-    Raises `Failure` if the folder would be outside, cannot be made, or if the object is not empty.
+    Raises `Failure` if the folder would be outside, or if the object is not empty.
     """
     if size:
         raise Failure(
@@ -294,13 +296,19 @@ def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
     path = below(folder, relative) if relative else folder
     if relative and path.is_symlink():
         raise Failure("unsafe_name", f"{path} is a symbolic link; no folder was made")
+    return path
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it. Raises `Failure`."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise Failure("target_exists", f"{path} is there and is not a folder", EXISTS) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        above = (*reversed(path.parents), path)
+        file = next((one for one in above if os.path.lexists(one) and not one.is_dir()), path)
+        raise Failure("target_exists", f"{file} is there and is not a folder", EXISTS) from error
     except OSError as error:
         raise local_failure(error, path) from error
-    return path
 
 
 def below(folder: Path, relative: str) -> Path:
@@ -308,6 +316,8 @@ def below(folder: Path, relative: str) -> Path:
     segments = relative.split("/")
     if not all(segments) or any(segment in (".", "..") or "\0" in segment for segment in segments):
         raise Failure("unsafe_name", f"'{relative}' cannot be the path of a file here; use --to FILE")
+    if _PART.fullmatch(segments[-1]):
+        raise Failure("unsafe_name", f"'{relative}' is the name of an unfinished download; use --to FILE")
     path = folder.joinpath(*segments)
     try:
         inside = path.parent.resolve().is_relative_to(folder.resolve())
@@ -321,8 +331,14 @@ def below(folder: Path, relative: str) -> Path:
 
 
 def stem(target: Path) -> str:
-    """The target's name, cut so that a suffix fits within the limit of file systems."""
-    return target.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+    """The target's name, cut so that a suffix fits within the limit of file systems.
+
+    A cut name ends in a hash, so that it is no other target's.
+    """
+    name = target.name.encode("utf-8", "surrogateescape")
+    if len(name) <= 200:
+        return name.decode("utf-8", "ignore")
+    return f"{name[:183].decode('utf-8', 'ignore')}-{hashlib.sha256(name).hexdigest()[:16]}"
 
 
 @contextmanager
