@@ -198,5 +198,5 @@ def reason(error: ClientError) -> Failed:
     details = error.response["Error"]
     return Failed(
         f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",
-        "Where a permission is missing: services/deploy/deployer-policy.json has what a deployer needs",
+        "Where a permission is missing: services/deploy/iam has the policies of a deployer",
     )

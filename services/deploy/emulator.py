@@ -150,20 +150,20 @@ def as_found(engine: docker.DockerClient, environment: Environment) -> Environme
 
 
 def deployer(environment: Environment, report: Reporter) -> Environment:
-    """The environment as a user sees it who has the deployer's policy and nothing more."""
+    """The environment as seen by a user with the deployer's policies and no other permission."""
     assert environment.local is not None
-    policy = environment.local.policy
     iam = replace(environment, credentials=root_key(environment.local)).client("iam")
     try:
         iam.create_user(UserName=DEPLOYER)
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
-    iam.put_user_policy(UserName=DEPLOYER, PolicyName="deployer", PolicyDocument=policy.read_text())
+    for policy in sorted(environment.local.policies.glob("deployer-*.json")):
+        iam.put_user_policy(UserName=DEPLOYER, PolicyName=policy.stem, PolicyDocument=policy.read_text())
     for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
     key = iam.create_access_key(UserName=DEPLOYER)["AccessKey"]
-    report.say(f"from here on as user {DEPLOYER}, with {policy.name} and nothing more")
+    report.say(f"from here on as user {DEPLOYER}, with the deployer's policies only")
     return replace(
         environment,
         credentials={

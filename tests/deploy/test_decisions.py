@@ -193,7 +193,7 @@ def test_a_missing_permission_is_named() -> None:
     failed = failure_of("terraform apply", [said, said])
 
     assert failed.why == "terraform apply: the deployer may not ecs:CreateCluster"
-    assert "deployer-policy.json" in failed.then
+    assert "services/deploy/iam" in failed.then
 
 
 @pytest.mark.parametrize(
