@@ -193,7 +193,7 @@ def _arns(service: str, *resources: str) -> list[str]:
 _ROLES = [f"arn:aws:iam::*:role/{NAME}", "arn:aws:iam::*:role/s3_access"]
 _ANYTHING = ["*"]
 
-# What `make bucket` does: it makes the buckets and sets what a data bucket needs. It reads and writes no file.
+# What `make bucket` does: it makes the buckets and configures them. It reads and writes no file.
 BUCKETS = """
     s3:CreateBucket s3:GetBucketCORS s3:GetBucketLocation s3:GetBucketPolicy s3:GetBucketPublicAccessBlock
     s3:GetBucketVersioning s3:GetEncryptionConfiguration s3:GetLifecycleConfiguration s3:ListBucket
@@ -218,7 +218,7 @@ _POLICIES: dict[str, list[_Scope]] = {
                 *_arns("elasticloadbalancing", f"loadbalancer/app/{NAME}"),
             ],
         ),
-        # AWS chooses the ids of networks, so tags tell which are this project's. A new resource carries the tag
+        # AWS chooses the ids of networks, so tags tell which are this project's. A new resource has the tag
         # in the request that makes it. An action that makes one resource inside another is in a statement
         # without the other's type: otherwise the tag in the request would open another owner's resource.
         _Scope("NetworksAnywhere", "ec2:Describe*", _ANYTHING),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from emulator.authorization import calls_are_checked_on_each_resource
 from emulator.balancer import Balancer
 from emulator.registry import USER, Tokens
 from guard.ministack import forms_are_checked
@@ -80,6 +81,7 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     repositories_take_their_images_along()
     unknown_resources_are_not_denied()
     public_parameters_belong_to_no_account()
+    calls_are_checked_on_each_resource()
     permissions_are_recorded()
     tasks_as_defined(settings)
     tasks_stop_in_their_time()
