@@ -1,7 +1,8 @@
 """IAM checks that AWS makes and MiniStack does not.
 
 AWS checks a call on each resource that it names, with the tags of that resource. It also checks whether the
-caller may pass a role. MiniStack checks an EC2 call once, on one resource and without tags, and no iam:PassRole.
+caller may pass a role. MiniStack checks an EC2 call once, on one resource, without tags. It never checks
+iam:PassRole.
 """
 
 from __future__ import annotations
