@@ -150,11 +150,13 @@ format: $(VENV)/.test ## Format the Python code
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the modules' tables, the diagram, the figures
+docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the settings, the modules' tables, the diagram, the figures
 	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
 	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
 	PYTHONPATH=tests $(BIN)/python -m cli.docs > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
+	PYTHONPATH=tests $(BIN)/python -m service.configuration > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 	PYTHONPATH=tests $(BIN)/python -m bench --render
 

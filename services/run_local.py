@@ -1,8 +1,8 @@
-"""`make run`: the API on this machine, beside an S3 that is embedded, or yours.
+"""`make run`: run the API on this machine, with an embedded S3 or with yours.
 
-With BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, in the environment, that S3 is used and none
-is started. Otherwise MiniStack runs behind the guard (services/guard) on a free port of 127.0.0.1. Its data
-is in `.data/s3`. The keys that it takes, random and made once, are in `.data/credentials`.
+If the environment contains BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, the API uses that S3.
+Otherwise an embedded S3, MiniStack behind the guard (services/guard), runs on a free port of 127.0.0.1. Its
+data is in `.data/s3`. Its keys, which are random and made once, are in `.data/credentials`.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import random
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from configparser import ConfigParser
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import boto3.session
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-REGION = "eu-west-1"
+from local_servers import (
+    REGION,
+    CannotRun,
+    embedded_s3,
+    free_port,
+    private_directory,
+    stop,
+    wait_for,
+    without_aws,
+)
+
 LOCAL_BUCKET = "day02-local"
-SERVICES = Path(__file__).resolve().parent
 #: Multipart uploads that are never completed go after a day.
 ABORT_INCOMPLETE: Any = {
     "ID": "abort-incomplete-uploads",
@@ -48,155 +48,6 @@ BROWSERS: Any = {
     "AllowedHeaders": ["*"],
     "ExposeHeaders": ["ETag"],
 }
-STARTED_WITHIN = 30.0
-STOPPED_WITHIN = 40.0
-
-
-class CannotRun(Exception):
-    """Why the service cannot run here, in a sentence that says what to do."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has, and that no outgoing connection will be given in between."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], what: str, log: Path | None = None) -> None:
-    """Return when the URL answers; raise `CannotRun` when the process ends first, or takes too long."""
-    deadline = time.monotonic() + STARTED_WITHIN
-    hint = f"; see {log}" if log else ""
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise CannotRun(f"{what} ended with status {process.returncode}{hint}")
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise CannotRun(f"{what} did not answer within {STARTED_WITHIN:.0f} s{hint}")
-
-
-@dataclass(frozen=True)
-class EmbeddedS3:
-    """MiniStack, running. `credentials` are environment variables; `keys` is the file that they come from."""
-
-    url: str
-    keys: Path
-    credentials: Mapping[str, str] = field(repr=False)
-
-    def client(self) -> Any:
-        session = boto3.session.Session(
-            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-        )
-        return session.client("s3", endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}))
-
-
-@contextmanager
-def ministack(
-    python: Path,
-    data: Path,
-    origins: Iterable[str] = (),
-    *,
-    ports: Iterable[int] = (),
-    held: tuple[int, ...] = (),
-) -> Iterator[EmbeddedS3]:
-    """MiniStack behind the guard, its files and keys in a directory; stopped at the end.
-
-    `origins` are those of the pages that may talk to it. `ports` are those of proxies in front of it.
-    `held` are descriptors it keeps open while it lives.
-    """
-    port = free_port()
-    hosts = [f"{name}:{at}" for at in (port, *ports) for name in ("127.0.0.1", "localhost")]
-    guard = {
-        "PYTHONPATH": str(SERVICES),
-        "GUARD_KEYS": str(data),
-        "GUARD_HOSTS": ",".join(hosts),
-        "GUARD_ORIGINS": ",".join(origins),
-    }
-    with emulator([str(python), "-m", "guard"], data / "s3", port, guard, "/_guard/ready", held=held) as url:
-        keys = data / "credentials"
-        yield EmbeddedS3(url, keys, credentials_in(keys.read_text(encoding="ascii")))
-
-
-def credentials_in(text: str) -> dict[str, str]:
-    """The keys of a file that AWS tools read, as environment variables."""
-    parser = ConfigParser(interpolation=None)
-    parser.read_string(text)
-    profile = parser["default"]
-    return {name.upper(): profile[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
-
-
-@contextmanager
-def emulator(
-    command: Sequence[str],
-    data: Path,
-    port: int,
-    environment: Mapping[str, str],
-    ready: str,
-    *,
-    held: tuple[int, ...] = (),
-) -> Iterator[str]:
-    """MiniStack as the command starts it; yields its URL once the path `ready` answers."""
-    private_directory(data)
-    log = data / "ministack.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={
-                **without_aws(os.environ),
-                "BIND_HOST": "127.0.0.1",
-                "GATEWAY_PORT": str(port),
-                "MINISTACK_REGION": REGION,
-                "SERVICES": "s3",
-                "S3_PERSIST": "1",
-                "S3_DATA_DIR": str(data / "objects"),
-                "PERSIST_STATE": "1",
-                "STATE_DIR": str(data / "state"),
-                "LOG_LEVEL": "WARNING",
-                "TMPDIR": str(data),
-                **environment,
-            },
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this script, which stops the API first
-            pass_fds=held,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}{ready}", process, "the embedded S3", log)
-        yield url
-    finally:
-        stop(process)
-
-
-def private_directory(path: Path) -> None:
-    """Have the directory, closed to the machine's other users, also when it was open before."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
-
-
-def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would send an embedded S3, or its API, to a real account."""
-    return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOPPED_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def make_bucket(s3: Any, bucket: str, origins: Iterable[str]) -> None:
@@ -226,7 +77,7 @@ def check_port(port: int) -> None:
 
 
 def signing_key(data: Path) -> str:
-    """The key of this directory, made once; the file gets its name once it is whole."""
+    """The signing key of this directory, made once. The file gets its name when it is complete."""
     path = data / "signing_key"
     if not path.exists():
         new = data / f".signing_key.{os.getpid()}"
@@ -260,9 +111,9 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
-        # MiniStack holds the lock as well: should it outlive this script, a second one stays off its data.
+        # MiniStack also holds the lock. If it outlives this script, a second script cannot use its data.
         origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
-        with ministack(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
+        with embedded_s3(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
             make_bucket(s3.client(), bucket, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
             serve(
@@ -274,7 +125,7 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
 
 
 def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
-    """Run the API until it is stopped; raise `CannotRun` when it ends by itself. `more` ends the banner."""
+    """Run the API until it is stopped; raise `CannotRun` if it fails. `more` is added to the banner."""
     port = environment["PORT"]
     config = Path(__file__).parent / "s3api" / "gunicorn.conf.py"
     process = subprocess.Popen(
@@ -313,12 +164,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(".data"))
     parser.add_argument("--ministack", type=Path, default=here / ".venv-ministack" / "bin" / "python")
     arguments = parser.parse_args()
-    os.umask(0o077)  # what is kept here is this user's alone
-    for stopping in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # a shell that starts us in the background ignores SIGINT
-        signal.signal(stopping, interrupt)
+    os.umask(0o077)  # only this user may read the data
+    # A shell that starts this script in the background makes it ignore SIGINT.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
     try:
         run(arguments.port, arguments.data, arguments.ministack)
     except CannotRun as error:

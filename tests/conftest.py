@@ -25,6 +25,7 @@ from support.servers import (
     running_service,
 )
 from support.stores import settings_for
+from support.tls import running_tls
 
 #: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
 MARKERS: Mapping[str, frozenset[str]] = {
@@ -104,6 +105,19 @@ def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> Service:
     """One service on SeaweedFS for all tests that do not disturb it; its bucket is `day02-shared`."""
     return make_service(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-shared"))
+
+
+@pytest.fixture(scope="session")
+def tls_ministack_s3(ministack_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """MiniStack behind TLS; only AWS_CA_BUNDLE of its credentials knows the CA."""
+    with running_tls(ministack_s3, tmp_path_factory.mktemp("tls-ministack")) as front:
+        yield front.trusted
+
+
+@pytest.fixture(scope="session")
+def tls_service(tls_ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
+    """One service that reaches MiniStack over TLS; its bucket `day02-tls` keeps versions."""
+    return make_service(tls_ministack_s3, tls_ministack_s3.make_bucket("day02-tls", versioned=True))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Deploy, look after and destroy the stack of one environment: `python -m deploy COMMAND --env ENV`.
+"""Deploys, inspects and destroys the stack of one environment: `python -m deploy COMMAND --env ENV`.
 
-The same steps for a laptop and for AWS: `local` differs in that its AWS is started first, see `emulator`.
+The steps are the same on a laptop and on AWS. For the environment `local`, an emulated AWS is started first.
 """

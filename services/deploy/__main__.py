@@ -1,4 +1,4 @@
-"""The command line of the package: see `make help`."""
+"""The command line of the package. `make help` lists the commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         report.line(explain(commands.reason(error)))
         return 1
     except KeyboardInterrupt:
-        report.line("stopped; what is done is done, and the same command goes on from there")
+        report.line("stopped; run the same command again to continue")
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""The base image of the Dockerfiles, and the digest that pins it: `make base-image` takes the newest."""
+"""`make base-image`: pins the base image of the Dockerfiles to its newest digest."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _LINE = re.compile(rf"^ARG BASE_IMAGE=(?P<name>[^\s@]+)(?:@(?P<digest>{_DIGEST.p
 
 @dataclass(frozen=True)
 class BaseImage:
-    """A name such as debian:trixie-slim, and the digest of what it must be; None where any will do."""
+    """A name such as debian:trixie-slim, and the digest that pins it; None if it is not pinned."""
 
     name: str
     digest: str | None
 
 
 def read(dockerfile: Path) -> BaseImage | None:
-    """What the Dockerfile is built on; None where it names no base image of ours."""
+    """The base image that the Dockerfile names in ARG BASE_IMAGE, or None."""
     found = _LINE.search(dockerfile.read_text(encoding="utf-8"))
     return BaseImage(found["name"], found["digest"]) if found else None
 
 
 def newest(name: str) -> str:
-    """The digest that the registry has under the name now, for all platforms together."""
+    """The current digest of the name in its registry, for all platforms together."""
     try:
         done = subprocess.run(
             ["docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}"],
@@ -43,36 +43,36 @@ def newest(name: str) -> str:
             timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed(
-            f"the registry of {name} cannot be asked: {error}", "Install Docker with buildx"
-        ) from None
+        raise Failed(f"cannot ask the registry of {name}: {error}", "Install Docker with buildx") from None
     if done.returncode:
         raise Failed(
-            f"the registry of {name} cannot be asked: {done.stderr.strip()[-500:]}",
-            "Nothing was changed. Try again where the registry can be reached",
+            f"cannot ask the registry of {name}: {done.stderr.strip()[-500:]}",
+            "Nothing was changed. Try again on a machine that can reach the registry",
         )
     digest = str(json.loads(done.stdout).get("digest"))
     if not _DIGEST.fullmatch(digest):
-        raise Failed(f"the registry of {name} names no digest", "Nothing was changed")
+        raise Failed(f"the registry of {name} returned no digest", "Nothing was changed")
     return digest
 
 
 def pin(dockerfiles: Iterable[Path], report: Reporter) -> None:
-    """Write the newest digest into the Dockerfiles. All of them have the same base image."""
+    """Write the newest digest into the Dockerfiles, which must all have the same base image."""
     paths = list(dockerfiles)
     images = {read(path) for path in paths}
     if len(images) != 1 or None in images:
-        raise Failed("the Dockerfiles do not name one base image", "Give all of them the same ARG BASE_IMAGE")
+        raise Failed(
+            "the Dockerfiles do not name one base image", "Write the same ARG BASE_IMAGE into all of them"
+        )
     (image,) = images
     assert image is not None
     digest = newest(image.name)
     if digest == image.digest:
-        report.line(f"{image.name} is pinned to the newest already: {digest}")
+        report.line(f"{image.name} is already pinned to the newest digest: {digest}")
         return
     for path in paths:
         text = _LINE.sub(f"ARG BASE_IMAGE={image.name}@{digest}", path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
-    report.line(f"{image.name} is pinned to {digest}; before: {image.digest or 'not pinned'}")
+    report.line(f"{image.name} is now pinned to {digest}; before: {image.digest or 'not pinned'}")
 
 
 def main() -> int:

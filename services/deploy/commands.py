@@ -1,4 +1,4 @@
-"""The commands: what each of `make deploy`, `bucket`, `url`, `logs` and `destroy` does, step by step."""
+"""The steps of `make deploy`, `bucket`, `url`, `logs` and `destroy`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from deploy.stack import NO_IMAGE, Stack
 from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
-# The image needs it before the service can name the image.
+# Created first: the image must be pushed before the service can refer to it.
 REGISTRY = "module.registry"
 
 
-def begin(environment: Environment, report: Reporter) -> Environment:
-    """The preflight: everything that can be known to fail before something is changed."""
+def prepare_all(environment: Environment, report: Reporter) -> Environment:
+    """Check everything that can be checked before the stack is changed, and make what is missing."""
     with report.step("tools"):
         prepare.tools()
         client = engine()
@@ -43,13 +43,13 @@ def begin(environment: Environment, report: Reporter) -> Environment:
 
 
 def deploy(environment: Environment, report: Reporter) -> str:
-    """Have the stack as the checkout says; the URL where it serves. Repeatable from wherever it ended."""
-    environment = begin(environment, report)
+    """Deploy this checkout; return its URL. It can be repeated after every failure."""
+    environment = prepare_all(environment, report)
     return release(environment, report)
 
 
 def release(environment: Environment, report: Reporter) -> str:
-    """What follows the preflight: build, push, apply, wait, try."""
+    """Build and push the image, apply, wait for healthy tasks, and run the smoke test."""
     client = engine()
     stack = Stack(environment, report)
     with report.step("terraform init"):
@@ -80,19 +80,19 @@ def release(environment: Environment, report: Reporter) -> str:
     with report.step("smoke test"):
         smoke(where, os.environ.get("S3API_TOKEN"), report)
     report.line(
-        f"✓ {environment.name} serves at {where} ({report.seconds:.0f} s)\n\n"
+        f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
     )
     return where
 
 
 def address(environment: Environment, url: str) -> str:
-    """Where the API answers: for `local` a port of this machine, where the balancer's name is unknown."""
+    """The URL of the API. For `local` it is a port of this machine, where the balancer's name is unknown."""
     return f"http://127.0.0.1:{environment.local.api_port}" if environment.local else url
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
-    """Make the data bucket and the state's, outside Terraform; what is as it should be stays."""
+    """Make the data bucket and the state bucket, outside Terraform. Change only settings that are wrong."""
     if environment.local:
         with report.step("the emulated AWS"):
             local = emulator.start(engine(), environment.local, report)
@@ -103,13 +103,13 @@ def bucket(environment: Environment, report: Reporter) -> None:
 
 
 def url(environment: Environment, report: Reporter) -> str:
-    environment = _as_it_stands(environment)
+    environment = _running(environment)
     return address(environment, _outputs(environment, report)["url"])
 
 
 def logs(environment: Environment, report: Reporter) -> None:
-    """Print what the tasks logged in the last minutes."""
-    environment = _as_it_stands(environment)
+    """Print the log of the tasks of the last `LOG_MINUTES` minutes."""
+    environment = _running(environment)
     group = _outputs(environment, report)["log_group_name"]
     client = environment.client("logs")
     since = int((time.time() - LOG_MINUTES * 60) * 1000)
@@ -119,7 +119,10 @@ def logs(environment: Environment, report: Reporter) -> None:
 
 
 def destroy(environment: Environment, report: Reporter) -> str:
-    """Remove the stack whole, and say what is left; the bucket stays. Repeatable from wherever it ended."""
+    """Remove the stack, keep the bucket, and return a sentence about what is left.
+
+    It can be repeated after every failure.
+    """
     with report.step("tools"):
         prepare.tools()
         client = engine()
@@ -146,7 +149,9 @@ def destroy(environment: Environment, report: Reporter) -> str:
     with report.step("audit by tag"):
         left = audit(environment)
         if left:
-            raise Failed(f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Destroy again")
+            raise Failed(
+                f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Run make destroy again"
+            )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.local:
         with report.step("stop the emulated AWS"):
@@ -154,13 +159,13 @@ def destroy(environment: Environment, report: Reporter) -> str:
             emulator.stop(client, environment.local)
             running = emulator.tasks(client, environment.local)
             if running:
-                raise Failed(f"{len(running)} tasks still run", "Destroy again")
+                raise Failed(f"{len(running)} tasks still run", "Run make destroy again")
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
     return said
 
 
 def _forget_tags(repository: str) -> None:
-    """Remove the engine's names for images of a registry that is gone; builds may need the images."""
+    """Remove the tags of the deleted registry, but not the images: builds may use them."""
     client = engine()
     for image in client.images.list(name=repository) if repository else ():
         for tag in image.tags:
@@ -168,12 +173,12 @@ def _forget_tags(repository: str) -> None:
                 try:
                     client.images.remove(tag, noprune=True)
                 except (ImageNotFound, APIError):
-                    continue  # a container has it still
+                    continue  # a container still uses it
 
 
-def _as_it_stands(environment: Environment) -> Environment:
+def _running(environment: Environment) -> Environment:
     if environment.local:
-        return emulator.as_found(engine(), environment)
+        return emulator.running(engine(), environment)
     return prepare.account(environment, Quiet())
 
 
@@ -187,14 +192,14 @@ def _outputs(environment: Environment, report: Reporter) -> dict[str, str]:
 
 
 class Quiet(Reporter):
-    """For commands whose output is read by scripts."""
+    """Prints no steps. For commands whose output is read by scripts."""
 
     def line(self, text: str) -> None:
         pass
 
 
 def reason(error: ClientError) -> Failed:
-    """An error of AWS's own as a failure; a permission that is missing is named by AWS."""
+    """Turn an error of AWS into a failure. AWS names a missing permission in its message."""
     details = error.response["Error"]
     return Failed(
         f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",

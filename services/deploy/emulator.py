@@ -1,4 +1,7 @@
-"""The emulated AWS as a container of the engine, with the engine's socket, and who deploys to it."""
+"""The container of the emulated AWS: starts, finds and stops it, and makes the user that deploys to it.
+
+The package `emulator` is what runs inside the container.
+"""
 
 from __future__ import annotations
 
@@ -30,31 +33,31 @@ AWS_PORT_INSIDE = 4566
 STARTED_WITHIN = 60
 STOPPED_WITHIN = 90
 DEPLOYER = "deployer"
-# Where the emulator reads its root's key (services/emulator/entrance.py).
+# The container reads the key of its root here (services/emulator/entrance.py).
 _KEY_INSIDE = "run/keys/credentials"
 _PERMISSIONS_INSIDE = "/run/permissions.jsonl"
 
 
 def root_key(local: LocalAws) -> dict[str, str]:
-    """The key of the emulator's root, made on first use. It may do everything there and nothing elsewhere."""
+    """The key of the root of the emulated AWS, made on first use. It has no rights anywhere else."""
     try:
         keys = installed(local.keys)
     except (OSError, ValueError, KeyError, ConfigError) as error:
         raise Failed(
             f"the key of the emulated AWS in {local.keys} cannot be read: {type(error).__name__}",
-            f"Remove the key, and the container that has it: rm -r {local.keys}; docker rm -f {local.name}",
+            f"Remove the key and the container that uses it: rm -r {local.keys}; docker rm -f {local.name}",
         ) from None
     return {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret.key}
 
 
 def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> LocalAws:
-    """Have it running; the ports it really has."""
+    """Start the container unless it runs; return its actual ports."""
     running = container(engine, local)
     if running is not None and running.status == "running":
         found = _with_ports_of(running, local)
         _wait(found)
         _check_key(found)
-        report.say(f"runs already, at {found.url}; the key of its root is in {local.keys / 'credentials'}")
+        report.say(f"already runs at {found.url}; the key of its root is in {local.keys / 'credentials'}")
         return found
     if running is not None:
         running.remove(force=True)
@@ -66,7 +69,7 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
     made = engine.containers.create(
         IMAGE,
         name=local.name,
-        hostname=local.name,  # by it the emulator finds itself, and the network that tasks join
+        hostname=local.name,  # the emulator finds itself and the tasks' network by this name
         ports={"4566/tcp": ("127.0.0.1", local.aws_port), "5000/tcp": ("127.0.0.1", local.api_port)},
         environment={
             "MINISTACK_REGION": REGION,
@@ -90,18 +93,18 @@ def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> Loc
         network=network,
         networking_config={network: engine.api.create_endpoint_config(ipv4_address=local.address)},
     )
-    # Not in the environment, which `docker inspect` shows; and the engine may be on another file system.
+    # Not an environment variable, which `docker inspect` shows; not a mount, as the engine may be remote.
     made.put_archive("/", _archive(_KEY_INSIDE, (local.keys / "credentials").read_bytes()))
     made.start()
     _wait(local, made)
     _check_key(local)
-    report.say(f"container {local.name} answers at {local.url}; its data is in the volume {local.volume}")
+    report.say(f"container {local.name} answers at {local.url}; its data is in volume {local.volume}")
     report.say(f"the key of its root is in {local.keys / 'credentials'}")
     return local
 
 
 def stop(engine: docker.DockerClient, local: LocalAws) -> None:
-    """Stop it, its state saved; the volume stays, and with it the bucket."""
+    """Stop and remove the container, after it has saved its state. The volume with the bucket stays."""
     running = container(engine, local)
     if running is not None:
         running.stop(timeout=STOPPED_WITHIN)
@@ -111,7 +114,7 @@ def stop(engine: docker.DockerClient, local: LocalAws) -> None:
 
 
 def purge(engine: docker.DockerClient, local: LocalAws) -> None:
-    """Nothing of it left, its data neither: for tests."""
+    """Remove everything, including the data (tests only)."""
     for task in tasks(engine, local):
         task.remove(force=True, v=True)
     running = container(engine, local)
@@ -124,7 +127,7 @@ def purge(engine: docker.DockerClient, local: LocalAws) -> None:
 
 
 def tasks(engine: docker.DockerClient, local: LocalAws, *, every: bool = True) -> list[Any]:
-    """The containers of its ECS tasks."""
+    """The containers of the ECS tasks: all of them, or only those that run."""
     found: list[Any] = engine.containers.list(
         all=every, ignore_removed=True, filters={"label": "ministack=ecs", "network": local.name}
     )
@@ -138,13 +141,13 @@ def container(engine: docker.DockerClient, local: LocalAws) -> Any | None:
         return None
 
 
-def as_found(engine: docker.DockerClient, environment: Environment) -> Environment:
-    """The environment with the ports that its running emulator has, and the key of its root."""
+def running(engine: docker.DockerClient, environment: Environment) -> Environment:
+    """The environment with the actual ports of its running container and the key of its root."""
     assert environment.local is not None
-    running = container(engine, environment.local)
-    if running is None or running.status != "running":
+    found = container(engine, environment.local)
+    if found is None or found.status != "running":
         raise Failed("the emulated AWS does not run", "Start it: make deploy ENV=local")
-    local = _with_ports_of(running, environment.local)
+    local = _with_ports_of(found, environment.local)
     _check_key(local)
     return replace(environment, local=local, credentials=root_key(local))
 
@@ -174,27 +177,29 @@ def deployer(environment: Environment, report: Reporter) -> Environment:
 
 
 def permissions(engine: docker.DockerClient, local: LocalAws) -> list[tuple[str, str, bool]]:
-    """Who used what since it was started: the access key, the action, and whether it was allowed."""
+    """The actions used since the start: the access key, the action, and whether it was allowed."""
     running: Any = engine.containers.get(local.name)
     status, said = running.exec_run(["cat", _PERMISSIONS_INSIDE])
     if status != 0:
-        raise Failed("the emulated AWS has recorded no permissions", f"Look at it: docker logs {local.name}")
+        raise Failed(
+            "the emulated AWS has recorded no permissions", f"Read its log: docker logs {local.name}"
+        )
     entries = [json.loads(line) for line in said.decode().splitlines()]
     return [(key, action, allowed) for key, action, _, allowed in entries]
 
 
 def _network(engine: docker.DockerClient, local: LocalAws) -> str:
     if not engine.networks.list(names=[f"^{local.name}$"]):
-        # The emulator takes the first address for this machine's, and the others for tasks'.
+        # The emulator treats the first address as this machine's and the others as those of tasks.
         gateway = str(ipaddress.IPv4Network(local.subnet)[1])
         pool = IPAMConfig(pool_configs=[IPAMPool(subnet=local.subnet, gateway=gateway)])
         try:
             engine.networks.create(local.name, ipam=pool)
         except APIError as error:
             raise Failed(
-                f"the network {local.subnet}, where tasks look for their credentials, cannot be made: "
+                f"cannot make the network {local.subnet}, in which tasks get their credentials: "
                 f"{error.explanation}",
-                "Another network has it: `docker network ls`, then remove that one",
+                "Another network may use these addresses: find it with `docker network ls` and remove it",
             ) from None
     return local.name
 
@@ -221,7 +226,7 @@ def _with_ports_of(running: Any, local: LocalAws) -> LocalAws:
 
 
 def _check_key(local: LocalAws) -> None:
-    """The emulator that runs has the key that the file has."""
+    """Check that the running container has the key in the file."""
     known = Environment("local", "", "", local=local, credentials=root_key(local))
     try:
         known.client("sts").get_caller_identity()
@@ -230,13 +235,13 @@ def _check_key(local: LocalAws) -> None:
             raise
         raise Failed(
             f"the emulated AWS does not know the key in {local.keys}",
-            "It was started with another key, and that file is lost, or by an older version. Restart it, and "
-            f"nothing of its data is lost: docker stop --time {STOPPED_WITHIN} {local.name}",
+            "It was started with a key that is lost, or by an older version. Stop it and deploy again; "
+            f"its data stays: docker stop --time {STOPPED_WITHIN} {local.name}",
         ) from None
 
 
 def _archive(name: str, content: bytes) -> bytes:
-    """A tar archive of one file, which its owner alone may read."""
+    """A tar archive of one file that only its owner may read."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         entry = tarfile.TarInfo(name)
@@ -253,7 +258,7 @@ def _wait(local: LocalAws, made: Any = None) -> None:
                 return
         except urllib.error.HTTPError as error:
             if error.code != 503:
-                return  # one of an older version: its key will not fit
+                return  # an older version, whose key will not match
             time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
@@ -264,5 +269,5 @@ def _wait(local: LocalAws, made: Any = None) -> None:
     said = made.logs(tail=20).decode(errors="replace") if made is not None else ""
     raise Failed(
         f"the emulated AWS does not answer at {local.url}: {said[-1500:]}",
-        f"Look at it: docker logs {local.name}",
+        f"Read its log: docker logs {local.name}",
     )

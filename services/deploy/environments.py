@@ -1,4 +1,4 @@
-"""The environments, what differs between them, and the clients that reach their AWS."""
+"""The environments, their differences, and the boto3 clients for their AWS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BILLING_REGION = "us-east-1"
 POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
-# What each environment's main.tf calls its stack, and the SSM parameters that it names; a test compares them.
+# The project name and the SSM parameters in each environment's main.tf. A test compares them.
 PROJECTS = {"local": "day02", "day02": "day02", "prod": "day02-prod"}
 SECRETS = {
     "local": {"SIGNING_KEY": "/day02/signing_key"},
@@ -31,11 +31,11 @@ SECRETS = {
 
 @dataclass(frozen=True)
 class LocalAws:
-    """The emulated AWS: its container, network and volume, and the ports of 127.0.0.1 that it takes.
+    """The emulated AWS: its container, network and volume, and its ports of 127.0.0.1.
 
-    `address` is its own on `subnet`; the SDKs take a task's credentials from 169.254.170.2 and
-    169.254.170.23 only, so one machine has place for two. `policies` is the directory with
-    the policies of its deployer.
+    `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
+    169.254.170.23, so a machine can run two of them. `policies` is the directory
+    with the policies of its deployer.
     `keys` is the directory with the key of its root, in the form that AWS tools read.
     """
 
@@ -58,16 +58,16 @@ class LocalAws:
 
     @property
     def origins(self) -> list[str]:
-        """Where the page of the API is served, so that it may use presigned URLs."""
+        """The origins of the API's page, which may use presigned URLs."""
         return [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment to deploy to. `work` is Terraform's for what it downloads, and for `local`'s state.
+    """One environment to deploy to.
 
-    `account` is the number of the AWS account, once it is known. S3 then refuses every request to a bucket
-    that another account owns.
+    `work` is the directory for Terraform's downloads and for the state of `local`. `account` is the number of
+    the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Environment:
         return SECRETS[self.name]
 
     def session(self) -> boto3.session.Session:
-        # The emulator has none of the operator's profiles, whichever AWS_PROFILE names.
+        # Ignore AWS_PROFILE: the emulated AWS knows none of the operator's profiles.
         core = botocore.session.Session({"profile": (None, None, None, None)}) if self.local else None
         return boto3.session.Session(
             botocore_session=core,
@@ -115,7 +115,7 @@ class Environment:
         return client
 
     def with_account(self, account: str) -> Environment:
-        """The account, and the buckets' names where the operator has not named them."""
+        """The environment with its account, and with default names for the buckets without a name."""
         return replace(
             self,
             account=account,
@@ -125,9 +125,9 @@ class Environment:
 
 
 def expect_owner(client: Any, account: str) -> None:
-    """Have S3 refuse this client's requests to a bucket that another account owns.
+    """Make S3 refuse this client's requests to a bucket that another account owns.
 
-    The names of the buckets can be guessed, and a name belongs to the account that takes it first:
+    The names of the buckets can be guessed, and a name belongs to the first account that takes it:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
     """
 
@@ -139,16 +139,18 @@ def expect_owner(client: Any, account: str) -> None:
 
 
 def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of that name, with what the operator said in variables.
+    """The environment of that name, with the operator's settings from environment variables.
 
-    BUCKET, STATE_BUCKET   other names than the account's
-    PORT, AWS_PORT         other ports of 127.0.0.1, for `local`
+    BUCKET, STATE_BUCKET   the names of the buckets; by default they contain the account's number
+    PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
     if name not in PROJECTS:
         raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(PROJECTS)}")
     bucket = variables.get("BUCKET", "")
     if bucket and not bucket.startswith("day02-"):
-        raise Failed(f"the bucket '{bucket}' does not begin with day02-", "Name another: BUCKET=day02-…")
+        raise Failed(
+            f"the bucket '{bucket}' does not begin with day02-", "Choose another name: BUCKET=day02-…"
+        )
     if name != "local":
         return Environment(name, bucket, variables.get("STATE_BUCKET", ""))
     local = LocalAws(
@@ -161,5 +163,5 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:
     given = variables.get(name) or str(default)
     if not given.isdigit() or not 0 < int(given) < 65_536:
-        raise Failed(f"{name}={given} is no port", f"Say {name}= with a number from 1 to 65535")
+        raise Failed(f"{name}={given} is not a port", f"Choose a number from 1 to 65535: {name}={default}")
     return int(given)

@@ -1,4 +1,4 @@
-"""The image: built and pushed with the Docker SDK, and named by its digest."""
+"""Builds the image and pushes it with the Docker SDK. Its reference contains its digest."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def build(
     dockerfile: str = "docker/Dockerfile",
     arguments: dict[str, str] | None = None,
 ) -> str:
-    """Build an image; its id. What the engine has done before, it does not do again.
+    """Build an image and return its id. The engine reuses the layers that it has built before.
 
-    BASE_IMAGE in the environment builds on another base than the Dockerfile's, such as one without a digest
-    where no registry can be reached.
+    The environment variable BASE_IMAGE replaces the Dockerfile's base image, for example by one without a
+    digest on a machine that reaches no registry.
     """
     said: list[str] = []
     arguments = dict(arguments or {})
     if (base := base_image.read(context / dockerfile)) is not None:
         if other := os.environ.get("BASE_IMAGE"):
             arguments["BASE_IMAGE"] = other
-            report.say(f"the base image is {other}, by BASE_IMAGE")
+            report.say(f"the base image is {other} (BASE_IMAGE)")
         elif base.digest is None:
             report.say(f"the base image {base.name} is not pinned: make base-image pins it")
     try:
@@ -76,7 +76,7 @@ def build(
 
 
 def revision() -> str:
-    """The commit that the image is made from, with a mark where files differ from it."""
+    """The commit of the checkout, with `-dirty` if files differ from it."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty"],
@@ -93,15 +93,15 @@ def revision() -> str:
 def push(
     client: docker.DockerClient, environment: Environment, image_id: str, repository: str, report: Reporter
 ) -> str:
-    """Put the image into the repository, unless it is there. Returns its reference, which holds its digest.
+    """Push the image unless the repository has it. Return its reference, which contains its digest.
 
-    The tag is the image's own id, so a tag never moves.
+    The tag is the start of the image's id, so a tag never moves to another image.
     """
     tag = image_id.removeprefix("sha256:")[:_TAG_LENGTH]
     ecr = environment.client("ecr")
     name = repository.partition("/")[2]
     if digest := _stored(ecr, name, tag):
-        report.say(f"{tag} is there already")
+        report.say(f"the repository already has {tag}")
         return f"{repository}@{digest}"
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
@@ -113,15 +113,15 @@ def push(
     stored = _stored(ecr, name, tag)
     if not digest or stored != digest:
         raise Failed(
-            f"the registry holds {stored or 'nothing'} under {tag}, and {digest or 'nothing'} was pushed",
-            "Push again: make deploy can be repeated",
+            f"the registry has {stored or 'nothing'} under {tag}, but {digest or 'nothing'} was pushed",
+            "Run make deploy again: it pushes again",
         )
     report.say(f"{repository}@{digest}")
     return f"{repository}@{digest}"
 
 
 def _stored(ecr: Any, repository: str, tag: str) -> str:
-    """The digest of the image with that tag, or nothing."""
+    """The digest of the image with that tag, or an empty string."""
     try:
         found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
     except ClientError as error:
@@ -132,23 +132,23 @@ def _stored(ecr: Any, repository: str, tag: str) -> str:
 
 
 def _follow(events: Any, report: Reporter) -> str:
-    """Show the progress of a push; the digest that it ends with."""
+    """Report the progress of a push. Return the digest that the registry has stored."""
     digest = ""
     sizes: dict[str, int] = {}
-    told = 0
+    reported = 0
     for event in events:
         if "error" in event:
             raise Failed(
-                f"the registry does not take the image: {event['error']}",
-                "Push again: make deploy can be repeated",
+                f"the registry refuses the image: {event['error']}",
+                "Run make deploy again: it pushes again",
             )
         digest = (event.get("aux") or {}).get("Digest", digest)
         sent = (event.get("progressDetail") or {}).get("current")
         if sent:
             sizes[event["id"]] = max(sent, sizes.get(event["id"], 0))
-            if sum(sizes.values()) - told > 50_000_000:
-                told = sum(sizes.values())
-                report.say(f"{told // 1_000_000} MB of {len(sizes)} layers")
+            if sum(sizes.values()) - reported > 50_000_000:
+                reported = sum(sizes.values())
+                report.say(f"{reported // 1_000_000} MB of {len(sizes)} layers")
         elif event.get("status") in {"Pushed", "Layer already exists"}:
             report.say(f"{event.get('id', '')}: {event['status'].lower()}")
     return digest

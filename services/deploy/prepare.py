@@ -1,4 +1,4 @@
-"""What must be there before Terraform: who deploys, the buckets, the secrets, the role of ECS itself."""
+"""Checks and makes what Terraform needs before it runs: tools, account, buckets, secrets, the role of ECS."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from run_local import ABORT_INCOMPLETE, BROWSERS
 
 TERRAFORM_AT_LEAST = (1, 11)
 MIB = 1024 * 1024
-# Two tasks and the two that replace them, each at its limit; the emulator and Terraform beside them.
+# Two tasks and their two replacements, each at its limit, and room for the emulated AWS and Terraform.
 LOCAL_MEMORY = 4 * 384 * MIB + 1024 * MIB
 _KEY_BYTES = 48
 _ABSENT = {"404", "NoSuchBucket", "NotFound"}
 
 
 def tools() -> None:
-    """Terraform is there, and new enough for a state that locks itself."""
+    """Check that Terraform is installed, and new enough to lock its state in S3."""
     if shutil.which("terraform") is None:
         raise Failed(
             "terraform is not installed", "Install Terraform 1.11 or newer: developer.hashicorp.com/terraform"
@@ -39,7 +39,7 @@ def tools() -> None:
 
 
 def memory(engine: docker.DockerClient) -> None:
-    """This machine can hold the tasks at their limits. (On AWS the plan checks it: modules/service.)"""
+    """Check that this machine has memory for the tasks at their limits. On AWS, the plan checks it."""
     total = int(engine.info()["MemTotal"])
     if total < LOCAL_MEMORY:
         raise Failed(
@@ -49,13 +49,13 @@ def memory(engine: docker.DockerClient) -> None:
 
 
 def account(environment: Environment, report: Reporter) -> Environment:
-    """Who deploys, and where to."""
+    """Find the identity and the account that deploy."""
     try:
         me = environment.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         raise Failed(
-            f"AWS does not know who you are: {error}",
-            "Log in (aws sso login), or say AWS_PROFILE=…, and try again",
+            f"AWS does not accept your credentials: {error}",
+            "Log in (aws sso login) or set AWS_PROFILE, and try again",
         ) from None
     report.say(f"{me['Arn']} in account {me['Account']}, region {REGION}")
     return environment.with_account(str(me["Account"]))
@@ -229,7 +229,7 @@ def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:
 
 
 def parameters(environment: Environment, report: Reporter) -> None:
-    """The secrets that tasks read are there; a signing key is made, tokens only their owner can make."""
+    """Check the secrets that tasks read. Make a missing signing key; only the operator can make tokens."""
     ssm = environment.client("ssm")
     names = list(environment.secrets.values())
     found = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": names}])
@@ -240,7 +240,7 @@ def parameters(environment: Environment, report: Reporter) -> None:
         if variable != "SIGNING_KEY":
             raise Failed(
                 f"the parameter {name} does not exist",
-                "Make a token (python3 -m s3api token new --name … --verbs list,read), then store its entry: "
+                "Make a token (python3 -m s3api token new --name … --verbs list,read) and store its entry: "
                 f"aws ssm put-parameter --name {name} --type SecureString --value '[…]'",
             )
         ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_urlsafe(_KEY_BYTES))
@@ -248,7 +248,7 @@ def parameters(environment: Environment, report: Reporter) -> None:
 
 
 def service_linked_role(environment: Environment, report: Reporter) -> None:
-    """ECS's own role, which the account's first service needs; made once, never Terraform's."""
+    """Make the service-linked role of ECS unless the account has it. Terraform does not manage it."""
     try:
         environment.client("iam").create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
     except ClientError as error:

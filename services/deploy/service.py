@@ -1,4 +1,4 @@
-"""The ECS service after an apply: whether what runs is what was asked for, and if not, why; and its end."""
+"""The ECS service after an apply and before a destroy: what runs, why a deployment failed, what is left."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deploy.steps import Failed, Reporter
 HEALTHY_WITHIN = 180
 SCALED_WITHIN = 300
 AUDITED_WITHIN = 60
-_BATCH = 10  # DeleteTaskDefinitions takes no more
+_BATCH = 10  # the most that DeleteTaskDefinitions accepts
 
 
 class Service:
-    """The service of an environment, by the outputs of its stack."""
+    """The ECS service of an environment."""
 
     def __init__(self, environment: Environment, cluster: str, name: str) -> None:
         self.environment = environment
@@ -26,7 +26,7 @@ class Service:
         self._ecs = environment.client("ecs")
 
     def describe(self) -> dict[str, Any] | None:
-        """The service, or None where there is none."""
+        """The active service, or None."""
         try:
             found = self._ecs.describe_services(cluster=self.cluster, services=[self.name])["services"]
         except ClientError as error:
@@ -35,28 +35,31 @@ class Service:
             raise
         return next((service for service in found if service["status"] == "ACTIVE"), None)
 
-    def check(self, asked: str, log_group: str) -> None:
-        """Raise unless the task definition asked for is the one that runs. Apply succeeds either way."""
+    def check(self, requested: str, log_group: str) -> None:
+        """Raise unless the requested task definition runs.
+
+        Terraform's apply succeeds even after a rollback.
+        """
         service = self.describe()
         if service is None:
-            raise Failed("there is no service", "Deploy again")
+            raise Failed("there is no service", "Run make deploy again")
         running = service["taskDefinition"]
-        if running == asked and len(service["deployments"]) == 1:
+        if running == requested and len(service["deployments"]) == 1:
             return
-        causes = self.causes(service, asked, log_group)
+        causes = self.causes(service, requested, log_group)
         raise Failed(
-            f"the deployment was rolled back: {_short(asked)} was asked for, {_short(running)} runs\n"
+            f"the deployment was rolled back: {_short(requested)} was requested, {_short(running)} runs\n"
             + "\n".join(f"    {cause}" for cause in causes),
-            "The tasks from before go on serving. Mend the image or its settings and deploy again",
+            "The previous tasks continue to serve. Correct the image or its settings and deploy again",
         )
 
-    def causes(self, service: dict[str, Any], asked: str, log_group: str) -> list[str]:
-        """Why tasks of a task definition did not stay: what ECS says, and what they said last."""
+    def causes(self, service: dict[str, Any], requested: str, log_group: str) -> list[str]:
+        """Why the tasks of a task definition stopped: the reasons of ECS, and the tasks' last log lines."""
         reasons: dict[str, str] = {}
         arns = self._ecs.list_tasks(cluster=self.cluster, desiredStatus="STOPPED")["taskArns"]
         tasks = self._ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"] if arns else []
         for task in tasks:
-            if task["taskDefinitionArn"] != asked:
+            if task["taskDefinitionArn"] != requested:
                 continue
             codes = {
                 container["exitCode"]
@@ -67,7 +70,7 @@ class Service:
             reasons.setdefault(f"{task.get('stoppedReason', 'stopped')}{exits}", task["taskArn"])
         found = [f"task {arn.rsplit('/', 1)[-1]}: {reason}" for reason, arn in reasons.items()]
         for arn in list(reasons.values())[:1]:
-            found += [f"  it said: {line}" for line in self._last_lines(log_group, arn.rsplit("/", 1)[-1])]
+            found += [f"  log: {line}" for line in self._last_lines(log_group, arn.rsplit("/", 1)[-1])]
         found += [event["message"] for event in service.get("events", ())[:3]]
         return found
 
@@ -77,11 +80,11 @@ class Service:
                 logGroupName=log_group, logStreamName=f"api/api/{task}", limit=lines
             )["events"]
         except ClientError:
-            return []  # a task that never started said nothing
+            return []  # a task that never started has no log
         return [event["message"][:300] for event in events]
 
     def wait_until_healthy(self, report: Reporter) -> None:
-        """Until the balancer sends requests to as many tasks as were asked for."""
+        """Wait until the balancer finds as many healthy tasks as the service should have."""
         elb = self.environment.client("elbv2")
         deadline = time.monotonic() + HEALTHY_WITHIN
         while True:
@@ -97,12 +100,12 @@ class Service:
                 raise Failed(
                     f"{states.count('healthy')} of {service['desiredCount']} healthy in {HEALTHY_WITHIN} s"
                     f" ({', '.join(states) or 'no targets'})",
-                    f"Look at what they say: make logs ENV={self.environment.name}",
+                    f"Read their log: make logs ENV={self.environment.name}",
                 )
             time.sleep(1)
 
     def scale_to_zero(self, report: Reporter) -> None:
-        """No task left: what the balancer and the instances wait for."""
+        """Stop all tasks, because the balancer and the instances wait for them when they are deleted."""
         service = self.describe()
         if service is None:
             report.say("there is no service")
@@ -115,13 +118,14 @@ class Service:
                 return
             if time.monotonic() > deadline:
                 raise Failed(
-                    f"after {SCALED_WITHIN} s {service['runningCount']} tasks still run", "Destroy again"
+                    f"after {SCALED_WITHIN} s {service['runningCount']} tasks still run",
+                    "Run make destroy again",
                 )
             time.sleep(1)
 
 
 def delete_task_definitions(environment: Environment) -> int:
-    """Remove what Terraform only deregisters: every revision of the family; how many there were."""
+    """Delete every revision of the task definition, which Terraform only deregisters. Return their number."""
     ecs = environment.client("ecs")
     gone: set[str] = set()
     for status in ("ACTIVE", "INACTIVE"):
@@ -141,7 +145,10 @@ def delete_task_definitions(environment: Environment) -> int:
 
 
 def audit(environment: Environment) -> list[str]:
-    """The ARNs of what is left of the stack by its tags, once what AWS forgets slowly is forgotten."""
+    """The ARNs of the resources that still have the stack's tags.
+
+    AWS takes a while to forget deleted ones.
+    """
     deadline = time.monotonic() + AUDITED_WITHIN
     while (left := _tagged(environment)) and time.monotonic() < deadline:
         time.sleep(2)
@@ -162,7 +169,7 @@ def _tagged(environment: Environment) -> list[str]:
 
 
 def _exists(environment: Environment, arn: str) -> bool:
-    """Whether what has the tag is there: ECS goes on showing what it has deleted, as inactive."""
+    """Whether a tagged resource exists. ECS keeps deleted resources as inactive for a while."""
     if ":ecs:" not in arn:
         return True
     ecs = environment.client("ecs")

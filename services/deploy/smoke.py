@@ -1,4 +1,4 @@
-"""The smoke test: a file goes up, is listed, comes back by its presigned URL, and goes."""
+"""The smoke test: uploads a file, lists it, downloads it by its presigned URL, and deletes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWERS_WITHIN = 60
 
 
 def smoke(url: str, token: str | None, report: Reporter) -> None:
-    """Raise unless all four work. A balancer's new name may take a minute to be known."""
+    """Raise unless all four work. The name of a new balancer may take a minute to resolve."""
     folder = f"smoke-{secrets.token_hex(6)}"
     name = f"{folder}/file.bin"
     content = secrets.token_bytes(100_000)
@@ -23,14 +23,16 @@ def smoke(url: str, token: str | None, report: Reporter) -> None:
     _call("PUT", f"{url}/upload/{name}", token, content)
     listed = _call("GET", f"{url}/list_files?prefix={folder}/", token)["content"]
     if listed != [name]:
-        raise Failed(f"what was uploaded is not listed: {listed}", "Look at what the API says: make logs")
+        raise Failed(f"the uploaded file is not listed: {listed}", "Read the log of the API: make logs")
     presigned = _call("GET", f"{url}/download/{name}", token)["content"]
     with urllib.request.urlopen(presigned, timeout=30) as answer:
         if answer.read() != content:
-            raise Failed("what came down is not what went up", "Look at what the API says: make logs")
+            raise Failed(
+                "the downloaded bytes differ from the uploaded ones", "Read the log of the API: make logs"
+            )
     _call("DELETE", f"{url}/delete/{name}", token)
     if listed := _call("GET", f"{url}/list_files?prefix={folder}/", token)["content"]:
-        raise Failed(f"what was deleted is still listed: {listed}", "Look at what the API says: make logs")
+        raise Failed(f"the deleted file is still listed: {listed}", "Read the log of the API: make logs")
     report.say("uploaded, listed, downloaded by presigned URL, deleted")
 
 
@@ -45,9 +47,7 @@ def _wait(url: str) -> None:
         except OSError as error:
             problem = error
         if time.monotonic() > deadline:
-            raise Failed(
-                f"{url} does not answer: {problem}", "Look at what the API says: make logs"
-            ) from None
+            raise Failed(f"{url} does not answer: {problem}", "Read the log of the API: make logs") from None
         time.sleep(0.5)
 
 
@@ -61,13 +61,13 @@ def _call(method: str, url: str, token: str | None, body: bytes | None = None) -
             return parsed
     except urllib.error.HTTPError as error:
         said = error.read(500).decode(errors="replace")
-        then = "Look at what the API says: make logs"
+        then = "Read the log of the API: make logs"
         if error.code == 401:
-            then = "Give a token that may list, read, write and delete: S3API_TOKEN=…"
+            then = "Set S3API_TOKEN to a token that may list, read, write and delete"
         raise Failed(
             f"{method} {url.split('?', maxsplit=1)[0]} answered {error.code}: {said}", then
         ) from None
     except OSError as error:
         raise Failed(
-            f"{method} {url.split('?', maxsplit=1)[0]}: {error}", "Look at what the API says: make logs"
+            f"{method} {url.split('?', maxsplit=1)[0]}: {error}", "Read the log of the API: make logs"
         ) from None

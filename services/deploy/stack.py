@@ -1,4 +1,4 @@
-"""Terraform, run for one environment: what it plans and applies is shown as it happens."""
+"""Runs Terraform for one environment and reports its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 
-# Fits the variable's validation and names no image: what is planned with it alone is never a task.
+# Passes the validation of the variable but names no image. No task is ever planned with it.
 NO_IMAGE = "sha256:" + "0" * 64
 _DENIED = re.compile(
     r"not authorized to perform:?\s+([\w-]+:\w+)|access denied[^.]*?([\w-]+:[A-Z]\w+)", re.IGNORECASE
@@ -21,7 +21,7 @@ _DENIED = re.compile(
 
 
 class Stack:
-    """The Terraform root of an environment."""
+    """The Terraform root module of an environment."""
 
     def __init__(self, environment: Environment, report: Reporter) -> None:
         self.environment = environment
@@ -44,12 +44,12 @@ class Stack:
         )
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs that the state holds; empty before the first apply."""
+        """The outputs in the state; empty before the first apply."""
         said = json.loads(self._run("output", "-json", "-no-color"))
         return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
 
     def apply(self, image: str, *, targets: tuple[str, ...] = ()) -> bool:
-        """Make it so; whether anything had to be changed."""
+        """Apply the configuration. Return whether anything was changed."""
         return self._carry_out(image, *(f"-target={target}" for target in targets))
 
     def destroy(self) -> bool:
@@ -70,7 +70,7 @@ class Stack:
         return True
 
     def _plan(self, image: str, *options: str) -> Path | None:
-        """Make a plan, and None where it is empty."""
+        """Make a plan and return its file, or None if it is empty."""
         plan = self._work.resolve() / "deploy.tfplan"
         variables = [f"-var={name}={value}" for name, value in self._variables(image).items()]
         changes: dict[str, int] = {}
@@ -95,7 +95,7 @@ class Stack:
                 self._report.say(f"{hook['action']} {hook['resource']['addr']}: {done}, {seconds} s")
 
     def _events(self, *arguments: str) -> Iterator[dict[str, Any]]:
-        """What Terraform says, one thing at a time; its errors are raised at the end."""
+        """Yield Terraform's events as they arrive. Raise its errors at the end."""
         errors: list[str] = []
         with subprocess.Popen(
             ["terraform", *arguments],
@@ -150,7 +150,7 @@ class Stack:
         if self.environment.work:
             environment["TF_DATA_DIR"] = str(self._work.resolve() / ".terraform")
         if self.environment.local:
-            # Not on the command line, where every process could read it; and no real account's.
+            # Not on the command line, which every process can read. AWS_* could name a real account.
             environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
             environment["TF_VAR_access_key"] = self.environment.credentials["AWS_ACCESS_KEY_ID"]
             environment["TF_VAR_secret_key"] = self.environment.credentials["AWS_SECRET_ACCESS_KEY"]
@@ -158,8 +158,8 @@ class Stack:
 
 
 def failure_of(what: str, errors: list[str]) -> Failed:
-    """Terraform's errors as one failure; a permission that is missing is named."""
-    text = "\n".join(dict.fromkeys(error for error in errors if error)) or "it said nothing"
+    """Turn Terraform's errors into one failure, which names a missing permission."""
+    text = "\n".join(dict.fromkeys(error for error in errors if error)) or "it printed no error"
     denied = sorted({found for match in _DENIED.findall(text) for found in match if found})
     if denied:
         return Failed(
@@ -170,13 +170,12 @@ def failure_of(what: str, errors: list[str]) -> Failed:
     if "state lock" in text:
         return Failed(
             f"{what}: someone else is deploying, or a deployment was cut off",
-            f"Wait for it; if nobody is, `terraform force-unlock` in its folder of envs.\n{text[:1000]}",
+            "Wait for it. If no deployment runs, use `terraform force-unlock` in the environment's folder.\n"
+            f"{text[:1000]}",
         )
     if 'variable "' in text and "No value for required variable" in text:
         return Failed(
             f"{what}: a variable has no value",
-            f"Put it into terraform.tfvars in the environment's folder.\n{text[:1500]}",
+            f"Set it in terraform.tfvars in the environment's folder.\n{text[:1500]}",
         )
-    return Failed(
-        f"{what}: {text[:3000]}", "Put that right and deploy again: what is done already is not done twice"
-    )
+    return Failed(f"{what}: {text[:3000]}", "Correct that and deploy again: finished steps are skipped")

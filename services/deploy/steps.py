@@ -1,4 +1,4 @@
-"""Steps that say what they do and how long it took, and failures that say why and what to do."""
+"""Reports the steps of a command and their durations, and its failures with a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from s3api.printing import shown_lines
 
 
 class Failed(Exception):
-    """A step cannot go on. `why` is a sentence, `then` says what to do about it."""
+    """A step failed. `why` is the reason, `then` says what to do about it."""
 
     def __init__(self, why: str, then: str = "") -> None:
         super().__init__(why)
@@ -21,7 +21,7 @@ class Failed(Exception):
 
 
 class Reporter:
-    """Prints the steps of a run, on standard error: standard output is for what scripts read."""
+    """Prints the steps of a command on standard error. Standard output is for results that scripts read."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -49,12 +49,12 @@ class Reporter:
 
 
 def answer(text: str) -> None:
-    """Print what was asked for: into a pipe as it is, on a terminal safe to look at."""
+    """Print a result: unchanged into a pipe, without control characters on a terminal."""
     print(shown_lines(text) if sys.stdout.isatty() else text, flush=True)
 
 
 def explain(failure: Failed) -> str:
-    """What is printed of a failure, last."""
+    """The text that is printed about a failure at the end."""
     lines = [f"✗ {failure.step or 'deploy'}: {failure.why}"]
     if failure.then:
         lines.append(f"  {failure.then}")

@@ -1,1 +1,4 @@
-"""The emulated AWS of `make deploy ENV=local`; see docs/decisions/0010-deploy-local-aws.md."""
+"""The emulated AWS of `make deploy ENV=local`, as it runs in its container.
+
+`deploy.emulator` starts that container; docs/decisions/0010-deploy-local-aws.md explains the design.
+"""

@@ -1,4 +1,4 @@
-"""Start the emulated AWS: MiniStack in this process, behind its guard, with its corrections and HAProxy."""
+"""Start the emulated AWS: MiniStack in this process, corrected, restricted and guarded, with HAProxy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tempfile
 import threading
 from pathlib import Path
 
-from emulator import restrictions
+from emulator import corrections, restrictions, scheduler
 from emulator.balancer import Balancer
-from emulator.corrections import Settings, apply
-from emulator.entrance import KEYS, entrance, with_tasks
+from emulator.entrance import KEYS, entrance, with_task_endpoints
 from emulator.registry import Tokens
 from emulator.restrictions import Limits
+from emulator.settings import Settings
 from guard.asgi import guarded
 from guard.keys import installed
 
@@ -23,16 +23,17 @@ def main() -> None:
     tokens = Tokens()
     guard = entrance(installed(KEYS), tokens)
     balancer = Balancer(Path(tempfile.mkdtemp(prefix="balancer-")), settings.time_scale)
-    apply(settings, balancer, tokens)
+    corrections.apply(settings, balancer, tokens)
+    scheduler.start(settings, balancer)
     restrictions.apply(Limits(settings.registry, network=os.environ["HOSTNAME"]))
     threading.Thread(target=balancer.run, daemon=True, name="balancer").start()
 
-    # Its routes are bound when it is loaded, so the corrections come first.
+    # Loading the application binds its routes, so the corrections come first.
     app = importlib.import_module("ministack.app")
 
-    restrictions.services_are_those_of_the_stack(app)
-    restrictions.unknown_actions_are_the_roots(app)
-    app.app = guarded(with_tasks(app.app), guard)  # type: ignore[attr-defined]
+    restrictions.restrict_services(app)
+    restrictions.restrict_unknown_actions(app)
+    app.app = guarded(with_task_endpoints(app.app), guard)  # type: ignore[attr-defined]
     app.main()
 
 

@@ -1,8 +1,7 @@
-"""The emulated load balancers as real ones: HAProxy, configured from what the emulator recorded of ELBv2.
+"""Real load balancing for the emulated load balancers: HAProxy, configured from MiniStack's records of ELBv2.
 
-Listener ports, health checks, algorithm and timeouts are the recorded values, so what Terraform asked for is
-what balances. Targets come and go over HAProxy's runtime socket; its process is replaced only when a listener
-changes.
+Listener ports, health checks, algorithm and timeouts are the values that Terraform has set. Targets are added
+and removed over HAProxy's runtime socket. Its process is replaced only when a listener changes.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ logger = logging.getLogger("balancer")
 
 SLOTS = 16
 POLL_SECONDS = 0.05
-# The shortest time in which a busy task on a busy laptop surely answers its health check.
+# A busy task on a busy laptop needs up to this long to answer its health check.
 LEAST_TIMEOUT_SECONDS = 3.0
 _STATISTICS_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Group:
-    """A target group: how it balances and when a target is healthy. Times are seconds, scaled already."""
+    """A target group: how it balances, and when a target is healthy. Times are in seconds, already scaled."""
 
     arn: str
     path: str
@@ -44,13 +43,13 @@ class Group:
 
     @property
     def name(self) -> str:
-        """As HAProxy knows it: a name of its own, letters and digits."""
+        """The name of the backend in HAProxy: letters, digits and hyphens."""
         return "tg-" + re.sub(r"[^A-Za-z0-9-]", "-", self.arn.split("targetgroup/", 1)[-1])
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A port, and the target group behind it."""
+    """A listener's port, its target group, and the idle timeout of its load balancer."""
 
     port: int
     group: Group
@@ -59,7 +58,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Health:
-    """What the balancer knows of a target: `initial`, `healthy` or `unhealthy`, and why."""
+    """The health of a target, `initial`, `healthy` or `unhealthy`, and the reason."""
 
     state: str
     reason: str = ""
@@ -67,7 +66,7 @@ class Health:
 
 @dataclass
 class _Slot:
-    """A server of HAProxy's, and the target that has it, if any."""
+    """A server slot in HAProxy, and the target that occupies it, if any."""
 
     name: str
     target: tuple[str, int] | None = None
@@ -76,7 +75,7 @@ class _Slot:
 
 
 def group_of(record: Mapping[str, Any], attributes: Mapping[str, str], time_scale: float) -> Group:
-    """A target group from the emulator's record of it, its times divided by the scale."""
+    """A target group from MiniStack's record of it, with its times divided by the scale."""
     timeout = record["HealthCheckTimeoutSeconds"]
     return Group(
         arn=record["TargetGroupArn"],
@@ -102,7 +101,7 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
         "  timeout connect 10s",
         "  timeout http-request 60s",
         "  option forwardfor",
-        # Nothing of the request has been sent when a connection fails, so another target may have it.
+        # Nothing has been sent when a connection fails, so the request may go to another target.
         "  option redispatch 1",
         "  retries 2",
         "  retry-on conn-failure",
@@ -134,7 +133,7 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
 
 
 class Balancer:
-    """One HAProxy for all listeners, kept in step with the emulator by a thread of its own."""
+    """One HAProxy for all listeners. A thread keeps it up to date with MiniStack's records."""
 
     def __init__(self, directory: Path, time_scale: float) -> None:
         self._control = directory / "control"
@@ -148,12 +147,12 @@ class Balancer:
         self._statistics_at = float("-inf")
 
     def run(self) -> None:
-        """Follow the emulator's records for ever."""
+        """Apply changes of the records until the process ends."""
         while True:
             try:
                 self.follow()
             except Exception:
-                logger.exception("The balancer could not follow; it tries again")
+                logger.exception("A change could not be applied to the balancer; the next round tries again")
                 time.sleep(1)
             time.sleep(POLL_SECONDS)
 
@@ -175,7 +174,7 @@ class Balancer:
                 for slot in self._slots.get(listener.group.name, ()):
                     if slot.target and slot.target[0] == address:
                         return self._health(listener.group, slot)
-        return Health("initial", "not registered with a listener yet")
+        return Health("initial", "no listener has this target yet")
 
     def _health(self, group: Group, slot: _Slot) -> Health:
         server = self._server(group.name, slot.name)
@@ -186,7 +185,7 @@ class Balancer:
             return Health("healthy")
         if slot.was_healthy or (status.startswith("DOWN") and check and not check.startswith("L7OK")):
             return Health("unhealthy", f"health check of {group.path}: {check}")
-        return Health("initial", "health checks have just begun")
+        return Health("initial", "the health checks have no result yet")
 
     def _server(self, backend: str, name: str) -> dict[str, str]:
         if time.monotonic() - self._statistics_at > _STATISTICS_SECONDS:
@@ -196,15 +195,15 @@ class Balancer:
         return self._statistics.get((backend, name), {})
 
     def _recorded(self) -> tuple[tuple[Listener, ...], dict[str, set[tuple[str, int]]]]:
-        from ministack.services import alb  # loaded only when the emulator itself needs it
+        from ministack.services import alb
 
-        attributes = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _every(alb._tg_attrs)}
-        balancers = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _every(alb._lb_attrs)}
+        attributes = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _items(alb._tg_attrs)}
+        balancers = {arn: {a["Key"]: a["Value"] for a in values} for arn, values in _items(alb._lb_attrs)}
         groups = {
-            arn: group_of(tg, attributes.get(arn, {}), self._time_scale) for arn, tg in _every(alb._tgs)
+            arn: group_of(tg, attributes.get(arn, {}), self._time_scale) for arn, tg in _items(alb._tgs)
         }
         listeners = []
-        for _, listener in _every(alb._listeners):
+        for _, listener in _items(alb._listeners):
             group = next(
                 (a.get("TargetGroupArn") for a in listener["DefaultActions"] if a["Type"] == "forward"), None
             )
@@ -215,12 +214,12 @@ class Balancer:
                 listeners.append(Listener(listener["Port"], groups[group], int(idle)))
         targets = {
             arn: {(t["Id"], int(t.get("Port") or 0)) for t in registered}
-            for arn, registered in _every(alb._targets)
+            for arn, registered in _items(alb._targets)
         }
         return tuple(sorted(listeners, key=lambda listener: listener.port)), targets
 
     def _replace(self, listeners: tuple[Listener, ...]) -> None:
-        """A new process for the new listeners; the old one finishes what it has begun."""
+        """Start a new process for the new listeners; the old one finishes its requests."""
         self._file.write_text(configuration(listeners, self._control))
         healthy = {
             (name, slot.target) for name, slots in self._slots.items() for slot in slots if slot.was_healthy
@@ -268,7 +267,7 @@ class Balancer:
         slots = self._slots[backend]
         for slot in slots:
             if slot.target and slot.target not in targets:
-                # Requests that the target has begun go on; it gets no others.
+                # The target finishes its requests and gets no new ones.
                 self._command(f"set server {backend}/{slot.name} state maint")
                 slot.target, slot.was_healthy, slot.freed_at = None, False, time.monotonic()
         placed = {slot.target for slot in slots}
@@ -291,6 +290,6 @@ class Balancer:
         return answer.decode()
 
 
-def _every(store: Any) -> list[tuple[str, Any]]:
-    """Keys and values of a store of the emulator's, over all accounts and regions."""
+def _items(store: Any) -> list[tuple[str, Any]]:
+    """Keys and values of a MiniStack store, over all accounts and regions."""
     return [(key[-1], value) for key, value in list(store._data.items())]

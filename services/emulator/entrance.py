@@ -1,8 +1,8 @@
-"""The guard of the emulated AWS: who may reach it, and with whose signature.
+"""The guard of the emulated AWS: which requests it accepts.
 
-Every request is signed with a key that exists here: the root's, an IAM user's, or a session's. Three kinds of
-requests prove themselves in another way: the registry's, with a token of ECR; a task's request for the
-credentials of its role, which only the tasks' network can send; and the guard's own question for readiness.
+Every request must be signed with a key of the emulated AWS: the root's, an IAM user's, or a session's. There
+are three exceptions: requests to the registry carry a token of ECR; a task's request for the credentials of
+its role must come from the tasks' network; and the guard's readiness endpoint is open.
 """
 
 from __future__ import annotations
@@ -25,24 +25,27 @@ from guard.guard import Answer, Guard, Wanted
 from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
 
-#: Where `services/deploy` puts the root's key before it starts the container.
+#: `deploy.emulator` puts the root's key here before it starts the container.
 KEYS = Path("/run/keys")
-#: Paths that a task asks without a signature: the credentials of its role, and what ECS says about it.
-_OF_TASKS = ("/v2/credentials/", "/v4/")
-#: Who signed the form that is being handled, and its key; empty for every other request.
+#: Paths that tasks request without a signature: the credentials of their role, and the metadata of ECS.
+_TASK_PATHS = ("/v2/credentials/", "/v4/")
+#: The access key that signed the current form, and the object key it names; empty for other requests.
 _form: ContextVar[tuple[str, str]] = ContextVar("form", default=("", ""))
-#: What a browser sends, and no SDK.
-_OF_BROWSERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+#: Header fields that browsers send and SDKs do not.
+_BROWSER_FIELDS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 
 @dataclass(frozen=True)
 class Network:
-    """The network of the engine's that tasks share with the emulator."""
+    """The engine's network that the tasks and the emulated AWS share."""
 
     subnet: ipaddress.IPv4Network
 
     def has_task(self, client: str) -> bool:
-        """Whether an address is a task's. This machine's requests come from the gateway, the first one."""
+        """Whether an address is a task's.
+
+        Requests of this machine come from the gateway, the first address.
+        """
         try:
             address = ipaddress.IPv4Address(client)
         except ValueError:
@@ -52,12 +55,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Entrance(Guard):
-    """The guard, and the requests that are not signed with a key."""
+    """The guard, extended by the requests that are not signed with a key."""
 
     tokens: Tokens = field(kw_only=True)
     network: Network = field(kw_only=True)
     is_registry: Callable[[str], bool] = field(kw_only=True)
-    #: The access key that MiniStack itself reads from a request; it must be the one that was checked.
+    #: The access key that MiniStack reads from a request. It must be the key that the guard has checked.
     key_read: Callable[[Request], str] = field(kw_only=True)
 
     def decide(self, request: Request) -> Answer | Wanted | None:
@@ -66,7 +69,7 @@ class Entrance(Guard):
         try:
             if self.is_registry(path):
                 return self.closed(request) or self._of_registry(request)
-            if path.startswith(_OF_TASKS):
+            if path.startswith(_TASK_PATHS):
                 return self.closed(request) or self._of_task(request)
             decision = super().decide(request)
             if isinstance(decision, Answer) or decision is Wanted.FORM:
@@ -86,10 +89,10 @@ class Entrance(Guard):
         )
 
     def _of_task(self, request: Request) -> Answer | None:
-        browser = [name for name in _OF_BROWSERS if name in request.fields]
+        browser = [name for name in _BROWSER_FIELDS if name in request.fields]
         if request.method == "GET" and not browser and self.network.has_task(request.client):
             return None
-        return Answer(403, "AccessDenied", "Only a task may ask for this, from its own network.")
+        return Answer(403, "AccessDenied", "Only a task may request this, from its own network.")
 
     def _same_key(self, request: Request) -> Answer | None:
         if request.method == "OPTIONS":
@@ -112,10 +115,10 @@ class Entrance(Guard):
 
 
 def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.environ) -> Entrance:
-    """The guard of this container. Call it before MiniStack's application is loaded."""
+    """Make the guard of this container. Call it before MiniStack's application is loaded."""
     from ministack.core import iam_evaluator, router
 
-    # MiniStack takes `test`, every number of an account and no key at all for the root's.
+    # MiniStack accepts as the root's key: `test`, any account number, and no key at all.
     iam_evaluator.is_root_access_key = lambda key: key == root.access_key
     os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = root.access_key, root.secret.key
 
@@ -130,9 +133,9 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
         *rest: Any,
         **named: Any,
     ) -> Any:
-        """Hold a form to who signed it, on the object that it names.
+        """Check the rights of the user who signed a form, on the object that the form names.
 
-        MiniStack reads neither from a form: it asks for the root's rights on the bucket.
+        MiniStack reads neither from a form: it checks the root's rights on the bucket.
         """
         signer, key = _form.get()
         if signer:
@@ -177,23 +180,26 @@ def entrance(root: Keys, tokens: Tokens, environment: Mapping[str, str] = os.env
     )
 
 
-def with_tasks(inner: App) -> App:
-    """Answer tasks before the application does, which may find another service in their header fields."""
+def with_task_endpoints(inner: App) -> App:
+    """Answer the requests of tasks before the application does.
+
+    The application may take their header fields for a request to another service.
+    """
     from ministack.services import ecs_metadata, imds
 
     async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_OF_TASKS):
+        if scope["type"] != "http" or not scope["path"].startswith(_TASK_PATHS):
             await inner(scope, receive, send)
             return
-        module = imds if scope["path"].startswith(_OF_TASKS[0]) else ecs_metadata
+        module = imds if scope["path"].startswith(_TASK_PATHS[0]) else ecs_metadata
         headers = {name.decode("latin-1").lower(): v.decode("latin-1") for name, v in scope["headers"]}
         status, fields, body = await module.handle_request("GET", scope["path"], headers, b"", {})
-        told = [(name.lower().encode(), str(value).encode()) for name, value in fields.items()]
-        told = [
-            *(one for one in told if one[0] != b"content-length"),
+        answered = [(name.lower().encode(), str(value).encode()) for name, value in fields.items()]
+        answered = [
+            *(field for field in answered if field[0] != b"content-length"),
             (b"content-length", str(len(body)).encode()),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.start", "status": status, "headers": answered})
         await send({"type": "http.response.body", "body": body})
 
     return outer

@@ -1,4 +1,4 @@
-"""Who may push to the emulated registry and pull from it: the holders of a token that ECR has given out."""
+"""The tokens of ECR. Only their holders may push to the emulated registry and pull from it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CHALLENGE = 'Basic realm="ECR"'
 
 
 class Tokens:
-    """The passwords that are valid now, by their digest. They end with the process."""
+    """The digests of the passwords that are valid now. They are kept in memory only."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._expires: dict[bytes, float] = {}
         self._lock = threading.Lock()
-        #: For the engine, when it pulls the image of a task.
+        #: The password with which the engine pulls the image of a task.
         self.for_tasks = secrets.token_urlsafe(32)
 
     def issue(self) -> tuple[str, float]:
-        """A new password, and when it expires."""
+        """Return a new password and the time when it expires."""
         password, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             self._expires = {digest: end for digest, end in self._expires.items() if end > now}
@@ -36,7 +36,7 @@ class Tokens:
         return password, now + VALID_SECONDS
 
     def accept(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header has a valid password."""
+        """Whether the value of an Authorization header contains a valid password."""
         scheme, _, coded = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False

@@ -1,13 +1,13 @@
-"""What the emulated AWS does not do, because it holds the engine's socket, and that is root on this machine.
+"""What the emulated AWS refuses to do. It holds the engine's socket, which gives root rights on this machine.
 
-Three rules, each an allow-list:
+There are three rules. Each is an allow-list:
 
-- `SERVICES`: it serves the services that the stack uses. MiniStack has about a hundred, and a dozen of them
-  start containers or programs.
-- `refused_in_definition` and its neighbours: ECS refuses a task that could reach more than its own container,
-  by name, before anything is recorded.
-- `refused_call`: the engine is asked for nothing but tasks of this kind, however the request came about, also
-  from a task definition in the saved state of an older emulator.
+- `SERVICES`: only the services that the stack uses. MiniStack has about a hundred, and a dozen of them start
+  containers or programs.
+- `refused_in_definition` and `refused_in_overrides`: ECS refuses a task that could reach more than its own
+  container. It names the reason and records nothing.
+- `refused_call`: the engine gets only the calls that such a task needs. This also covers a task definition
+  from the saved state of an older version.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 logger = logging.getLogger("restrictions")
 
-#: The services of envs/local and the deployment, as requests are signed for them.
+#: The services that envs/local and the deployment use, by the names in the scope of a signature.
 SERVICES = frozenset(
     {
         "autoscaling",
@@ -47,7 +47,7 @@ _DEFINITION = frozenset(
         "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes",
         "placementConstraints", "requiresCompatibilities", "cpu", "memory", "tags", "pidMode", "ipcMode",
         "runtimePlatform",
-        # Recorded by ECS itself.
+        # ECS adds these to its record.
         "taskDefinitionArn", "revision", "status", "compatibilities", "requiresAttributes", "registeredAt",
         "registeredBy", "deregisteredAt", "ephemeralStorage",
     }
@@ -73,13 +73,13 @@ _NETWORK_MODES = frozenset({"", "bridge", "awsvpc"})
 
 @dataclass(frozen=True)
 class Limits:
-    """What a task may use: images of this registry, and this network of the engine's."""
+    """What a task may use: images of this registry, and this network of the engine."""
 
     registry: str
     network: str
 
     def has(self, image: str) -> bool:
-        """Whether an image is of the registry, and named by what it contains."""
+        """Whether an image is named by its digest in the registry."""
         name = re.escape(self.registry) + r"/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
         return re.fullmatch(rf"{name}@sha256:[0-9a-f]{{64}}", image) is not None
 
@@ -88,7 +88,7 @@ class Limits:
 
 
 def refused_in_definition(definition: Mapping[str, Any], limits: Limits) -> list[str]:
-    """What a task definition asks for and must not have, each by its name; empty where it may run."""
+    """The settings of a task definition that are refused, by name. Empty if the task may run."""
     refused = _unknown(definition, _DEFINITION)
     if str(definition.get("networkMode") or "") not in _NETWORK_MODES:
         refused.append(f"networkMode {definition['networkMode']}")
@@ -109,7 +109,7 @@ def refused_in_definition(definition: Mapping[str, Any], limits: Limits) -> list
 
 
 def refused_in_overrides(request: Mapping[str, Any]) -> list[str]:
-    """What RunTask, StartTask, CreateService or UpdateService adds to a definition and must not."""
+    """What RunTask, StartTask, CreateService or UpdateService must not add to a definition."""
     overrides = request.get("overrides") or {}
     refused = [f"overrides: {entry}" for entry in _unknown(overrides, _OVERRIDES)]
     refused += [
@@ -133,7 +133,7 @@ def _refused_in_volume(volume: Mapping[str, Any]) -> list[str]:
         refused += [f"host.{key}" for key, value in volume["host"].items() if value]
     docker = volume.get("dockerVolumeConfiguration") or {}
     refused += [f"dockerVolumeConfiguration.{entry}" for entry in _unknown(docker, _DOCKER_VOLUME)]
-    # A shared volume outlives its task and is found by its name, as any other volume of the machine is.
+    # A shared volume is found by its name, and so is every other volume of this machine.
     if docker.get("scope") not in {None, "", "task"} or docker.get("autoprovision"):
         refused.append("dockerVolumeConfiguration.scope other than task")
     if docker.get("driver") not in {None, "", "local"}:
@@ -158,7 +158,7 @@ def _refused_in_container(container: Mapping[str, Any], limits: Limits) -> list[
 
 
 def _unknown(given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
-    """The names that are not known to be harmless. An empty value asks for nothing."""
+    """The names that are not known to be harmless. An empty value changes nothing and is ignored."""
     known = set(known)
     return [key for key, value in given.items() if value and key not in known]
 
@@ -198,7 +198,7 @@ _MOUNT = frozenset({"Target", "Type", "ReadOnly"})
 
 
 def refused_call(method: str, target: str, body: bytes, limits: Limits) -> list[str]:
-    """Why a request must not reach the engine; empty where it may. `target` is its path and query."""
+    """Why a request must not reach the engine; empty if it may. `target` is its path and query."""
     split = urlsplit(target)
     path = re.sub(r"^/v[0-9.]+(?=/)", "", unquote(split.path))
     if (method, path) == ("POST", "/containers/create"):
@@ -221,7 +221,7 @@ def _refused_in_configuration(configuration: Mapping[str, Any], limits: Limits) 
     host = configuration.get("HostConfig") or {}
     refused = _unknown(configuration, _CONFIGURATION) + _unknown(host, _HOST)
     if (configuration.get("Labels") or {}).get("ministack") != "ecs":
-        refused.append("a container that is no task")
+        refused.append("a container that is not a task")
     if not limits.has(str(configuration.get("Image") or "")):
         refused.append(f"Image {configuration.get('Image')}")
     if host.get("NetworkMode") != limits.network:
@@ -246,21 +246,21 @@ def _refused_in_configuration(configuration: Mapping[str, Any], limits: Limits) 
 
 
 def _networks(networking: Mapping[str, Any]) -> list[str]:
-    """The names of networks: the SDK gives them with or without `EndpointsConfig` around them."""
+    """The names of networks. The SDK sends them with or without `EndpointsConfig` around them."""
     return list(networking.get("EndpointsConfig") or networking)
 
 
-# --- put in place
+# --- how the rules are installed
 
 
 def apply(limits: Limits) -> None:
-    """Put all three in place; MiniStack's application must not be loaded before."""
-    engine_runs_tasks_alone(limits)
-    ecs_refuses(limits)
+    """Restrict the engine and ECS. Call it before MiniStack's application is loaded."""
+    restrict_engine(limits)
+    restrict_ecs(limits)
 
 
-def engine_runs_tasks_alone(limits: Limits) -> None:
-    """Check every request to the engine as the SDK sends it, whichever module of MiniStack asks."""
+def restrict_engine(limits: Limits) -> None:
+    """Check every request to the engine where the SDK sends it, so that no module of MiniStack avoids it."""
     from docker.api.client import APIClient
     from docker.errors import APIError
 
@@ -270,15 +270,15 @@ def engine_runs_tasks_alone(limits: Limits) -> None:
         body = request.body or b""
         text = body if isinstance(body, bytes) else str(body).encode()
         if refused := refused_call(str(request.method), str(request.path_url), text, limits):
-            logger.warning("the engine is not asked for %s", "; ".join(refused))
+            logger.warning("refused a call to the engine: %s", "; ".join(refused))
             raise APIError(explanation(refused))
         return send(self, request, **named)
 
     APIClient.send = checked  # type: ignore[method-assign]
 
 
-def ecs_refuses(limits: Limits) -> None:
-    """Say no when a task is defined or asked for, not when it fails to start."""
+def restrict_ecs(limits: Limits) -> None:
+    """Refuse a task when it is defined or requested, not when it fails to start."""
     from ministack.services import ecs
 
     def checking(handler: Callable[..., Any], find: Callable[[Any], list[str]]) -> Callable[..., Any]:
@@ -302,14 +302,14 @@ def ecs_refuses(limits: Limits) -> None:
             actions[name] = checking(actions[name], in_request)
 
     def no_paths(*_: Any) -> Any:
-        return ecs.error_response_json("ClientException", "ECS has no paths, only actions.", 400)
+        return ecs.error_response_json("ClientException", "ECS has actions, but no paths.", 400)
 
-    # ECS speaks JSON 1.1 alone. MiniStack has paths for its actions too, and they would pass the checks by.
+    # ECS uses JSON 1.1 only. MiniStack also has paths for its actions, which would bypass the checks.
     ecs._dispatch_path = no_paths
 
 
-#: What MiniStack's application tries before it looks at the service that a request is signed for.
-_PATHS_OF_OTHER_SERVICES = (
+#: Handlers that MiniStack tries before it looks at the service that a request is signed for.
+_ASYNC_HANDLERS = (
     "_handle_admin_config_request",
     "_handle_admin_reset",
     "_handle_cloudfront_dataplane_request",
@@ -323,7 +323,7 @@ _PATHS_OF_OTHER_SERVICES = (
     "_handle_sns_sms_messages_request",
     "_handle_sqs_messages_request",
 )
-_HANDLED_AT_ONCE = (
+_SYNC_HANDLERS = (
     "_handle_elasticache_ca_request",
     "_handle_iot_ca_request",
     "_handle_lambda_download_request",
@@ -333,10 +333,10 @@ _HANDLED_AT_ONCE = (
 )
 
 
-def services_are_those_of_the_stack(app: Any) -> None:
-    """Other services are not served, not restored from saved state, and have no paths of their own.
+def restrict_services(app: Any) -> None:
+    """Serve only `SERVICES`. Of other services, load no module, restore no state, and handle no path.
 
-    `SERVICES` in MiniStack's environment would leave the paths and the saved state.
+    The variable SERVICES of MiniStack would leave their paths and their saved state.
     """
     modules = {
         module
@@ -350,26 +350,31 @@ def services_are_those_of_the_stack(app: Any) -> None:
 
     def load_served(name: str) -> Any:
         if name not in modules:
-            raise NotServed(f"This emulated AWS has only the services that the stack uses, and no {name}.")
+            raise NotServed(
+                f"This emulated AWS has only the services that the stack uses; {name} is not one of them."
+            )
         return load(name)
 
-    async def later(*_: Any, **__: Any) -> None:
+    async def ignore_async(*_: Any, **__: Any) -> None:
         return None
 
-    def at_once(*_: Any, **__: Any) -> None:
+    def ignore(*_: Any, **__: Any) -> None:
         return None
 
     app._get_module = load_served
     app.SERVICE_HANDLERS = {name: app.SERVICE_HANDLERS[name] for name in sorted(SERVICES)}
     app._state_map = {key: module for key, module in app._state_map.items() if module in modules}
-    for names, nothing in ((_PATHS_OF_OTHER_SERVICES, later), (_HANDLED_AT_ONCE, at_once)):
+    for names, nothing in ((_ASYNC_HANDLERS, ignore_async), (_SYNC_HANDLERS, ignore)):
         for name in names:
-            getattr(app, name)  # a version without it has others, which must be looked at
+            getattr(app, name)  # fails in a version that has other handlers, which must be reviewed first
             setattr(app, name, nothing)
 
 
-def unknown_actions_are_the_roots(app: Any) -> None:
-    """MiniStack lets every key do what it finds no IAM action for, such as a Query call that is no form."""
+def restrict_unknown_actions(app: Any) -> None:
+    """Let only the root make a call for which MiniStack knows no IAM action.
+
+    MiniStack allows it to every key. A call of the Query protocol that is not a form is an example.
+    """
     from ministack.core import iam_evaluator
 
     authenticate = app._authenticate_only
@@ -385,4 +390,4 @@ def unknown_actions_are_the_roots(app: Any) -> None:
 
 
 class NotServed(Exception):
-    """A service that the stack does not use was asked for."""
+    """A request is for a service that the stack does not use."""

@@ -15,23 +15,23 @@ def main() -> None:
     app: Any = None
 
     def is_ready() -> bool:
-        """Whether the init hooks have ended, and all of them well."""
+        """Whether all init hooks have ended without an error."""
         state = app._ready_scripts_state
         return bool(state["status"] == "completed" and not state["failed"])
 
     guard, keys = from_environment(os.environ, is_ready)
-    # MiniStack checks signatures as well with AUTH, and then answers preflights by the bucket's CORS.
+    # With AUTH, MiniStack also checks signatures, and answers preflights by the CORS rules of the bucket.
     os.environ |= {
         "AUTH": "true",
         "AWS_ACCESS_KEY_ID": keys.access_key,
         "AWS_SECRET_ACCESS_KEY": keys.secret.key,
-        # No listener but the one behind the guard.
+        # Close the listeners that are not behind the guard.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
     }
-    ministack.forms_are_checked()
+    ministack.check_forms()
     app = importlib.import_module("ministack.app")
-    ministack.files_are_not_parameters(app)
+    ministack.keep_files_out_of_parameters(app)
     app.app = guarded(app.app, guard)
     app.main()
 

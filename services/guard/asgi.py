@@ -12,7 +12,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-#: As much of a refused body is read, so that a client that is still sending hears why.
+#: Read this much of a refused body, so that a client that is still sending can receive the answer.
 REFUSED_BODY = 1024 * 1024
 
 
@@ -24,7 +24,7 @@ def guarded(app: App, guard: Guard) -> App:
             await app(scope, receive, send)
         elif scope["type"] == "http":
             await _http(app, guard, scope, receive, send)
-        else:  # a websocket, which nothing here uses
+        else:  # a websocket; no client here uses one
             await send({"type": "websocket.close", "code": 1008})
 
     return outer
@@ -49,7 +49,7 @@ async def _http(
 
 
 async def _read(receive: Receive, limit: int) -> tuple[list[Message], bytes, bool]:
-    """The messages of a body until its end or the limit, their bytes, and whether they are the whole body."""
+    """Read a body up to the limit: its messages, its bytes, and whether that is the whole body."""
     messages: list[Message] = []
     body = bytearray()
     while len(body) < limit:
@@ -62,7 +62,7 @@ async def _read(receive: Receive, limit: int) -> tuple[list[Message], bytes, boo
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:
-    """A channel that tells again what has been read, and then goes on."""
+    """A channel that repeats the messages that have been read, then continues with the rest."""
 
     async def again() -> Message:
         return messages.pop(0) if messages else await receive()
@@ -71,7 +71,7 @@ def _replayed(messages: list[Message], receive: Receive) -> Receive:
 
 
 async def _refuse(answer: Answer, request: Request, origin: str, receive: Receive, send: Send) -> None:
-    if not request.values("expect"):  # who expects `100 Continue` sends no body before it
+    if not request.values("expect"):  # a client that expects `100 Continue` has sent no body yet
         await _read(receive, REFUSED_BODY)
     body = answer.body
     headers = [*answer.headers, *([(b"content-type", b"application/xml")] if body else [])]
@@ -83,7 +83,7 @@ async def _refuse(answer: Answer, request: Request, origin: str, receive: Receiv
 
 
 def _with_origin(send: Send, origin: str, *, always: bool = False) -> Send:
-    """A channel whose answers a page of the allowed origin may read, and no other page."""
+    """A channel whose answers only a page of the allowed origin may read."""
 
     async def outer(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""What an emulator may be sent: decided from a request alone, before the emulator sees it."""
+"""Decides, before the emulator sees a request, whether the emulator may have it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from xml.sax.saxutils import escape
 from guard import signatures
 from guard.signatures import Rejected, Request, SecretOf
 
-#: Whether the emulator is ready, without anything else about it: 204 or 503. Health checks ask here.
+#: For health checks: 204 if the emulator is ready, else 503. The answer says nothing else.
 READY = "/_guard/ready"
-#: Administration that does not begin with an underscore.
+#: Endpoints of the administration that do not begin with an underscore.
 ADMINISTRATION = ("health", "shutdown")
 
 
 class Wanted(IntEnum):
-    """What of the body a decision needs, as the most bytes to read of it."""
+    """The part of the body that a decision needs. The value is the number of bytes to read at most."""
 
-    FORM = 64 * 1024  # the fields of a form, which hold its signature; S3 takes 20 KB of them
-    BODY = 16 * 1024 * 1024  # the whole, whose hash is signed: calls of other services than S3
+    FORM = 64 * 1024  # the fields of a form, which contain its signature; S3 accepts 20 KB of them
+    BODY = 16 * 1024 * 1024  # the whole body, whose hash is signed: calls of services other than S3
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the guard answers instead of the emulator."""
+    """The guard's own answer, which the client gets instead of the emulator's."""
 
     status: int
     code: str = ""
@@ -37,7 +37,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """An error as S3 words it, so that clients show the sentence."""
+        """The error in the format of S3, so that clients show its message."""
         if not self.code:
             return b""
         error = f"<Code>{self.code}</Code><Message>{escape(self.message)}</Message>"
@@ -50,9 +50,10 @@ def _clock() -> datetime:
 
 @dataclass(frozen=True)
 class Guard:
-    """`hosts` are values of the field Host, `origins` of Origin, exactly as they are sent, in lower case.
+    """The rules of one emulator.
 
-    `services` are those that requests may be signed for; all when empty.
+    `hosts` and `origins` are the accepted values of the fields Host and Origin, in lower case.
+    `services` are the services that requests may be signed for; empty means all.
     """
 
     hosts: frozenset[str]
@@ -63,14 +64,14 @@ class Guard:
     now: Callable[[], datetime] = field(default=_clock)
 
     def decide(self, request: Request) -> Answer | Wanted | None:
-        """None when the emulator may have the request; `Wanted` when the body must be looked at first."""
+        """Return None if the emulator may have the request, `Wanted` if the body must be checked first."""
         try:
             return self.closed(request) or self._check(request)
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
 
     def decide_body(self, request: Request, wanted: Wanted, body: bytes, *, whole: bool) -> Answer | None:
-        """The decision once the body, or as much of it as is wanted, is there."""
+        """Decide with the body, or with the part of it that `wanted` asks for."""
         try:
             if wanted is Wanted.FORM:
                 fields = signatures.form_fields(request.header("content-type"), body)
@@ -78,21 +79,23 @@ class Guard:
             elif whole:
                 self._check(request, hashlib.sha256(body).hexdigest())
             else:
-                return Answer(413, "EntityTooLarge", "The body is too large for a signature of its hash.")
+                return Answer(
+                    413, "EntityTooLarge", "The body is too large to check the signature of its hash."
+                )
         except Rejected as rejected:
             return Answer(rejected.status, rejected.code, rejected.message)
         return None
 
     def allowed_origin(self, request: Request) -> str:
-        """The one origin whose page may read the answer; empty when none may."""
+        """The origin whose page may read the answer; empty if none may."""
         origins = request.values("origin")
         return origins[0] if len(origins) == 1 and origins[0] in self.origins else ""
 
     def closed(self, request: Request) -> Answer | None:
-        """The guard's own answer to what no signature can make good."""
+        """Answer what the guard answers itself: refusals that no signature can change, and readiness."""
         hosts = request.values("host")
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            return Answer(403, "AccessDenied", "This address is not one that the emulator was started under.")
+            return Answer(403, "AccessDenied", "The emulator was not started under this address.")
         if request.values("origin") and not self.allowed_origin(request):
             return Answer(403, "AccessDenied", "Pages of this origin may not talk to the emulator.")
         if not request.path.startswith(b"/"):
@@ -104,7 +107,7 @@ class Guard:
         return None
 
     def _check(self, request: Request, body_hash: str | None = None) -> Wanted | None:
-        """Look at the signature; raises `Rejected`."""
+        """Check the signature; raise `Rejected` if it is not valid."""
         if self._is_preflight(request):
             return None
         presigned = signatures.is_presigned(request)
@@ -126,12 +129,12 @@ class Guard:
         return None
 
     def _is_preflight(self, request: Request) -> bool:
-        """Whether a browser asks in the name of an allowed page; it never signs that."""
+        """Whether this is the preflight of an allowed page. Browsers never sign preflights."""
         asks = request.method == "OPTIONS" and request.header("access-control-request-method")
         return bool(asks and self.allowed_origin(request))
 
     def _may_be_form(self, request: Request) -> bool:
-        """Whether this is S3's POST of a form to a bucket, and nothing that could mean another call."""
+        """Whether this is S3's POST of a form to a bucket, and cannot be any other call."""
         return (
             request.method == "POST"
             and (not self.services or "s3" in self.services)
@@ -143,9 +146,9 @@ class Guard:
 
 
 def is_administration(path: bytes) -> bool:
-    """Whether a path may lead to the emulator's own endpoints, however it is written.
+    """Whether a path may lead to the emulator's own endpoints, also if it is percent-encoded.
 
-    They begin with an underscore, which no bucket's name does.
+    They begin with an underscore; no name of a bucket does.
     """
     first, _, rest = unquote(path.decode("latin-1")).lstrip("/").partition("/")
     return first.startswith("_") or (first in ADMINISTRATION and not rest)
@@ -154,9 +157,9 @@ def is_administration(path: bytes) -> bool:
 def cross_origin(
     headers: Sequence[tuple[str, str]], origin: str, *, always: bool = False
 ) -> list[tuple[str, str]]:
-    """The fields of an answer, which the page of the origin may read where the emulator lets it.
+    """The header fields of an answer, changed so that only a page of the allowed origin may read it.
 
-    Every other page may not, whatever the emulator says. `always` lets the origin in anyway.
+    That page may read it if the emulator allows it, or with `always`.
     """
     allow = "access-control-allow-origin"
     allowed = {value for name, value in headers if name.lower() == allow}

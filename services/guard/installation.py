@@ -1,7 +1,8 @@
-"""The guard of one emulator, as the environment describes it.
+"""Makes the guard of one emulator from environment variables.
 
-GUARD_KEYS is the directory of the keys. GUARD_OWNER, for root alone, is the user that they belong to.
-GUARD_HOSTS are the addresses that clients use, GUARD_ORIGINS the origins of the page, with commas between.
+GUARD_KEYS is the directory of the keys. GUARD_OWNER, which only root may set, is the user who owns them.
+GUARD_HOSTS are the addresses that clients use, and GUARD_ORIGINS the origins of the page, separated by
+commas.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The keys of an installation: random, made once, readable by their owner alone.
+"""The keys of an installation: random, made once, readable only by their owner.
 
-A directory holds `signing_key`, and `credentials`, which AWS tools read (AWS_SHARED_CREDENTIALS_FILE).
+The directory contains `signing_key` and `credentials`. AWS tools read the latter
+(AWS_SHARED_CREDENTIALS_FILE).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Keys:
 
 
 def installed(directory: Path, owner: int | None = None) -> Keys:
-    """The keys in the directory, made where they are missing; root may make them for another user."""
+    """Return the keys in the directory. Make those that are missing; root may make them for another user."""
     directory.mkdir(parents=True, exist_ok=True)
     _private(directory, 0o700, owner)
     text = _kept(directory / "credentials", _new_credentials, owner)
@@ -39,7 +40,7 @@ def installed(directory: Path, owner: int | None = None) -> Keys:
 
 
 def _new_credentials() -> str:
-    # No id of AWS's form: an emulator would read an account's number out of that.
+    # Not in the format of AWS, from which an emulator would read an account number.
     return (
         "[default]\n"
         f"aws_access_key_id = local-{secrets.token_hex(8)}\n"
@@ -51,7 +52,7 @@ def _new_credentials() -> str:
 
 
 def _kept(path: Path, make: Callable[[], str], owner: int | None) -> str:
-    """The file's text. A new file gets its name once it is whole, so that a crash leaves no empty key."""
+    """Return the file's text. A new file gets its name when it is complete: a crash leaves no empty key."""
     if not path.exists():
         new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         new.touch(mode=0o600)

@@ -1,4 +1,7 @@
-"""The guard in LocalStack 4.14.0, put into its process before it listens (init/start.d/guard.py)."""
+"""Installs the guard in LocalStack 4.14.0.
+
+docker/localstack/start.d/guard.py calls it in LocalStack's process, before that listens.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from guard.wsgi import Environment, StartResponse, guarded
 
 
 def install() -> None:
-    """Guard every request of the gateway that LocalStack will make and serve."""
+    """Guard every request to the gateway that LocalStack is going to start."""
     guard, keys = from_environment(os.environ, is_ready)
     unguarded = WsgiGateway.__call__
 
@@ -34,17 +37,17 @@ def install() -> None:
 
     WsgiGateway.__call__ = call
     Gateway.accept = reject
-    # LocalStack checks presigned URLs and forms as well, with a constant unless it is told the secret.
+    # LocalStack also checks presigned URLs and forms, by default with a constant secret.
     presigned_url.get_secret_access_key_from_access_key_id = secret
 
 
 def reject(_gateway: Any, request: Any) -> None:
-    """No websocket is opened; nothing here uses one."""
+    """Open no websocket; no client here uses one."""
     request.reject(Response(status=403))
 
 
 def is_ready() -> bool:
-    """Whether the init hooks have ended, and all of them well."""
+    """Whether all init hooks have ended without an error."""
     manager = init_script_manager()
     scripts = [script for stage in (Stage.START, Stage.READY) for script in manager.scripts.get(stage, [])]
     return manager.stage_completed[Stage.READY] and all(one.state == State.SUCCESSFUL for one in scripts)

@@ -1,14 +1,16 @@
-"""What MiniStack 1.5.33 accepts in S3's place and AWS refuses, corrected in its process."""
+"""Corrections of S3 in MiniStack 1.5.33, in its process, where it accepts what AWS refuses."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def forms_are_checked() -> None:
-    """MiniStack ignores the checksum of a form (its fields `x-amz-checksum-…`) and stores any bytes.
+def check_forms() -> None:
+    """Check the checksum of a form (its fields `x-amz-checksum-…`).
 
-    S3 checks them: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+    MiniStack ignores it and stores any bytes.
+
+    S3 checks it: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
     """
     from ministack.services import s3
 
@@ -27,11 +29,12 @@ def forms_are_checked() -> None:
     s3._post_object = checked
 
 
-def files_are_not_parameters(app: Any) -> None:
-    """MiniStack parses each body of the type `application/x-www-form-urlencoded` as parameters of a call.
+def keep_files_out_of_parameters(app: Any) -> None:
+    """Do not parse a file of the type `application/x-www-form-urlencoded` as parameters of a call.
 
-    A file of that type, which is what `curl --data-binary` and urllib send, stops it for a second a megabyte.
-    This is for an emulator that serves S3 alone, whose calls have no parameters in their bodies.
+    `curl --data-binary` and urllib send this type. MiniStack parses such a body and serves no other request
+    meanwhile, for a second per megabyte. Use this only where S3 is the only service, as its calls have no
+    parameters in their bodies.
     """
     from ministack.core import iam_actions
 

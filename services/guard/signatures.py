@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, checked: in a header, in a presigned URL, in the fields of a form.
+"""Checks AWS Signature Version 4 in a header, in a presigned URL, and in the fields of a form.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
@@ -21,14 +21,14 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-#: How far a client's clock may be from ours, as on AWS.
+#: How far a client's clock may differ from ours, as on AWS.
 CLOCK_SKEW = timedelta(minutes=15)
 LONGEST_PRESIGNED = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived: the path still percent-encoded, the header fields in their order."""
+    """A request as it was received: the path is percent-encoded, the header fields are in order."""
 
     method: str
     path: bytes
@@ -46,15 +46,18 @@ class Request:
 
     @cached_property
     def parameters(self) -> Sequence[tuple[str, str]]:
-        """The query's parameters, decoded to one character a byte, so that no two values become one."""
+        """The parameters of the query.
+
+        Each byte becomes one character, so different values stay different.
+        """
         return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
 
     def values(self, name: str) -> list[str]:
-        """The values as they were sent, without the spaces and tabs around them (RFC 9110, section 5.5)."""
+        """The values of a field, without spaces and tabs around them (RFC 9110, section 5.5)."""
         return [value.decode("latin-1").strip(" \t") for value in self.fields.get(name, ())]
 
     def header(self, name: str) -> str:
-        """The value of a field that may be there once."""
+        """The value of a field that may occur only once; empty if it is missing."""
         return _only(self.values(name), name)
 
     def parameter(self, name: str) -> str:
@@ -72,7 +75,7 @@ def _only(values: Sequence[str], name: str) -> str:
 
 @dataclass(frozen=True)
 class Secret:
-    """What belongs to an access key; `token` is that of a session, when the key is one of a session."""
+    """The secret of an access key. `token` is the session's token if the key belongs to a session."""
 
     key: str = field(repr=False)
     token: str = field(default="", repr=False)
@@ -82,7 +85,7 @@ SecretOf = Callable[[str], Secret | None]
 
 
 class Rejected(Exception):
-    """Why a signature is not good: an HTTP status, a code of S3's, and a sentence without anything secret."""
+    """Why a signature is refused: an HTTP status, an error code of S3, and a message without secrets."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -90,7 +93,7 @@ class Rejected(Exception):
 
 
 def wrong_version() -> Rejected:
-    """A signature of another version, such as 2, which boto3 presigns with unless told otherwise."""
+    """The error for another version, such as 2, with which boto3 presigns by default."""
     return Rejected(
         400, "InvalidRequest", f"The authorization mechanism is not supported. Please use {ALGORITHM}."
     )
@@ -102,7 +105,7 @@ def _incomplete(message: str) -> Rejected:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says about its own signature."""
+    """The parts of a signature, as the request states them."""
 
     credential: str
     moment: str
@@ -127,10 +130,10 @@ class Claim:
         try:
             return datetime.strptime(self.moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         except ValueError:
-            raise _incomplete("X-Amz-Date is no moment of the calendar.") from None
+            raise _incomplete("X-Amz-Date is not a valid date and time.") from None
 
     def secret(self, secret_of: SecretOf, services: Collection[str]) -> Secret:
-        """The secret of the access key; `services` are those that may be signed for, all when empty."""
+        """The secret of the access key. `services` may be signed for; empty means all."""
         key, _, _, service = self.scope
         if services and service not in services:
             raise Rejected(403, "AccessDenied", f"Sign for one of these services: {', '.join(services)}.")
@@ -166,7 +169,7 @@ def is_presigned(request: Request) -> bool:
 
 
 def claim_of_header(request: Request) -> Claim:
-    """What the field Authorization says."""
+    """Read the signature from the field Authorization."""
     algorithm, _, rest = request.header("authorization").partition(" ")
     if algorithm != ALGORITHM:
         raise wrong_version()
@@ -184,7 +187,7 @@ def claim_of_header(request: Request) -> Claim:
 
 
 def claim_of_query(request: Request) -> Claim:
-    """What the parameters of a presigned URL say."""
+    """Read the signature from the parameters of a presigned URL."""
     if request.parameter("X-Amz-Algorithm") != ALGORITHM:
         raise wrong_version()
     return Claim(
@@ -198,7 +201,9 @@ def claim_of_query(request: Request) -> Claim:
 
 def check_time(claim: Claim, request: Request, now: datetime, *, presigned: bool) -> None:
     if claim.signed_at - now > CLOCK_SKEW:
-        raise Rejected(403, "RequestTimeTooSkewed", "The request is signed for later: compare the clocks.")
+        raise Rejected(
+            403, "RequestTimeTooSkewed", "The request is signed in the future: compare the clocks."
+        )
     if not presigned:
         if now - claim.signed_at > CLOCK_SKEW:
             raise Rejected(403, "RequestTimeTooSkewed", "The request was signed too long ago.")
@@ -214,19 +219,19 @@ def check_time(claim: Claim, request: Request, now: datetime, *, presigned: bool
 
 
 def check_headers(claim: Claim, request: Request, *, presigned: bool) -> None:
-    """A holder of a signed request must not add to what it means: `host` and `x-amz-*` are signed."""
+    """Raise `Rejected` unless `host` and all `x-amz-*` are signed, so that nothing can be added later."""
     signed = set(claim.signed_headers)
     needed = {"host", *(name for name in request.fields if name.startswith("x-amz-"))}
     if presigned:
-        needed.discard("x-amz-content-sha256")  # without meaning there; some clients send it
+        needed.discard("x-amz-content-sha256")  # has no meaning there, but some clients send it
     if needed - signed:
         raise Rejected(403, "AccessDenied", "There were headers present in the request which were not signed")
 
 
 def payload_hash(claim: Claim, request: Request, *, presigned: bool) -> str | None:
-    """What the signature says about the body; None when it is the body's own hash.
+    """The hash of the body that the client has signed; None if the guard must hash the body itself.
 
-    S3 alone takes the client's word, and compares it with the body while that arrives.
+    Only S3 accepts the hash that the client states. S3 compares it with the body while it receives the body.
     """
     if claim.scope[3] != "s3":
         return None
@@ -256,7 +261,10 @@ def text_to_sign(claim: Claim, request: Request, body_hash: str) -> str:
 
 
 def _canonical_path(path: bytes, service: str) -> str:
-    """S3 encodes the decoded path once; other services normalise the path as sent, and encode it again."""
+    """For S3: the decoded path, encoded once.
+
+    For other services: the normalised path as sent, encoded again.
+    """
     if service == "s3":
         return quote(unquote_to_bytes(path), safe="/-_.~")
     normal = posixpath.normpath(path.decode("latin-1"))
@@ -280,7 +288,7 @@ def _canonical_values(request: Request, name: str) -> str:
 
 
 def check_form(fields: Mapping[str, str], secret_of: SecretOf, now: datetime) -> None:
-    """Raise `Rejected` unless the form's policy is signed and lives; its conditions are S3's matter."""
+    """Raise `Rejected` unless the form's policy is signed and not expired. S3 checks its conditions."""
     if "awsaccesskeyid" in fields:
         raise wrong_version()
     if fields.get("x-amz-algorithm") != ALGORITHM:
@@ -293,22 +301,22 @@ def check_form(fields: Mapping[str, str], secret_of: SecretOf, now: datetime) ->
     )
     secret = claim.secret(secret_of, {"s3"})
     if claim.signed_at - now > CLOCK_SKEW:
-        raise Rejected(403, "RequestTimeTooSkewed", "The form is signed for later: compare the clocks.")
+        raise Rejected(403, "RequestTimeTooSkewed", "The form is signed in the future: compare the clocks.")
     policy = fields.get("policy", "")
     claim.check(secret, policy)
     try:
         until = datetime.fromisoformat(json.loads(base64.b64decode(policy, validate=True))["expiration"])
         expired = now >= until
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise Rejected(400, "InvalidPolicyDocument", "The policy has no moment of expiration.") from None
+        raise Rejected(400, "InvalidPolicyDocument", "The policy has no valid expiration.") from None
     if expired:
         raise Rejected(403, "AccessDenied", "Invalid according to Policy: Policy expired.")
 
 
 def form_fields(content_type: str, body: bytes) -> Mapping[str, str]:
-    """The fields of a form (RFC 7578) that stand before its file, by their names in lower case.
+    """The fields of a form (RFC 7578) before its file, by their names in lower case.
 
-    `body` may end anywhere in the file. Raises `Rejected` when it ends in the fields, or repeats a field.
+    `body` may end anywhere in the file. Raise `Rejected` if it ends within the fields or repeats a field.
     """
     boundary = re.search(r'boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', content_type, re.IGNORECASE)
     if not boundary:
@@ -327,7 +335,7 @@ def form_fields(content_type: str, body: bytes) -> Mapping[str, str]:
         if key == "file":
             return found
         if key in found:
-            raise _malformed_form("A field of the form is there twice.")
+            raise _malformed_form("A field of the form occurs twice.")
         if number == len(parts) - 1:
             break
         found[key] = value.decode("latin-1")

@@ -1,4 +1,7 @@
-"""The guard in front of a WSGI application (PEP 3333) whose server tells the target as it was sent."""
+"""The guard in front of a WSGI application (PEP 3333).
+
+The server must set REQUEST_URI to the target as sent.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Input(Protocol):
 def guarded(
     app: App, guard: Guard, headers_of: Callable[[Environment], Sequence[tuple[bytes, bytes]]]
 ) -> App:
-    """The application behind the guard; `headers_of` gives the header fields as they were sent."""
+    """The application behind the guard. `headers_of` returns the header fields as they were sent."""
 
     def outer(environment: Environment, start_response: StartResponse) -> Iterable[bytes]:
         path, _, query = environment["REQUEST_URI"].encode().partition(b"?")
@@ -52,7 +55,7 @@ def guarded(
 
 
 class _Replayed(io.RawIOBase):
-    """The start of a body that has been read, and then the rest of it."""
+    """A body whose start has been read already: the start again, then the rest."""
 
     def __init__(self, start: bytes, rest: Input) -> None:
         super().__init__()

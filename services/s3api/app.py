@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib import resources
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import errors, json_bodies, observability, openapi, pages, routes
-from s3api.auth import Signer, Tokens
+from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api.auth import Tokens
 from s3api.files import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
+from s3api.services import Services, services_of
 from s3api.settings import Settings
+from s3api.signed_values import Signer
 from s3api.staging import Staging
+
+#: What every answer says. No page may show an answer in a frame; a page of another origin may not even show
+#: it as a picture.
+_ALWAYS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+#: What an answer says unless its view says something else. Without a Cache-Control a cache may store an
+#: answer by a guess of its own: RFC 9111, section 4.2.2.
+_UNLESS_SET = [
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+class _App(APIFlask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No function of the service is asynchronous, so none needs to be looked at before each call."""
+        return func
+
+
+def _hardened(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every answer, where they cost the least."""
+
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            given = {name for name, _ in headers}
+            headers += _ALWAYS
+            headers += [header for header in _UNLESS_SET if header[0] not in given]
+            if environ["wsgi.url_scheme"] == "https":
+                # For this host alone: the service does not know what the hosts below it serve.
+                headers.append(("Strict-Transport-Security", "max-age=31536000"))
+            return start_response(status, headers, *exc_info)
+
+        return app(environ, start)
+
+    return outer
 
 
 def create_app(settings: Settings, store: FileStore) -> APIFlask:
     """The WSGI application; tests hand it a store of their own. It touches neither the disk nor S3 yet."""
-    app = APIFlask(
+    app = _App(
         "s3api",
         title="s3api",
         version=s3api.__version__,
@@ -47,7 +89,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
-    app.extensions["s3api"] = routes.Services(
+    Services(
         settings=settings,
         store=store,
         staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
@@ -55,28 +97,15 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         signer=Signer(settings.signing_key.get_secret_value()),
         readiness=Readiness(store.check),
         origins=Origins.of(settings),
-    )
+    ).attach(app)
     observability.observe(app)
+    admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
     pages.register(app)
     errors.register(app)
 
-    @app.after_request
-    def harden(response: Response) -> Response:
-        headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        # Without this a cache may store an answer by a guess of its own: RFC 9111, section 4.2.2.
-        headers.setdefault("Cache-Control", "no-store")
-        # No page may show an answer in a frame; a page of another origin may not even show it as a picture.
-        headers["X-Frame-Options"] = "DENY"
-        headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        if request.is_secure:
-            # Only this host: the service cannot know what others below it serve.
-            headers["Strict-Transport-Security"] = "max-age=31536000"
-        return response
-
+    app.wsgi_app = _hardened(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         # Not X-Forwarded-Port: the host that browsers send, and proxies pass on, has the port.
@@ -90,5 +119,5 @@ def from_environment() -> APIFlask:
     """What gunicorn serves."""
     settings = Settings.from_environment()
     app = create_app(settings, S3FileStore(settings))
-    app.extensions["s3api"].staging.sweep()  # what a process that was killed has left
+    services_of(app).staging.sweep()  # removes what a killed process has left
     return app

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +20,7 @@ from werkzeug.exceptions import (
 
 from s3api import files
 from s3api.auth import Forbidden, Unauthorized
+from s3api.json_text import to_json
 from s3api.observability import log_failure
 from s3api.origins import UnknownHost
 
@@ -29,6 +30,7 @@ _STATUS: Mapping[type[files.FileError], int] = {
     files.InvalidContentType: 400,
     files.InvalidCursor: 400,
     files.InvalidParts: 400,
+    files.InvalidPlan: 400,
     files.DigestMismatch: 400,
     files.UploadInterrupted: 400,
     files.ClientTooSlow: 408,
@@ -61,12 +63,23 @@ _CODES = {
     415: "unsupported_media_type",
 }
 
+#: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
+CODES: Mapping[str, int] = {
+    **{code: status for status, code in _CODES.items()},
+    **{error.code: status for error, status in _STATUS.items() if error is not files.StoreDenied},
+    "draining": 503,
+    "forbidden": 403,
+    "internal_error": 500,
+    "invalid_request": 400,
+    "malformed_request": 400,  # or 414, 417, 431 and 501: what the worker refuses
+    "moved": 308,
+    "s3_<operation>_denied": 502,
+    "unauthorized": 401,
+    "unknown_host": 421,
+}
+
 MAX_PROBLEMS = 10
 MAX_MEMBER = 100
-
-
-def status_of(error: files.FileError) -> int:
-    return _STATUS[type(error)]
 
 
 def failure(
@@ -90,11 +103,15 @@ def failure(
         body["hint"] = hint
     if content is not None:
         body["content"] = content
-    response = Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    response = Response(to_json(body) + b"\n", status, mimetype="application/json")
     if status in (503, 507):
         response.headers["Retry-After"] = "5"
     response.headers.update(headers or {})
     return response
+
+
+def status_of(error: files.FileError) -> int:
+    return _STATUS[type(error)]
 
 
 def file_error(error: files.FileError) -> Response:
@@ -105,6 +122,13 @@ def file_error(error: files.FileError) -> Response:
     if isinstance(error, files.RangeNotSatisfiable) and isinstance(error.details, Mapping):
         told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
     return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
+
+
+def stored_in_part(error: files.StoredInPart) -> Response:
+    """The answer of the failure, with the files that are stored in its content."""
+    log_failure(error.failed)
+    stored = [asdict(one) for one in error.stored]
+    return failure(status_of(error.failed), error.failed.code, str(error), content=stored)
 
 
 def unauthorized(error: Unauthorized) -> Response:
@@ -185,6 +209,7 @@ def register(app: APIFlask) -> None:
     app.after_request(redirected)
     app.error_processor(validation_error)
     app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(files.StoredInPart, stored_in_part)
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)
     app.register_error_handler(UnknownHost, unknown_host)

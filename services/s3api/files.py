@@ -12,9 +12,9 @@ import mimetypes
 import posixpath
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -257,6 +257,12 @@ class DuplicateName(FileError):
     code = "duplicate_file_name"
 
 
+class InvalidPlan(FileError):
+    """The parameters of an upload plan contradict each other, or a limit of the store."""
+
+    code = "bad_request"
+
+
 class InvalidContentType(FileError):
     code = "invalid_content_type"
 
@@ -377,6 +383,15 @@ class ClockSkewed(StoreFailed):
     """The store refuses signatures because this machine's clock is wrong."""
 
     code = "clock_skewed"
+
+
+class StoredInPart(Exception):
+    """After others had been stored, one file of a request failed: `failed` says how, `name` which."""
+
+    def __init__(self, failed: FileError, name: str, stored: Sequence[Upload], total: int) -> None:
+        super().__init__(f"{failed.message}; {len(stored)} of {total} files stored before '{name}'")
+        self.failed = failed
+        self.stored = stored
 
 
 # --- the port
@@ -678,8 +693,13 @@ def too_large(limit: int) -> FileTooLarge:
 # --- use cases
 
 
-def walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
-    """The page `first` and every one after it, each asked for while the one before it is dealt with."""
+def list_all(store: FileStore, prefix: str) -> Iterator[Page]:
+    """Every page of a listing. The first is there when this returns, so a failure comes before any page."""
+    return _walk(store, prefix, store.list_page(prefix, "", 1000, None))
+
+
+def _walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
+    """`first` and all pages after it. Each page is requested while the caller processes the one before it."""
     with ThreadPoolExecutor(1, thread_name_prefix="next-page") as ahead:
         page = first
         while page.next_token is not None:
@@ -687,6 +707,65 @@ def walk(store: FileStore, prefix: str, first: Page) -> Iterator[Page]:
             yield page
             page = following.result()
         yield page
+
+
+def put_file(
+    store: FileStore,
+    name: str,
+    body: Body,
+    content_type: str,
+    *,
+    create_only: bool,
+    if_match: str | None,
+    kept: Mapping[str, str],
+) -> Upload:
+    """Store one file, as `FileStore.put` does. Reads no byte of the body where `if_match` does not hold."""
+    if if_match is not None:
+        check_match(name, find(store, name), if_match)
+    return store.put(name, body, content_type, create_only=create_only, if_match=if_match, kept=kept)
+
+
+class ReceivedFile(Protocol):
+    """A file that the service has received whole. `open` gives its bytes, from the first one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    def open(self) -> AbstractContextManager[Body]: ...
+
+
+def put_files(store: FileStore, received: Sequence[ReceivedFile]) -> list[Upload]:
+    """Store the files one after the other. Raises `StoredInPart` where one fails after others are stored."""
+    stored: list[Upload] = []
+    for file in received:
+        try:
+            with file.open() as body:
+                stored.append(store.put(file.name, body, file.content_type, create_only=False))
+        except FileError as error:
+            if not stored:
+                raise
+            raise StoredInPart(error, file.name, stored, len(received)) from error
+    return stored
+
+
+def sign_download(
+    store: FileStore,
+    name: str,
+    seconds: int,
+    present: Callable[[OpenFile | None], tuple[str, str | None]],
+    *,
+    check: bool,
+    method: Literal["GET", "HEAD"],
+) -> SignedUrl:
+    """Sign a URL of a file. With `check`, look at the file first; raises `FileNotFound` where there is none.
+
+    `present` returns the Content-Disposition, and the Content-Type or None, that the URL answers with. It is
+    given the file, or None where no look was taken.
+    """
+    opened = store.open(name, Conditions(), with_body=False) if check else None
+    disposition, content_type = present(opened)
+    return store.sign_download(name, seconds, disposition, content_type, method=method)
 
 
 def delete_file(store: FileStore, name: str, if_match: str | None = None) -> None:
@@ -779,7 +858,9 @@ def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: b
             opened = store.open(name, conditions, with_body=with_body)
     if opened is not None and (wanted is None or opened.file.size):
         return opened
-    size = store.stat(name).size if opened is None else 0
+    size = 0
+    if opened is None:
+        size = store.stat(name).size
     raise RangeNotSatisfiable(
         f"The range is outside the file '{name}', which has {size} bytes", details={"size": size}
     )
@@ -788,6 +869,58 @@ def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: b
 def part_size_for(size: int) -> int:
     """The smallest part size, a whole number of MiB and at least 8, that needs no more than 10,000 parts."""
     return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """An upload in parts that the store has opened; `md5_etags` as in `StartedUpload`."""
+
+    plan: PartPlan
+    md5_etags: bool
+
+
+def plan_upload(
+    store: FileStore,
+    name: str,
+    size: int,
+    content_type: str,
+    sha256: str | None,
+    *,
+    kept: Mapping[str, str],
+    max_bytes: int,
+    multipart: bool | None,
+    multipart_from: int,
+    part_size: int | None,
+    seconds: int,
+) -> SignedPost | SignedPut | MultipartUpload:
+    """Plan an upload that goes to the store directly: one form, one PUT, or a multipart upload.
+
+    `multipart` and `part_size` are the client's wishes. Without a wish an upload is in parts from
+    `multipart_from` bytes up. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
+    """
+    if size > max_bytes:
+        raise too_large(max_bytes)
+    # S3 replaces '${filename}' in the key of a POST by the sender's own name for the file, and has no escape.
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+    replaced = "${filename}" in name
+    if multipart is None:
+        in_parts = part_size is not None or size >= multipart_from or replaced
+    else:
+        _check_plan(size, multipart=multipart, part_size=part_size)
+        in_parts = multipart
+    if in_parts:
+        plan, started = plan_parts(store, name, size, content_type, sha256, part_size=part_size, kept=kept)
+        return MultipartUpload(plan, started.md5_etags)
+    if replaced:
+        return store.sign_put(name, size, content_type, sha256, seconds, kept=kept)
+    return store.sign_post(name, size, content_type, sha256, seconds, kept=kept)
+
+
+def _check_plan(size: int, *, multipart: bool, part_size: int | None) -> None:
+    if not multipart and part_size is not None:
+        raise InvalidPlan("A part_size is for a multipart upload; leave it out, or set multipart to true")
+    if not multipart and size > MAX_SINGLE_PUT_BYTES:
+        raise InvalidPlan(f"Above {MAX_SINGLE_PUT_BYTES} bytes S3 takes a file in parts only")
 
 
 def plan_parts(

@@ -10,6 +10,7 @@ from datetime import datetime
 from werkzeug.http import parse_date
 
 MAX_MEDIA_TYPE = 255
+UNKNOWN_TYPE = "application/octet-stream"
 
 # RFC 9110, sections 5.6.2, 5.6.4 and 8.3.1. Quantifiers are possessive, so that matching takes linear time.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - HTTP's word for it

@@ -7,10 +7,12 @@ compares. Generators of clients read it, so names, types and operation ids are p
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask
 
+from s3api.errors import CODES
 from s3api.schemas import NAME_SCHEMA
 
 _REFERENCE = re.compile(r"#/(?:components/schemas|\$defs)/(?:\w+\.)?(\w+)")
@@ -48,6 +50,8 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     spec["components"]["schemas"] = {names[name]: schema for name, schema in sorted(schemas.items())}
     for name, schema in spec["components"]["schemas"].items():
         _drop_null(schema, also_type=not name.endswith("Request"))
+    failure = spec["components"]["schemas"]["Failure"]["properties"]["code"]
+    failure["examples"] = sorted(code.replace("<operation>", "get_object") for code in CODES)
     spec["info"]["license"] = {"name": "MIT", "identifier": "MIT"}
     spec["tags"] = [{"name": "Files", "description": "The files of the bucket, and the service itself"}]
     paths = spec["paths"]
@@ -98,16 +102,23 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     reading["responses"]["304"].pop("content", None)
     paths["/download/{name}"]["get"]["responses"]["302"].pop("content", None)
     paths["/files/{name}"]["head"] = {
-        **{key: reading[key] for key in ("tags", "security", "parameters")},
+        **{key: reading[key] for key in ("tags", "security")},
         "operationId": "head_file",
         "summary": "Answer as GET does, without the bytes",
+        # RFC 9110, section 14.2: a range is for GET alone.
+        "parameters": [one for one in reading["parameters"] if one["name"] not in ("Range", "If-Range")],
         "responses": {
             status: {"description": response["description"]}
             for status, response in reading["responses"].items()
+            if status not in ("206", "416")
         },
     }
     for methods in paths.values():
-        for operation in methods.values():
+        for method, operation in methods.items():
+            if method in ("post", "put", "delete"):
+                _refuses(operation, 415)  # a Content-Encoding, which only PUT /upload/{name} keeps
+            if "requestBody" in operation:
+                _refuses(operation, 408)
             _describe(operation)
     return spec
 
@@ -158,6 +169,12 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
         "description": description,
         "schema": {"type": "string", **schema},
     }
+
+
+def _refuses(operation: dict[str, Any], status: int) -> None:
+    """Add an answer that every operation of this kind can give, before its view runs."""
+    failure = {**operation["responses"]["400"], "description": HTTPStatus(status).phrase}
+    operation["responses"].setdefault(str(status), failure)
 
 
 def _describe(operation: dict[str, Any]) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort, current_app, request
+from flask import Response, abort, request
 
-from s3api.files import FileStore
+from s3api.services import current_services
 
 _TYPES = {
     "css": "text/css",
@@ -61,11 +61,11 @@ def docs_asset(asset: str) -> Response:
 
 @bp.get("/ui")
 def ui() -> Response:
-    store: FileStore = current_app.extensions["s3api"].store
+    services = current_services()
     # The browser sends direct uploads to the host of presigned URLs. The page is served without a token, so
     # the policy must not name the bucket: where the host begins with it, a wildcard stands for it.
-    s3 = urlsplit(store.sign_download("ui", 1, "attachment").url)
-    host = re.sub(rf"^{re.escape(store.bucket)}\.", "*.", s3.netloc)
+    s3 = urlsplit(services.store.sign_download("ui", 1, "attachment").url)
+    host = re.sub(rf"^{re.escape(services.store.bucket)}\.", "*.", s3.netloc)
     response = _file("ui.html")
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -66,3 +67,29 @@ def _check_file(path: Path, state: os.stat_result) -> None:
 def lock_path(staging: Path) -> Path:
     """The file by whose lock the processes of this user take turns in a staging directory."""
     return staging / f".s3api-staged-{os.geteuid()}.lock"
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether this is a folder of this user's own, and not a link to one."""
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
+
+
+def lock_folder(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None where another one holds it, or the folder is gone.
+
+    The kernel frees the lock when no process has the descriptor any more, however the processes end.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

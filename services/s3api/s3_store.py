@@ -27,15 +27,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime
 from typing import Any, Literal
-from urllib.parse import unquote_plus
-from xml.etree import ElementTree as ET
 
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from s3api.files import (
@@ -43,20 +41,11 @@ from s3api.files import (
     MAX_SINGLE_PUT_BYTES,
     NOTHING,
     Body,
-    BucketNotFound,
-    ClockSkewed,
     Conditions,
-    Conflict,
-    DigestMismatch,
-    FileChanged,
     FileError,
     FileExists,
     FileNotDeleted,
     FileNotFound,
-    FileTooLarge,
-    InvalidName,
-    InvalidParts,
-    NotModified,
     OpenFile,
     Page,
     Part,
@@ -66,10 +55,8 @@ from s3api.files import (
     SignedPut,
     SignedUrl,
     StartedUpload,
-    StoreDenied,
     StoredFile,
     StoreFailed,
-    StoreThrottled,
     StoreUnavailable,
     TooBusy,
     Upload,
@@ -78,8 +65,10 @@ from s3api.files import (
     changed,
     part_size_for,
 )
-from s3api.s3_answers import ETAG, UnexpectedAnswer, expect_owner, guard
+from s3api.s3_answers import UnexpectedAnswer, expect_owner, guard
+from s3api.s3_errors import NOT_S3, S3Errors, is_denial
 from s3api.s3_http import S3Requests
+from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
 from s3api.settings import Settings
 
 ATTEMPTS = 2
@@ -91,13 +80,6 @@ UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
 # S3 sends white space while it completes an upload or copies, which may take minutes.
 SLOW_ANSWER_SECONDS = 900
-# AWS: "RequestTimeTooSkewed: The difference between the request time and the server's time is too large."
-MAX_SKEW = timedelta(minutes=15)
-
-NOT_S3 = (
-    "The answer is not one of S3; try again. If it lasts, the service's operator must look at "
-    "AWS_ENDPOINT_URL and at what is between the service and S3"
-)
 # Above S3's limit for one part, a file is restored in parts of this size, several at once.
 COPIED_PART_BYTES = 1024**3
 COPY_THREADS = 8
@@ -118,33 +100,6 @@ _KEPT = (
 
 # XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
 _NOT_XML = re.compile("[\ufffe\uffff]")
-
-#: What S3's error codes mean, and HTTP's statuses where it sends no code.
-_KINDS: Mapping[str, str] = {
-    code: kind
-    for kind, codes in {
-        "bucket": "NoSuchBucket",
-        "upload": "NoSuchUpload",
-        "missing": "NoSuchKey NoSuchVersion 404",
-        "unmodified": "304",
-        "conflict": "ConditionalRequestConflict OperationAborted 409",
-        "exists": "PreconditionFailed 412",
-        "range": "InvalidRange 416",
-        "digest": "BadDigest InvalidDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
-        "large": "EntityTooLarge",
-        "parts": "InvalidPart InvalidPartOrder EntityTooSmall",
-        "name": "KeyTooLongError",
-        "throttled": "SlowDown Throttling ThrottlingException RequestLimitExceeded TooManyRequests 429",
-        "denied": "AccessDenied AllAccessDisabled ExpiredToken InvalidAccessKeyId InvalidToken "
-        "SignatureDoesNotMatch TokenRefreshRequired 401 403",
-        "region": "PermanentRedirect AuthorizationHeaderMalformed 301",
-        "skewed": "RequestTimeTooSkewed",
-        "redirected": "TemporaryRedirect 300 302 303 307 308",
-        "unavailable": "RequestTimeout InternalError ServiceUnavailable",
-        "failed": "NotImplemented 501",
-    }.items()
-    for code in codes.split()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +139,18 @@ class S3FileStore:
         pool = settings.threads + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
-        self._owner = settings.bucket_owner
+        owner = settings.bucket_owner
+        self._errors = S3Errors(self.bucket, self._region, checks_owner=owner is not None)
         self._api = self._client(endpoint, connect, read, pool, attempts=ATTEMPTS)
         self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1)
         public = self._client(self._public_endpoint, connect, read, 1, attempts=1)
         guard(self._api, read)
         guard(self._transfer, SLOW_ANSWER_SECONDS)
-        if self._owner:
+        if owner:
             for client in (self._api, self._transfer):
-                expect_owner(client, self._owner)
-        self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=self._owner)
-        self._large = S3Requests(self._transfer, self._session, self.bucket, owner=self._owner)
+                expect_owner(client, owner)
+        self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=owner)
+        self._large = S3Requests(self._transfer, self._session, self.bucket, owner=owner)
         self._public = S3Requests(public, self._session, self.bucket)
 
     def _client(
@@ -241,12 +197,12 @@ class S3FileStore:
             query["continuation-token"] = token
         with self._errors("list_objects"):
             root = self._small.get_document("ListBucketResult", query)
-            return _page(root, self.bucket, prefix, limit, token)
+            return page(root, self.bucket, prefix, limit, token)
 
     def stat(self, name: str) -> StoredFile:
         with self._errors("get_object", name):
             headers = self._small.send("HEAD", name).headers
-            return _stored_file(name, headers, _number(headers.get("Content-Length")))
+            return stored_file(name, headers, number(headers.get("Content-Length")))
 
     def missing(self, names: Sequence[str]) -> set[str]:
         def is_missing(name: str) -> bool:
@@ -273,12 +229,12 @@ class S3FileStore:
             else:
                 answer = self._small.send("HEAD", name, headers=headers)
             try:
-                length = _number(answer.headers.get("Content-Length"))
+                length = number(answer.headers.get("Content-Length"))
                 content_range, size = None, length
                 if answer.status_code == 206:
                     content_range = answer.headers.get("Content-Range", "")
-                    size = _size_of_range(content_range, conditions.byte_range or "", length)
-                file = _stored_file(name, answer.headers, size)
+                    size = size_of_range(content_range, conditions.byte_range or "", length)
+                file = stored_file(name, answer.headers, size)
             except (UnexpectedAnswer, RangeNotSatisfiable):
                 if with_body:
                     answer.raw.close()
@@ -333,22 +289,27 @@ class S3FileStore:
         if body.sha256 is not None:
             headers["x-amz-checksum-sha256"] = _base64_of_hex(body.sha256)
             headers[f"x-amz-meta-{SHA256}"] = body.sha256
-        # An empty body must be read as well: its end is where its digest is checked.
-        held = body.read_fully(size) or body.read() if size <= HELD_BYTES else None
+        held = None
+        if size <= HELD_BYTES:
+            # Read an empty body too: its digest is checked at its end.
+            held = body.read_fully(size) or body.read()
 
         def send() -> str:
             with self._errors("put_object", name):
                 if held is None:
-                    return _etag(self._large.put_stream(name, body, size, headers).headers)
-                return _etag(self._large.send("PUT", name, headers=headers, body=held).headers)
+                    return etag_of(self._large.put_stream(name, body, size, headers).headers)
+                return etag_of(self._large.send("PUT", name, headers=headers, body=held).headers)
 
         try:
             return send()
         except StoreUnavailable:
-            # A body in memory or on disk, or of which S3 took nothing yet, can be sent again. A conditional
-            # answer that was lost on its way back would then find its own file in the way.
-            can_send_again = not condition if held is not None else body.rewind()
-            if body.failure is not None or not can_send_again:
+            if body.failure is not None:
+                raise
+            # A body on disk, or one of which S3 has taken nothing yet, can be read again.
+            if held is None and not body.rewind():
+                raise
+            # A conditional PUT whose answer was lost would find its own file in the way.
+            if held is not None and condition:
                 raise
         time.sleep(0.2)
         return send()
@@ -389,7 +350,7 @@ class S3FileStore:
         self, name: str, data: bytes, fields: Mapping[str, Any], condition: Mapping[str, str]
     ) -> str:
         with self._errors("put_object", name):
-            return _etag(
+            return etag_of(
                 self._transfer.put_object(
                     Bucket=self.bucket, Key=name, Body=data, **fields, **_of_boto(condition)
                 )
@@ -400,7 +361,7 @@ class S3FileStore:
             answer = self._transfer.upload_part(
                 Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumber=number, Body=data
             )
-        return Part(number=number, etag=_etag(answer), size=len(data))
+        return Part(number=number, etag=etag_of(answer), size=len(data))
 
     def delete(self, name: str, if_match: str | None = None) -> None:
         condition = _of_boto(_condition(create_only=False, if_match=if_match))
@@ -424,7 +385,7 @@ class S3FileStore:
             deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
             failed |= dict.fromkeys(set(bulk).difference(deleted), StoreFailed.code)
             for entry in answer.get("Errors", ()):
-                if entry.get("Key") in failed and _KINDS.get(entry.get("Code", "")) == "denied":
+                if entry.get("Key") in failed and is_denial(entry.get("Code", "")):
                     failed[entry["Key"]] = "s3_delete_object_denied"
         return failed
 
@@ -468,7 +429,7 @@ class S3FileStore:
                     CopySource={"Bucket": self.bucket, "Key": name, "VersionId": version},
                     **piece,
                 )
-            return Part(number=number, etag=_etag(answer["CopyPartResult"]), size=length)
+            return Part(number=number, etag=etag_of(answer["CopyPartResult"]), size=length)
 
         try:
             with ThreadPoolExecutor(COPY_THREADS, thread_name_prefix="s3-copy") as threads:
@@ -634,7 +595,7 @@ class S3FileStore:
                     Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumberMarker=marker
                 )
             parts += [
-                Part(number=part["PartNumber"], etag=_etag(part), size=part["Size"])
+                Part(number=part["PartNumber"], etag=etag_of(part), size=part["Size"])
                 for part in answer.get("Parts", ())
             ]
             if not answer["IsTruncated"]:
@@ -664,7 +625,7 @@ class S3FileStore:
                 MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": f'"{p.etag}"'} for p in parts]},
                 **condition,
             )
-        return _etag(answer)
+        return etag_of(answer)
 
     def abort_parts(self, plan: PartPlan) -> bool:
         of = {"Bucket": self.bucket, "Key": plan.name, "UploadId": plan.upload_id}
@@ -719,7 +680,7 @@ class S3FileStore:
             head = self._api.head_bucket(Bucket=self.bucket)
         headers = head["ResponseMetadata"]["HTTPHeaders"]
         now = datetime.now(UTC)
-        offset = _offset(headers, now)
+        offset = clock_offset(headers, now)
         skew = None if offset is None else abs(offset)
         versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
         lifecycle = self._look(
@@ -767,197 +728,6 @@ class S3FileStore:
             return {} if error.response.get("Error", {}).get("Code") == absent else None
         except (BotoCoreError, ResponseParserError, ValueError):
             return None
-
-    # --- errors
-
-    @contextmanager
-    def _errors(self, operation: str, name: str = "") -> Iterator[None]:
-        """Turn what botocore raises into the errors of `files`; the cause is kept for the log only."""
-        try:
-            yield
-        except ClientError as error:
-            raise self._translate(error, operation, name) from error
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise StoreUnavailable("The service has no AWS credentials") from error
-        # What boto3's parser raises, and what it leaves out of an answer that lacks it.
-        except (UnexpectedAnswer, ResponseParserError, ValueError, KeyError) as error:
-            raise StoreUnavailable(NOT_S3) from error
-        except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
-            raise StoreUnavailable("S3 cannot be reached; try again") from error
-
-    def _translate(self, error: ClientError, operation: str, name: str) -> FileError:
-        """S3's code decides; where it has none (an answer to HEAD has no body), the status does."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        answer = error.response.get("ResponseMetadata", {})
-        status = answer.get("HTTPStatusCode", 0)
-        if operation == "head_bucket" and status == 404:
-            code = "NoSuchBucket"
-        region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", self._region)
-        if status == 400 and region != self._region:
-            code = "PermanentRedirect"  # an answer to HEAD that is signed for the wrong region
-        offset = _offset(answer.get("HTTPHeaders", {}), datetime.now(UTC))
-        if code == "403" and offset is not None and abs(offset) > MAX_SKEW:
-            code = "RequestTimeTooSkewed"  # an answer to HEAD does not name its reason
-        minutes = f"{round(abs(offset).total_seconds() / 60)} minutes" if offset else "more than 15 minutes"
-        kind = _KINDS.get(code) or _KINDS.get(str(status)) or ("unavailable" if status >= 500 else "failed")
-        if kind == "exists" and operation != "put_object":
-            kind = "changed"
-        made: dict[str, Callable[[], FileError]] = {
-            "bucket": lambda: BucketNotFound(f"The bucket '{self.bucket}' does not exist"),
-            "upload": lambda: UploadNotFound(
-                "The upload was not found; it was completed, aborted or has expired"
-            ),
-            "missing": lambda: FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'"),
-            "unmodified": lambda: NotModified(details=answer.get("HTTPHeaders", {})),
-            "conflict": lambda: Conflict(f"Another upload of '{name}' is under way; try again"),
-            "exists": lambda: FileExists(
-                f"The file '{name}' already exists on the bucket '{self.bucket}'; nothing was stored"
-            ),
-            "changed": lambda: FileChanged(f"The file '{name}' does not match the condition of the request"),
-            "range": lambda: RangeNotSatisfiable(f"The range is outside the file '{name}'"),
-            "digest": lambda: DigestMismatch(
-                "The body does not match its SHA-256; nothing was stored. Send the file again"
-            ),
-            "large": lambda: FileTooLarge(f"S3 refused the size of '{name}'; nothing was stored"),
-            "parts": lambda: InvalidParts(
-                "S3 refused the parts of the upload; list them, and upload again what is missing"
-            ),
-            "name": lambda: InvalidName("The file name is too long for S3"),
-            "throttled": lambda: StoreThrottled("S3 asks to slow down; try again"),
-            "denied": lambda: StoreDenied(
-                f"S3 does not allow the service to do this ({operation}); its operator must look at the role"
-                + (", and at whether the account in BUCKET_OWNER owns the bucket" if self._owner else ""),
-                operation,
-            ),
-            "region": lambda: StoreFailed(
-                f"The bucket '{self.bucket}' is not in the region {self._region}; "
-                "the service's operator must correct AWS_REGION"
-            ),
-            "skewed": lambda: ClockSkewed(
-                f"The service's clock differs from S3's by {minutes}; its operator must set it"
-            ),
-            "redirected": lambda: StoreUnavailable(
-                "S3 redirects the request, and the service follows no redirect; if it lasts, its operator "
-                "must look at AWS_ENDPOINT_URL and AWS_REGION"
-            ),
-            "unavailable": lambda: StoreUnavailable("S3 answered with an error of its own; try again"),
-            "failed": lambda: StoreFailed(f"S3 refused the request ({operation})"),
-        }
-        return made[kind]()
-
-
-# --- what S3 answers; each of these raises `UnexpectedAnswer` for what S3 would not send
-
-_CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-
-
-def _page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | None) -> Page:
-    """A page of S3's XML, whose names are percent-encoded: XML cannot hold every name."""
-    space = root.tag.removesuffix("ListBucketResult")  # the namespace, where there is one
-    key, modified, etag, size = (f"{space}{tag}" for tag in ("Key", "LastModified", "ETag", "Size"))
-    decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
-    files = [
-        StoredFile(
-            name=decode(entry.findtext(key, "")),
-            size=_number(entry.findtext(size)),
-            last_modified=_moment(entry.findtext(modified, "")),
-            etag=_listed_etag(entry.findtext(etag)),
-        )
-        for entry in root.findall(f"{space}Contents")
-    ]
-    prefixes = [
-        decode(entry.findtext(f"{space}Prefix", "")) for entry in root.findall(f"{space}CommonPrefixes")
-    ]
-    names = [*(file.name for file in files), *prefixes]
-    # A page of another prefix would show names that the caller may not see.
-    if not all(names) or (prefix and not all(name.startswith(prefix) for name in names)):
-        raise UnexpectedAnswer("a listing with a name that was not asked for")
-    if root.findtext(f"{space}Name", bucket) != bucket:
-        raise UnexpectedAnswer("a listing of another bucket")
-    count = len(names)
-    if count > limit or _number(root.findtext(f"{space}KeyCount", str(count))) != count:
-        raise UnexpectedAnswer("a listing with another number of names")
-    following = root.findtext(f"{space}NextContinuationToken")
-    more = root.findtext(f"{space}IsTruncated")
-    if more not in ("true", "false"):
-        raise UnexpectedAnswer("a listing that does not say whether it is whole")
-    if more == "true" and following in (None, "", token):
-        raise UnexpectedAnswer("a listing that does not go on from where it ended")
-    return Page(files=files, prefixes=prefixes, next_token=following if more == "true" else None)
-
-
-def _number(text: str | None) -> int:
-    if text and len(text) <= 18 and text.isascii() and text.isdigit():
-        return int(text)
-    raise UnexpectedAnswer("a number that is none, or is missing")
-
-
-def _moment(text: str) -> datetime:
-    """A time of an answer's XML."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UnexpectedAnswer("a time that is none, or is missing") from error
-    if moment.tzinfo is None:
-        raise UnexpectedAnswer("a time without its zone")
-    return moment
-
-
-def _date(text: str | None) -> datetime:
-    """A time of an answer's headers."""
-    try:
-        moment = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise UnexpectedAnswer("a date that is none, or is missing") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _offset(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How far S3's clock is ahead of ours; None where it does not tell its time."""
-    try:
-        return _date(headers.get("date")) - now
-    except UnexpectedAnswer:
-        return None
-
-
-def _stored_file(name: str, headers: Mapping[str, str], size: int) -> StoredFile:
-    return StoredFile(
-        name=name, size=size, last_modified=_date(headers.get("Last-Modified")), etag=_etag(headers)
-    )
-
-
-def _size_of_range(content_range: str, asked: str, length: int) -> int:
-    """The size of the whole file, of which this range was answered. It must be the one that was asked for."""
-    if not length and content_range.endswith("/0"):  # MiniStack's answer for an empty file
-        raise RangeNotSatisfiable("The file is empty")
-    found = _CONTENT_RANGE.fullmatch(content_range)
-    if not found:
-        raise UnexpectedAnswer("a part of the file without its range")
-    start, end, size = (int(number) for number in found.groups())
-    first, _, last = asked.removeprefix("bytes=").partition("-")
-    if first:
-        wanted = int(first), min(int(last), size - 1) if last else size - 1
-    else:
-        wanted = max(0, size - int(last)), size - 1
-    if (start, end) != wanted or end - start + 1 != length:
-        raise UnexpectedAnswer("another range of the file")
-    return size
-
-
-def _etag(answer: Mapping[str, Any]) -> str:
-    return _bare_etag(answer.get("ETag"))
-
-
-def _listed_etag(text: str | None) -> str:
-    """SeaweedFS lists folders that it keeps for a while after their last file, with an empty ETag."""
-    return "" if text in ("", '""') else _bare_etag(text)
-
-
-def _bare_etag(text: str | None) -> str:
-    found = ETAG.fullmatch(text or "")
-    if not found:
-        raise UnexpectedAnswer("an ETag that is none, or is missing")
-    return found[1]
 
 
 def _http_date(moment: datetime | None) -> str | None:

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
+        # docs/configuration.md is generated from the fields' docstrings.
+        use_attribute_docstrings=True,
         extra="ignore",
         env_ignore_empty=True,
         hide_input_in_errors=True,
@@ -105,46 +107,91 @@ class Settings(BaseSettings):
     )
 
     project_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "day02"
+    """The name in the greeting of `GET /`."""
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    """The bucket whose files are served."""
     bucket_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    """The 12 digits of the AWS account that must own the bucket. S3 then refuses the service's own requests
+    to a bucket of another account; presigned URLs are not checked. Not set: any owner. Terraform sets it."""
     aws_region: Annotated[
         str, Field(min_length=1, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     ] = "eu-west-1"
+    """The bucket's region."""
     s3_endpoint_url: Annotated[
         HttpUrl | None, Field(validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     ] = None
+    """The URL of another S3 than AWS's."""
     s3_public_endpoint_url: HttpUrl | None = None
+    """The URL at which clients reach that S3, if it differs. Presigned URLs are signed for it."""
 
     signing_key: Annotated[SecretStr, Field(min_length=32)]
+    """At least 32 characters, the same for all tasks of a service. It signs cursors and upload ids."""
     api_tokens: tuple[TokenEntry, ...] = ()
+    """A JSON list of token entries; `s3api token new` makes an entry."""
     allow_anonymous: bool = False
+    """`true` allows requests without a token to do everything. Meant for development on loopback."""
     allowed_hosts: Annotated[tuple[HostName, ...], *Words] = ()
+    """The host names that the service answers to, without ports, separated by commas. Requests for other
+    hosts are answered 421, except `/livez` and `/readyz`. `localhost`, `127.0.0.1` and `[::1]` are always
+    allowed. Not set: only these on loopback, otherwise every host."""
     allowed_origins: Annotated[tuple[Origin, ...], *Words] = ()
+    """Origins of other sites whose web pages may use the service, such as `https://files.example`, separated
+    by commas."""
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=8)] = 0
+    """The number of proxies in front of the service whose `X-Forwarded-*` headers are believed."""
 
     max_file_bytes: Annotated[int, Field(ge=1, le=5 * 1024 * GiB)] = 5 * GiB
+    """The size of the largest file, for every kind of upload."""
     staging_dir: Path = Path("uploads")
+    """The directory where the files of a form wait for their upload to S3. The service removes only what it
+    has written there. It refuses to start with a directory that another user owns or can replace."""
     staging_max_bytes: Annotated[int, Field(ge=1)] = 2 * GiB
+    """The limit for all forms that wait there at the same time, counted as their bytes arrive; above it a
+    form is answered 507. One caller gets at most seven eighths of it."""
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 120
+    """How long a presigned download URL is valid."""
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
+    """How long a presigned upload URL is valid."""
     upload_buffer_bytes: Annotated[int, Field(ge=1, le=16 * GiB)] = 32 * MiB
+    """Memory for raw uploads of unknown length. Each one that is larger than 256 KiB takes one part of it: 8
+    MiB, or more if `MAX_FILE_BYTES` is above 78 GiB. With 32 MiB, four such uploads run at once. A task can
+    use twice this amount while it assembles parts."""
     upload_wait_seconds: Annotated[float, Field(ge=0, le=300)] = 10
+    """How long such an upload waits for its part of that memory before it is answered 503."""
     multipart_threshold_bytes: Annotated[int, Field(ge=5 * MiB, le=5 * GiB)] = 64 * MiB
+    """A planned upload of this size or more goes to S3 in parts."""
 
     s3_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2
+    """The time limit for a connection to S3."""
     s3_read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    """The time limit for S3's answer to a small request."""
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
+    """The longest pause of S3 during a transfer."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
+    """The longest pause of a client during an upload, and the time limit for the head of a request."""
     client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """A request body that arrives more slowly, not counting pauses, is answered 408."""
 
     host: str = "127.0.0.1"
+    """The address that the API listens on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 5000
+    """The port that the API listens on; 0 takes a free one."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
+    """The port of `/metrics`, at the same address; 0 switches it off."""
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes. Each uses at most one core. `THREADS`, `UPLOAD_BUFFER_BYTES` and the limit of
+    connections hold for each of them; the staging budget, draining and the metrics are shared."""
     threads: Annotated[int, Field(ge=1, le=512)] = 64
+    """The number of requests that are served at once."""
     drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
+    """After SIGTERM, how long `/readyz` fails while requests are still accepted, so that a load balancer
+    stops sending them."""
     graceful_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """After that, how long requests in progress may take."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal, and `json` otherwise."""
 
     @model_validator(mode="after")
     def _token_names_are_unique(self) -> Settings:
@@ -160,8 +207,8 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a variable is missing or wrong. The message names each and never shows a value.
         """
-        # boto3 takes an empty variable for a value; here it means absent, so it must for both.
-        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        # An empty variable means an absent one. boto3 and gunicorn take it for a value.
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "WEB_CONCURRENCY"):
             if os.environ.get(name) == "":
                 del os.environ[name]
         try:
@@ -184,6 +231,7 @@ _HINTS = {
     "SIGNING_KEY": "32 characters or more that every task shares; "
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
+    "WEB_CONCURRENCY": "the number of worker processes, a whole number from 1 to 64",
 }
 
 

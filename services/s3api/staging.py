@@ -1,15 +1,17 @@
 """The staging directory: where the files of a form wait on disk until they are in S3.
 
-Each request that stages has a folder of its own, locked while the request lives. What it uses is the size
-of a sparse file in it, so the directory itself tells the budget's use, across processes. The budget is
-charged as bytes come, not as they are announced, and one caller cannot use all of it. The kernel drops the
-lock of a process that dies, however it dies; `sweep` removes every such folder that no process holds, and
-touches nothing else: STAGING_DIR may be a directory with other things in it.
+All processes of the service share it, and keep their accounts in the directory itself. Each request has a
+folder of its own, which is locked while the request lives. The size of a sparse file in the folder is what
+the request has reserved, and the folder's name begins with digits that its caller's requests share. The
+budget is charged as bytes arrive, not as they are announced, and one caller cannot use all of it.
 
-Every wait for the disk or for a lock happens on a thread of its own (`waiting.on_disk`).
+The kernel frees the lock of a process that dies, however it dies. `sweep` removes the folders that no process
+has locked. It touches nothing else: STAGING_DIR may be a directory with other things in it.
 
-Other users of the machine can do nothing here: folders are 0700, files 0600, and the lock that all requests
-take is on a file that only this user can open. What another user puts into the directory is never looked at.
+Waits for the disk or for a lock happen on a separate thread (`waiting.on_disk`).
+
+Other users of the machine cannot interfere: folders are 0700, files 0600, and the lock that all requests
+take is on a file that only this user can open. The service ignores what other users put into the directory.
 """
 
 from __future__ import annotations
@@ -21,23 +23,24 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from s3api.files import StagingFull, too_large
-from s3api.private import lock_path, make_folder, open_private
+from s3api.private import is_own_folder, lock_folder, lock_path, make_folder, open_private
 from s3api.waiting import on_disk
 
-STEP = 1024 * 1024  # a form reserves this much at a time, as it comes
-_OWN = re.compile(r"^s3api-staged-[0-9a-f]{32}$")
+STEP = 1024 * 1024  # a form reserves this much at a time
+_PREFIX = "s3api-staged-"
+_OWN = re.compile(rf"^{_PREFIX}[0-9a-f]{{32}}$")
+_CALLER_DIGITS = 16
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _File:
-    """A file on disk that is open only while it is used: a form may have a hundred."""
+    """A file on disk that is open only while it is in use: a form may have a hundred files."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,12 +64,12 @@ class _File:
         return on_disk(lambda: self._open().read(amount))
 
     def close(self) -> None:
-        """Give the descriptor back; the next use opens the file again, at its beginning."""
+        """Close the file; the next use opens it again, at its beginning."""
         self._file.close()
 
 
 class StagedFile:
-    """One file of a form, written to disk, counted and hashed as it comes; it goes with its folder."""
+    """One file of a form: written to disk, counted and hashed as it arrives, removed with its folder."""
 
     def __init__(self, folder: StagingFolder, path: Path) -> None:
         self._folder = folder
@@ -75,7 +78,7 @@ class StagedFile:
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        """Raises `FileTooLarge` above the limit of a file, `StagingFull` when the disk or the budget is."""
+        """Raises `FileTooLarge` above the limit of a file, `StagingFull` when disk or budget are full."""
         self.size += len(data)
         if self.size > self._folder.max_file_bytes:
             raise too_large(self._folder.max_file_bytes)
@@ -97,20 +100,21 @@ class StagedFile:
         return self._hash.hexdigest()
 
     def finish(self) -> None:
-        """Close the file until it is read; what is still buffered is written first."""
+        """Write what is buffered, and close the file until it is read."""
         with _disk_full_is_staging_full():
             on_disk(self.stream.close)
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk may refuse the last buffer; the file is about to go anyway
+        with suppress(OSError):  # a full disk may refuse the last buffer, but the file will be removed anyway
             self.stream.close()
 
 
 class StagingFolder:
     """The folder of one request; made and removed by `Staging.folder`."""
 
-    def __init__(self, staging: Staging, path: Path, max_file_bytes: int) -> None:
+    def __init__(self, staging: Staging, path: Path, max_file_bytes: int, *, shares: bool) -> None:
         self._staging = staging
+        self._shares = shares
         self._path = path
         self._reserved = 0
         self._used = 0
@@ -129,7 +133,9 @@ class StagingFolder:
         self._used += amount
         if self._used > self._reserved:
             wanted = -(-self._used // STEP) * STEP
-            self._reserved = on_disk(self._staging.reserve, self._path, self._used, wanted)
+            self._reserved = on_disk(
+                self._staging.reserve, self._path, self._used, wanted, shares=self._shares
+            )
 
     def close(self) -> None:
         for staged in self._files:
@@ -137,42 +143,42 @@ class StagingFolder:
 
 
 class Staging:
-    """Hands out folders below `directory`, never more than `max_bytes` in all."""
+    """Hands out folders below `directory`, which together reserve at most `max_bytes`."""
 
     def __init__(self, directory: Path, max_bytes: int, max_file_bytes: int) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
-        self._callers: dict[Path, str] = {}
 
     @contextmanager
     def folder(self, expected: int | None, caller: str | None = None) -> Iterator[StagingFolder]:
-        """A folder for one request, gone when the block ends, whatever happens.
+        """A folder for one request; it is removed when the block ends, whatever happens.
 
-        `expected` is the announced length of the form in bytes, where it has one. All folders of a
-        `caller` together hold at most seven eighths of the budget. Raises `StagingFull`: here for a form
-        that is larger than the budget, later where there is no more room.
+        `expected` is the length of the form in bytes, if the client announced it. All folders of a `caller`
+        together get at most seven eighths of the budget. Raises `StagingFull`: here for a form that is larger
+        than the budget, later when there is no more room.
         """
         if expected is not None and expected > self._max_bytes:
             raise self._full()
-        path = self._directory / f"s3api-staged-{secrets.token_hex(16)}"
-        folder = StagingFolder(self, path, self._max_file_bytes)
+        digits = secrets.token_hex(16)
         if caller is not None:
-            self._callers[path] = caller
+            digest = hashlib.sha256(caller.encode("utf-8", "surrogatepass")).hexdigest()
+            digits = digest[:_CALLER_DIGITS] + digits[_CALLER_DIGITS:]
+        path = self._directory / f"{_PREFIX}{digits}"
+        folder = StagingFolder(self, path, self._max_file_bytes, shares=caller is not None)
         lock = None
         try:
             with _disk_full_is_staging_full():
                 lock = on_disk(self._make, path)
             yield folder
         finally:
-            self._callers.pop(path, None)
             on_disk(self._remove, folder, path, lock)
 
     def _make(self, path: Path) -> int | None:
-        # Made and locked as one step to `sweep`, which holds the same lock of the directory.
+        # `sweep` takes the same lock of the directory, so it never sees a folder that is not locked yet.
         with self._directory_lock():
             make_folder(path)
-            return _lock_folder(path)
+            return lock_folder(path)
 
     def _remove(self, folder: StagingFolder, path: Path, lock: int | None) -> None:
         folder.close()
@@ -181,17 +187,17 @@ class Staging:
             os.close(lock)
         self.sweep()
 
-    def reserve(self, path: Path, least: int, wanted: int) -> int:
+    def reserve(self, path: Path, least: int, wanted: int, *, shares: bool) -> int:
         """Charge the folder `wanted` bytes in all, or what the budget has left; returns how many.
 
-        Raises `StagingFull` where that would be fewer than `least`.
+        With `shares` all folders of its caller together get at most seven eighths of the budget. Raises
+        `StagingFull` when there is room for fewer than `least`.
         """
         with self._directory_lock():
             used = {folder: _size(folder / "reserved") for folder in self._folders() if folder != path}
             room = self._max_bytes - sum(used.values())
-            caller = self._callers.get(path)
-            if caller is not None:
-                own = sum(size for folder, size in used.items() if self._callers.get(folder) == caller)
+            if shares:
+                own = sum(size for folder, size in used.items() if _caller_of(folder) == _caller_of(path))
                 room = min(room, self._max_bytes - self._max_bytes // 8 - own)
             if least > room:
                 raise self._full()
@@ -211,11 +217,11 @@ class Staging:
         )
 
     def sweep(self) -> int:
-        """Remove the folders of requests that are no more; returns how many."""
+        """Remove the folders of requests whose process has ended; returns how many."""
         swept = 0
         with self._directory_lock():
             for folder in self._folders():
-                lock = _lock_folder(folder)
+                lock = lock_folder(folder)
                 if lock is not None:
                     shutil.rmtree(folder, ignore_errors=True)
                     os.close(lock)
@@ -223,7 +229,9 @@ class Staging:
         return swept
 
     def _folders(self) -> list[Path]:
-        return [entry for entry in self._directory.iterdir() if _OWN.match(entry.name) and _is_ours(entry)]
+        return [
+            entry for entry in self._directory.iterdir() if _OWN.match(entry.name) and is_own_folder(entry)
+        ]
 
     @contextmanager
     def _directory_lock(self) -> Iterator[None]:
@@ -236,26 +244,8 @@ class Staging:
             os.close(lock)
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        state = path.lstat()
-    except FileNotFoundError:
-        return False
-    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
-
-
-def _lock_folder(folder: Path) -> int | None:
-    """An exclusively locked descriptor of a request's folder; None when it is in use, or gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+def _caller_of(folder: Path) -> str:
+    return folder.name.removeprefix(_PREFIX)[:_CALLER_DIGITS]
 
 
 def _size(path: Path) -> int:

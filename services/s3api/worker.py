@@ -1,7 +1,7 @@
-"""gunicorn's worker: how long it waits for clients, and what it answers when the application is not asked.
+"""gunicorn's worker: how long it waits for clients, and what it answers before the application is asked.
 
-Each connection has a greenlet of its own. A wait for one client, also while its connection is being closed,
-never delays another.
+Each connection has its own greenlet. A wait for one client never delays another, not even while a connection
+is being closed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import json
 import logging
 import resource
 import secrets
+import socket
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -25,25 +28,42 @@ from gunicorn.http import errors as malformed
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.ggevent import GeventWorker
+from prometheus_client import Counter
 
+from s3api.observability import registry
 from s3api.settings import Settings
 
 log = logging.getLogger("s3api")
 
-#: gunicorn receives up to 1 MiB of a body at once: with many uploads more memory than a small task has.
+#: gunicorn receives up to 1 MiB of a body at once. With many uploads a small task has no memory for that.
 RECEIVE_BYTES = 64 * 1024
-#: After a refusal the client goes on sending for a while; what it sends is read and dropped, up to this.
+#: The kernel accepts this much of an answer before it can send it. With its default, megabytes, a slow reader
+#: would look like one that has stopped: the kernel takes no more until it has sent a third of its buffer.
+UNSENT_BYTES = 256 * 1024
+#: After a refusal, clients may continue to send. The service reads and drops this much at most.
 LINGER_BYTES = 256 * 1024 * 1024
 LINGER_SECONDS = 30.0
 LINGER_SILENCE_SECONDS = 2.0
-#: Files in addition to clients' connections: for each request two connections to S3 and two files, and some
-#: that the process always has.
+#: Open files in addition to clients' connections: two connections to S3 and two files for each request, and
+#: those that the process always has.
 FILES_PER_REQUEST = 4
 FILES_OF_PROCESS = 64
 MAX_CONNECTIONS = 10_000
+#: Connections to the port of the metrics. They do not count among the others, and so are never refused.
+METRICS_CONNECTIONS = 16
 
-#: Requests that are answered without a place among those served at once.
+#: Requests that do not wait for a place among the requests that are served at once.
 PROBES = frozenset({"/livez", "/readyz"})
+
+#: A close with this option resets the connection, and drops what the kernel has not sent.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+slow_clients = Counter(
+    "s3api_slow_clients",
+    "Requests that were ended because the client was too slow, by what it was slow with: head, body, answer",
+    ["part"],
+    registry=registry,
+)
 
 
 class HeadTooSlow(malformed.ParseException):  # type: ignore[misc]
@@ -57,21 +77,18 @@ class BodyTooSlow(TimeoutError):
     """The body of a request comes more slowly than the minimum, or not at all."""
 
 
-class NoHost(malformed.ParseException):  # type: ignore[misc]
-    """RFC 9112, section 3.2: HTTP/1.1 without Host is 400."""
-
-    def __str__(self) -> str:
-        return "no Host"
+class AnswerTooSlow(TimeoutError):
+    """The client reads the answer more slowly than the minimum, or not at all."""
 
 
-#: The status and code of what is refused before the application is asked; all else is 400.
+#: The status, code and message of requests that are refused before the application is asked. The default is
+#: 400.
 REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
     HeadTooSlow: (
         "408 Request Timeout",
         "request_timeout",
         "The head of the request did not come in time; send it again",
     ),
-    NoHost: ("400 Bad Request", "malformed_request", "HTTP/1.1 requests must have a Host header"),
     malformed.LimitRequestLine: (
         "414 URI Too Long",
         "malformed_request",
@@ -96,7 +113,7 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
 
 
 def raise_file_limit() -> int:
-    """Allow this process as many open files as it may have; returns how many."""
+    """Raise this process's limit of open files as far as the system allows; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and wanted > soft:
@@ -107,38 +124,49 @@ def raise_file_limit() -> int:
 
 
 def connections_within(files: int, requests: int) -> int:
-    """How many connections a process may hold that may open so many files and serves so many requests."""
+    """How many connections a process may have that may open `files` and serves `requests` at once."""
     return max(requests, min(MAX_CONNECTIONS, files - FILES_OF_PROCESS - FILES_PER_REQUEST * requests))
 
 
-class Patient(SocketUnreader):  # type: ignore[misc]
-    """Receives from a client, for as long as `Settings` say.
+class Credit:
+    """For how many seconds a client may still be waited for.
 
-    A head has a deadline for the whole of it. A body has a credit of seconds: waiting uses it, each byte adds
-    to it at the minimum rate, and it never exceeds what it began with. So a client may stall once, and may
-    not drip.
+    Waiting uses the credit, and each byte adds to it at the minimum rate, up to what the credit was at the
+    start. So a client may pause once, but may not drip.
     """
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.client_stall_seconds
+        self._rate = settings.client_min_bytes_per_second
+        self.left = self._most
+
+    def spend(self, seconds: float, size: int) -> None:
+        self.left = min(self._most, self.left - seconds + size / self._rate)
+
+
+class Receiver(SocketUnreader):  # type: ignore[misc]
+    """Receives from a client: a head within CLIENT_STALL_SECONDS in all, a body at the minimum rate."""
 
     max_body_chunk = RECEIVE_BYTES
 
     def __init__(self, sock: Any, settings: Settings) -> None:
         super().__init__(sock)
-        self._stall = settings.client_stall_seconds
-        self._rate = settings.client_min_bytes_per_second
+        self._settings = settings
         self._deadline: float | None = None
-        self._credit = self._stall
-        self.began = False
+        self._credit = Credit(settings)
+        #: The part of the request that came too slowly: "head" or "body".
+        self.late: str | None = None
 
     def expect_head(self) -> None:
         """The next bytes are a head, which has just begun."""
-        self._deadline = time.monotonic() + self._stall
+        self._deadline = time.monotonic() + self._settings.client_stall_seconds
 
     def expect_body(self) -> None:
         self._deadline = None
-        self._credit = self._stall
+        self._credit = Credit(self._settings)
 
     def idle(self, seconds: float) -> bool:
-        """Wait for a request; False when none begins within these seconds."""
+        """Wait for a request; False if none begins within this time."""
         if self.buf.getbuffer().nbytes:
             return True
         self.sock.settimeout(seconds)
@@ -150,27 +178,49 @@ class Patient(SocketUnreader):  # type: ignore[misc]
         return bool(data)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
+        """Raises `HeadTooSlow` and `BodyTooSlow`."""
         started = time.monotonic()
-        patience = self._credit if self._deadline is None else self._deadline - started
-        late: Callable[[], Exception] = BodyTooSlow if self._deadline is None else HeadTooSlow
-        if patience <= 0:
-            raise late()
-        self.sock.settimeout(patience)
-        try:
-            data: bytes = super().chunk(size_hint)
-        except TimeoutError:
-            raise late() from None
-        finally:
-            self.sock.settimeout(self._stall)
-        if self._deadline is None:
-            waited = time.monotonic() - started
-            self._credit = min(self._stall, self._credit - waited + len(data) / self._rate)
+        in_head = self._deadline is not None
+        patience = self._credit.left if self._deadline is None else self._deadline - started
+        data: bytes | None = None
+        if patience > 0:
+            self.sock.settimeout(patience)
+            with suppress(TimeoutError):
+                data = super().chunk(size_hint)
+        if data is None:
+            self.late = "head" if in_head else "body"
+            raise HeadTooSlow if in_head else BodyTooSlow
+        if not in_head:
+            self._credit.spend(time.monotonic() - started, len(data))
             gevent.sleep(0)  # a client that sends at full speed would let no other request run
         return data
 
 
+class Sender:
+    """Sends an answer to a client, which must read it at the minimum rate."""
+
+    def __init__(self, sock: Any, settings: Settings) -> None:
+        self._sock = sock
+        self._credit = Credit(settings)
+
+    def sendall(self, data: bytes) -> None:
+        """Raises `AnswerTooSlow`."""
+        left = memoryview(data)
+        while left:
+            if self._credit.left <= 0:
+                raise AnswerTooSlow
+            started = time.monotonic()
+            self._sock.settimeout(self._credit.left)
+            try:
+                sent = self._sock.send(left)
+            except TimeoutError:
+                raise AnswerTooSlow from None
+            self._credit.spend(time.monotonic() - started, sent)
+            left = left[sent:]
+
+
 class Input:
-    """`wsgi.input`: asks for the body, where the client waits for that, when the application reads it.
+    """`wsgi.input`: sends `100 Continue` only when the application reads the body.
 
     RFC 9110, section 10.1.1: a server that answers with a final status need not send 100 first.
     """
@@ -210,19 +260,22 @@ def has_ended(body: Any) -> bool:
 
 
 def check(request: Any) -> None:
-    """Refuse what gunicorn takes and this service would misunderstand."""
-    names = [name for name, _ in request.headers]
-    if request.version >= (1, 1) and "HOST" not in names:
-        raise NoHost
+    """Refuse codings that gunicorn accepts and the service would store as they are."""
     codings = [value.strip().lower() for name, value in request.headers if name == "TRANSFER-ENCODING"]
     if codings not in ([], ["chunked"]):
         raise malformed.UnsupportedTransferCoding(codings)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """gevent's, with bounded patience. `settings` is set by the configuration of gunicorn."""
+    """gevent's worker, with limits to its patience.
+
+    gunicorn.conf.py sets `settings`, and `metrics`, the application of the second port. `slot` numbers the
+    workers that live (`shared_metrics`).
+    """
 
     settings: Settings
+    metrics: WSGIApplication
+    slot = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -232,36 +285,42 @@ class Worker(GeventWorker):  # type: ignore[misc]
     # --- the life of the worker
 
     def run(self) -> None:
-        pool = Pool(self.worker_connections)
-        servers = []
-        for sock in self.sockets:
-            sock.setblocking(1)
-            server = StreamServer(sock, handle=partial(self.handle, sock), spawn=pool)
-            server.start()
-            servers.append(server)
+        api, *metrics = self.sockets
+        server = self._listen(api, self.wsgi, self.worker_connections)
+        for sock in metrics:
+            self._listen(sock, type(self).metrics, METRICS_CONNECTIONS)
         while self.alive:
             self.notify()
             gevent.sleep(0.2)
-        for server in servers:
-            server.close()  # new connections are refused, not left unanswered
+        server.close()  # new connections are refused, not left unanswered
         for client in list(self._waiting):
             with suppress(OSError):
                 client.shutdown(0)  # ends the wait for a next request
         ends = time.monotonic() + self.cfg.graceful_timeout
-        while len(pool) and time.monotonic() < ends:
+        while len(server.pool) and time.monotonic() < ends:
             self.notify()
-            pool.join(timeout=0.2)
-        if len(pool):
+            server.pool.join(timeout=0.2)
+        if len(server.pool):
             self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
-            pool.kill(timeout=1)
+            server.pool.kill(timeout=1)
+
+    def _listen(self, sock: Any, app: WSGIApplication, connections: int) -> Any:
+        sock.setblocking(1)
+        # Accepted connections inherit this.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        server = StreamServer(sock, handle=partial(self.handle, app, sock), spawn=Pool(connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # leave the next connection to another worker
+        server.start()
+        return server
 
     # --- the life of a connection
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+    def handle(self, app: WSGIApplication, listener: Any, client: Any, addr: Any) -> None:
         request = None
         unread = False
+        incoming = Receiver(client, self.settings)
         try:
-            incoming = Patient(client, self.settings)
             parser = RequestParser(self.cfg, client, addr)
             parser.unreader = incoming
             server = listener.getsockname()
@@ -279,50 +338,68 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 request = next(parser)
                 incoming.expect_body()
                 check(request)
-                keep = self._serve(server, request, client, addr)
+                keep = self._serve(app, server, request, client, addr)
                 unread = not has_ended(request.body)
                 if not keep or unread:
                     return
         except (StopIteration, malformed.NoMoreData, gevent.GreenletExit):
             unread = False
-        except OSError:  # the client is gone, or does not read
+        except AnswerTooSlow:
+            unread = False
+            slow_clients.labels("answer").inc()
+            with suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        except OSError:  # the client is gone
             unread = False
         except Exception as error:
             self.handle_error(request, client, addr, error)
         finally:
             self._waiting.discard(client)
+            if incoming.late:
+                slow_clients.labels(incoming.late).inc()
             if unread:
                 _linger(client)
             with suppress(OSError):
                 client.close()
 
-    def _serve(self, server: Any, request: Any, client: Any, addr: Any) -> bool:
-        """Answer the request; whether the connection can have another one."""
+    def _serve(self, app: WSGIApplication, server: Any, request: Any, client: Any, addr: Any) -> bool:
+        """Answer the request; returns whether the connection can be used for another one."""
         expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001
         response, environ = wsgi.create(request, client, addr, server, self.cfg)
+        response.sock = Sender(client, self.settings)
 
         def ask() -> None:
             if not response.headers_sent:
-                client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                response.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         environ["wsgi.multithread"] = True
         environ["wsgi.input"] = Input(request.body, ask if expects else None)
 
         def start_response(*args: Any) -> Any:
-            # RFC 9112, section 9.3: the rest of a body would be taken for the next request.
+            # RFC 9112, section 9.3: the next request would begin within the rest of this one's body.
             if not self.alive or not has_ended(request.body):
                 response.force_close()
             return response.start_response(*args)
 
-        if request.path in PROBES:
-            self._answer(response, environ, start_response)
-        else:
-            with self._places:
-                self._answer(response, environ, start_response)
+        try:
+            if request.path in PROBES or app is not self.wsgi:
+                self._answer(app, response, environ, start_response)
+            else:
+                with self._places:
+                    self._answer(app, response, environ, start_response)
+        except AnswerTooSlow:
+            log.warning(
+                "The client of request %s reads its answer at less than %d bytes per second; the connection "
+                "was closed after %d bytes",
+                dict(response.headers).get("X-Request-Id", "-"),
+                self.settings.client_min_bytes_per_second,
+                response.sent,
+            )
+            raise
         return not response.should_close()
 
-    def _answer(self, response: Any, environ: dict[str, Any], start_response: Any) -> None:
-        chunks = self.wsgi(environ, start_response)
+    def _answer(self, app: Any, response: Any, environ: dict[str, Any], start_response: Any) -> None:
+        chunks = app(environ, start_response)
         try:
             for chunk in chunks:
                 response.write(chunk)
@@ -333,7 +410,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 chunks.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer in the envelope. The request's bytes may hold a token: they are not logged or sent back."""
+        """Answer in the envelope. The request may hold a token, so it is not logged or sent back."""
         of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
             log.error("An answer broke off", exc_info=exc)
@@ -363,14 +440,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if req is not None and req.method == "HEAD":
             body = ""  # RFC 9110, section 9.3.2
         with suppress(OSError):  # the client may be gone
-            client.sendall((head + body).encode())
+            Sender(client, self.settings).sendall((head + body).encode())
 
 
 def _linger(client: Any) -> None:
     """Let the client read the answer before the connection ends.
 
-    RFC 9112, section 9.6: close the sending side, then read until the client closes as well; a full close
-    while the client still sends would reset the connection, and the answer would be lost.
+    RFC 9112, section 9.6: close the sending side, then read until the client closes as well. A full close
+    while the client still sends would reset the connection, and the client would lose the answer.
     """
     left = LINGER_BYTES
     ends = time.monotonic() + LINGER_SECONDS

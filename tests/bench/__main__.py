@@ -24,7 +24,7 @@ from bench import opponents, report, works
 from bench.opponents import GiB
 from bench.report import Figures, Result, Results
 from bench.stage import FULL, QUICK, Sizes, Stage, Work
-from run_local import CannotRun
+from local_servers import CannotRun
 from support.servers import ROOT, S3, running_seaweedfs
 
 SCRATCH = ROOT / ".bench"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from run_local import REGION, free_port, stop, wait_for, without_aws
+from local_servers import REGION, free_port, stop, wait_for, without_aws
 from support.servers import ROOT, S3, running_service, service_environment
 
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from bench import opponents
 from bench.client import Client, Content, WrongAnswer
 from bench.opponents import GiB, MiB, Server
-from run_local import REGION
+from local_servers import REGION
 from support.servers import S3
 
 Role = Literal["ours", "opponent", "limit"]

@@ -45,7 +45,7 @@ from bench.stage import (
     named,
     target,
 )
-from run_local import free_port
+from local_servers import free_port
 from support.servers import ROOT, service_environment, until
 
 COURSE = "a boto3 client per request"

@@ -1,4 +1,4 @@
-"""docs/cli.md, made of what `--help` says: python -m cli.docs > docs/cli.md"""
+"""Generates docs/cli.md from the commands' help: python -m cli.docs > docs/cli.md"""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from s3api.client import commands
 WIDTH = 100
 HEAD = """# The command line
 
-`pip install .` installs `s3api`; after `make run` it is `.venv/bin/s3api`. What follows is what
-`s3api --help` and `s3api COMMAND --help` say; `make docs` makes it of that.
+`pip install .` installs the command `s3api`. After `make run` it is also at `.venv/bin/s3api`. This page
+is the output of `s3api --help` and `s3api COMMAND --help`; `make docs` generates it.
 """
 
 

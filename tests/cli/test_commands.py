@@ -21,7 +21,7 @@ import requests
 
 from cli import docs
 from cli.command import Command, Ran
-from run_local import free_port
+from local_servers import free_port
 from s3api import manage
 from s3api.__main__ import OPERATOR
 from s3api.auth import new_token

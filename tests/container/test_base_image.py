@@ -17,7 +17,7 @@ import pytest
 from deploy.base_image import DOCKERFILES, pin, read
 from deploy.image import build
 from deploy.steps import Failed, Reporter
-from run_local import free_port
+from local_servers import free_port
 
 INDEX = "application/vnd.oci.image.index.v1+json"  # OCI image specification, "Image Index"
 
@@ -126,7 +126,7 @@ def test_the_newest_digest_is_pinned(dockerfiles: Callable[[str], list[Path]]) -
         assert after == before.replace(name, f"{name}@{digest_of(first)}", 1)
     assert again == pinned
     assert {image.digest for path in paths if (image := read(path))} == {digest_of(second)}
-    assert told.lines[0] == f"{name} is pinned to {digest_of(first)}; before: not pinned"
+    assert told.lines[0] == f"{name} is now pinned to {digest_of(first)}; before: not pinned"
     assert "already" in told.lines[1]
 
 
@@ -181,7 +181,7 @@ def test_a_pin_is_held_to(
     build(engine, told, tag, context=tmp_path, dockerfile="Dockerfile")
     engine.images.remove(tag)
 
-    assert f"  the base image is {ours.name}, by BASE_IMAGE" in told.lines
+    assert f"  the base image is {ours.name} (BASE_IMAGE)" in told.lines
 
 
 def test_a_build_without_a_pin_says_so(engine: docker.DockerClient, run_id: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 from docker.models.images import Image
 
-from run_local import REGION
+from local_servers import REGION
 from support.containers import Api, Compose, MakeApi
 from support.localstack import keys_of, s3_client
 from support.servers import ROOT, presigned, until

@@ -14,7 +14,7 @@ import docker
 import pytest
 import requests
 
-from run_local import credentials_in
+from local_servers import credentials_in
 from support.containers import Api, Compose, MakeApi
 from support.localstack import keys_of, s3_client
 from support.servers import until

@@ -17,7 +17,7 @@ from deploy import commands, emulator
 from deploy.environments import Environment, LocalAws
 from deploy.image import build, push
 from deploy.steps import Reporter
-from run_local import free_port
+from local_servers import free_port
 from support.servers import need
 
 NAME = "day02-aws-test"
@@ -88,7 +88,7 @@ def stack(aws: Environment) -> Environment:
     """The stack, deployed to the emulated AWS by `make deploy`'s own code, seen by the deployer."""
     need(shutil.which("terraform"), "terraform is not on the PATH")
     report = Reporter()
-    deployer = commands.begin(aws, report)
+    deployer = commands.prepare_all(aws, report)
     commands.release(deployer, report)
     return deployer
 

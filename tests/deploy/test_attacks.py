@@ -423,7 +423,7 @@ def test_an_instance_is_no_container(aws: Environment, engine: docker.DockerClie
 WITHOUT_ECS = """
 import docker
 from emulator import restrictions
-restrictions.engine_runs_tasks_alone(restrictions.Limits("127.0.0.1:4566", "day02-aws-test"))
+restrictions.restrict_engine(restrictions.Limits("127.0.0.1:4566", "day02-aws-test"))
 client = docker.from_env()
 client.containers.list()
 for ask in (

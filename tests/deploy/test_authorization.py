@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from deploy import emulator, prepare
 from deploy.environments import POLICIES, Environment
 from deploy.steps import Reporter
-from emulator.authorization import Check, checks, passed
+from emulator.corrections.authorization import Check, checks, passed
 
 HOME = "arn:aws:ec2:eu-west-1:000000000000"
 OURS = [{"Key": "project_name", "Value": "day02"}]

@@ -20,7 +20,7 @@ from docker.errors import NotFound
 from deploy.environments import Environment
 from deploy.image import build
 from deploy.steps import Reporter
-from emulator.corrections import options_of
+from emulator.corrections.tasks import options_of
 from infra.terraform import Workspace, after
 from support.servers import SIGNING_KEY, until
 from support.traffic import HANG, NOTICED_WITHIN, Traffic

@@ -262,7 +262,7 @@ def test_what_runs_is_compared_with_what_was_asked_for() -> None:
     """Only the task definition asked for, and it alone, is a deployment that went well."""
     Stopped("arn/day02:2", 1).check("arn/day02:2", "")
 
-    with pytest.raises(Failed, match=r"rolled back: day02:2 was asked for, day02:1 runs\n    the cause"):
+    with pytest.raises(Failed, match=r"rolled back: day02:2 was requested, day02:1 runs\n    the cause"):
         Stopped("arn/day02:1", 1).check("arn/day02:2", "")
     with pytest.raises(Failed, match="rolled back"):
         Stopped("arn/day02:2", 2).check("arn/day02:2", "")

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from deploy.emulator import permissions, tasks
 from deploy.environments import Environment, LocalAws
 from emulator.balancer import Group, Listener, configuration, group_of
-from emulator.corrections import MIB, options_of
+from emulator.corrections.tasks import MIB, options_of
 from support.servers import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -89,8 +89,8 @@ def local_of(aws: Environment) -> LocalAws:
 
 SET_AS_THE_EMULATOR_DOES = """
 from hypercorn.config import Config
-from emulator import corrections
-corrections.connections_outlast_their_clients()
+from emulator.corrections import http
+http.outlast_idle_clients()
 config = Config()
 config.keep_alive_timeout = 75
 print(config.keep_alive_timeout)

@@ -246,7 +246,7 @@ def test_the_engine_makes_tasks() -> None:
         ({"ports": {"5000/tcp": 5000}}, "PortBindings"),
         ({"publish_all_ports": True}, "PublishAllPorts"),
         ({"image": "debian:trixie-slim"}, "Image debian:trixie-slim"),
-        ({"labels": {"ministack": "lambda"}}, "a container that is no task"),
+        ({"labels": {"ministack": "lambda"}}, "a container that is not a task"),
     ],
 )
 def test_the_engine_makes_nothing_else(options: dict[str, Any], named: str) -> None:

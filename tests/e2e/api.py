@@ -23,8 +23,9 @@ TIMEOUT = 120
 class Target:
     """Where the service is, and how to get there.
 
-    `presigned_host` is connected to instead of the host of presigned URLs, where that has no name here; the
-    Host header, which is signed, stays. `keeps_versions` is None where nobody said.
+    `presigned_host` replaces the host of presigned URLs when connecting; the Host header stays, because it is
+    signed. `keeps_versions` is None when unknown. `s3_ca` is the file of the CA that signed S3's certificate,
+    when it is not a public one.
     """
 
     url: str
@@ -32,6 +33,7 @@ class Target:
     host: str | None = None
     presigned_host: str | None = None
     keeps_versions: bool | None = None
+    s3_ca: str | None = None
 
 
 @dataclass
@@ -108,6 +110,8 @@ class Api:
             parts = urlsplit(url)
             headers["Host"] = parts.netloc
             url = urlunsplit(parts._replace(netloc=self.target.presigned_host))
+        if self.target.s3_ca:
+            options["verify"] = self.target.s3_ca
         return requests.request(method, url, headers=headers, timeout=TIMEOUT, **options)
 
     # --- names

@@ -1,6 +1,6 @@
 """Where the service under test is, from the environment.
 
-S3API_URL             its base URL; without it, the suite runs against a local service of the other tests
+S3API_URL             its base URL; without it, the suite starts a service whose S3 speaks TLS, as AWS does
 S3API_TOKEN           the bearer token to send
 S3API_HOST            the Host header to send, where the service's own name cannot be resolved here
 S3API_PRESIGNED_HOST  the host:port to connect to for presigned URLs, where theirs cannot be resolved here
@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from e2e.api import Api, Target, bucket_of, good, working_in_folder
+from support.servers import S3
 
 WAIT_FOR_EXPIRY = os.environ.get("S3API_WAIT_FOR_EXPIRY") == "1"
 COURSE_FILE_BYTES = 2_600_000
@@ -35,12 +36,13 @@ def base_url(request: pytest.FixtureRequest) -> str:
     given = os.environ.get("S3API_URL")
     if given:
         return given.rstrip("/")
-    url: str = request.getfixturevalue("ministack_service").url
+    url: str = request.getfixturevalue("tls_service").url
     return url
 
 
 @pytest.fixture(scope="session")
-def target(base_url: str) -> Target:
+def target(base_url: str, request: pytest.FixtureRequest) -> Target:
+    local: S3 | None = None if os.environ.get("S3API_URL") else request.getfixturevalue("tls_ministack_s3")
     versioned = os.environ.get("S3API_VERSIONED", "" if os.environ.get("S3API_URL") else "1")
     return Target(
         base_url,
@@ -48,6 +50,7 @@ def target(base_url: str) -> Target:
         host=os.environ.get("S3API_HOST"),
         presigned_host=os.environ.get("S3API_PRESIGNED_HOST"),
         keeps_versions=versioned == "1" if versioned else None,
+        s3_ca=local.credentials["AWS_CA_BUNDLE"] if local else None,
     )
 
 

@@ -423,7 +423,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused(tls_s3: S3, tmp_path: Path) -
 def test_a_refusal_of_head_has_no_body(service: Service) -> None:
     """RFC 9110, section 9.3.2: what comes after the head of such an answer would be taken for another one."""
     with RawClient(service.url) as client:
-        client.send(b"HEAD /livez HTTP/1.1\r\n\r\n")
+        client.send(b"HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n")
         client.socket.settimeout(20)
         received = b"".join(iter(lambda: client.socket.recv(65536), b""))
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
+from s3api import files
+from s3api.errors import CODES
+from s3api.observability import registry
+from s3api.settings import Settings
+from s3api.worker import REFUSALS
+from service import configuration
 from support.servers import ROOT
 
 SECURITY = ROOT / "docs" / "security.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 SERVICES = ROOT / "services"
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+OPENAPI = SERVICES / "s3api" / "static" / "openapi.json"
+CONFIGURATION = configuration.PAGE.read_text(encoding="utf-8")
+#: Variables of the system, of make itself, and of a WSGI request: nothing to configure.
+NOT_OURS = re.compile(r"PATH|HOSTNAME|CURDIR|MAKE|MAKEFILE_LIST|HTTP_.*|REQUEST_(METHOD|URI)")
+VARIABLE = r"[A-Z][A-Z0-9_]+"
 
 
 def test_every_promise_names_tests_that_exist() -> None:
@@ -39,7 +57,8 @@ def test_the_architecture_names_every_module() -> None:
     named = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
     modules = {path.stem for path in (SERVICES / "s3api").glob("*.py") if path.stem.isidentifier()}
     packages = {path.parent.name for path in SERVICES.glob("*/__init__.py")}
-    expected = (modules | packages | {"client"}) - {"__init__", "__main__", "s3api"}
+    scripts = {path.stem for path in SERVICES.glob("*.py")}
+    expected = (modules | packages | scripts | {"client"}) - {"__init__", "__main__", "s3api"}
 
     assert sorted(named) == sorted(expected)
 
@@ -52,3 +71,161 @@ def test_the_architecture_names_the_clients_modules() -> None:
     modules = {path.stem for path in (SERVICES / "s3api" / "client").glob("*.py")} - {"__init__"}
 
     assert set(re.findall(r"`(\w+)`", row[1])) == modules
+
+
+# --- codes and metrics
+
+
+def test_every_code_is_explained() -> None:
+    """docs/api.md has a row for each code of a failure, with its status, and no other row."""
+    rows = dict(re.findall(r"^\| `([\w<>]+)` \| ([\d, ]+) \|", API, re.MULTILINE))
+
+    assert {code: int(statuses.split(",")[0]) for code, statuses in rows.items()} == dict(CODES)
+
+
+def test_the_codes_are_those_of_the_code() -> None:
+    """`CODES` has the code of each error of the use cases, and each literal that makes an answer."""
+    expected = {error.code for error in _subclasses(files.FileError)}
+    expected -= {files.NotModified.code, files.StoreDenied.code}  # without a body; named by the operation
+    for path in (SERVICES / "s3api").glob("*.py"):
+        expected |= set(_literal_codes(ast.parse(path.read_text(encoding="utf-8"))))
+    expected |= {code for _, code, _ in REFUSALS.values()}
+    of_the_framework = set(CODES) - expected - {"s3_<operation>_denied"}
+
+    assert expected <= set(CODES)
+    assert of_the_framework == {
+        "not_found",
+        "method_not_allowed",
+        "length_required",
+        "body_too_large",
+        "unsupported_media_type",
+    }
+
+
+def test_the_openapi_document_has_every_code() -> None:
+    """The examples of `Failure.code` are the codes, and an operation documents the status of each."""
+    document = json.loads(OPENAPI.read_text(encoding="utf-8"))
+    examples = document["components"]["schemas"]["Failure"]["properties"]["code"]["examples"]
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    answers = {status for operation in operations for status in operation["responses"]}
+    # The worker and the router give these before an operation is known.
+    before = {"malformed_request", "method_not_allowed", "moved", "not_found"}
+
+    assert sorted(examples) == sorted(code.replace("<operation>", "get_object") for code in CODES)
+    assert {str(status) for code, status in CODES.items() if code not in before} <= answers
+
+
+def _subclasses(kind: type[files.FileError]) -> Iterator[type[files.FileError]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _literal_codes(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="failure"), args=[_, ast.Constant(value=str(code)), *_]):
+                yield code
+
+
+def test_every_metric_is_listed() -> None:
+    """The runbook's table has each metric that the service registers, with its kind and labels."""
+    rows = re.findall(r"^\| `(s3api_\w+)` \| (\w+) \| ([^|]*)\|", RUNBOOK, re.MULTILINE)
+    listed = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+    registered = {
+        f"{metric.name}_total" if metric.type == "counter" else metric.name: (metric.type, labels)
+        for collector in list(registry._collector_to_names)
+        for metric in collector.collect()
+        if metric.name.startswith("s3api_")
+        for labels in [list(getattr(collector, "_labelnames", ()))]
+    }
+
+    assert len(registered) >= 5
+    assert listed == registered
+
+
+# --- configuration
+
+
+def test_the_table_of_settings_is_fresh() -> None:
+    """docs/configuration.md is what `make docs` would write."""
+    assert configuration.page() == CONFIGURATION, "run: make docs"
+
+
+def test_every_setting_has_a_description() -> None:
+    """Each field of `Settings` has a docstring, which becomes its row."""
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    """Each variable that the code, the Makefile or a container file reads is in docs/configuration.md."""
+    documented = {
+        name
+        for line in CONFIGURATION.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(rf"`({VARIABLE})`", line.split("|")[1])
+    }
+    read = {
+        name: path.relative_to(ROOT).as_posix()
+        for path in _tracked()
+        for name in _variables_read_by(path)
+        if not NOT_OURS.fullmatch(name)
+    }
+
+    assert {"BUCKET", "STATE_BUCKET", "S3API_TOKEN_FILE", "DOCKER_BUILD_FLAGS", "S3_PORT", "FILES"} <= set(
+        read
+    )
+    assert {name: where for name, where in read.items() if name not in documented} == {}
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def _variables_read_by(path: Path) -> set[str]:
+    if path.suffix == ".py":
+        inside = not path.is_relative_to(ROOT / "tests")
+        return set(_variables_of_python(ast.parse(path.read_text(encoding="utf-8")), inside=inside))
+    if path.name == "Makefile":
+        text = path.read_text(encoding="utf-8")
+        own = set(re.findall(rf"^({VARIABLE})\s*:?=", text, re.MULTILINE))
+        own |= set(re.findall(rf"^define ({VARIABLE})$", text, re.MULTILINE))
+        return set(re.findall(rf"\$\$?[({{]({VARIABLE})", text)) - own
+    if path.name == "compose.yaml":
+        return set(re.findall(rf"\$\{{({VARIABLE})", path.read_text(encoding="utf-8")))
+    if path.name == "Dockerfile":
+        return set(re.findall(rf"^ARG ({VARIABLE})", path.read_text(encoding="utf-8"), re.MULTILINE))
+    if path.suffix == ".mjs":
+        found = re.findall(r"\{([^}]*)\} = process\.env", path.read_text(encoding="utf-8"))
+        return set(re.findall(VARIABLE, " ".join(found)))
+    return set()
+
+
+def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
+    """The names that are read from `os.environ`, from a mapping that stands for it, or by a click option."""
+    sources = {"os.environ", "environment", "variables"} if inside else {"os.environ"}
+    for node in ast.walk(tree):
+        names: list[ast.expr] = []
+        match node:
+            case ast.Subscript(value=base, slice=key, ctx=ast.Load()) if ast.unparse(base) in sources:
+                names = [key]
+            case ast.Call(func=ast.Attribute(value=base, attr="get"), args=[key, *_]) if (
+                ast.unparse(base) in sources
+            ):
+                names = [key]
+            case ast.Compare(left=key, ops=[ast.In() | ast.NotIn()], comparators=[base]) if (
+                ast.unparse(base) in sources
+            ):
+                names = [key]
+            case ast.Call(keywords=options):
+                names = [option.value for option in options if option.arg == "envvar"]
+        for name in names:
+            if isinstance(name, ast.Constant) and re.fullmatch(VARIABLE, str(name.value)):
+                yield str(name.value)

@@ -23,7 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from urllib3.util import parse_url
 
-from run_local import REGION, free_port
+from local_servers import REGION, free_port
 from support.containers import docker_engine, image_or_need
 from support.localstack import ENVIRONMENT, IMAGE, mounts, running_localstack
 from support.servers import ROOT, S3, need, running_ministack, until

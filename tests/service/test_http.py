@@ -19,11 +19,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from s3api import files, json_bodies
+from s3api.admission import PUBLIC, VERBS
 from s3api.app import create_app
 from s3api.auth import hash_token
 from s3api.errors import _STATUS
 from s3api.files import Body
-from s3api.routes import PUBLIC, VERBS
 from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore

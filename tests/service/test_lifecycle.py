@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from run_local import credentials_in, free_port, stop, without_aws
+from local_servers import credentials_in, free_port, stop, without_aws
 from s3api.private import lock_path
 from support.raw_client import RawClient, form
 from support.servers import (

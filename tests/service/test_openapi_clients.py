@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from run_local import without_aws
+from local_servers import without_aws
 from s3api import manage
 from s3api.auth import ALL_VERBS, new_token
 from support.servers import ROOT, S3, Service, need

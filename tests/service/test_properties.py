@@ -18,7 +18,7 @@ from werkzeug.http import parse_options_header
 
 from s3api.app import create_app
 from s3api.files import InvalidName, check_name, guess_content_type
-from s3api.routes import _disposition
+from s3api.presentation import disposition
 from s3api.schemas import NAME_SCHEMA
 from support.memory_store import MemoryStore
 from support.servers import S3, Service
@@ -108,7 +108,7 @@ def test_document_has_the_same_rule(name: str) -> None:
 @example("a//")
 def test_disposition_tells_the_own_name(name: str) -> None:
     """Content-Disposition is ASCII on one line, and parses back to the name's last segment."""
-    value = _disposition(name, guess_content_type(name))
+    value = disposition(name, guess_content_type(name))
     kind, options = parse_options_header(value)
 
     assert value.isascii()

@@ -24,7 +24,8 @@ from s3api.doctor import Verdict, diagnose
 from s3api.errors import status_of
 from s3api.files import Body, Conditions, PartPlan
 from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
-from s3api.s3_store import S3FileStore, _page, _size_of_range, _stored_file
+from s3api.s3_store import S3FileStore
+from s3api.s3_values import page, size_of_range, stored_file
 from s3api.settings import Settings
 from support.faulty_s3 import REQUEST_ID, AnswerError, Asked, Fault, FaultyS3, Instead, running_faulty_s3
 from support.servers import S3, SIGNING_KEY, running_service
@@ -231,7 +232,7 @@ WHOLE = f"""<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><N
 
 
 def page_of(listing: str, limit: int = 10) -> files.Page:
-    return _page(parse(listing.encode()), "day02-b", "", limit, "1")
+    return page(parse(listing.encode()), "day02-b", "", limit, "1")
 
 
 def test_a_whole_listing_is_a_page() -> None:
@@ -281,7 +282,7 @@ def test_a_listing_that_s3_would_not_send(old: str, new: str) -> None:
 def test_a_listing_of_another_prefix_is_none() -> None:
     """A page with names that do not begin with what was asked for is shown to nobody."""
     with pytest.raises(UnexpectedAnswer):
-        _page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
+        page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
 
 
 TEXT = st.text(
@@ -310,11 +311,11 @@ def listings(draw: st.DrawFn) -> str:
 def test_any_bytes_are_a_page_or_no_answer(listing: bytes) -> None:
     """Whatever stands in a listing, it is a page, or told as no answer of S3; nothing else is raised."""
     try:
-        page = _page(parse(listing), "day02-b", "", 1000, None)
+        found = page(parse(listing), "day02-b", "", 1000, None)
     except UnexpectedAnswer:
         return
-    assert all(file.name and file.size >= 0 and file.last_modified.tzinfo for file in page.files)
-    assert page.next_token != ""
+    assert all(file.name and file.size >= 0 and file.last_modified.tzinfo for file in found.files)
+    assert found.next_token != ""
 
 
 def test_a_flood_of_elements_is_not_parsed() -> None:
@@ -342,9 +343,9 @@ HEADERS = {"ETag": '"e"', "Last-Modified": "Thu, 26 Nov 2026 01:10:35 GMT"}
 def test_any_header_is_read_or_no_answer(headers: dict[str, str], content_range: str, asked: str) -> None:
     """Whatever stands in a header, it is read, or told as no answer of S3; nothing else is raised."""
     with suppress(UnexpectedAnswer):
-        assert _stored_file("name", headers, 1).last_modified.tzinfo
+        assert stored_file("name", headers, 1).last_modified.tzinfo
     with suppress(UnexpectedAnswer):
-        assert _size_of_range(content_range, asked, 3) > 0
+        assert size_of_range(content_range, asked, 3) > 0
 
 
 @pytest.mark.parametrize("lacking", ["ETag", "Last-Modified", "Content-Length"])

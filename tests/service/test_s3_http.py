@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import base64
-import socket
-import ssl
-import subprocess
-import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import which
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,8 +17,9 @@ from s3api import files
 from s3api.s3_http import S3Requests
 from s3api.s3_store import S3FileStore
 from support.faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
-from support.servers import S3, need
+from support.servers import S3
 from support.stores import body, content, put, s3_store, sha256
+from support.tls import TlsFront, running_tls
 
 MiB = 1024 * 1024
 NAMES = [
@@ -209,59 +203,13 @@ def test_a_listing_that_is_cut_off_is_no_short_listing(
 # --- TLS
 
 
-@dataclass
-class Tls:
-    """TLS in front of an S3, as localhost with a certificate of `authority`; keeps what it was sent."""
-
-    s3: S3
-    authority: Path
-    seen: bytearray = field(default_factory=bytearray)
-
-
 @pytest.fixture
-def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[Tls]:
-    need(which("openssl"), "openssl, which makes a certificate, is not installed")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
-    command += f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    plain = urlsplit(seaweedfs_s3.url)
-    listener = socket.create_server(("127.0.0.1", 0))
-    found = Tls(
-        S3("tls", f"https://localhost:{listener.getsockname()[1]}", seaweedfs_s3.credentials), certificate
-    )
-
-    def copy(source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                if seen is not None:
-                    seen += data
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def serve(client: socket.socket) -> None:
-        with suppress(OSError), context.wrap_socket(client, server_side=True) as inside:
-            upstream = socket.create_connection((str(plain.hostname), int(plain.port or 80)))
-            back = threading.Thread(target=copy, args=(upstream, inside, None), daemon=True)
-            back.start()
-            copy(inside, upstream, found.seen)
-            upstream.close()
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield found
-    finally:
-        listener.close()
+def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[TlsFront]:
+    with running_tls(seaweedfs_s3, tmp_path, keeps=True) as front:
+        yield front
 
 
-def test_tls_is_verified(tls: Tls, seaweedfs_s3: S3, bucket_name: str) -> None:
+def test_tls_is_verified(tls: TlsFront, seaweedfs_s3: S3, bucket_name: str) -> None:
     """An S3 whose certificate nobody vouches for is not spoken to, on any path."""
     store = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: put(store, "name"), lambda: put(store, "name", b"x" * MiB)):
@@ -272,7 +220,7 @@ def test_tls_is_verified(tls: Tls, seaweedfs_s3: S3, bucket_name: str) -> None:
 
 
 def test_every_write_carries_a_checksum_over_tls(
-    tls: Tls, seaweedfs_s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch
+    tls: TlsFront, seaweedfs_s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over TLS S3 gets a checksum of every body: in a header, or behind what is streamed.
 

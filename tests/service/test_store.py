@@ -53,7 +53,7 @@ def versioned_store(request: pytest.FixtureRequest) -> FileStore:
     return empty_store(request, versioned=True)
 
 
-@pytest.fixture(params=["ministack", "seaweedfs", "localstack"])
+@pytest.fixture(params=["ministack", "seaweedfs", "tls", "localstack"])
 def real_store(request: pytest.FixtureRequest) -> tuple[S3, S3FileStore]:
     """An empty bucket on each real S3, for what a client does with a signed URL."""
     s3 = s3_of(request, request.param)

@@ -19,7 +19,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from run_local import free_port, without_aws
+from local_servers import free_port, without_aws
 from support.servers import ROOT, need
 
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"

@@ -11,7 +11,7 @@ import requests
 from docker.models.containers import Container
 from localstack_client.session import Session
 
-from run_local import REGION, credentials_in, free_port
+from local_servers import REGION, credentials_in, free_port
 from support.containers import docker_engine, image_or_need, run_in
 from support.servers import ROOT, S3, until
 

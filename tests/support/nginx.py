@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from run_local import free_port, stop, wait_for
+from local_servers import free_port, stop, wait_for
 from support.servers import ROOT, Service, need
 
 #: The documentation's blocks, by the path below which the service is.

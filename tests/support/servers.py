@@ -21,11 +21,11 @@ import boto3.session
 import botocore.session
 import pytest
 import requests
-import trustme
 from botocore.config import Config
 
-from run_local import REGION, CannotRun, emulator, free_port, ministack, stop, wait_for, without_aws
+from local_servers import REGION, CannotRun, embedded_s3, free_port, ministack, stop, wait_for, without_aws
 from s3api.private import lock_path
+from support.certificates import make_certificate
 
 ROOT = Path(__file__).resolve().parents[2]
 MINISTACK_PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
@@ -116,7 +116,7 @@ def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
     """The S3 of `make run`, behind its guard. `origins` are the pages that may talk to it."""
     _need_ministack()
     proxies = (free_port(), free_port())
-    with ministack(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
+    with embedded_s3(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
         yield S3("ministack", s3.url, s3.credentials, proxy_ports=proxies)
 
 
@@ -128,7 +128,7 @@ def unguarded_ministack(data: Path, *services: str) -> Iterator[S3]:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     settings = {**keys, "SERVICES": ",".join(services), "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
     program = str(MINISTACK_PYTHON.with_name("ministack"))
-    with emulator([program], data, port, settings, "/_ministack/health") as url:
+    with ministack([program], data, port, settings, "/_ministack/health") as url:
         yield S3("ministack", url, keys)
 
 
@@ -160,13 +160,9 @@ def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
     ports = {name: free_port() for name in names}
     flags: list[str] = []
     if tls:
-        ca = trustme.CA()
-        certificate = ca.issue_cert("127.0.0.1")
-        ca.cert_pem.write_to_path(data / "ca.pem")
-        certificate.private_key_pem.write_to_path(data / "key.pem")
-        certificate.cert_chain_pems[0].write_to_path(data / "cert.pem")
-        flags = [f"-s3.cert.file={data}/cert.pem", f"-s3.key.file={data}/key.pem"]
-        credentials["AWS_CA_BUNDLE"] = str(data / "ca.pem")
+        files = make_certificate(data)
+        flags = [f"-s3.cert.file={files.certificate}", f"-s3.key.file={files.key}"]
+        credentials["AWS_CA_BUNDLE"] = str(files.ca)
     log = data / "seaweedfs.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from run_local import free_port
+from local_servers import free_port
 from s3api.auth import new_token
 from s3api.settings import Verb
 from support.servers import S3, Service, need, running_ministack, until

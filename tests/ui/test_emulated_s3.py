@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from playwright.sync_api import Browser, Page
 
-from run_local import REGION
+from local_servers import REGION
 from support.localstack import running_localstack
 from support.servers import S3
 

@@ -109,7 +109,7 @@ def passed(action: str, parameters: Mapping[str, str], account: str) -> Iterator
 _parameters: ContextVar[Mapping[str, str]] = ContextVar("parameters")
 
 
-def calls_are_checked_on_each_resource() -> None:
+def check_each_resource() -> None:
     """Let MiniStack make these checks after its own."""
     from ministack.core import iam_actions, iam_evaluator
     from ministack.core.responses import get_account_id

@@ -1,0 +1,40 @@
+"""Corrections of MiniStack 1.5.33, in process, where it differs from AWS in a way that matters to this stack.
+
+One module for each part of MiniStack, one function for each difference, and a test in tests/deploy for each
+function. No file of the package is changed. Another version may need other corrections, so the version is
+pinned.
+"""
+
+from __future__ import annotations
+
+from emulator.balancer import Balancer
+from emulator.corrections import authorization, cloudwatch, ec2, ecr, ecs, elb, http, iam, ssm, tasks
+from emulator.registry import Tokens
+from emulator.settings import Settings
+from guard.ministack import check_forms
+
+
+def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
+    """Apply all corrections.
+
+    Call it before MiniStack's application is loaded, which binds its routes then.
+    """
+    check_forms()
+    http.outlast_idle_clients()
+    ecs.return_services_as_sent()
+    ecs.drop_failed_deployments()
+    ecs.keep_managed_draining()
+    ec2.keep_endpoint_policies()
+    cloudwatch.return_whole_alarms()
+    ssm.add_ecs_machine_image()
+    ecr.name_repositories(settings)
+    ecr.issue_tokens(settings, tokens)
+    ecr.delete_images_with_repository()
+    iam.match_unknown_resources()
+    iam.remove_account_from_public_parameters()
+    authorization.check_each_resource()
+    iam.record_permissions()
+    tasks.run_as_defined(settings)
+    tasks.obey_stop_timeouts()
+    tasks.issue_role_credentials(settings)
+    elb.report_target_health(balancer)

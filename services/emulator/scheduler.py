@@ -1,0 +1,125 @@
+"""Health of ECS tasks: rollouts wait for it, and a task that is unhealthy for too long is replaced.
+
+MiniStack counts a running task as healthy and never replaces an unhealthy one. AWS waits during a rollout
+until the tasks are healthy in the engine and in the load balancer. After the grace period it stops an
+unhealthy task, replaces it and counts it for the circuit breaker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from emulator.balancer import Balancer
+from emulator.settings import Settings, grace
+
+logger = logging.getLogger("scheduler")
+
+# A task must stay up this long after its start before its deployment counts as steady.
+STEADY_SECONDS = 5.0
+
+
+def start(settings: Settings, balancer: Balancer) -> None:
+    """Make rollouts wait for healthy tasks, and start the thread that replaces unhealthy ones."""
+    from ministack.services import ecs
+
+    scheduler = _Scheduler(ecs, balancer, settings.time_scale)
+    record_healthy = ecs._record_service_task_healthy
+
+    def when_healthy(service_key: str, task: dict[str, Any]) -> None:
+        while ecs._task_is_active(task["taskArn"], task) and task["taskArn"] not in scheduler.seen_healthy:
+            time.sleep(0.1)
+        record_healthy(service_key, task)
+
+    ecs._ECS_DEPLOYMENT_STEADY_DELAY = STEADY_SECONDS
+    ecs._record_service_task_healthy = when_healthy
+    threading.Thread(target=scheduler.run, daemon=True, name="task-health").start()
+
+
+class _Scheduler:
+    """Checks the tasks of every service, remembers which have been healthy, and stops the unhealthy ones."""
+
+    def __init__(self, ecs: Any, balancer: Balancer, time_scale: float) -> None:
+        self.seen_healthy: set[str] = set()
+        self._short: set[str] = set()
+        self._ecs = ecs
+        self._balancer = balancer
+        self._time_scale = time_scale
+
+    def run(self) -> None:
+        while True:
+            time.sleep(0.5)
+            try:
+                self._check_services()
+            except Exception:
+                logger.exception("The health of the tasks could not be checked; the next round tries again")
+
+    def _check_services(self) -> None:
+        from ministack.core.responses import request_scope
+
+        for (account, region, key), service in self._ecs._services.all_items():
+            if service.get("status") != "ACTIVE":
+                continue
+            with request_scope(account, region):
+                self._replace_stopped(key, service)
+                for task in list(self._ecs._tasks.values()):
+                    mine = task.get("group") == f"service:{service['serviceName']}"
+                    running = task.get("lastStatus") == "RUNNING"
+                    if mine and running and self._ecs._task_is_active(task["taskArn"], task):
+                        self._check_task(task, service)
+
+    def _replace_stopped(self, key: str, service: dict[str, Any]) -> None:
+        """Start the missing tasks of a service: MiniStack does not replace a task that was stopped by hand.
+
+        The first round only notes that tasks are missing, so that MiniStack can start them itself.
+        """
+        group, states = f"service:{service['serviceName']}", self._ecs._PRE_STOP_STATUSES
+        tasks = [task for task in self._ecs._tasks.values() if task.get("group") == group]
+        missing = sum(task.get("lastStatus") in states for task in tasks) < service["desiredCount"]
+        if missing and key in self._short:
+            self._ecs._reconcile_service_tasks(key.split("/", 1)[0], key)
+        if missing:
+            self._short.add(key)
+        else:
+            self._short.discard(key)
+
+    def _check_task(self, task: dict[str, Any], service: dict[str, Any]) -> None:
+        healthy, reason = self._health(task, service)
+        task["healthStatus"] = "HEALTHY" if healthy else "UNHEALTHY" if reason else "UNKNOWN"
+        allowed = grace(float(service.get("healthCheckGracePeriodSeconds") or 0), self._time_scale)
+        started = task.get("startedAt")
+        age = time.time() - self._ecs._ts_to_epoch(started) if started else 0.0
+        if healthy:
+            self.seen_healthy.add(task["taskArn"])
+        elif reason and (age > allowed or task["taskArn"] in self.seen_healthy):
+            self._stop(task, service, reason)
+
+    def _health(self, task: dict[str, Any], service: dict[str, Any]) -> tuple[bool, str]:
+        """Whether the task is healthy, or why not. (False, "") means that the checks have no result yet."""
+        address = self._ecs._task_ip(task) or ""
+        for balanced in service.get("loadBalancers") or ():
+            if group := balanced.get("targetGroupArn"):
+                health = self._balancer.health(group, address)
+                if health.state == "unhealthy":
+                    return False, f"Task failed ELB health checks in (target-group {group}): {health.reason}"
+                if health.state != "healthy":
+                    return False, ""
+        for identity in task.get("_docker_ids") or ():
+            state = self._ecs._get_docker().api.inspect_container(identity)["State"]
+            match state.get("Health", {}).get("Status"):
+                case "unhealthy":
+                    return False, "Task failed container health checks"
+                case "starting":
+                    return False, ""
+        return True, ""
+
+    def _stop(self, task: dict[str, Any], service: dict[str, Any], reason: str) -> None:
+        ecs, arn = self._ecs, task["taskArn"]
+        if not ecs._mark_task_stopped(arn, task, reason, "ServiceSchedulerInitiated"):
+            return
+        message = f"(service {service['serviceName']}) (task {arn.rsplit('/', 1)[-1]}) {reason}"
+        service["events"].insert(0, {"id": ecs.new_uuid(), "createdAt": ecs._iso(), "message": message})
+        ecs._cleanup_task_resources(task, ecs._get_docker())
+        ecs._record_service_task_failure(task)

@@ -1,0 +1,57 @@
+"""Signed values that clients keep for the service: listing cursors and upload ids.
+
+The service stores no state of its own. What it must know again later, it signs and gives to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
+
+from s3api.files import InvalidCursor, PartPlan, UploadNotFound
+
+# A bucket whose rule aborts uploads after one day can keep one for almost two: S3 rounds the end of the day
+# up to the next midnight UTC.
+UPLOAD_ID_SECONDS = 2 * 24 * 3600
+
+
+class Signer:
+    """Signs cursors and upload ids, and verifies them when they come back."""
+
+    def __init__(self, key: str) -> None:
+        self._cursors = URLSafeSerializer(key, salt="cursor")
+        self._uploads = URLSafeTimedSerializer(key, salt="upload")
+
+    def cursor(self, query: Sequence[str], token: str) -> str:
+        """A cursor that holds the store's `token` and is valid for this query only."""
+        return str(self._cursors.dumps([list(query), token]))
+
+    def read_cursor(self, query: Sequence[str], cursor: str) -> str:
+        """Return the store's token. Raises `InvalidCursor` unless the cursor was issued for this query."""
+        try:
+            signed_query, token = self._cursors.loads(cursor)
+        except (BadSignature, ValueError, TypeError):
+            signed_query, token = None, None
+        # Base64 can spell the same bytes in several ways. Accept only the spelling that was issued.
+        if signed_query != list(query) or not isinstance(token, str) or self.cursor(query, token) != cursor:
+            raise InvalidCursor(
+                "The cursor was not given out for this query; begin again without it, "
+                "and keep prefix and delimiter the same from page to page"
+            )
+        return token
+
+    def upload_id(self, plan: PartPlan) -> str:
+        """An id that holds the whole plan of a multipart upload."""
+        return str(self._uploads.dumps([plan.name, plan.upload_id, plan.size, plan.part_size, plan.nonce]))
+
+    def read_upload_id(self, value: str) -> PartPlan:
+        """Raises `UploadNotFound` for an id that this service did not issue, or that is over two days old."""
+        try:
+            fields: Any = self._uploads.loads(value, max_age=UPLOAD_ID_SECONDS)
+            return PartPlan(*fields)
+        except (BadSignature, ValueError, TypeError):
+            raise UploadNotFound(
+                "The upload id is not valid, or has expired; plan the upload again"
+            ) from None

@@ -1,0 +1,149 @@
+"""A view parses, makes at most one call, renders: read from the source of `routes` and `pages`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import pytest
+
+from s3api import pages, routes
+
+METHODS = {"get", "put", "post", "delete"}
+
+
+def _is_store(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "store"
+
+
+def _calls(node: ast.AST) -> int:
+    """The calls in this code that the store answers: its own methods, and functions that are given it."""
+    return sum(
+        (isinstance(call.func, ast.Attribute) and _is_store(call.func.value))
+        or any(map(_is_store, [*call.args, *(keyword.value for keyword in call.keywords)]))
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+    )
+
+
+def _most(statements: Sequence[ast.stmt]) -> int:
+    """The most calls on any way through the statements. A loop counts as if it ran twice."""
+    if not statements:
+        return 0
+    first, rest = statements[0], statements[1:]
+    match first:
+        case ast.If():
+            return _calls(first.test) + max(_most([*first.body, *rest]), _most([*first.orelse, *rest]))
+        case ast.Return() | ast.Raise():
+            return _calls(first)
+        case ast.For() | ast.While():
+            return 2 * _calls(first) + _most(rest)
+        case ast.With():
+            return sum(map(_calls, first.items)) + _most([*first.body, *rest])
+        case ast.Try():
+            handled = max((_most([*handler.body, *rest]) for handler in first.handlers), default=0)
+            return max(
+                _most([*first.body, *first.orelse, *first.finalbody, *rest]), _most(first.body) + handled
+            )
+        case ast.Match():
+            return _calls(first.subject) + max(_most([*case.body, *rest]) for case in first.cases)
+    return _calls(first) + _most(rest)
+
+
+def _functions(source: str) -> Iterator[tuple[ast.FunctionDef, bool]]:
+    """Each function of a module, and whether it is a view."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            routed = (
+                decorator.func.attr
+                for decorator in node.decorator_list
+                if isinstance(decorator, ast.Call)
+                and isinstance(decorator.func, ast.Attribute)
+                and isinstance(decorator.func.value, ast.Name)
+                and decorator.func.value.id == "bp"
+            )
+            yield node, not METHODS.isdisjoint(routed)
+
+
+def _faults(source: str) -> list[str]:
+    """The functions that break the rule: a view may make one call, and its helpers none."""
+    return [
+        function.name
+        for function, is_view in _functions(source)
+        if _most(function.body) > (1 if is_view else 0)
+    ]
+
+
+def _other_uses(source: str) -> list[str]:
+    """The uses of a store that `_calls` would not see, such as another name for it."""
+    tree = ast.parse(source)
+    seen: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            seen.update([*node.args, *(keyword.value for keyword in node.keywords)])
+            seen.update([node.func.value] if isinstance(node.func, ast.Attribute) else [])
+        if isinstance(node, ast.Attribute) and node.attr == "bucket":
+            seen.add(node.value)
+    return [ast.unparse(node) for node in ast.walk(tree) if _is_store(node) and node not in seen]
+
+
+@pytest.mark.parametrize("module", [routes, pages], ids=["routes", "pages"])
+def test_a_view_makes_at_most_one_call(module: ModuleType) -> None:
+    """On every way through a view the store is called once at most, and no helper of a view calls it."""
+    source = inspect.getsource(module)
+    if module is routes:
+        assert sum(is_view for _, is_view in _functions(source)) > 12
+
+    assert _faults(source) == []
+
+
+@pytest.mark.parametrize(("module", "calls"), [(routes, 12), (pages, 1)], ids=["routes", "pages"])
+def test_views_use_the_store_by_its_name(module: ModuleType, calls: int) -> None:
+    """The views use the store as `services.store` only, so that no call escapes the test above."""
+    source = inspect.getsource(module)
+
+    assert _other_uses(source) == []
+    assert _calls(ast.parse(source)) >= calls
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "services.store.stat(name); services.store.delete(name)",
+        "files.delete_file(services.store, services.store.stat(name))",
+        "files.find(store=services.store, name=name)\n    return services.store.stat(name)",
+        "if check: services.store.stat(name)\n    services.store.delete(name)",
+        "if services.store.stat(name): return files.open_file(services.store, name)",
+        "for name in names: services.store.delete(name)",
+        "with files.opened(services.store) as x: files.find(services.store, x)",
+        "try: services.store.stat(name)\n    except KeyError: services.store.delete(name)",
+    ],
+)
+def test_two_calls_are_found(body: str) -> None:
+    """A view with two calls breaks the rule, whatever stands between them."""
+    assert _faults(f"@bp.get('/x')\ndef view(name):\n    {body}\n") == ["view"]
+
+
+@pytest.mark.parametrize(
+    ("decorator", "body", "faults"),
+    [
+        (
+            "@bp.get('/x')",
+            "if lines: return files.list_all(services.store)\n    services.store.list_page()",
+            [],
+        ),
+        ("@bp.get('/x')", "return answer(services.store.bucket, services.store.stat(name))", []),
+        ("@cache", "return services.store.stat(name)", ["view"]),
+    ],
+    ids=["either", "one", "helper"],
+)
+def test_one_call_is_enough(decorator: str, body: str, faults: list[str]) -> None:
+    """One call on each way is within the rule for a view, and beyond it for any other function."""
+    assert _faults(f"{decorator}\ndef view(name):\n    {body}\n") == faults
+
+
+def test_another_name_for_the_store_is_found() -> None:
+    """A store under another name would hide calls from this test, so no view gives it one."""
+    assert _other_uses("def view():\n    kept = services.store\n    kept.stat('a')") == ["services.store"]
