@@ -142,6 +142,8 @@ def check_each_resource() -> None:
             )
         return refused
 
+    # Most calls to EC2 name the tags of a new resource so; MiniStack reads them in CreateTags only.
+    iam_actions._TAG_MEMBERS |= {"TagSpecifications"}
     iam_actions.request_tag_context = remembered
     iam_evaluator.enforce = each
 
