@@ -64,9 +64,39 @@ up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
 down: ## Stop what `make up` started; the volumes stay, with the keys, and the files of PROFILE=persistent
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
+# The tests in parts, each one pytest process. Three run at a time: `deploy` mostly waits.
+# Chromium aborts requests when a Docker network or container comes or goes: `page` waits for the parts that use Docker.
+PARTS := deploy images service plans page
+OTHERS := tests --ignore=tests/deploy --ignore=tests/infra --ignore=tests/ui
+TESTS_OF_deploy := tests/deploy
+TESTS_OF_images := $(OTHERS) -m docker
+TESTS_OF_service := $(OTHERS) -m "not docker"
+TESTS_OF_plans := tests/infra
+TESTS_OF_page := tests/ui
+
+# make 3.81, which macOS has, cannot print the output of one target after the other.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 .PHONY: test
-test: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients check ## Run every check and every test
-	$(BIN)/pytest --durations=10
+test: ## Run every check and every test
+	@$(SIDE_BY_SIDE) -j4 environments check
+	@rm -rf .test && mkdir .test
+	@echo "running the tests; .test/*.log show how far they are"
+	@$(SIDE_BY_SIDE) -j3 $(PARTS:%=test-%)
+	@grep -hE '^(FAILED|ERROR) ' .test/*.log || true
+	@for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done
+	@! grep -qv '^0$$' .test/*.status
+
+# A part that fails does not keep the next from running: `test` reads the exit status at the end.
+.PHONY: $(PARTS:%=test-%)
+$(PARTS:%=test-%): test-%:
+	@$(BIN)/pytest --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
+
+test-service: test-images
+test-page: test-images test-deploy
+
+.PHONY: environments
+environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients
 
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
@@ -74,13 +104,29 @@ QUICK_TESTS := not docker and not browser and not terraform and not service
 quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
 	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
 
-# A minute for a mutant that all tests survive. TESTS= names fewer: make mutants MODULE=auth TESTS=tests/service/test_http.py
-TESTS ?= tests
+# The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
+# make mutants MODULE=auth TESTS=tests
+SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
+NOTICED_files := $(call SERVICE_TESTS,use_cases edges http properties)
+NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
+NOTICED_health := $(call SERVICE_TESTS,operations edges http)
+NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
+NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http store)
+NOTICED_s3_signing := $(NOTICED_s3_http)
+NOTICED_s3_errors := $(NOTICED_s3_http)
+NOTICED_s3_store := $(NOTICED_s3_http)
+NOTICED_s3_values := $(NOTICED_s3_http)
+NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
+TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
+# A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
+SAMPLE ?=
+SEED ?= 1
+# --failed-first: the test that noticed the last mutant is likely to notice the next.
 define COSMIC_RAY_CONFIG
 [cosmic-ray]
 module-path = "services/s3api/$(MODULE).py"
 timeout = 300
-test-command = ".venv/bin/python -m pytest -qx -p no:cacheprovider -m '$(QUICK_TESTS)' $(TESTS)"
+test-command = ".venv/bin/python -m pytest -qx --failed-first -m 'not docker and not browser' -k 'not tls and not seaweedfs' $(TESTS)"
 distributor.name = "local"
 # `str | None` is an annotation, which nothing computes.
 filters.operators-filter.exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
@@ -96,8 +142,9 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change one th
 	@printf '%s\n' "$$COSMIC_RAY_CONFIG" > .mutants/cosmic-ray.toml
 	cd .mutants && PATH="$(CURDIR)/$(COSMIC_RAY)/bin:$$PATH" && \
 		cosmic-ray init cosmic-ray.toml session.sqlite && cr-filter-operators session.sqlite cosmic-ray.toml && \
+		$(if $(SAMPLE),python tests/mutants.py sample session.sqlite $(SAMPLE) $(SEED) &&) \
 		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
-		cr-report --show-diff --surviving-only session.sqlite
+		cr-report --show-diff --surviving-only session.sqlite && python tests/mutants.py score session.sqlite
 
 # The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
 ENV ?= local
@@ -120,8 +167,8 @@ destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
 
 .PHONY: bench
-bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything beside its peers, into docs (QUICK=1: two minutes, into .bench)
-	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')
 
 # Node is not everybody's: without it these opponents stay out, and the page says so.
 .PHONY: node-opponents
@@ -150,13 +197,12 @@ format: $(VENV)/.test ## Format the Python code
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the settings, the modules' tables, the diagram, the figures
+docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the settings, the layers, the modules' tables, the diagram, the figures
 	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
 	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
 	PYTHONPATH=tests $(BIN)/python -m cli.docs > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
-	PYTHONPATH=tests $(BIN)/python -m service.configuration > docs/configuration.md.new
-	mv docs/configuration.md.new docs/configuration.md
+	PYTHONPATH=tests $(BIN)/python -m service.generated
 	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 	PYTHONPATH=tests $(BIN)/python -m bench --render
 
@@ -180,7 +226,7 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 
 .PHONY: clean
 clean: ## Remove the environments and caches; the data of `make run` stays
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<

@@ -1,6 +1,6 @@
 """Starts and stops servers on this machine: `make run`, tests and benchmarks use it.
 
-The embedded S3 is MiniStack behind the guard (services/guard), in the Python environment of its own.
+The embedded S3 is MiniStack behind the guard (services/guard), in its own Python environment.
 """
 
 from __future__ import annotations
@@ -33,11 +33,20 @@ class CannotRun(Exception):
 
 
 def free_port() -> int:
-    """A free port of 127.0.0.1, below the range from which the system takes ports of outgoing connections."""
+    """A free port of 127.0.0.1, outside the range of outgoing connections.
+
+    A connection to it is opened and closed here. The kernel then keeps the port for a minute (TIME_WAIT), so
+    that no other process is given it by this function. A server can listen on it: servers set SO_REUSEADDR.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.listen(1)
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                probe.accept()[0].close()
+                client.recv(1)
             return port
 
 

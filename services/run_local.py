@@ -15,12 +15,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-from botocore.exceptions import ClientError
 
 from local_servers import (
     REGION,
@@ -32,37 +29,9 @@ from local_servers import (
     wait_for,
     without_aws,
 )
+from s3api.bucket import make as make_bucket
 
 LOCAL_BUCKET = "day02-local"
-#: Multipart uploads that are never completed go after a day.
-ABORT_INCOMPLETE: Any = {
-    "ID": "abort-incomplete-uploads",
-    "Status": "Enabled",
-    "Filter": {"Prefix": ""},
-    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-}
-#: A page may use the presigned URLs that it was given. Here only the service's own page may.
-BROWSERS: Any = {
-    "AllowedMethods": ["GET", "PUT", "POST"],
-    "AllowedOrigins": ["*"],
-    "AllowedHeaders": ["*"],
-    "ExposeHeaders": ["ETag"],
-}
-
-
-def make_bucket(s3: Any, bucket: str, origins: Iterable[str]) -> None:
-    """Have the bucket: versioned, so that what is deleted can be restored, and open to the page alone.
-
-    A bucket that an earlier version made is corrected.
-    """
-    try:
-        s3.head_bucket(Bucket=bucket)
-    except ClientError:
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [ABORT_INCOMPLETE]})
-    rule = {**BROWSERS, "AllowedOrigins": list(origins)}
-    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
 
 
 def check_port(port: int) -> None:
@@ -114,7 +83,7 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         # MiniStack also holds the lock. If it outlives this script, a second script cannot use its data.
         origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
         with embedded_s3(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
-            make_bucket(s3.client(), bucket, origins)
+            make_bucket(s3.client(), bucket, REGION, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
             serve(
                 {**without_aws(os.environ), **common, **embedded},

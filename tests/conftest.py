@@ -92,13 +92,17 @@ def bucket_name() -> str:
 @pytest.fixture(scope="session")
 def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """Start services as a test needs them; all are stopped at the end of the session."""
+    made: list[Service] = []
     with ExitStack() as stack:
 
         def make(s3: S3, bucket: str, **settings: object) -> Service:
             directory = tmp_path_factory.mktemp("service")
-            return stack.enter_context(running_service(s3, bucket, directory, **settings))
+            made.append(stack.enter_context(running_service(s3, bucket, directory, **settings)))
+            return made[-1]
 
         yield make
+        for service in made:  # to end side by side: each drains for a while
+            service.terminate()
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ module "service" {
   task_role_name   = "s3_access"
   tasks            = { min = 2, max = 2 }
 
-  # The course calls the API with bare curl.
+  # The course calls the API with plain curl, without a token.
   environment = {
     ALLOW_ANONYMOUS = "true"
   }

@@ -6,7 +6,7 @@ provider "aws" {
   }
 }
 
-# Charges are measured in us-east-1 only.
+# AWS publishes charges in us-east-1 only.
 provider "aws" {
   alias  = "us_east_1"
   region = "us-east-1"

@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # The bucket is named at init: -backend-config="bucket=<name>".
+  # `terraform init` sets the bucket: -backend-config="bucket=<name>".
   backend "s3" {
     key          = "day02/terraform.tfstate"
     region       = "eu-west-1"

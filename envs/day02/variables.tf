@@ -4,7 +4,7 @@ variable "image" {
 }
 
 variable "data_bucket_name" {
-  description = "The existing bucket that holds the files."
+  description = "Existing bucket that contains the files."
   type        = string
 
   validation {
@@ -14,13 +14,13 @@ variable "data_bucket_name" {
 }
 
 variable "allowed_cidrs" {
-  description = "IPv4 ranges that may reach the API: everyone, as in the course, or your own, e.g. [\"203.0.113.7/32\"]."
+  description = "IPv4 ranges that may reach the API, e.g. [\"203.0.113.7/32\"]. The default means everyone, as in the course."
   type        = list(string)
   default     = ["0.0.0.0/0"]
 }
 
 variable "ssh" {
-  description = "Who may log in to the instances by SSH, and with which key pair; null is no one: Session Manager needs neither."
+  description = "Address range and key pair for SSH. null closes SSH; Session Manager does not need it."
   type = object({
     cidr     = string
     key_name = string
@@ -29,6 +29,6 @@ variable "ssh" {
 }
 
 variable "billing_email" {
-  description = "Address that the billing alarm notifies."
+  description = "E-mail address that the billing alarm notifies."
   type        = string
 }

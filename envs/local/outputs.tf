@@ -1,5 +1,5 @@
 output "url" {
-  description = "Where the API answers."
+  description = "URL of the API."
   value       = module.load_balancer.url
 }
 
@@ -9,7 +9,7 @@ output "load_balancer_dns_name" {
 }
 
 output "repository_url" {
-  description = "Where the image is pushed."
+  description = "Repository to which the image is pushed."
   value       = module.registry.repository_url
 }
 
@@ -24,7 +24,7 @@ output "service_name" {
 }
 
 output "task_definition_arn" {
-  description = "ARN of the task definition that was asked for; compare it with what runs to detect a rollback."
+  description = "ARN of the requested task definition; if another one runs, the deployment was rolled back."
   value       = module.service.task_definition_arn
 }
 

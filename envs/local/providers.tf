@@ -1,4 +1,4 @@
-# Every service that the modules use goes to the emulator: one left out would be asked of the real AWS.
+# Every service that the modules use needs its endpoint here: calls to a missing one would go to the real AWS.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = var.access_key

@@ -1,10 +1,10 @@
 variable "image" {
-  description = "The image, pinned by digest: <repository>@sha256:<digest>. The emulator runs no other."
+  description = "The image, pinned by digest: <repository>@sha256:<digest>. The emulated AWS runs no other image."
   type        = string
 }
 
 variable "data_bucket_name" {
-  description = "The existing bucket that holds the files."
+  description = "Existing bucket that contains the files."
   type        = string
   default     = "day02-local"
 
@@ -15,25 +15,25 @@ variable "data_bucket_name" {
 }
 
 variable "aws_endpoint_url" {
-  description = "The emulated AWS, as Terraform reaches it."
+  description = "URL of the emulated AWS for Terraform."
   type        = string
   default     = "http://127.0.0.1:4566"
 }
 
 variable "task_aws_endpoint_url" {
-  description = "The emulated AWS, as the tasks reach it: at the address where ECS serves a task's credentials."
+  description = "URL of the emulated AWS for the tasks. Its address is the one from which SDKs accept a task's credentials."
   type        = string
   default     = "http://169.254.170.2:4566"
 }
 
 variable "s3_public_endpoint_url" {
-  description = "The emulated S3, as a client reaches it; presigned URLs begin with it."
+  description = "URL of the emulated S3 for clients; presigned URLs begin with it."
   type        = string
   default     = "http://127.0.0.1:4566"
 }
 
 variable "access_key" {
-  description = "Access key of a user of the emulator, from TF_VAR_access_key."
+  description = "Access key of a user of the emulated AWS, from TF_VAR_access_key."
   type        = string
 }
 

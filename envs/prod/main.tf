@@ -1,4 +1,4 @@
-# Names that an account holds only once differ from day02's, so that both can stand in one.
+# Names that must be unique in an account differ from day02's, so that one account can have both stacks.
 
 module "network" {
   source = "../../modules/network"

@@ -4,7 +4,7 @@ variable "image" {
 }
 
 variable "data_bucket_name" {
-  description = "The existing bucket that holds the files."
+  description = "Existing bucket that contains the files."
   type        = string
 
   validation {
@@ -19,19 +19,19 @@ variable "allowed_cidrs" {
 }
 
 variable "certificate_arn" {
-  description = "ARN of the ACM certificate of the API's own name."
+  description = "ARN of the ACM certificate for the API's own domain name."
   type        = string
   nullable    = false
 }
 
 variable "access_logs_bucket_name" {
-  description = "The existing bucket that takes the load balancer's access logs."
+  description = "Existing bucket for the load balancer's access logs."
   type        = string
   nullable    = false
 }
 
 variable "alarm_email" {
-  description = "Address that alarms, the billing alarm among them, notify."
+  description = "E-mail address for all alarms, including the billing alarm."
   type        = string
   nullable    = false
 }

@@ -1,19 +1,19 @@
-# Charges are measured in us-east-1 only, whatever region they arise in, and an alarm notifies topics of its own region
-# only: the caller hands this module a provider of us-east-1.
+# AWS publishes the charges of all regions in us-east-1 only, and an alarm can notify only topics of its own region. So
+# the caller must pass a provider of us-east-1.
 data "aws_region" "current" {
   lifecycle {
     postcondition {
       condition     = self.name == "us-east-1"
-      error_message = "The billing alarm needs a provider of us-east-1: charges are measured nowhere else."
+      error_message = "The billing alarm needs a provider of us-east-1: AWS publishes charges in no other region."
     }
   }
 }
 
 data "aws_caller_identity" "current" {}
 
-#trivy:ignore:AVD-AWS-0095 AWS's key for topics does not let CloudWatch publish, and a customer key costs 1 USD a month: the very limit.
+#trivy:ignore:AVD-AWS-0095 CloudWatch cannot publish to a topic encrypted with AWS's own key, and a customer key costs 1 USD a month, which is day02's whole limit.
 resource "aws_sns_topic" "this" {
-  #checkov:skip=CKV_AWS_26:AWS's key for topics does not let CloudWatch publish, and a customer key costs 1 USD a month: the very limit.
+  #checkov:skip=CKV_AWS_26:CloudWatch cannot publish to a topic encrypted with AWS's own key, and a customer key costs 1 USD a month, which is day02's whole limit.
   name = var.topic_name
 }
 
@@ -36,7 +36,7 @@ resource "aws_sns_topic_policy" "this" {
   })
 }
 
-# AWS sends a mail with a link to confirm; until then the subscription is pending and nothing is sent.
+# AWS mails a link to confirm the subscription. Until it is confirmed, no alarm is sent.
 resource "aws_sns_topic_subscription" "email" {
   topic_arn = aws_sns_topic.this.arn
   protocol  = "email"

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Prefix of the alarm's name, e.g. day02 makes day02-billing."
+  description = "Prefix of the alarm's name: day02 gives day02-billing."
   type        = string
 }
 
@@ -14,7 +14,7 @@ variable "topic_name" {
 }
 
 variable "email" {
-  description = "Address that is notified."
+  description = "E-mail address that the alarm notifies."
   type        = string
 
   validation {
@@ -24,7 +24,7 @@ variable "email" {
 }
 
 variable "limit_usd" {
-  description = "Estimated charges of the month, in USD, at which the alarm goes off."
+  description = "Estimated charges of the month, in USD, that trigger the alarm."
   type        = number
 
   validation {

@@ -5,11 +5,11 @@ data "aws_region" "current" {}
 locals {
   account = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
 
-  # Written out, and not taken from the cluster, so that a plan shows the whole policy before the cluster exists.
+  # Composed here and not read from the cluster, so that a plan shows the whole policy before the cluster exists.
   cluster_arn = "arn:aws:ecs:${local.account}:cluster/${aws_ecs_cluster.this.name}"
 }
 
-# EC2 hands a role to instances of its own account only, and names no source to compare with.
+# No condition on the source: EC2 gives the role only to instances of this account and sends no source ARN.
 resource "aws_iam_role" "instance" {
   name = "${var.name}-instance"
   assume_role_policy = jsonencode({
@@ -22,9 +22,9 @@ resource "aws_iam_role" "instance" {
   })
 }
 
-# What the ECS agent does, in this cluster only. The managed policy AmazonEC2ContainerServiceforEC2Role also lets an
-# instance join any cluster, pull any image and write to any log of the account. Images and logs are the execution
-# role's here, so the agent needs neither.
+# What the ECS agent needs in this cluster. The managed policy AmazonEC2ContainerServiceforEC2Role also lets an instance
+# join any cluster, pull any image and write to any log of the account. The agent needs none of that: the execution role
+# pulls images and writes logs.
 resource "aws_iam_role_policy" "ecs_agent" {
   name = "ecs-agent"
   role = aws_iam_role.instance.id
@@ -35,7 +35,7 @@ resource "aws_iam_role_policy" "ecs_agent" {
         Sid      = "Endpoint"
         Effect   = "Allow"
         Action   = "ecs:DiscoverPollEndpoint"
-        Resource = "*" # the action knows no resource
+        Resource = "*" # the action supports no resource
       },
       {
         Sid    = "Cluster"
@@ -50,7 +50,7 @@ resource "aws_iam_role_policy" "ecs_agent" {
         Resource = local.cluster_arn
       },
       {
-        # These name the container instance, whose id is not known before it has joined the cluster.
+        # The resource is the container instance, whose id is unknown until it has joined the cluster.
         Sid       = "Instances"
         Effect    = "Allow"
         Action    = ["ecs:Poll", "ecs:StartTelemetrySession"]
@@ -61,8 +61,8 @@ resource "aws_iam_role_policy" "ecs_agent" {
   })
 }
 
-# The permissions that AWS documents as the minimum for Session Manager ("Creating an IAM role with minimal Session
-# Manager permissions"). The managed policy AmazonSSMManagedInstanceCore also reads every parameter of the account.
+# The minimum for Session Manager by the documentation of AWS ("Creating an IAM role with minimal Session Manager
+# permissions"). The managed policy AmazonSSMManagedInstanceCore also reads every parameter of the account.
 resource "aws_iam_role_policy" "session_manager" {
   name = "session-manager"
   role = aws_iam_role.instance.id
@@ -84,7 +84,7 @@ resource "aws_iam_role_policy" "session_manager" {
           "ssmmessages:OpenControlChannel",
           "ssmmessages:OpenDataChannel",
         ]
-        Resource = "*" # the actions know no resource
+        Resource = "*" # the actions support no resource
       },
     ]
   })

@@ -1,7 +1,7 @@
 locals {
   scales = var.max_instances > var.min_instances
 
-  # What the kernel leaves of an instance's memory, rounded down, and what of that ECS must not give to tasks.
+  # The memory that the kernel leaves, rounded down, and the part of it that ECS must not give to tasks.
   instance_memory_mib = {
     "t2.micro"  = 900
     "t3.micro"  = 900
@@ -10,10 +10,10 @@ locals {
   }
   reserved_memory_mib = 128
 
-  # A group tags its instances itself: the provider's default tags stop at the group.
+  # The provider's default tags do not reach the instances of a group, so they are added here.
   instance_tags = merge(data.aws_default_tags.current.tags, var.instance_tags, {
     Name             = "${var.name}-flask"
-    AmazonECSManaged = "true" # the capacity provider puts it there; unsaid, every plan would take it off again
+    AmazonECSManaged = "true" # the capacity provider adds this tag; without this line every plan would remove it
   })
 }
 
@@ -25,7 +25,7 @@ data "aws_ssm_parameter" "ami" {
 
 resource "aws_launch_template" "this" {
   name                   = "${var.name}-flask-lt"
-  image_id               = nonsensitive(data.aws_ssm_parameter.ami.value) # public, though every parameter is marked
+  image_id               = nonsensitive(data.aws_ssm_parameter.ami.value) # public, but marked as sensitive
   instance_type          = var.instance_type
   key_name               = one(var.ssh[*].key_name)
   vpc_security_group_ids = [aws_security_group.this.id]
@@ -45,7 +45,7 @@ resource "aws_launch_template" "this" {
     arn = aws_iam_instance_profile.this.arn
   }
 
-  # Version 2 only, and one hop: a container (one hop further) cannot take the instance's role.
+  # IMDSv2 only, with a hop limit of 1, so that a container, which is one hop further, cannot use the instance's role.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -57,7 +57,7 @@ resource "aws_launch_template" "this" {
 
     ebs {
       volume_type           = "gp3"
-      volume_size           = 30 # the image's own size: a smaller disk is refused
+      volume_size           = 30 # the size of the image; EC2 refuses a smaller disk
       encrypted             = true
       delete_on_termination = true
     }
@@ -75,13 +75,13 @@ resource "aws_autoscaling_group" "this" {
   max_size            = var.max_instances
   vpc_zone_identifier = var.subnet_ids
 
-  # The mission's value. It looks only at balancers attached to the group, and none is: the service's target group,
-  # attached here, would register every instance on a port that nothing listens on, find it unhealthy for ever and
-  # replace the instance again and again. ECS replaces tasks; the group's own EC2 checks replace instances.
+  # The course asks for ELB. It checks only balancers that are attached to the group, and none is attached. The
+  # service's target group, if attached, would register each instance on a port where nothing listens, and the group would replace
+  # healthy instances again and again. ECS replaces tasks, and the group's EC2 checks replace instances.
   health_check_type         = "ELB"
   health_check_grace_period = 300
 
-  # Destroy need not wait for the instances one by one; the service has been scaled to zero before.
+  # Destroy does not wait for the instances: `make destroy` has stopped all tasks before.
   force_delete = true
 
   launch_template {
@@ -89,7 +89,7 @@ resource "aws_autoscaling_group" "this" {
     version = aws_launch_template.this.latest_version
   }
 
-  # A new machine image or instance type replaces the instances one at a time, each drained first.
+  # A new machine image or instance type replaces the instances, at most half of them at a time, each drained first.
   instance_refresh {
     strategy = "Rolling"
 
@@ -109,7 +109,7 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # On destroy the instances keep their permissions until they are gone, so the agent can still drain and deregister.
+  # On destroy, the instances keep their permissions to the end, so that the agent can drain and deregister.
   depends_on = [aws_iam_role_policy.ecs_agent, aws_iam_role_policy.session_manager]
 
   lifecycle {

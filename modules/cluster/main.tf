@@ -1,10 +1,10 @@
-# Made in the order cluster, launch template, group, capacity provider, association, and (elsewhere) service; each refers
-# to the one before, so destroy takes them in the reverse order. Any other order hangs: a cluster waits for its
-# instances, an association for the service, a capacity provider for the association.
+# The order is: cluster, launch template, group, capacity provider, association, and service (in another module). Each
+# refers to the previous one, so destroy uses the reverse order. In any other order destroy hangs: a cluster waits for
+# its instances, an association for the service, and a capacity provider for the association.
 
-#trivy:ignore:AVD-AWS-0034 Container Insights are billed by metric: on where container_insights is set, as in prod.
+#trivy:ignore:AVD-AWS-0034 Container Insights are billed per metric; container_insights turns them on, as in prod.
 resource "aws_ecs_cluster" "this" {
-  #checkov:skip=CKV_AWS_65:Container Insights are billed by metric: on where container_insights is set, as in prod.
+  #checkov:skip=CKV_AWS_65:Container Insights are billed per metric; container_insights turns them on, as in prod.
   name = var.name
 
   setting {
@@ -14,16 +14,16 @@ resource "aws_ecs_cluster" "this" {
 }
 
 resource "aws_ecs_capacity_provider" "this" {
-  # Known before the group is, or a first plan could not name it in the service, and would fail.
+  # A fixed name: the first plan fails if the service refers to a name that is unknown before the group exists.
   name = "${var.name}-flask"
 
   auto_scaling_group_provider {
     auto_scaling_group_arn = aws_autoscaling_group.this.arn
 
-    # Tasks move away before their instance goes.
+    # Move the tasks to other instances before an instance is terminated.
     managed_draining = "ENABLED"
 
-    # Protected instances would keep the group, and so the whole stack, from being destroyed.
+    # Protected instances would prevent the destruction of the group, and so of the stack.
     managed_termination_protection = "DISABLED"
 
     managed_scaling {

@@ -1,5 +1,5 @@
 locals {
-  # Linux's range, from which Docker takes the host ports of tasks.
+  # The ephemeral range of Linux, from which Docker takes the host ports of tasks.
   ephemeral_ports = { from = 32768, to = 65535 }
 }
 
@@ -33,7 +33,7 @@ resource "aws_vpc_security_group_egress_rule" "load_balancer" {
   to_port                      = local.ephemeral_ports.to
 }
 
-#trivy:ignore:AVD-AWS-0104 AWS's own endpoints (ECS, ECR, SSM, Logs, S3) have public addresses; only HTTPS goes out.
+#trivy:ignore:AVD-AWS-0104 The endpoints of AWS (ECS, ECR, SSM, Logs, S3) have public addresses; only HTTPS is allowed.
 resource "aws_vpc_security_group_egress_rule" "https" {
   security_group_id = aws_security_group.this.id
   description       = "AWS endpoints"

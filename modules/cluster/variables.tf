@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the cluster and prefix of every other name, e.g. day02 makes day02-flask-sg."
+  description = "Name of the cluster and prefix of all other names: day02 gives day02-flask-sg."
   type        = string
 }
 
@@ -9,12 +9,12 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Ids of the subnets that the instances are spread over."
+  description = "Ids of the subnets of the instances."
   type        = list(string)
 }
 
 variable "load_balancer_security_group_id" {
-  description = "Id of the load balancer's security group, the only one that may reach the tasks."
+  description = "Id of the load balancer's security group. Only its members may reach the tasks."
   type        = string
 }
 
@@ -24,22 +24,22 @@ variable "instance_type" {
 
   validation {
     condition     = contains(keys(local.instance_memory_mib), var.instance_type)
-    error_message = "instance_type must be a type whose memory is known here: ${join(", ", keys(local.instance_memory_mib))}."
+    error_message = "instance_type must be one of the types whose memory this module knows: ${join(", ", keys(local.instance_memory_mib))}."
   }
 }
 
 variable "min_instances" {
-  description = "How many instances there are at least."
+  description = "Minimum number of instances."
   type        = number
 
   validation {
     condition     = var.min_instances >= 1
-    error_message = "min_instances must be at least 1: with none, no task has a place."
+    error_message = "min_instances must be at least 1: without an instance, no task can run."
   }
 }
 
 variable "max_instances" {
-  description = "How many instances there are at most; more than the least turns scaling on."
+  description = "Maximum number of instances. If it is greater than the minimum, the group scales."
   type        = number
 
   validation {
@@ -49,13 +49,13 @@ variable "max_instances" {
 }
 
 variable "instance_tags" {
-  description = "Tags of the instances and their disks, beside the provider's default tags."
+  description = "Tags of the instances and their disks, in addition to the provider's default tags."
   type        = map(string)
   default     = {}
 }
 
 variable "ssh" {
-  description = "Who may log in by SSH, and with which key pair; null is no one: Session Manager needs neither."
+  description = "Address range and key pair for SSH. null closes SSH; Session Manager does not need it."
   type = object({
     cidr     = string
     key_name = string
@@ -69,7 +69,7 @@ variable "ssh" {
 }
 
 variable "container_insights" {
-  description = "Whether ECS measures tasks one by one; billed by metric."
+  description = "Whether ECS publishes metrics of each task. AWS bills them per metric."
   type        = bool
   default     = false
 }

@@ -6,7 +6,7 @@ resource "aws_wafv2_web_acl" "this" {
   count = local.firewall
 
   name        = "${var.name}-waf"
-  description = "Blocks an address that asks too often, and known attacks"
+  description = "Blocks an address that sends too many requests, and known attacks"
   scope       = "REGIONAL"
 
   default_action {
@@ -49,7 +49,7 @@ resource "aws_wafv2_web_acl" "this" {
         vendor_name = "AWS"
         name        = "AWSManagedRulesKnownBadInputsRuleSet"
 
-        # A file may hold anything, so what is found in bodies is only counted.
+        # A file may contain anything, so matches in bodies are only counted.
         dynamic "rule_action_override" {
           for_each = ["JavaDeserializationRCE_BODY", "Log4JRCE_BODY"]
 
@@ -85,12 +85,12 @@ resource "aws_wafv2_web_acl_association" "this" {
   web_acl_arn  = aws_wafv2_web_acl.this[0].arn
 }
 
-#trivy:ignore:AVD-AWS-0017 CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
+#trivy:ignore:AVD-AWS-0017 CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month, and only this account can read the group.
 resource "aws_cloudwatch_log_group" "firewall" {
   count = local.firewall
 
-  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
-  # WAF delivers only to groups whose name begins so.
+  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month, and only this account can read the group.
+  # WAF accepts only log groups with this prefix.
   name              = "aws-waf-logs-${var.name}"
   retention_in_days = 365
 }
@@ -101,7 +101,7 @@ resource "aws_wafv2_web_acl_logging_configuration" "this" {
   resource_arn            = aws_wafv2_web_acl.this[0].arn
   log_destination_configs = [aws_cloudwatch_log_group.firewall[0].arn]
 
-  # Blocked requests only: all of them would cost more than the service.
+  # Log only blocked requests: logging all of them would cost more than the service.
   logging_filter {
     default_behavior = "DROP"
 
@@ -117,7 +117,7 @@ resource "aws_wafv2_web_acl_logging_configuration" "this" {
     }
   }
 
-  # A bearer token must not end in a log.
+  # Keep bearer tokens out of the log.
   redacted_fields {
     single_header {
       name = "authorization"

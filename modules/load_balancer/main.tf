@@ -2,11 +2,11 @@ locals {
   https = var.certificate_arn != null
 }
 
-#trivy:ignore:AVD-AWS-0053 The API is meant to be reached from outside; by whom is allowed_cidrs.
+#trivy:ignore:AVD-AWS-0053 The API must be reachable from outside; allowed_cidrs limits the clients.
 resource "aws_lb" "this" {
-  #checkov:skip=CKV_AWS_150:Deletion protection is on in prod; day02 must be destroyable whole at any time.
-  #checkov:skip=CKV2_AWS_20:With a certificate port 80 redirects; without one there is nothing to redirect to.
-  #checkov:skip=CKV2_AWS_76:The firewall has the rules against Log4j; the list of anonymous addresses, wanted too, blocks clients in clouds.
+  #checkov:skip=CKV_AWS_150:Deletion protection is on in prod; day02 must be destroyable at any time.
+  #checkov:skip=CKV2_AWS_20:With a certificate, port 80 redirects to HTTPS; without one there is no HTTPS listener.
+  #checkov:skip=CKV2_AWS_76:The firewall has the rules against Log4j; the list of anonymous addresses that this check also requires would block clients in clouds.
   name                       = "${var.name}-alb"
   internal                   = false
   load_balancer_type         = "application"
@@ -15,10 +15,10 @@ resource "aws_lb" "this" {
   drop_invalid_header_fields = true
   enable_deletion_protection = var.deletion_protection
 
-  # Always on for an application load balancer; said because the mission asks for it.
+  # Always on for an application load balancer; stated because the course asks for it.
   enable_cross_zone_load_balancing = true
 
-  # The server's keep-alive (75 s) must outlast this, or a request meets a closing connection and becomes a 502.
+  # Must be shorter than the server's keep-alive (75 s): a request on a connection that the server closes becomes a 502.
   idle_timeout = 60
 
   dynamic "access_logs" {
@@ -32,8 +32,8 @@ resource "aws_lb" "this" {
   }
 }
 
-# Ports are dynamic (bridge mode), so ECS registers each task as instance and port; `port` below is only a default that
-# no target uses.
+# Ports are dynamic (bridge mode), so ECS registers each task by instance and port. `port` below is a required default
+# that no target uses.
 resource "aws_lb_target_group" "this" {
   name        = "${var.name}-tg"
   vpc_id      = var.vpc_id
@@ -41,7 +41,7 @@ resource "aws_lb_target_group" "this" {
   protocol    = "HTTP"
   port        = 5000
 
-  # Uploads differ in length by orders of magnitude: taking turns would pile them on one task.
+  # Not round robin: uploads differ in size by orders of magnitude, and long ones could collect on one task.
   load_balancing_algorithm_type = "least_outstanding_requests"
   deregistration_delay          = var.deregistration_delay_seconds
 
@@ -55,7 +55,7 @@ resource "aws_lb_target_group" "this" {
   }
 }
 
-#trivy:ignore:AVD-AWS-0054 No certificate exists for the balancer's own name: plain HTTP until certificate_arn is given, as in prod.
+#trivy:ignore:AVD-AWS-0054 A certificate for the balancer's own name cannot be issued; certificate_arn turns HTTPS on, as in prod.
 resource "aws_lb_listener" "this" {
   load_balancer_arn = aws_lb.this.arn
   port              = var.port

@@ -4,12 +4,12 @@ output "dns_name" {
 }
 
 output "url" {
-  description = "Where the API answers."
+  description = "URL of the listener by the balancer's DNS name. With a certificate, clients must use the certificate's name instead."
   value       = "${local.https ? "https" : "http"}://${aws_lb.this.dns_name}:${var.port}"
 }
 
 output "arn_suffix" {
-  description = "The balancer as CloudWatch names it."
+  description = "ARN suffix of the balancer, its name in CloudWatch metrics."
   value       = aws_lb.this.arn_suffix
 }
 
@@ -19,7 +19,7 @@ output "security_group_id" {
 }
 
 output "target_group_arn" {
-  description = "ARN of the target group, usable only once a listener forwards to it."
+  description = "ARN of the target group, available once a listener forwards to it."
   value       = aws_lb_target_group.this.arn
 
   # ECS refuses a service whose target group no balancer uses.
@@ -27,11 +27,11 @@ output "target_group_arn" {
 }
 
 output "target_group_arn_suffix" {
-  description = "The target group as CloudWatch names it."
+  description = "ARN suffix of the target group, its name in CloudWatch metrics."
   value       = aws_lb_target_group.this.arn_suffix
 }
 
 output "deregistration_delay_seconds" {
-  description = "Seconds that a leaving task goes on serving what it has begun."
+  description = "Seconds for which a deregistered task finishes its requests."
   value       = var.deregistration_delay_seconds
 }

@@ -1,4 +1,4 @@
-# Its one way out, to the instances' ephemeral ports, is added where the instances are made.
+# The only egress rule, to the ephemeral ports of the instances, is in the module cluster.
 resource "aws_security_group" "this" {
   name        = "${var.name}-alb-sg"
   description = "Load balancer: in from the allowed ranges on the listeners' ports"

@@ -1,10 +1,10 @@
 variable "name" {
-  description = "Prefix of every name, e.g. day02 makes day02-alb."
+  description = "Prefix of all names: day02 gives day02-alb."
   type        = string
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name)) && !startswith(var.name, "internal-")
-    error_message = "name must be 2 to 26 lower-case letters, digits and hyphens: a balancer's name has 32 at most."
+    error_message = "name must be 2 to 26 lower-case letters, digits and hyphens, because a balancer's name has 32 characters at most."
   }
 }
 
@@ -14,48 +14,48 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Ids of the public subnets, in two availability zones at least."
+  description = "Ids of the public subnets, in at least two availability zones."
   type        = list(string)
 
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "subnet_ids must hold at least two subnets: AWS makes no application load balancer in one zone."
+    error_message = "subnet_ids must contain at least two subnets: an application load balancer needs two zones."
   }
 }
 
 variable "port" {
-  description = "Port that clients use."
+  description = "Port of the listener for clients."
   type        = number
 
   validation {
     condition     = var.port >= 1 && var.port <= 65535 && !(var.certificate_arn != null && var.port == 80)
-    error_message = "port must be 1 to 65535, and not 80 with a certificate: 80 then redirects to it."
+    error_message = "port must be 1 to 65535. With a certificate it must not be 80, which redirects to it."
   }
 }
 
 variable "allowed_cidrs" {
-  description = "IPv4 ranges that may reach the API; 0.0.0.0/0 is everyone."
+  description = "IPv4 ranges that may reach the API. 0.0.0.0/0 means everyone."
   type        = list(string)
 
   validation {
     condition     = length(var.allowed_cidrs) > 0 && alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr))])
-    error_message = "allowed_cidrs must hold at least one IPv4 range such as 203.0.113.7/32."
+    error_message = "allowed_cidrs must contain at least one IPv4 range such as 203.0.113.7/32."
   }
 }
 
 variable "deregistration_delay_seconds" {
-  description = "Seconds that a leaving task goes on serving what it has begun."
+  description = "Seconds for which a deregistered task finishes its requests."
   type        = number
   default     = 30
 
   validation {
     condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 90
-    error_message = "deregistration_delay_seconds must be 0 to 90: a task is given 30 s more to stop, 120 s in all."
+    error_message = "deregistration_delay_seconds must be 0 to 90: a task gets 30 s more to stop, and ECS allows 120 s in all."
   }
 }
 
 variable "certificate_arn" {
-  description = "ARN of an ACM certificate: with it the API is HTTPS and port 80 redirects; null is plain HTTP."
+  description = "ARN of an ACM certificate. With it the listener is HTTPS and port 80 redirects; null means plain HTTP."
   type        = string
   default     = null
 
@@ -66,13 +66,13 @@ variable "certificate_arn" {
 }
 
 variable "access_logs_bucket_name" {
-  description = "Existing bucket that takes the access logs; null is no access logs."
+  description = "Existing bucket for the access logs; null turns them off."
   type        = string
   default     = null
 }
 
 variable "request_limit_per_ip" {
-  description = "Requests that one address may make in five minutes before the firewall blocks it; null is no firewall."
+  description = "Requests per five minutes after which the firewall blocks an address; null means no firewall."
   type        = number
   default     = null
 

@@ -14,11 +14,11 @@ resource "aws_flow_log" "this" {
   tags = { Name = "${var.name}-flow-logs" }
 }
 
-#trivy:ignore:AVD-AWS-0017 CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
+#trivy:ignore:AVD-AWS-0017 CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month, and only this account can read the group.
 resource "aws_cloudwatch_log_group" "flow_logs" {
   count = local.flow_logs
 
-  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month and no one else reads this group.
+  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts at rest with its own key; a customer key costs 1 USD a month, and only this account can read the group.
   name              = "/vpc/${var.name}"
   retention_in_days = var.flow_log_retention_days
 }
@@ -33,7 +33,7 @@ resource "aws_iam_role" "flow_logs" {
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "vpc-flow-logs.amazonaws.com" }
-      # The id of the flow log is not known before the role that it needs.
+      # The id of the flow log is unknown here, because the flow log needs this role first.
       Condition = {
         StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id }
         ArnLike      = { "aws:SourceArn" = "arn:aws:ec2:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:vpc-flow-log/*" }

@@ -2,7 +2,7 @@ data "aws_region" "current" {}
 
 data "aws_caller_identity" "current" {}
 
-#trivy:ignore:AVD-AWS-0178 Flow logs are billed by the GB: on where flow_log_retention_days is set, as in prod.
+#trivy:ignore:AVD-AWS-0178 Flow logs are billed per GB; flow_log_retention_days turns them on, as in prod.
 resource "aws_vpc" "this" {
   cidr_block           = var.cidr
   enable_dns_support   = true
@@ -11,7 +11,7 @@ resource "aws_vpc" "this" {
   tags = { Name = "${var.name}-vpc" }
 }
 
-# Adopted so that it is empty: whatever forgets to name a security group can then reach nothing.
+# Managed so that it has no rules: a resource without a security group of its own can reach nothing.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
 

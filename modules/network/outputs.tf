@@ -4,10 +4,10 @@ output "vpc_id" {
 }
 
 output "public_subnet_ids" {
-  description = "Ids of the public subnets, usable only once their route to the internet stands."
+  description = "Ids of the public subnets, available once their route to the internet exists."
   value       = [for subnet in aws_subnet.public : subnet.id]
 
-  # Whoever uses a subnet waits for its route, and is gone before the route is. Else the balancer is refused for want of
-  # a gateway, and on destroy the gateway cannot detach.
+  # Resources in a subnet are created after its route and destroyed before it. Otherwise AWS refuses the balancer,
+  # because there is no gateway, and on destroy the gateway cannot detach.
   depends_on = [aws_route.internet, aws_route_table_association.public]
 }

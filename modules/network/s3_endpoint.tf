@@ -1,5 +1,5 @@
-# Free, and keeps the files' traffic off the internet gateway. All S3 traffic of the subnets takes this route, so the
-# policy must let through not only the data but also what the instances themselves fetch from S3.
+# Free, and keeps the traffic of the files off the internet gateway. All S3 traffic of the subnets uses this route, so
+# the policy must also allow what the instances themselves fetch from S3.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
@@ -10,7 +10,7 @@ resource "aws_vpc_endpoint" "s3" {
     Version = "2012-10-17"
     Statement = [
       {
-        # An upper bound: what the API may do in the bucket is the task role's to say.
+        # An upper bound; the task role decides what the API may do in the bucket.
         Sid       = "Data"
         Effect    = "Allow"
         Principal = "*"
@@ -28,7 +28,7 @@ resource "aws_vpc_endpoint" "s3" {
         Resource = ["arn:aws:s3:::${var.data_bucket_name}", "arn:aws:s3:::${var.data_bucket_name}/*"]
       },
       {
-        # ECR layers, AL2023 packages, and the ECS and SSM agents: without the first no image can be pulled.
+        # The layers of ECR images, the packages of AL2023, and the ECS and SSM agents.
         Sid       = "ReadOnlyAwsBuckets"
         Effect    = "Allow"
         Principal = "*"

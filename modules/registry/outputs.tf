@@ -1,4 +1,4 @@
 output "repository_url" {
-  description = "Where images are pushed: <account>.dkr.ecr.<region>.amazonaws.com/<name>."
+  description = "Repository to which images are pushed: <account>.dkr.ecr.<region>.amazonaws.com/<name>."
   value       = aws_ecr_repository.this.repository_url
 }

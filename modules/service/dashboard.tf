@@ -1,5 +1,5 @@
 locals {
-  # CloudWatch takes dimensions as a flat list of names and values.
+  # CloudWatch expects dimensions as a flat list of names and values.
   balancer_dimensions = flatten([for name, value in local.balancer : [name, value]])
   target_dimensions   = flatten([for name, value in local.target : [name, value]])
   service_dimensions  = flatten([for name, value in local.service : [name, value]])

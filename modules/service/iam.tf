@@ -1,7 +1,7 @@
 locals {
   account = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
 
-  # By name only: a value that Terraform never reads is in no plan and no state.
+  # Only names: Terraform never reads the values, so no plan and no state contains them.
   secret_arns = { for name, parameter in var.secrets : name => "arn:aws:ssm:${local.account}:parameter${parameter}" }
 
   assumed_by_tasks = jsonencode({
@@ -18,7 +18,7 @@ locals {
   })
 }
 
-# What the API may do: exactly what it does, on the one bucket.
+# The role of the API. It allows exactly what the API does, in one bucket.
 resource "aws_iam_role" "task" {
   name               = var.task_role_name
   assume_role_policy = local.assumed_by_tasks
@@ -37,7 +37,7 @@ resource "aws_iam_role_policy" "task" {
         Resource = data.aws_s3_bucket.data.arn
       },
       {
-        # Not s3:DeleteObjectVersion: the API can hide a file, never destroy it.
+        # Without s3:DeleteObjectVersion, the API can hide a file but cannot destroy it.
         Sid    = "Objects"
         Effect = "Allow"
         Action = [
@@ -54,7 +54,7 @@ resource "aws_iam_role_policy" "task" {
   })
 }
 
-# What ECS needs to start a task: the API itself never holds it.
+# What ECS needs to start a task. The API itself does not get these permissions.
 resource "aws_iam_role" "execution" {
   name               = "${var.name}-execution"
   assume_role_policy = local.assumed_by_tasks
@@ -70,7 +70,7 @@ resource "aws_iam_role_policy" "execution" {
         Sid      = "RegistryLogin"
         Effect   = "Allow"
         Action   = "ecr:GetAuthorizationToken"
-        Resource = "*" # the action knows no resource
+        Resource = "*" # the action supports no resource
       },
       {
         Sid      = "Image"

@@ -7,7 +7,7 @@ locals {
 
   balancer_alarms = {
     elb-5xx = {
-      description = "The load balancer itself answers with errors: no task to send a request to, or one that hung up"
+      description = "The load balancer itself answers with errors: there is no healthy task, or a task closed the connection"
       metric      = "HTTPCode_ELB_5XX_Count"
       dimensions  = local.balancer
       statistic   = "Sum"
@@ -15,7 +15,7 @@ locals {
       threshold   = 10
     }
     latency = {
-      description = "One request in twenty takes longer than 5 s, its upload included"
+      description = "One request in twenty takes longer than 5 s, including its upload"
       metric      = "TargetResponseTime"
       dimensions  = local.target
       statistic   = null
@@ -23,7 +23,7 @@ locals {
       threshold   = 5
     }
     unhealthy-hosts = {
-      description = "A task fails its health check for five minutes and was not replaced"
+      description = "A task has failed its health check for five minutes and was not replaced"
       metric      = "UnHealthyHostCount"
       dimensions  = local.target
       statistic   = "Minimum"
@@ -33,10 +33,10 @@ locals {
   }
 }
 
-# Rolls a deployment back, so it exists whether or not someone is told.
+# Exists even without alarm_email, because it rolls deployments back.
 resource "aws_cloudwatch_metric_alarm" "target_5xx" {
   alarm_name          = "${var.name}-target-5xx"
-  alarm_description   = "Tasks answer with errors; a deployment under way is rolled back"
+  alarm_description   = "Tasks answer with errors; a deployment in progress is rolled back"
   namespace           = "AWS/ApplicationELB"
   metric_name         = "HTTPCode_Target_5XX_Count"
   dimensions          = local.target
@@ -73,11 +73,11 @@ resource "aws_cloudwatch_metric_alarm" "tasks_missing" {
   count = local.monitored
 
   alarm_name          = "${var.name}-tasks-missing"
-  alarm_description   = "For five minutes fewer tasks ran than were asked for"
+  alarm_description   = "For five minutes, fewer tasks ran than desired"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 5
-  treat_missing_data  = "breaching" # ECS measures always; silence means that it cannot
+  treat_missing_data  = "breaching" # ECS always publishes these metrics; if they are missing, something is wrong
   alarm_actions       = aws_sns_topic.alarms[*].arn
   ok_actions          = aws_sns_topic.alarms[*].arn
 
@@ -105,11 +105,11 @@ resource "aws_cloudwatch_metric_alarm" "tasks_missing" {
   }
 }
 
-#trivy:ignore:AVD-AWS-0095 AWS's key for topics does not let CloudWatch publish; a customer key costs 1 USD a month, and the mail is plain text anyway.
+#trivy:ignore:AVD-AWS-0095 CloudWatch cannot publish to a topic encrypted with AWS's own key; a customer key costs 1 USD a month, and the mail is plain text anyway.
 resource "aws_sns_topic" "alarms" {
   count = local.monitored
 
-  #checkov:skip=CKV_AWS_26:AWS's key for topics does not let CloudWatch publish; a customer key costs 1 USD a month, and the mail is plain text anyway.
+  #checkov:skip=CKV_AWS_26:CloudWatch cannot publish to a topic encrypted with AWS's own key; a customer key costs 1 USD a month, and the mail is plain text anyway.
   name = "${var.name}-alarms"
 }
 

@@ -4,7 +4,7 @@ output "service_name" {
 }
 
 output "task_definition_arn" {
-  description = "ARN of the task definition that was asked for; compare it with what runs to detect a rollback."
+  description = "ARN of the requested task definition; if another one runs, the deployment was rolled back."
   value       = aws_ecs_task_definition.this.arn
 }
 
@@ -14,6 +14,6 @@ output "log_group_name" {
 }
 
 output "task_role_name" {
-  description = "Name of the role that the API runs as."
+  description = "Name of the IAM role of the API's tasks."
   value       = aws_iam_role.task.name
 }

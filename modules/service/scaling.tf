@@ -37,7 +37,7 @@ resource "aws_appautoscaling_policy" "this" {
   target_tracking_scaling_policy_configuration {
     target_value = each.value.value
 
-    # Out quickly, in slowly: a task too many costs less than one too few.
+    # Scale out quickly and in slowly: one task too many is better than one too few.
     scale_out_cooldown = 60
     scale_in_cooldown  = 300
 

@@ -13,9 +13,9 @@ locals {
     AWS_REGION         = data.aws_region.current.name
     HOST               = "0.0.0.0"
     PORT               = tostring(local.port)
-    TRUSTED_PROXY_HOPS = "1" # the load balancer, and nothing before it
+    TRUSTED_PROXY_HOPS = "1" # the load balancer is the only proxy
 
-    # After SIGTERM readiness fails first; requests go on until the balancer has let go of the task.
+    # After SIGTERM, readiness fails at once, and the API serves until the balancer has deregistered the task.
     DRAIN_SECONDS = tostring(local.drain_seconds)
   }, var.environment)
 
@@ -25,12 +25,12 @@ locals {
     essential = true
     cpu       = 256
 
-    # Placement counts the reservation, the kernel enforces the limit: enough for an upload's peak, too little to take
-    # the instance down.
+    # ECS places tasks by the reservation, and the kernel enforces the limit. The limit leaves room for the peak of an
+    # upload, but not enough to exhaust the instance.
     memoryReservation = var.memory_mib.reservation
     memory            = var.memory_mib.limit
 
-    # Host port 0 is a free one, so that the old and the new task fit on one instance.
+    # 0 means any free host port, so that the old and the new task can run on one instance.
     portMappings = [{ containerPort = local.port, hostPort = 0, protocol = "tcp" }]
 
     environment = [for name, value in local.environment : { name = name, value = value }]
@@ -45,11 +45,10 @@ locals {
       tmpfs              = [{ containerPath = "/tmp", size = 16, mountOptions = ["noexec", "nosuid", "nodev"] }]
     }
 
-    # Staged uploads go to the instance's disk: in a tmpfs they would count as the task's memory.
+    # Staged uploads go to the instance's disk. In a tmpfs they would count as memory of the task.
     mountPoints = [{ sourceVolume = "staging", containerPath = "/srv/uploads", readOnly = false }]
 
-    # Liveness only, for the container; readiness, which asks S3, is the balancer's: a task must not be restarted
-    # because S3 is away.
+    # Only liveness. The balancer checks readiness, which depends on S3.
     healthCheck = {
       command     = ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:${local.port}/livez"]
       interval    = 30
@@ -58,7 +57,7 @@ locals {
       startPeriod = 30
     }
 
-    # The drain, and 30 s more for what was begun in it, before SIGKILL.
+    # Before SIGKILL: the drain, and 30 s more for requests that arrived during the drain.
     stopTimeout = local.drain_seconds + 30
 
     logConfiguration = {
@@ -68,7 +67,7 @@ locals {
         awslogs-region        = data.aws_region.current.name
         awslogs-stream-prefix = "api"
 
-        # Blocking, the default, would stop the API whenever CloudWatch is slow.
+        # The default mode blocks the API when CloudWatch is slow.
         mode            = "non-blocking"
         max-buffer-size = "4m"
       }
@@ -76,7 +75,7 @@ locals {
   }
 }
 
-# The files. Made outside Terraform and only read here: no plan creates, changes or destroys them.
+# The bucket with the files. It is made outside Terraform and only read here, so no plan can change it.
 data "aws_s3_bucket" "data" {
   bucket = var.data_bucket_name
 }
@@ -89,7 +88,8 @@ resource "aws_ecs_task_definition" "this" {
   execution_role_arn       = aws_iam_role.execution.arn
   container_definitions    = jsonencode([local.container])
 
-  # One for each task, gone with it. Docker fills a new volume from the image, with the owner the image gave it.
+  # Each task gets a new volume, which is deleted with the task. Docker gives it the content and the owner of the
+  # directory in the image.
   volume {
     name = "staging"
 

@@ -1,20 +1,20 @@
 variable "name" {
-  description = "Name of the service, and of the image's repository; prefix of every other name."
+  description = "Name of the service and of the image's repository, and prefix of all other names."
   type        = string
 }
 
 variable "image" {
-  description = "The image, pinned by digest: <repository>@sha256:<digest>, or sha256:<id> of one already on the machine."
+  description = "The image, pinned by digest: <repository>@sha256:<digest>, or sha256:<id> of an image on the machine."
   type        = string
 
   validation {
     condition     = can(regex("^(.+@)?sha256:[0-9a-f]{64}$", var.image))
-    error_message = "image must be pinned by digest: a tag can come to mean another image between two tasks."
+    error_message = "image must be pinned by digest: a tag could name another image when the next task starts."
   }
 }
 
 variable "cluster" {
-  description = "The cluster: pass the module cluster itself."
+  description = "The cluster: pass the module `cluster`."
   type = object({
     name                   = string
     capacity_provider_name = string
@@ -23,7 +23,7 @@ variable "cluster" {
 }
 
 variable "load_balancer" {
-  description = "The load balancer: pass the module load_balancer itself."
+  description = "The load balancer: pass the module `load_balancer`."
   type = object({
     arn_suffix                   = string
     target_group_arn             = string
@@ -33,7 +33,7 @@ variable "load_balancer" {
 }
 
 variable "data_bucket_name" {
-  description = "The existing bucket that holds the files; only ever read by Terraform."
+  description = "Existing bucket that contains the files. Terraform only reads it."
   type        = string
 
   validation {
@@ -43,43 +43,43 @@ variable "data_bucket_name" {
 }
 
 variable "task_role_name" {
-  description = "Name of the role that the API runs as."
+  description = "Name of the IAM role of the API's tasks."
   type        = string
 
   validation {
     condition     = can(regex("^[A-Za-z0-9+=,.@_-]{1,64}$", var.task_role_name))
-    error_message = "task_role_name must be 1 to 64 letters, digits and +=,.@_-: IAM takes no other."
+    error_message = "task_role_name must be 1 to 64 letters, digits and +=,.@_-, as IAM requires."
   }
 }
 
 variable "environment" {
-  description = "Settings of the API beside those that the module makes; they win."
+  description = "Settings of the API. They override those that the module sets."
   type        = map(string)
   default     = {}
 }
 
 variable "secrets" {
-  description = "Settings that are secret, as names of existing SSM parameters, e.g. SIGNING_KEY = \"/day02/signing_key\"."
+  description = "Secret settings of the API, as names of existing SSM parameters, e.g. SIGNING_KEY = \"/day02/signing_key\"."
   type        = map(string)
 
   validation {
     condition     = alltrue([for parameter in values(var.secrets) : can(regex("^/[A-Za-z0-9_./-]+$", parameter))])
-    error_message = "secrets must be names of SSM parameters, beginning with a slash."
+    error_message = "The values of secrets must be names of SSM parameters, which begin with a slash."
   }
 
   validation {
     condition     = contains(keys(var.secrets), "SIGNING_KEY")
-    error_message = "secrets must have SIGNING_KEY: without it no task starts."
+    error_message = "secrets must contain SIGNING_KEY: no task starts without it."
   }
 
   validation {
     condition     = contains(keys(var.secrets), "API_TOKENS") || lookup(var.environment, "ALLOW_ANONYMOUS", "") == "true"
-    error_message = "secrets must have API_TOKENS, unless environment says ALLOW_ANONYMOUS = \"true\": else no one may call the API."
+    error_message = "secrets must contain API_TOKENS, or environment must set ALLOW_ANONYMOUS = \"true\": otherwise the API refuses every request."
   }
 }
 
 variable "tasks" {
-  description = "How many tasks there are at least and at most; more than the least turns scaling on."
+  description = "Minimum and maximum number of tasks. If the maximum is greater, the service scales."
   type = object({
     min = number
     max = number
@@ -87,12 +87,12 @@ variable "tasks" {
 
   validation {
     condition     = var.tasks.min >= 1 && var.tasks.max >= var.tasks.min
-    error_message = "tasks.min must be at least 1, and tasks.max not less."
+    error_message = "tasks.min must be at least 1, and tasks.max must not be less than tasks.min."
   }
 }
 
 variable "memory_mib" {
-  description = "Memory of a task, in MiB: what it is placed by and what it may never exceed."
+  description = "Memory of a task, in MiB: the reservation, by which ECS places it, and the limit."
   type = object({
     reservation = number
     limit       = number
@@ -104,17 +104,17 @@ variable "memory_mib" {
 
   validation {
     condition     = var.memory_mib.reservation >= 6 && var.memory_mib.reservation <= var.memory_mib.limit
-    error_message = "memory_mib.reservation must be at least 6, Docker's least, and not more than the limit."
+    error_message = "memory_mib.reservation must be at least 6, Docker's minimum, and not more than the limit."
   }
 
   validation {
     condition     = 2 * var.memory_mib.limit <= var.cluster.task_memory_mib
-    error_message = "Twice memory_mib.limit must fit on one instance: while a deployment rolls, its old and new task stand side by side."
+    error_message = "Twice memory_mib.limit must fit on one instance: during a deployment, an old and a new task run there."
   }
 }
 
 variable "log_retention_days" {
-  description = "Days that the API's log is kept."
+  description = "Days to keep the API's log."
   type        = number
   default     = 30
 
@@ -123,12 +123,12 @@ variable "log_retention_days" {
       [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
       var.log_retention_days
     )
-    error_message = "log_retention_days must be a retention that CloudWatch Logs knows: 1, 3, 5, 7, 14, 30, 60, 90, ... 3653."
+    error_message = "log_retention_days must be a retention that CloudWatch Logs supports: 1, 3, 5, 7, 14, 30, 60, 90, ... 3653."
   }
 }
 
 variable "alarm_email" {
-  description = "Address that alarms are sent to, with which come the alarms and a dashboard; null is none of them."
+  description = "E-mail address for alarms. It turns on the alarms and a dashboard; null turns them off."
   type        = string
   default     = null
 

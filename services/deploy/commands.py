@@ -9,9 +9,9 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulator, prepare
+from deploy import emulated_aws, prepare
 from deploy.environments import Environment
-from deploy.image import build, engine, push, revision
+from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, audit, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
@@ -26,14 +26,14 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
     """Check everything that can be checked before the stack is changed, and make what is missing."""
     with report.step("tools"):
         prepare.tools()
-        client = engine()
-    if environment.local:
+        engine = docker_engine()
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            prepare.memory(client)
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            prepare.memory(engine)
+            emulated = emulated_aws.start(engine, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -50,14 +50,14 @@ def deploy(environment: Environment, report: Reporter) -> str:
 
 def release(environment: Environment, report: Reporter) -> str:
     """Build and push the image, apply, wait for healthy tasks, and run the smoke test."""
-    client = engine()
+    engine = docker_engine()
     stack = Stack(environment, report)
     with report.step("terraform init"):
         stack.init()
         outputs = stack.outputs()
     with report.step("build the image"):
         image_id = build(
-            client,
+            engine,
             report,
             environment.image,
             dockerfile=environment.dockerfile,
@@ -68,7 +68,7 @@ def release(environment: Environment, report: Reporter) -> str:
             stack.apply(NO_IMAGE, targets=(REGISTRY,))
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
-        reference = push(client, environment, image_id, outputs["repository_url"], report)
+        reference = push(engine, environment, image_id, outputs["repository_url"], report)
     with report.step("terraform apply"):
         stack.apply(reference)
         outputs = stack.outputs()
@@ -88,15 +88,15 @@ def release(environment: Environment, report: Reporter) -> str:
 
 def address(environment: Environment, url: str) -> str:
     """The URL of the API. For `local` it is a port of this machine, where the balancer's name is unknown."""
-    return f"http://127.0.0.1:{environment.local.api_port}" if environment.local else url
+    return f"http://127.0.0.1:{environment.emulated.api_port}" if environment.emulated else url
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
     """Make the data bucket and the state bucket, outside Terraform. Change only settings that are wrong."""
-    if environment.local:
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(engine(), environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
     with report.step("buckets"):
         environment = prepare.account(environment, report)
         prepare.make_buckets(environment, report)
@@ -111,9 +111,9 @@ def logs(environment: Environment, report: Reporter) -> None:
     """Print the log of the tasks of the last `LOG_MINUTES` minutes."""
     environment = _running(environment)
     group = _outputs(environment, report)["log_group_name"]
-    client = environment.client("logs")
+    log_client = environment.client("logs")
     since = int((time.time() - LOG_MINUTES * 60) * 1000)
-    for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
+    for page in log_client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since):
         for event in page["events"]:
             answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
 
@@ -125,13 +125,13 @@ def destroy(environment: Environment, report: Reporter) -> str:
     """
     with report.step("tools"):
         prepare.tools()
-        client = engine()
-    if environment.local:
+        engine = docker_engine()
+    if environment.emulated:
         with report.step("the emulated AWS"):
-            local = emulator.start(client, environment.local, report)
-            environment = replace(environment, local=local, credentials=emulator.root_key(local))
+            emulated = emulated_aws.start(engine, environment.emulated, report)
+            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
-            environment = emulator.deployer(environment, report)
+            environment = emulated_aws.deployer(environment, report)
     with report.step("account"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -153,11 +153,11 @@ def destroy(environment: Environment, report: Reporter) -> str:
                 f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Run make destroy again"
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
-    if environment.local:
+    if environment.emulated:
         with report.step("stop the emulated AWS"):
             _forget_tags(outputs.get("repository_url", ""))
-            emulator.stop(client, environment.local)
-            running = emulator.tasks(client, environment.local)
+            emulated_aws.stop(engine, environment.emulated)
+            running = emulated_aws.tasks(engine, environment.emulated)
             if running:
                 raise Failed(f"{len(running)} tasks still run", "Run make destroy again")
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
@@ -166,19 +166,19 @@ def destroy(environment: Environment, report: Reporter) -> str:
 
 def _forget_tags(repository: str) -> None:
     """Remove the tags of the deleted registry, but not the images: builds may use them."""
-    client = engine()
-    for image in client.images.list(name=repository) if repository else ():
+    engine = docker_engine()
+    for image in engine.images.list(name=repository) if repository else ():
         for tag in image.tags:
             if tag.startswith(f"{repository}:"):
                 try:
-                    client.images.remove(tag, noprune=True)
+                    engine.images.remove(tag, noprune=True)
                 except (ImageNotFound, APIError):
                     continue  # a container still uses it
 
 
 def _running(environment: Environment) -> Environment:
-    if environment.local:
-        return emulator.running(engine(), environment)
+    if environment.emulated:
+        return emulated_aws.running(docker_engine(), environment)
     return prepare.account(environment, Quiet())
 
 

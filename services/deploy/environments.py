@@ -30,7 +30,7 @@ SECRETS = {
 
 
 @dataclass(frozen=True)
-class LocalAws:
+class EmulatedAws:
     """The emulated AWS: its container, network and volume, and its ports of 127.0.0.1.
 
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
@@ -76,7 +76,7 @@ class Environment:
     image: str = "s3api:deploy"
     dockerfile: str = "docker/Dockerfile"
     work: Path | None = None
-    local: LocalAws | None = None
+    emulated: EmulatedAws | None = None
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account: str = ""
 
@@ -94,7 +94,7 @@ class Environment:
 
     def session(self) -> boto3.session.Session:
         # Ignore AWS_PROFILE: the emulated AWS knows none of the operator's profiles.
-        core = botocore.session.Session({"profile": (None, None, None, None)}) if self.local else None
+        core = botocore.session.Session({"profile": (None, None, None, None)}) if self.emulated else None
         return boto3.session.Session(
             botocore_session=core,
             aws_access_key_id=self.credentials.get("AWS_ACCESS_KEY_ID"),
@@ -103,11 +103,11 @@ class Environment:
         )
 
     def client(self, service: str, region: str = REGION) -> Any:
-        style: Any = {"addressing_style": "path"} if self.local else {}
+        style: Any = {"addressing_style": "path"} if self.emulated else {}
         client = self.session().client(
             service,  # type: ignore[call-overload]  # boto3's stubs know each service by a literal
             region_name=region,
-            endpoint_url=self.local.url if self.local else None,
+            endpoint_url=self.emulated.url if self.emulated else None,
             config=Config(s3=style, retries={"mode": "standard", "total_max_attempts": 4}),
         )
         if service == "s3" and self.account:
@@ -153,11 +153,11 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         )
     if name != "local":
         return Environment(name, bucket, variables.get("STATE_BUCKET", ""))
-    local = LocalAws(
-        aws_port=_port(variables, "AWS_PORT", LocalAws.aws_port),
-        api_port=_port(variables, "PORT", LocalAws.api_port),
+    emulated = EmulatedAws(
+        aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
+        api_port=_port(variables, "PORT", EmulatedAws.api_port),
     )
-    return Environment(name, bucket or "day02-local", "", work=WORK, local=local)
+    return Environment(name, bucket or "day02-local", "", work=WORK, emulated=emulated)
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

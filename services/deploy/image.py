@@ -19,19 +19,19 @@ from deploy.steps import Failed, Reporter
 _TAG_LENGTH = 16
 
 
-def engine() -> docker.DockerClient:
+def docker_engine() -> docker.DockerClient:
     try:
-        client = docker.from_env(timeout=120)
-        client.ping()
+        engine = docker.from_env(timeout=120)
+        engine.ping()
     except DockerException as error:
         raise Failed(
             f"no Docker engine answers: {error}", "Install Docker, start it, and try again"
         ) from None
-    return client
+    return engine
 
 
 def build(
-    client: docker.DockerClient,
+    engine: docker.DockerClient,
     report: Reporter,
     name: str,
     *,
@@ -53,7 +53,7 @@ def build(
         elif base.digest is None:
             report.say(f"the base image {base.name} is not pinned: make base-image pins it")
     try:
-        for event in client.api.build(
+        for event in engine.api.build(
             path=str(context),
             dockerfile=dockerfile,
             tag=name,
@@ -72,7 +72,7 @@ def build(
                 report.say(text.strip()[:100])
     except (APIError, BuildError) as error:
         raise Failed(f"{dockerfile} does not build: {error}") from None
-    return str(client.images.get(name).id)
+    return str(engine.images.get(name).id)
 
 
 def revision() -> str:
@@ -91,7 +91,7 @@ def revision() -> str:
 
 
 def push(
-    client: docker.DockerClient, environment: Environment, image_id: str, repository: str, report: Reporter
+    engine: docker.DockerClient, environment: Environment, image_id: str, repository: str, report: Reporter
 ) -> str:
     """Push the image unless the repository has it. Return its reference, which contains its digest.
 
@@ -105,8 +105,8 @@ def push(
         return f"{repository}@{digest}"
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
-    client.images.get(image_id).tag(repository, tag)
-    events = client.api.push(
+    engine.images.get(image_id).tag(repository, tag)
+    events = engine.api.push(
         repository, tag, stream=True, decode=True, auth_config={"username": user, "password": password}
     )
     digest = _follow(events, report)

@@ -6,15 +6,13 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import docker
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.environments import REGION, Environment
 from deploy.steps import Failed, Reporter
-from run_local import ABORT_INCOMPLETE, BROWSERS
+from s3api import bucket
 
 TERRAFORM_AT_LEAST = (1, 11)
 MIB = 1024 * 1024
@@ -62,7 +60,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
 
 
 def buckets_exist(environment: Environment) -> None:
-    """The data bucket is there, is the account's own and in the region; so is the state's, if any."""
+    """Check that the data bucket, and the state bucket if any, exist in this account and region."""
     for name in _buckets(environment):
         region = _region_of(environment, name)
         if region is None:
@@ -78,29 +76,29 @@ def buckets_exist(environment: Environment) -> None:
 
 
 def make_buckets(environment: Environment, report: Reporter) -> None:
-    """Make the buckets where they are not, and put right what is not as it should be; no more."""
+    """Make the missing buckets, and correct only the settings that are wrong."""
     for name in _buckets(environment):
         if _region_of(environment, name) is None:
             environment.client("s3").create_bucket(
                 Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
             report.say(f"made {name}")
-        changed = protect(
+        changed = bucket.correct(
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
-            origins=environment.local.origins if environment.local else None,
-            tls=environment.local is None,  # the emulator speaks plain HTTP, and enforces the policy
+            origins=environment.emulated.origins if environment.emulated else None,
+            tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 
 
 def _buckets(environment: Environment) -> list[str]:
-    return [environment.bucket, *([] if environment.local else [environment.state_bucket])]
+    return [environment.bucket, *([] if environment.emulated else [environment.state_bucket])]
 
 
 def _region_of(environment: Environment, name: str) -> str | None:
-    """The bucket's region, or None where there is no such bucket."""
+    """The bucket's region, or None if it does not exist."""
     s3 = environment.client("s3")
     try:
         s3.head_bucket(Bucket=name)
@@ -119,109 +117,6 @@ def _region_of(environment: Environment, name: str) -> str | None:
             ) from None
         if code in {"301", "PermanentRedirect"}:
             return "another region"
-        raise
-
-
-# --- what a bucket must be like
-
-
-def tls_only(bucket: str) -> dict[str, Any]:
-    """The statement that refuses whoever comes without TLS."""
-    return {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
-CLOSED = {
-    "BlockPublicAcls": True,
-    "IgnorePublicAcls": True,
-    "BlockPublicPolicy": True,
-    "RestrictPublicBuckets": True,
-}
-ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-
-
-def protect(
-    s3: Any, bucket: str, *, pages: bool = True, origins: Sequence[str] | None = None, tls: bool = True
-) -> list[str]:
-    """Make a bucket as it should be; what had to be changed.
-
-    Rules and statements of the owner's own stay. A bucket encrypted with another key stays so. `origins` are
-    those whose pages may use presigned URLs; without them the bucket's own rules stay, if it has any.
-    """
-    changed: list[str] = []
-
-    def ensure(what: str, right: bool, put: Callable[[], object]) -> None:
-        if not right:
-            put()
-            changed.append(what)
-
-    ensure(
-        "versioned",
-        s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled",
-        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
-    )
-    ensure(
-        "encrypted",
-        bool(_setting(s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfiguration")),
-        lambda: s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTED),
-    )
-    ensure(
-        "public access blocked",
-        _setting(s3.get_public_access_block, bucket, "PublicAccessBlockConfiguration") == CLOSED,
-        lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
-    )
-    rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
-    others = [rule for rule in rules if rule.get("ID") != ABORT_INCOMPLETE["ID"]]
-    ensure(
-        "incomplete uploads aborted after a day",
-        any(
-            rule["Status"] == "Enabled"
-            and (rule.get("Filter") or {"Prefix": ""}) == {"Prefix": ""}
-            and rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") == 1
-            for rule in rules
-        ),
-        lambda: s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket,
-            LifecycleConfiguration={"Rules": [*others, ABORT_INCOMPLETE]},
-        ),
-    )
-    if pages:
-        known = _setting(s3.get_bucket_cors, bucket, "CORSRules") or []
-        rule = {**BROWSERS, "AllowedOrigins": list(origins)} if origins else BROWSERS
-        ensure(
-            "open to pages with presigned URLs",
-            [entry["AllowedOrigins"] for entry in known] == [origins] if origins else bool(known),
-            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]}),
-        )
-    if tls:
-        policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')
-        statement = tls_only(bucket)
-        kept = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
-        ensure(
-            "TLS only",
-            statement in policy.get("Statement", []),
-            lambda: s3.put_bucket_policy(
-                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*kept, statement]})
-            ),
-        )
-    return changed
-
-
-def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:
-    """A setting of a bucket, or None where it has none."""
-    try:
-        return get(Bucket=bucket).get(key)
-    except ClientError as error:
-        if error.response["Error"]["Code"].startswith(
-            ("NoSuch", "ServerSideEncryptionConfigurationNotFound")
-        ):
-            return None
         raise
 
 

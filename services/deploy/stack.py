@@ -30,7 +30,7 @@ class Stack:
 
     def init(self) -> None:
         self._work.mkdir(parents=True, exist_ok=True)
-        if self.environment.local:
+        if self.environment.emulated:
             backend = {"path": str(self._work.resolve() / "terraform.tfstate")}
         else:
             backend = {"bucket": self.environment.state_bucket}
@@ -136,12 +136,12 @@ class Stack:
 
     def _variables(self, image: str) -> dict[str, str]:
         given = {"image": image, "data_bucket_name": self.environment.bucket}
-        local = self.environment.local
-        if local:
+        emulated = self.environment.emulated
+        if emulated:
             given |= {
-                "aws_endpoint_url": local.url,
-                "task_aws_endpoint_url": f"http://{local.address}:4566",
-                "s3_public_endpoint_url": local.url,
+                "aws_endpoint_url": emulated.url,
+                "task_aws_endpoint_url": f"http://{emulated.address}:4566",
+                "s3_public_endpoint_url": emulated.url,
             }
         return given
 
@@ -149,7 +149,7 @@ class Stack:
         environment = {**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
         if self.environment.work:
             environment["TF_DATA_DIR"] = str(self._work.resolve() / ".terraform")
-        if self.environment.local:
+        if self.environment.emulated:
             # Not on the command line, which every process can read. AWS_* could name a real account.
             environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
             environment["TF_VAR_access_key"] = self.environment.credentials["AWS_ACCESS_KEY_ID"]

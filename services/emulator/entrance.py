@@ -25,7 +25,7 @@ from guard.guard import Answer, Guard, Wanted
 from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
 
-#: `deploy.emulator` puts the root's key here before it starts the container.
+#: `deploy.emulated_aws` puts the root's key here before it starts the container.
 KEYS = Path("/run/keys")
 #: Paths that tasks request without a signature: the credentials of their role, and the metadata of ECS.
 _TASK_PATHS = ("/v2/credentials/", "/v4/")
@@ -41,13 +41,13 @@ class Network:
 
     subnet: ipaddress.IPv4Network
 
-    def has_task(self, client: str) -> bool:
+    def has_task(self, client_address: str) -> bool:
         """Whether an address is a task's.
 
         Requests of this machine come from the gateway, the first address.
         """
         try:
-            address = ipaddress.IPv4Address(client)
+            address = ipaddress.IPv4Address(client_address)
         except ValueError:
             return False
         return address in self.subnet and address != self.subnet[1]
@@ -90,7 +90,7 @@ class Entrance(Guard):
 
     def _of_task(self, request: Request) -> Answer | None:
         browser = [name for name in _BROWSER_FIELDS if name in request.fields]
-        if request.method == "GET" and not browser and self.network.has_task(request.client):
+        if request.method == "GET" and not browser and self.network.has_task(request.client_address):
             return None
         return Answer(403, "AccessDenied", "Only a task may request this, from its own network.")
 

@@ -33,9 +33,9 @@ def guarded(app: App, guard: Guard) -> App:
 async def _http(
     app: App, guard: Guard, scope: MutableMapping[str, Any], receive: Receive, send: Send
 ) -> None:
-    client = (scope.get("client") or ("",))[0]
+    client_address = (scope.get("client") or ("",))[0]
     headers = list(scope["headers"])
-    request = Request(scope["method"], scope["raw_path"], scope["query_string"], headers, client)
+    request = Request(scope["method"], scope["raw_path"], scope["query_string"], headers, client_address)
     origin = guard.allowed_origin(request)
     decision = guard.decide(request)
     if isinstance(decision, Wanted):

@@ -34,7 +34,7 @@ class Request:
     path: bytes
     query: bytes
     headers: Sequence[tuple[bytes, bytes]]
-    client: str = ""  # the address that it came from
+    client_address: str = ""
 
     @cached_property
     def fields(self) -> Mapping[str, list[bytes]]:

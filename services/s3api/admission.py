@@ -1,28 +1,31 @@
-"""Which requests are let in, decided before any view runs: the caller, the target, the query, the headers."""
+"""The checks of every request before its view runs: host, URL, caller, query and headers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from flask import Flask, g, request
+from flask import Flask, request
+from flask.globals import app_ctx, request_ctx
+from flask.wrappers import Request
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api import files, headers
+from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.schemas import DownloadQuery, ListQuery
-from s3api.services import current_caller, current_services
+from s3api.services import current_services
 from s3api.settings import Verb
 
 API = "api"  # the blueprint of `routes`
 NDJSON = "application/x-ndjson"
-#: What a health check asks, under whatever name it has for this task.
+#: Health checks may use any host name.
 PROBES = {"api.livez", "api.readyz"}
 PUBLIC = {"api.index", *PROBES}
 STATIC = {"pages"}
-#: What a caller must be allowed, whatever the file, before anything of the body is read.
+#: The verb that a caller needs for a view. It is checked before the body is read.
 VERBS: Mapping[str, Verb] = {
     "api.list_files": "list",
     "api.download": "read",
@@ -38,13 +41,24 @@ VERBS: Mapping[str, Verb] = {
     "api.delete": "delete",
     "api.delete_many": "delete",
 }
-#: The views that heed preconditions; every other write refuses them.
+#: The views that evaluate preconditions. Every other write refuses them.
 CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
-#: The query parameters of a route; the others have none.
+#: The query parameters of each view. The other views have none.
 QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "api.download": DownloadQuery}
-# What begins a target that names the host as well, and what no target contains.
+# The scheme and host of a target in absolute form, and the characters that no target contains.
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
+
+#: The headers that at least one write refuses, by their names in the environment. Most requests have none.
+_REFUSED_BY_SOME = frozenset(
+    f"HTTP_{name.upper().replace('-', '_')}"
+    for name in (
+        *headers.UNSUPPORTED_IN_WRITES,
+        *headers.PRECONDITIONS,
+        *headers.DIGESTS,
+        "Content-Encoding",
+    )
+)
 
 
 def register(app: Flask) -> None:
@@ -52,39 +66,36 @@ def register(app: Flask) -> None:
 
 
 def admit() -> None:
-    """Find out who asks for what, and refuse it where that is enough to know, before any view runs."""
+    """Identify the caller, and refuse the request if its head is reason enough."""
+    asked = request_ctx.request  # the request itself: every use of its proxy costs a look-up
+    environ, endpoint, blueprint = asked.environ, asked.endpoint, asked.blueprint
     services = current_services()
-    services.origins.check_host(request.environ, any_host=request.endpoint in PROBES)
-    _check_target()
-    _drop_invalid_dates()
-    try:
-        request.environ["PATH_INFO"].encode("latin-1").decode("utf-8")
-        unquote_to_bytes(request.query_string).decode("utf-8")
-    except UnicodeDecodeError:
-        raise files.InvalidName("The URL is not valid UTF-8") from None
-    if request.url_rule is None:
+    services.origins.check_host(environ, any_host=endpoint in PROBES)
+    _check_target(environ)
+    _drop_invalid_dates(environ)
+    if asked.url_rule is None:
         return
-    # These pages are no secret; but with nothing configured, nothing is served at all.
-    if request.endpoint in PUBLIC or (request.blueprint in STATIC and services.tokens.configured):
-        _check_query()
+    # These pages are public. But a service without any configured access serves nothing.
+    if endpoint in PUBLIC or (blueprint in STATIC and services.tokens.configured):
+        _check_query(asked)
         return
-    g.caller = services.tokens.identify(request.headers.get("Authorization"))
-    # A browser adds no token by itself, so where one was sent a foreign page can at most have been given it.
-    may_be_foreign = g.caller is not ANONYMOUS and request.method in ("GET", "HEAD")
-    if not may_be_foreign and services.origins.is_foreign(request.environ):
+    caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
+    # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
+    may_be_foreign = caller is not ANONYMOUS and asked.method in ("GET", "HEAD")
+    if not may_be_foreign and services.origins.is_foreign(environ):
         raise Forbidden(
             "A web page of another origin may not do this; the service's operator can add its origin "
             "to ALLOWED_ORIGINS"
         )
-    if request.blueprint == API:
-        current_caller().require(VERBS[str(request.endpoint)])
-        if request.method not in ("GET", "HEAD"):
+    if blueprint == API:
+        caller.require(VERBS[str(endpoint)])
+        if asked.method not in ("GET", "HEAD") and not _REFUSED_BY_SOME.isdisjoint(environ):
             _refuse_what_would_be_ignored()
-        _check_query()
+        _check_query(asked)
 
 
 def _refuse_what_would_be_ignored() -> None:
-    """Refuse a write with a header that changes its meaning, and that its view does not heed."""
+    """Refuse a write with a header that changes its meaning but that its view would ignore."""
     for name, instead in headers.UNSUPPORTED_IN_WRITES.items():
         if name in request.headers:
             raise BadRequest(f"The header {name} is not supported: {instead}")
@@ -100,31 +111,44 @@ def _refuse_what_would_be_ignored() -> None:
         raise UnsupportedMediaType("Only PUT /upload/<file> takes a Content-Encoding; send the body as it is")
 
 
-def _check_target() -> None:
-    """RFC 9112, section 3.2, and RFC 3986, section 3.3: the server would cut the target at a `#`."""
-    raw = request.environ.get("RAW_URI", "")
-    target = _AUTHORITY.sub("", raw)
+def _check_target(environ: Mapping[str, Any]) -> None:
+    """Refuse a target that is not valid (RFC 9112, section 3.2; RFC 3986): the server would cut it at `#`.
+
+    Its decoded text must be UTF-8.
+    """
+    raw = environ.get("RAW_URI", "")
+    target = raw if raw.startswith("/") else _AUTHORITY.sub("", raw)
     authority = raw[: len(raw) - len(target)].partition("://")[2]
-    if authority and authority.lower() != request.environ.get("HTTP_HOST", "").lower():
+    if authority and authority.lower() != environ.get("HTTP_HOST", "").lower():
         raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")
         raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")
+    path, query = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+    if path.isascii() and query.isascii() and "%" not in query:
+        return
+    try:
+        path.encode("latin-1").decode("utf-8")
+        unquote_to_bytes(query.encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise failures.InvalidName("The URL is not valid UTF-8") from None
 
 
-def _drop_invalid_dates() -> None:
-    """RFC 9110, sections 13.1.3 and 13.1.4: a date that is not valid is ignored, by the framework as well."""
+def _drop_invalid_dates(environ: dict[str, Any]) -> None:
+    """Remove invalid dates, so that the framework ignores them (RFC 9110, sections 13.1.3 and 13.1.4)."""
     for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
-        if header in request.environ and headers.date(request.environ[header]) is None:
-            del request.environ[header]
+        if header in environ and headers.date(environ[header]) is None:
+            del environ[header]
 
 
-def _check_query() -> None:
-    """A parameter that the route does not know, or that comes twice, would be ignored."""
-    known = list(QUERIES[request.endpoint].model_fields) if request.endpoint in QUERIES else []
-    if request.endpoint == "api.list_files" and wants_lines():
-        known = ["prefix"]  # the whole listing in one answer, in details
-    for name, values in request.args.lists():
+def _check_query(asked: Request) -> None:
+    """Refuse a parameter that the view does not know, or that is given twice. It would be ignored."""
+    if not asked.query_string:
+        return
+    known = list(QUERIES[asked.endpoint].model_fields) if asked.endpoint in QUERIES else []
+    if asked.endpoint == "api.list_files" and wants_lines():
+        known = ["prefix"]  # the answer is the whole listing, with details
+    for name, values in asked.args.lists():
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"
             raise BadRequest(f"This request knows no query parameter '{name[:100]}'; {there_are}")
@@ -133,4 +157,5 @@ def _check_query() -> None:
 
 
 def wants_lines() -> bool:
+    """Whether the client prefers JSON lines to one JSON document."""
     return request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON

@@ -1,4 +1,4 @@
-"""`create_app`: the only wiring of the service."""
+"""The wiring of the service: `create_app`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import s3api
 from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
-from s3api.files import FileStore
+from s3api.file_store import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.s3_store import S3FileStore
@@ -23,15 +23,15 @@ from s3api.settings import Settings
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 
-#: What every answer says. No page may show an answer in a frame; a page of another origin may not even show
-#: it as a picture.
+#: Headers of every answer. No page may show an answer in a frame, and a page of another origin may not use it
+#: as an image.
 _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
-#: What an answer says unless its view says something else. Without a Cache-Control a cache may store an
-#: answer by a guess of its own: RFC 9111, section 4.2.2.
+#: Headers of an answer unless its view sets them. Without a Cache-Control, a cache may choose how long it
+#: keeps an answer (RFC 9111, section 4.2.2).
 _UNLESS_SET = [
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -40,12 +40,12 @@ _UNLESS_SET = [
 
 class _App(APIFlask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No function of the service is asynchronous, so none needs to be looked at before each call."""
+        """Skip Flask's check before each call: no function of the service is asynchronous."""
         return func
 
 
 def _hardened(app: WSGIApplication) -> WSGIApplication:
-    """Add the headers of every answer, where they cost the least."""
+    """Add the headers of every answer. A WSGI layer is the cheapest place for it."""
 
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
@@ -53,7 +53,7 @@ def _hardened(app: WSGIApplication) -> WSGIApplication:
             headers += _ALWAYS
             headers += [header for header in _UNLESS_SET if header[0] not in given]
             if environ["wsgi.url_scheme"] == "https":
-                # For this host alone: the service does not know what the hosts below it serve.
+                # Only for this host, because the service does not know what its subdomains serve.
                 headers.append(("Strict-Transport-Security", "max-age=31536000"))
             return start_response(status, headers, *exc_info)
 
@@ -63,7 +63,7 @@ def _hardened(app: WSGIApplication) -> WSGIApplication:
 
 
 def create_app(settings: Settings, store: FileStore) -> APIFlask:
-    """The WSGI application; tests hand it a store of their own. It touches neither the disk nor S3 yet."""
+    """The WSGI application. Creating it touches neither the disk nor S3. Tests pass their own store."""
     app = _App(
         "s3api",
         title="s3api",
@@ -73,11 +73,11 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         static_folder=None,  # type: ignore[arg-type]
     )
     app.config.update(
-        MAX_CONTENT_LENGTH=json_bodies.SMALL,  # views that take files read them by themselves
+        MAX_CONTENT_LENGTH=json_bodies.SMALL,  # views that accept files read the body themselves
         PROVIDE_AUTOMATIC_OPTIONS=False,
         OPENAPI_VERSION="3.1.0",
         DESCRIPTION=(resources.files("s3api") / "static" / "api.md").read_text(encoding="utf-8"),
-        # Relative to where the document is, so that it holds below every prefix of a proxy.
+        # Relative to the document, so that it is valid below every path prefix of a proxy.
         SERVERS=[{"url": "."}],
         AUTO_404_RESPONSE=False,
         AUTO_VALIDATION_ERROR_RESPONSE=False,
@@ -86,7 +86,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         VALIDATION_ERROR_STATUS_CODE=400,
         SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope reads from status to content
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope begins with the status
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
     Services(
@@ -108,7 +108,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
     app.wsgi_app = _hardened(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
-        # Not X-Forwarded-Port: the host that browsers send, and proxies pass on, has the port.
+        # Not X-Forwarded-Port: the forwarded host contains the port.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
         )
@@ -116,7 +116,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
 
 
 def from_environment() -> APIFlask:
-    """What gunicorn serves."""
+    """The application that gunicorn serves."""
     settings = Settings.from_environment()
     app = create_app(settings, S3FileStore(settings))
     services_of(app).staging.sweep()  # removes what a killed process has left

@@ -1,4 +1,4 @@
-"""`s3api doctor`: what the service needs of its bucket, checked, one finding each."""
+"""`s3api doctor`: checks what the service needs of its bucket, with one finding for each check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
-from s3api.files import FileError
+from s3api.failures import FileError
 from s3api.s3_store import BucketReport
 from s3api.settings import Settings
 
-# S3 refuses a signature whose clock is more than 15 minutes off; a third of it is time to look.
+# S3 rejects signatures if the clocks differ by more than 15 minutes. Warn at a third of that.
 MAX_SKEW = timedelta(minutes=5)
 
 
@@ -35,7 +35,7 @@ class Reporting(Protocol):
 
 
 def diagnose(store: Reporting, settings: Settings) -> list[Finding]:
-    """The findings, in a fixed order; a bucket that cannot be reached is the only one there is then."""
+    """The findings in a fixed order. A bucket that cannot be reached is the only finding."""
     try:
         report = store.report()
     except FileError as error:
@@ -87,7 +87,7 @@ def _findings(report: BucketReport, settings: Settings) -> Iterator[Finding]:
     yield _advice(
         "incomplete uploads",
         f"aborted after {report.abort_incomplete_days} days",
-        "no lifecycle rule aborts them: the parts of abandoned uploads are kept, and paid for, for ever",
+        "no lifecycle rule aborts them: the parts of abandoned uploads are kept and cost money",
         good=report.has_abort_rule,
     )
     yield _advice(

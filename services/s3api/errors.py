@@ -1,4 +1,4 @@
-"""Where an error becomes HTTP, once, in the envelope; nothing of a cause or a trace leaves the service."""
+"""The answer to every failure, in the envelope. Its cause and its trace never leave the service."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
-from s3api import files
+from s3api import failures, files
 from s3api.auth import Forbidden, Unauthorized
+from s3api.bodies import TOO_SLOW
 from s3api.json_text import to_json
 from s3api.observability import log_failure
 from s3api.origins import UnknownHost
 
-_STATUS: Mapping[type[files.FileError], int] = {
-    files.InvalidName: 400,
-    files.DuplicateName: 400,
-    files.InvalidContentType: 400,
-    files.InvalidCursor: 400,
-    files.InvalidParts: 400,
-    files.InvalidPlan: 400,
-    files.DigestMismatch: 400,
-    files.UploadInterrupted: 400,
-    files.ClientTooSlow: 408,
-    files.FileNotFound: 404,
-    files.UploadNotFound: 404,
-    files.Conflict: 409,
-    files.FileNotDeleted: 409,
-    files.VersioningOff: 409,
-    files.UploadCompleted: 409,
-    files.FileExists: 412,
-    files.FileChanged: 412,
-    files.FileTooLarge: 413,
-    files.RangeNotSatisfiable: 416,
-    files.StoreDenied: 502,
-    files.StoreFailed: 502,
-    files.ClockSkewed: 502,
-    files.StoreUnavailable: 503,
-    files.StoreThrottled: 503,
-    files.BucketNotFound: 503,
-    files.TooBusy: 503,
-    files.StagingFull: 507,
+_STATUS: Mapping[type[failures.FileError], int] = {
+    failures.InvalidName: 400,
+    failures.DuplicateName: 400,
+    failures.InvalidContentType: 400,
+    failures.InvalidCursor: 400,
+    failures.InvalidParts: 400,
+    failures.DigestMismatch: 400,
+    failures.UploadInterrupted: 400,
+    failures.ClientTooSlow: 408,
+    failures.FileNotFound: 404,
+    failures.UploadNotFound: 404,
+    failures.Conflict: 409,
+    failures.FileNotDeleted: 409,
+    failures.VersioningOff: 409,
+    failures.UploadCompleted: 409,
+    failures.FileExists: 412,
+    failures.FileChanged: 412,
+    failures.FileTooLarge: 413,
+    failures.RangeNotSatisfiable: 416,
+    failures.StoreDenied: 502,
+    failures.StoreFailed: 502,
+    failures.ClockSkewed: 502,
+    failures.StoreUnavailable: 503,
+    failures.StoreThrottled: 503,
+    failures.BucketNotFound: 503,
+    failures.TooBusy: 503,
+    failures.StagingFull: 507,
 }
 
 _CODES = {
@@ -63,15 +63,15 @@ _CODES = {
     415: "unsupported_media_type",
 }
 
-#: Every code of a failure, with its status: what the OpenAPI document lists, and docs/api.md explains.
+#: Every code of a failure with its status. The OpenAPI document lists them, and docs/api.md explains them.
 CODES: Mapping[str, int] = {
     **{code: status for status, code in _CODES.items()},
-    **{error.code: status for error, status in _STATUS.items() if error is not files.StoreDenied},
+    **{error.code: status for error, status in _STATUS.items() if error is not failures.StoreDenied},
     "draining": 503,
     "forbidden": 403,
     "internal_error": 500,
     "invalid_request": 400,
-    "malformed_request": 400,  # or 414, 417, 431 and 501: what the worker refuses
+    "malformed_request": 400,  # the worker also answers 414, 417, 431 and 501
     "moved": 308,
     "s3_<operation>_denied": 502,
     "unauthorized": 401,
@@ -91,7 +91,7 @@ def failure(
     content: object = None,
     hint: str | None = None,
 ) -> Response:
-    """An error in the envelope. The hint says what to do where the contract fixes the message."""
+    """A failure in the envelope. The hint says what to do if the contract fixes the message."""
     g.error_code = code
     body: dict[str, Any] = {
         "status": status,
@@ -110,25 +110,29 @@ def failure(
     return response
 
 
-def status_of(error: files.FileError) -> int:
+def status_of(error: failures.FileError) -> int:
     return _STATUS[type(error)]
 
 
-def file_error(error: files.FileError) -> Response:
+def file_error(error: failures.FileError) -> Response:
     status = status_of(error)
     if status >= 500:
         log_failure(error)
-    told: dict[str, str] = {}
-    if isinstance(error, files.RangeNotSatisfiable) and isinstance(error.details, Mapping):
-        told["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
-    return failure(status, error.code, error.message, headers=told, content=error.details, hint=error.hint)
+    headers: dict[str, str] = {}
+    if isinstance(error, failures.RangeNotSatisfiable) and isinstance(error.details, Mapping):
+        headers["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
+    return failure(status, error.code, error.message, headers=headers, content=error.details, hint=error.hint)
 
 
 def stored_in_part(error: files.StoredInPart) -> Response:
-    """The answer of the failure, with the files that are stored in its content."""
+    """The answer to the failure. Its content lists the files that are stored."""
     log_failure(error.failed)
     stored = [asdict(one) for one in error.stored]
     return failure(status_of(error.failed), error.failed.code, str(error), content=stored)
+
+
+def invalid_plan(error: files.InvalidPlan) -> Response:
+    return http_exception(BadRequest(str(error)))
 
 
 def unauthorized(error: Unauthorized) -> Response:
@@ -144,48 +148,48 @@ def unknown_host(error: UnknownHost) -> Response:
 
 
 def http_exception(error: HTTPException) -> Response:
-    """What Flask and Werkzeug raise by themselves."""
+    """The answer to an exception of Flask or Werkzeug."""
     status = error.code or 500
     message = error.description or error.name
     headers = {}
     if isinstance(error, ClientDisconnected):
         if isinstance(error.__context__, TimeoutError):
             return client_stalled(error.__context__)
-        return file_error(files.UploadInterrupted("The connection ended before the whole body had come"))
+        return file_error(failures.UploadInterrupted("The connection ended before the whole body had come"))
     if isinstance(error, RequestEntityTooLarge):
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
     elif isinstance(error, MethodNotAllowed):
         message = "This URL does not answer to this method"
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
     elif isinstance(error, BadRequest) and message == BadRequest.description:
-        message = "The body is not valid JSON"  # all else that is raised here has a sentence of its own
+        message = "The body is not valid JSON"  # every other BadRequest has its own sentence
     elif status == 404:
         message = "There is nothing at this URL; GET /docs lists what there is"
     return failure(status, _CODES.get(status, f"http_{status}"), message, headers=headers)
 
 
 def validation_error(error: HTTPError) -> Response:
-    """What the schemas refuse: a query value or a JSON body."""
+    """The answer to a query or a JSON body that does not match its schema."""
     problems = [
         f"{_short(name)}: {message}".removeprefix("_schema: ")
         for location in error.detail.values()
         for name, messages in location.items()
         for message in messages
     ]
-    told = "; ".join(problems[:MAX_PROBLEMS])
+    message = "; ".join(problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
-        told += f"; and {len(problems) - MAX_PROBLEMS} more"
-    return failure(error.status_code, "invalid_request", told or str(error.message))
+        message += f"; and {len(problems) - MAX_PROBLEMS} more"
+    return failure(error.status_code, "invalid_request", message or str(error.message))
 
 
 def _short(name: str) -> str:
-    """The name of a member, which the sender chose."""
+    """The name of a member, cut to a length, because the sender chose it."""
     return name if len(name) <= MAX_MEMBER else f"{name[:MAX_MEMBER]}…"
 
 
 def client_stalled(_error: TimeoutError) -> Response:
-    """The client's own connection timed out; what S3's do has become a `FileError` long before."""
-    return file_error(files.ClientTooSlow(files.TOO_SLOW))
+    """The connection to the client timed out. A timeout of S3 is a `FileError` already."""
+    return file_error(failures.ClientTooSlow(TOO_SLOW))
 
 
 def unexpected(error: Exception) -> Response:
@@ -196,7 +200,7 @@ def unexpected(error: Exception) -> Response:
 
 
 def redirected(response: Response) -> Response:
-    """The router's own redirect, in the envelope; Flask lets no error handler see it."""
+    """The router's redirect, in the envelope. Flask passes it to no error handler."""
     if response.status_code != HTTPStatus.PERMANENT_REDIRECT or response.mimetype == "application/json":
         return response
     location = response.headers["Location"]
@@ -208,7 +212,8 @@ def redirected(response: Response) -> Response:
 def register(app: APIFlask) -> None:
     app.after_request(redirected)
     app.error_processor(validation_error)
-    app.register_error_handler(files.FileError, file_error)
+    app.register_error_handler(failures.FileError, file_error)
+    app.register_error_handler(files.InvalidPlan, invalid_plan)
     app.register_error_handler(files.StoredInPart, stored_in_part)
     app.register_error_handler(Unauthorized, unauthorized)
     app.register_error_handler(Forbidden, forbidden)

@@ -1,221 +1,63 @@
-"""The use cases: what can be done with files, whatever stores them. No Flask and no boto3 here.
+"""The use cases: everything that the service does with files and that takes more than one step.
 
-The store is a protocol that this module owns (`FileStore`), handed in as an argument. Results are frozen
-values; failures are subclasses of `FileError`, each with a stable `code`.
+They know neither Flask nor boto3. Each function takes the store as its first argument, returns frozen values,
+and fails with one of `failures`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import mimetypes
-import posixpath
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import IO, Literal, Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard
 
-MiB = 1024 * 1024
-MAX_NAME_BYTES = 1024
-MAX_BULK = 1000  # names in one request, as in S3's own
-MAX_PARTS = 10_000
-MIN_PART_BYTES = 8 * MiB
-# S3 takes one PUT up to 5 GiB; anything above goes up in parts.
-MAX_SINGLE_PUT_BYTES = 5 * 1024 * MiB
+from s3api.bodies import Body, too_large
+from s3api.failures import (
+    FileChanged,
+    FileError,
+    FileNotFound,
+    InvalidName,
+    InvalidParts,
+    RangeNotSatisfiable,
+    StoreUnavailable,
+    UploadCompleted,
+    UploadNotFound,
+    changed,
+)
+from s3api.file_store import (
+    MAX_PARTS,
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    Conditions,
+    FileStore,
+    NotModified,
+    OpenFile,
+    Page,
+    PartPlan,
+    SignedPost,
+    SignedPut,
+    SignedUrl,
+    StartedUpload,
+    StoredFile,
+    Upload,
+    part_size_for,
+)
+from s3api.names import is_name
 
-#: How often a read begins again because its file was replaced between the look at it and the read.
+#: How often a read starts again because its file was replaced between the check and the read.
 LOOKS = 3
-KEPT_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")
-
-# XML 1.0, section 2.2, cannot carry U+FFFE and U+FFFF, and S3's bulk deletes and multipart uploads are in XML
-# (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
-_FORBIDDEN_SAID = "a control character, a backslash, U+FFFE or U+FFFF"
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-# Python's own table, without the machine's: it differs from one version of Python to another in what follows.
-# A compressed file is what it is, not what is in it: S3 and this service hand out its bytes as they are.
-_PYTHONS = mimetypes.MimeTypes().types_map
-_TYPES: Mapping[str, str] = {
-    **_PYTHONS[False],
-    **_PYTHONS[True],
-    ".7z": "application/x-7z-compressed",
-    ".avif": "image/avif",
-    ".br": "application/x-brotli",
-    ".bz2": "application/x-bzip2",
-    ".flac": "audio/flac",
-    ".gz": "application/gzip",
-    ".heic": "image/heic",
-    ".log": "text/plain",
-    ".m4a": "audio/mp4",
-    ".md": "text/markdown",
-    ".mjs": "text/javascript",
-    ".js": "text/javascript",
-    ".mkv": "video/matroska",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".parquet": "application/vnd.apache.parquet",
-    ".svgz": "application/gzip",
-    ".tgz": "application/gzip",
-    ".ts": "video/mp2t",
-    ".wasm": "application/wasm",
-    ".webm": "video/webm",
-    ".webp": "image/webp",
-    ".woff": "font/woff",
-    ".woff2": "font/woff2",
-    ".xz": "application/x-xz",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".z": "application/x-compress",
-    ".zip": "application/zip",
-    ".zst": "application/zstd",
-}
-
-
-# --- values
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file in the store. `size` in bytes, `last_modified` with a time zone, `etag` without quotes."""
-
-    name: str
-    size: int
-    last_modified: datetime
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a listing, in the store's order. `next_token` is None on the last page."""
-
-    files: Sequence[StoredFile]
-    prefixes: Sequence[str] = ()
-    next_token: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What was stored: `sha256` is hex, computed from the bytes as they passed."""
-
-    name: str
-    size: int
-    etag: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignedUrl:
-    url: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SignedPost:
-    """A form to POST to `url`: the `fields` first, the file last under the name `file`."""
-
-    url: str
-    fields: Mapping[str, str]
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SignedPut:
-    """A PUT of the file's bytes to `url`, with exactly these headers."""
-
-    url: str
-    headers: Mapping[str, str]
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart upload: `number` from 1, `size` in bytes, `etag` without quotes."""
-
-    number: int
-    etag: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartedUpload:
-    """A multipart upload that the store has opened.
-
-    `md5_etags` says whether the ETags of its parts and of its file come from the MD5s of the bytes. With keys
-    of KMS they do not.
-    """
-
-    upload_id: str
-    md5_etags: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PartPlan:
-    """What a multipart upload was planned to be; it travels inside the signed upload id.
-
-    The file keeps the random `nonce` in its metadata, so that it can be told from any other of its name.
-    """
-
-    name: str
-    upload_id: str
-    size: int
-    part_size: int
-    nonce: str
-
-    @property
-    def parts(self) -> int:
-        return max(1, -(-self.size // self.part_size))
-
-    def size_of(self, number: int) -> int:
-        """The bytes of part `number`. Raises `InvalidParts` outside 1..parts."""
-        if not 1 <= number <= self.parts:
-            raise InvalidParts(f"The part number {number} is not between 1 and {self.parts}")
-        return min(self.part_size, self.size - (number - 1) * self.part_size)
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """HTTP's own conditions of a read, as the client sent them; None where absent."""
-
-    byte_range: str | None = None
-    if_match: str | None = None
-    if_none_match: str | None = None
-    if_modified_since: datetime | None = None
-    if_unmodified_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file being read: `chunks` must be exhausted or closed. `content_range` is set for a part of it.
-
-    `sha256` is that of the whole file, in hex; it was checked when the file was stored. `declared_sha256` is
-    what the sender of a multipart upload declared, which nothing has checked. `nonce` is that of the plan
-    that the file was uploaded by. Each is None where there is none.
-    """
-
-    file: StoredFile
-    length: int
-    content_type: str
-    content_range: str | None
-    chunks: Iterator[bytes]
-    sha256: str | None = None
-    declared_sha256: str | None = None
-    nonce: str | None = None
-    #: The headers of `KEPT_HEADERS` that the file was stored with, as another client of the store sent them.
-    stored_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadConditions:
-    """What a client asks of a read. Tags have their quotes and `W/`; `*` stands for any tag.
+    """The conditions and the range of a read (RFC 9110, sections 13 and 14).
 
-    RFC 9110, section 13. None where the client said nothing, or a date that is not valid.
+    Tags include their quotes and `W/`; the tag `*` matches every file. A condition is None if the client did
+    not send it, or sent a date that is not valid.
     """
 
     byte_range: str | None = None
@@ -226,167 +68,18 @@ class ReadConditions:
     if_range: str | datetime | None = None
 
     def need_a_look(self, *, with_body: bool) -> bool:
-        """Whether the answer depends on which file is there."""
+        """Whether the answer depends on the state of the file."""
         given = (self.if_match, self.if_none_match, self.if_modified_since, self.if_unmodified_since)
         resumes = with_body and self.byte_range is not None and self.if_range is not None
         return resumes or any(one is not None for one in given)
 
 
-# --- errors
-
-
-class FileError(Exception):
-    """A failure with a sentence for the client and a stable code for its scripts."""
-
-    code = "file_error"
-
-    def __init__(self, message: str, *, details: object = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details = details
-        self.hint = hint
-
-
-class InvalidName(FileError):
-    code = "invalid_file_name"
-
-
-class DuplicateName(FileError):
-    """Two files of one form would be stored under the same name."""
-
-    code = "duplicate_file_name"
-
-
-class InvalidPlan(FileError):
-    """The parameters of an upload plan contradict each other, or a limit of the store."""
-
-    code = "bad_request"
-
-
-class InvalidContentType(FileError):
-    code = "invalid_content_type"
-
-
-class FileNotFound(FileError):
-    code = "file_not_found"
-
-
-class FileExists(FileError):
-    code = "file_exists"
-
-
-class FileChanged(FileError):
-    """A condition of the request (If-Match, If-Unmodified-Since) does not hold."""
-
-    code = "precondition_failed"
-
-
-class NotModified(FileError):
-    """Not a failure to the client: it has the file already. `opened` says which, where the service knows."""
-
-    code = "not_modified"
-
-    def __init__(self, opened: OpenFile | None = None, *, details: object = None) -> None:
-        super().__init__("Not modified", details=details)
-        self.opened = opened
-
-
-class RangeNotSatisfiable(FileError):
-    code = "range_not_satisfiable"
-
-
-class FileNotDeleted(FileError):
-    code = "file_not_deleted"
-
-
-class VersioningOff(FileError):
-    code = "versioning_off"
-
-
-class FileTooLarge(FileError):
-    code = "file_too_large"
-
-
-class DigestMismatch(FileError):
-    code = "digest_mismatch"
-
-
-class UploadInterrupted(FileError):
-    """The client went away before the whole body had come."""
-
-    code = "upload_interrupted"
-
-
-class ClientTooSlow(FileError):
-    """The body came more slowly than the minimum rate, or stopped coming."""
-
-    code = "request_timeout"
-
-
-class UploadNotFound(FileError):
-    code = "upload_not_found"
-
-
-class UploadCompleted(FileError):
-    """The upload can no longer be aborted: it has become a file."""
-
-    code = "upload_completed"
-
-
-class InvalidParts(FileError):
-    code = "invalid_parts"
-
-
-class InvalidCursor(FileError):
-    code = "invalid_cursor"
-
-
-class Conflict(FileError):
-    code = "conflict"
-
-
-class StagingFull(FileError):
-    code = "staging_full"
-
-
-class TooBusy(FileError):
-    code = "too_busy"
-
-
-class StoreUnavailable(FileError):
-    code = "s3_unavailable"
-
-
-class StoreThrottled(StoreUnavailable):
-    code = "s3_throttled"
-
-
-class BucketNotFound(StoreUnavailable):
-    code = "bucket_not_found"
-
-
-class StoreDenied(FileError):
-    """The store refused the service itself; `code` names the operation."""
-
-    code = "s3_denied"
-
-    def __init__(self, message: str, operation: str) -> None:
-        super().__init__(message)
-        self.code = f"s3_{operation}_denied"
-
-
-class StoreFailed(FileError):
-    code = "s3_error"
-
-
-class ClockSkewed(StoreFailed):
-    """The store refuses signatures because this machine's clock is wrong."""
-
-    code = "clock_skewed"
+class InvalidPlan(Exception):
+    """The requested upload plan contradicts itself or a limit of the store."""
 
 
 class StoredInPart(Exception):
-    """After others had been stored, one file of a request failed: `failed` says how, `name` which."""
+    """The file `name` failed with `failed`, after other files of the same request had been stored."""
 
     def __init__(self, failed: FileError, name: str, stored: Sequence[Upload], total: int) -> None:
         super().__init__(f"{failed.message}; {len(stored)} of {total} files stored before '{name}'")
@@ -394,307 +87,8 @@ class StoredInPart(Exception):
         self.stored = stored
 
 
-# --- the port
-
-
-class FileStore(Protocol):
-    """What the use cases need of a store.
-
-    Every method may raise `StoreUnavailable`, `StoreDenied` or `StoreFailed`; what else, each one says.
-    """
-
-    bucket: str
-
-    def check(self) -> None:
-        """Return when the bucket answers within the deadline. Raises `BucketNotFound` where there is none."""
-
-    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
-        """Up to `limit` names and prefixes together, from where the page with this `next_token` ended."""
-
-    def stat(self, name: str) -> StoredFile:
-        """Raises `FileNotFound`."""
-
-    def missing(self, names: Sequence[str]) -> set[str]:
-        """Those of the names that are not there."""
-
-    def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
-        """Without a body `chunks` is empty, and all else is as it would be with one.
-
-        Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
-        """
-
-    def put(
-        self,
-        name: str,
-        body: Body,
-        content_type: str,
-        *,
-        create_only: bool,
-        if_match: str | None = None,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> Upload:
-        """Store the body whole or not at all, with the headers to keep, such as Content-Encoding.
-
-        Raises what the body raises, `FileExists` when `create_only` and the name is taken, and `FileChanged`
-        when the file that is there has not the quoted ETag `if_match`.
-        """
-
-    def delete(self, name: str, if_match: str | None = None) -> None:
-        """Idempotent: a missing file is no error. Raises `FileChanged` when it has not this quoted ETag."""
-
-    def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Idempotent. Returns, for those that could not be deleted, the code of why."""
-
-    def restore(self, name: str) -> StoredFile:
-        """Bring back the newest version with its metadata, and never over a file that is there.
-
-        Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
-        """
-
-    def sign_download(
-        self,
-        name: str,
-        seconds: int,
-        disposition: str,
-        content_type: str | None = None,
-        *,
-        method: Literal["GET", "HEAD"] = "GET",
-    ) -> SignedUrl:
-        """A URL that answers with the file and this Content-Disposition, whether or not the file is there.
-
-        It works for this method alone.
-
-        It answers with this Content-Type as well, or with the stored one where none is given.
-        """
-
-    def sign_post(
-        self,
-        name: str,
-        size: int,
-        content_type: str,
-        sha256: str | None,
-        seconds: int,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> SignedPost:
-        """A form that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
-
-    def sign_put(
-        self,
-        name: str,
-        size: int,
-        content_type: str,
-        sha256: str | None,
-        seconds: int,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> SignedPut:
-        """A URL that stores exactly `size` bytes, and only with this SHA-256 (hex) where one is given."""
-
-    def start_parts(
-        self,
-        name: str,
-        content_type: str,
-        sha256: str | None,
-        nonce: str,
-        *,
-        kept: Mapping[str, str] = NOTHING,
-    ) -> StartedUpload:
-        """Open a multipart upload. Its file keeps the nonce, and the SHA-256 as no more than declared."""
-
-    def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
-        """A URL for each part, which takes exactly the part's bytes. Raises `InvalidParts`."""
-
-    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
-        """Raises `UploadNotFound`."""
-
-    def complete_parts(
-        self,
-        plan: PartPlan,
-        parts: Sequence[Part],
-        *,
-        create_only: bool = False,
-        if_match: str | None = None,
-    ) -> str:
-        """Returns the ETag. Raises `UploadNotFound`, `InvalidParts`, and for the conditions as `put` does."""
-
-    def abort_parts(self, plan: PartPlan) -> bool:
-        """Idempotent. Returns whether there was an upload to abort."""
-
-
-# --- names
-
-
-def check_name(name: str) -> str:
-    """Return the name unchanged when it may name a file.
-
-    Allowed is any valid UTF-8 of 1 to 1,024 bytes without control characters, backslashes, U+FFFE, U+FFFF, a
-    leading slash or dot segments. Raises `InvalidName` with what is wrong.
-    """
-    if not name:
-        raise InvalidName("The file name is empty")
-    _check_length(name, "The file name")
-    if _FORBIDDEN.search(name):
-        raise InvalidName(f"The file name contains {_FORBIDDEN_SAID}")
-    if name.startswith("/"):
-        raise InvalidName("The file name begins with a slash")
-    if any(segment in (".", "..") for segment in name.split("/")):
-        raise InvalidName("The file name contains a dot segment ('.' or '..')")
-    return name
-
-
-def is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except InvalidName:
-        return False
-    return True
-
-
-def check_prefix(prefix: str, what: str = "The prefix") -> str:
-    """Return the prefix unchanged when names could begin with it. Raises `InvalidName`."""
-    _check_length(prefix, what)
-    if _FORBIDDEN.search(prefix):
-        raise InvalidName(f"{what} contains {_FORBIDDEN_SAID}")
-    return prefix
-
-
-def _check_length(text: str, what: str) -> None:
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidName(f"{what} is not valid UTF-8") from None
-    if length > MAX_NAME_BYTES:
-        raise InvalidName(f"{what} is {length} bytes long; at most {MAX_NAME_BYTES} are allowed")
-
-
-def guess_content_type(name: str) -> str:
-    """The type of the name's last extension, the same on every machine."""
-    return _TYPES.get(posixpath.splitext(name)[1].lower(), "application/octet-stream")
-
-
-# --- bodies
-
-TOO_SLOW = "The body came too slowly, or stopped coming; nothing was stored. Send the request again"
-
-
-@dataclass
-class Received:
-    """Bytes that a client sends, read like a file; an end before the announced `size` is an error."""
-
-    stream: IO[bytes]
-    size: int | None
-    received: int = field(default=0, kw_only=True)
-
-    def read(self, amount: int = -1) -> bytes:
-        """Up to `amount` bytes, b"" at the end. Raises `UploadInterrupted` and `ClientTooSlow`."""
-        if self.size is not None:
-            left = self.size - self.received
-            amount = left if amount < 0 else min(amount, left)
-            if not amount:
-                return b""
-        try:
-            data = self.stream.read(amount)
-        except TimeoutError as error:
-            raise ClientTooSlow(TOO_SLOW) from error
-        except Exception as error:  # the server's own errors of a connection that broke or stalled
-            raise UploadInterrupted("The connection ended before the whole file had been received") from error
-        if not data and self.size is not None:
-            raise UploadInterrupted(
-                f"The connection ended after {self.received} of {self.size} bytes; nothing was stored"
-            )
-        self.received += len(data)
-        return data
-
-
-@dataclass
-class Body(Received):
-    """A file's bytes on their way in, counted, hashed and held to the policy as they pass.
-
-    The last bytes are handed on only after the whole has been checked, so a store that streams it never
-    receives a body that is complete and wrong. What went wrong is kept in `failure`, because HTTP libraries
-    wrap what a body raises.
-    """
-
-    max_size: int
-    sha256: str | None = None
-    digests: Mapping[str, str] = field(
-        default_factory=dict, kw_only=True
-    )  # others, in hex, by RFC 9530's names
-    failure: FileError | None = field(default=None, kw_only=True)
-    _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
-    _others: dict[str, hashlib._Hash] = field(default_factory=dict, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.size is not None and self.size > self.max_size:
-            raise too_large(self.max_size)
-        self._start_hashes()
-
-    def _start_hashes(self) -> None:
-        self._hash = hashlib.sha256()
-        self._others = {
-            name: hashlib.new(name.replace("-", ""), usedforsecurity=False) for name in self.digests
-        }
-
-    def read(self, amount: int = -1) -> bytes:
-        """Also raises `FileTooLarge` and `DigestMismatch`."""
-        try:
-            data = super().read(amount)
-            self._hash.update(data)
-            for other in self._others.values():
-                other.update(data)
-            if self.received > self.max_size:
-                raise too_large(self.max_size)
-            if not data or self.received == self.size:
-                self._check_digest()
-        except FileError as error:
-            self.failure = error
-            raise
-        return data
-
-    def read_fully(self, amount: int) -> bytes:
-        """Exactly `amount` bytes, fewer only at the end."""
-        parts: list[bytes] = []
-        while amount > 0 and (data := self.read(amount)):
-            parts.append(data)
-            amount -= len(data)
-        return b"".join(parts)
-
-    def rewind(self) -> bool:
-        """Go back to the first byte, so that the store can try again; False where the stream cannot."""
-        if self.received:
-            if not getattr(self.stream, "seekable", lambda: False)():
-                return False
-            self.stream.seek(0)
-            self.received = 0
-            self._start_hashes()
-        return True
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-    def _check_digest(self) -> None:
-        if self.sha256 is not None and not hmac.compare_digest(self.sha256, self._hash.hexdigest()):
-            raise DigestMismatch(
-                "The body does not match the given SHA-256; nothing was stored. Send the file again"
-            )
-        for name, digest in self.digests.items():
-            if not hmac.compare_digest(digest, self._others[name].hexdigest()):
-                raise DigestMismatch(
-                    f"The body does not match the given digest ({name}); nothing was stored. "
-                    "Send the file again"
-                )
-
-
-def too_large(limit: int) -> FileTooLarge:
-    return FileTooLarge(f"The file is larger than the limit of {limit} bytes; nothing was stored")
-
-
-# --- use cases
-
-
 def list_all(store: FileStore, prefix: str) -> Iterator[Page]:
-    """Every page of a listing. The first is there when this returns, so a failure comes before any page."""
+    """All pages of a listing. The first is fetched at once, so that a failure comes before the first page."""
     return _walk(store, prefix, store.list_page(prefix, "", 1000, None))
 
 
@@ -719,14 +113,14 @@ def put_file(
     if_match: str | None,
     kept: Mapping[str, str],
 ) -> Upload:
-    """Store one file, as `FileStore.put` does. Reads no byte of the body where `if_match` does not hold."""
+    """Store one file, as `FileStore.put` does. If `if_match` fails, nothing of the body is read."""
     if if_match is not None:
         check_match(name, find(store, name), if_match)
     return store.put(name, body, content_type, create_only=create_only, if_match=if_match, kept=kept)
 
 
 class ReceivedFile(Protocol):
-    """A file that the service has received whole. `open` gives its bytes, from the first one."""
+    """A file that the service has received completely. `open` returns its bytes from the start."""
 
     @property
     def name(self) -> str: ...
@@ -736,7 +130,7 @@ class ReceivedFile(Protocol):
 
 
 def put_files(store: FileStore, received: Sequence[ReceivedFile]) -> list[Upload]:
-    """Store the files one after the other. Raises `StoredInPart` where one fails after others are stored."""
+    """Store the files in order. Raises `StoredInPart` if one fails after others have been stored."""
     stored: list[Upload] = []
     for file in received:
         try:
@@ -758,10 +152,10 @@ def sign_download(
     check: bool,
     method: Literal["GET", "HEAD"],
 ) -> SignedUrl:
-    """Sign a URL of a file. With `check`, look at the file first; raises `FileNotFound` where there is none.
+    """Sign a URL of a file. With `check`, raise `FileNotFound` if there is no such file.
 
-    `present` returns the Content-Disposition, and the Content-Type or None, that the URL answers with. It is
-    given the file, or None where no look was taken.
+    `present` receives the file, or None without `check`. It returns the Content-Disposition of the answer,
+    and its Content-Type, or None for the stored one.
     """
     opened = store.open(name, Conditions(), with_body=False) if check else None
     disposition, content_type = present(opened)
@@ -769,24 +163,20 @@ def sign_download(
 
 
 def delete_file(store: FileStore, name: str, if_match: str | None = None) -> None:
-    """Raises `FileNotFound` for a missing file, `FileChanged` for one that has not this quoted ETag."""
+    """Delete a file. Raises `FileNotFound`, and `FileChanged` if its quoted ETag is not `if_match`."""
     check_match(name, store.stat(name), if_match)
     store.delete(name, if_match)
 
 
 def check_match(name: str, file: StoredFile | None, if_match: str | None) -> None:
-    """Raises `FileChanged` where If-Match does not hold now; the store's own condition excludes races."""
+    """Raises `FileChanged` if If-Match fails now. The store checks it again when it writes."""
     if if_match is None or (file is not None and if_match in ("*", f'"{file.etag}"')):
         return
     raise changed(name)
 
 
-def changed(name: str) -> FileChanged:
-    return FileChanged(f"The file '{name}' does not match the condition of the request; nothing was changed")
-
-
 def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None]:
-    """Delete what is there; returns, in the order given, None for a deleted file or the code of why not."""
+    """Delete files. The result has, for each name in order, None or the code of its failure."""
     wanted = list(dict.fromkeys(names))
     failed: dict[str, str] = {name: InvalidName.code for name in wanted if not is_name(name)}
     valid = [name for name in wanted if name not in failed]
@@ -797,12 +187,14 @@ def delete_files(store: FileStore, names: Iterable[str]) -> dict[str, str | None
 
 
 def open_file(store: FileStore, name: str, asked: ReadConditions, *, with_body: bool) -> OpenFile:
-    """Open a file for reading, under the conditions and in the order of RFC 9110, section 13.2.2.
+    """Open a file for reading, with the conditions evaluated in the order of RFC 9110, section 13.2.2.
 
-    A read that depends on the file looks at it first. It then opens the very file that it saw, so that no
-    other file is served under a condition that was not its own. S3 and its emulators answer lists of tags,
-    weak tags and several conditions together in ways that differ from the RFC. A range is for GET alone
-    (section 14.2). Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
+    A read with conditions fetches the file's metadata and evaluates the conditions here, because S3 and its
+    emulators differ from the RFC for lists of tags, weak tags and several conditions together. It then opens
+    the file with the ETag that was checked, so that a file that replaced it is never served. Only GET has a
+    range (section 14.2).
+
+    Raises `FileNotFound`, `NotModified`, `FileChanged`, `RangeNotSatisfiable`.
     """
     if not asked.need_a_look(with_body=with_body):
         return _open_part(
@@ -815,15 +207,15 @@ def open_file(store: FileStore, name: str, asked: ReadConditions, *, with_body: 
             return seen
         byte_range = asked.byte_range if _may_resume(asked.if_range, seen.file) else None
         with suppress(FileChanged):
-            the_same = Conditions(byte_range=byte_range, if_match=f'"{seen.file.etag}"')
-            return _open_part(store, name, the_same, with_body)
+            same_file = Conditions(byte_range=byte_range, if_match=f'"{seen.file.etag}"')
+            return _open_part(store, name, same_file, with_body)
     raise StoreUnavailable("The file was replaced each time it was about to be read; try again")
 
 
 def _evaluate(asked: ReadConditions, seen: OpenFile) -> None:
     """RFC 9110, section 13.2.2, steps 1 to 4. Raises `FileChanged`, `NotModified`."""
     strong = f'"{seen.file.etag}"'
-    modified = seen.file.last_modified.replace(microsecond=0)  # as Last-Modified says it
+    modified = seen.file.last_modified.replace(microsecond=0)  # the precision of Last-Modified
     if asked.if_match is not None:
         holds = not asked.if_match.isdisjoint(("*", strong))
     else:
@@ -839,9 +231,10 @@ def _evaluate(asked: ReadConditions, seen: OpenFile) -> None:
 
 
 def _may_resume(validator: str | datetime | None, file: StoredFile) -> bool:
-    """RFC 9110, section 13.1.5: exactly the current validator, and a strong one.
+    """Whether If-Range allows a part: only with the current validator, which must be strong.
 
-    By section 8.8.2.2 a date is strong once its second is over: until then the file may change again.
+    RFC 9110, sections 13.1.5 and 8.8.2.2. A date is strong after its second has ended, because the file can
+    change again within the same second.
     """
     if isinstance(validator, datetime):
         modified = file.last_modified.replace(microsecond=0)
@@ -850,7 +243,7 @@ def _may_resume(validator: str | datetime | None, file: StoredFile) -> bool:
 
 
 def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: bool) -> OpenFile:
-    """Raises `RangeNotSatisfiable` with the size of the file; stores differ in what they say of no bytes."""
+    """Raises `RangeNotSatisfiable` with the file's size. Stores differ for a range without bytes."""
     wanted = conditions.byte_range
     opened = None
     if wanted is None or not re.fullmatch("bytes=-0+", wanted):
@@ -866,14 +259,9 @@ def _open_part(store: FileStore, name: str, conditions: Conditions, with_body: b
     )
 
 
-def part_size_for(size: int) -> int:
-    """The smallest part size, a whole number of MiB and at least 8, that needs no more than 10,000 parts."""
-    return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
-
-
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload in parts that the store has opened; `md5_etags` as in `StartedUpload`."""
+    """A multipart upload that the store has opened. `md5_etags` is that of `StartedUpload`."""
 
     plan: PartPlan
     md5_etags: bool
@@ -893,14 +281,14 @@ def plan_upload(
     part_size: int | None,
     seconds: int,
 ) -> SignedPost | SignedPut | MultipartUpload:
-    """Plan an upload that goes to the store directly: one form, one PUT, or a multipart upload.
+    """Plan an upload from the client to the store: a form for POST, one PUT, or a multipart upload.
 
-    `multipart` and `part_size` are the client's wishes. Without a wish an upload is in parts from
-    `multipart_from` bytes up. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
+    The client may choose with `multipart` and `part_size`. Otherwise a file of `multipart_from` bytes or more
+    is uploaded in parts. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
     """
     if size > max_bytes:
         raise too_large(max_bytes)
-    # S3 replaces '${filename}' in the key of a POST by the sender's own name for the file, and has no escape.
+    # In the key of a POST, S3 replaces '${filename}' by the sender's name for the file. It has no escape.
     # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
     replaced = "${filename}" in name
     if multipart is None:
@@ -933,7 +321,7 @@ def plan_parts(
     part_size: int | None = None,
     kept: Mapping[str, str] = NOTHING,
 ) -> tuple[PartPlan, StartedUpload]:
-    """Open a multipart upload of `size` bytes. Raises `InvalidParts` where it would be of too many parts."""
+    """Open a multipart upload of `size` bytes. Raises `InvalidParts` if it needs too many parts."""
     if part_size is not None and -(-size // part_size) > MAX_PARTS:
         raise InvalidParts(
             f"With this part_size the upload has more than {MAX_PARTS} parts; "
@@ -947,10 +335,10 @@ def plan_parts(
 def complete_upload(
     store: FileStore, plan: PartPlan, *, create_only: bool = False, if_match: str | None = None
 ) -> str:
-    """Complete a multipart upload from what the store itself received; returns the file's ETag.
+    """Complete a multipart upload from the parts that the store has received. Returns the file's ETag.
 
-    Idempotent: completing again what was completed answers the same, as long as its file is there. Raises
-    `InvalidParts` naming what is missing or of the wrong size; the upload then stays open to be resumed.
+    Idempotent: a completed upload can be completed again while its file exists. Raises `InvalidParts` with
+    the parts that are missing or have the wrong size; the upload stays open and can be resumed.
     """
     try:
         return _complete_open_upload(store, plan, create_only=create_only, if_match=if_match)
@@ -967,12 +355,12 @@ def complete_upload(
 
 
 def abort_upload(store: FileStore, plan: PartPlan) -> bool:
-    """Abort a multipart upload; returns False where there was none any more.
+    """Abort a multipart upload. Returns whether the store still had it.
 
-    Raises `UploadCompleted` where it has become the file that is there.
+    Raises `UploadCompleted` if the upload was completed and its file exists.
     """
     aborted = store.abort_parts(plan)
-    # Some stores answer the same to every abort, and a completion may have come first: the file tells.
+    # Some stores answer every abort in the same way, and a completion may have come first. The file shows it.
     if _is_of(_open(store, plan.name), plan):
         raise UploadCompleted(
             f"The upload of '{plan.name}' was completed before; the file stays. Delete it if it is not wanted"
@@ -981,7 +369,7 @@ def abort_upload(store: FileStore, plan: PartPlan) -> bool:
 
 
 def _is_of(opened: OpenFile | None, plan: PartPlan) -> TypeGuard[OpenFile]:
-    """Whether the file was uploaded by this plan. Its ETag may be another: restoring a file changes it."""
+    """Whether the file was uploaded by this plan. Its ETag can differ, because a restore changes it."""
     return opened is not None and opened.nonce == plan.nonce and opened.file.size == plan.size
 
 

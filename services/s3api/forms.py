@@ -1,4 +1,4 @@
-"""Forms of POST /upload: read from the request, checked, their files staged on disk."""
+"""The forms of POST /upload: read from the request, checked, and their files staged on disk."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from s3api import files, headers, write_headers
-from s3api.files import Body
+from s3api import failures, headers, write_headers
+from s3api.bodies import Body, Received
+from s3api.names import check_name, check_prefix
 from s3api.staging import StagedFile
 
 MAX_PARTS = 100
 BUFFER_BYTES = 128 * 1024
-MAX_FIELD_BYTES = 2 * BUFFER_BYTES  # the parser holds its buffer to the same limit
+MAX_FIELD_BYTES = 2 * BUFFER_BYTES  # the parser's buffer has the same limit
 MAX_OVERHEAD = 1024 * 1024  # boundaries, headers and fields, in addition to the files
 _BACKSLASH = re.compile(r'\\(?!")')
-#: What browser widgets add to each piece of a file, and the field with the number of pieces, which may be 1:
-#: Dropzone, Resumable.js, Flow.js, Plupload, Fine Uploader, simple-uploader.js.
+#: The field that a browser widget adds to each piece of a file, and its field with the number of pieces,
+#: which can be 1. Dropzone, Resumable.js, Flow.js, Plupload, Fine Uploader and simple-uploader.js have them.
 PIECES: Mapping[str, str] = {
     "dzchunkindex": "dztotalchunkcount",
     "resumableChunkNumber": "resumableTotalChunks",
@@ -41,15 +42,15 @@ HINT = (
 
 
 @dataclass
-class _FormBody(files.Received):
+class _FormBody(Received):
     """The body of a form. Everything but its files is held in memory, so it has a limit."""
 
     staged: Sequence[StagedFile]
 
     def read(self, amount: int = -1) -> bytes:
-        """Also raises `RequestEntityTooLarge`."""
+        """Raises `RequestEntityTooLarge` as well."""
         data = super().read(amount)
-        # The parser may still hold the two buffers that it was given last.
+        # The parser can still hold the last two buffers.
         held = self.received - sum(file.size for file in self.staged) - 2 * BUFFER_BYTES
         if held > MAX_OVERHEAD:
             raise RequestEntityTooLarge
@@ -66,7 +67,7 @@ class FormFile:
 
     @contextmanager
     def open(self) -> Iterator[Body]:
-        """The file's bytes, from the first one; its descriptor is given back afterwards."""
+        """Open the file at its start. Its descriptor is closed afterwards."""
         self.staged.seek(0)
         size = self.staged.size
         yield Body(self.staged.stream, size, size, self.staged.hexdigest())
@@ -74,19 +75,19 @@ class FormFile:
 
 
 def read(new_file: Callable[[], StagedFile], length: int | None) -> list[FormFile]:
-    """Read the form of this request, of `length` bytes; `new_file` says where each of its files is staged.
+    """Read the form of this request and stage its files. The body has `length` bytes, or None if unknown.
 
-    Raises the errors of `files`, and Werkzeug's, for a form that is not valid.
+    Raises `FileError`, or an exception of Werkzeug, if the form is not valid.
     """
     fields, parts = _parse(new_file, length)
-    prefix = files.check_prefix(fields.get("prefix", ""))
+    prefix = check_prefix(fields.get("prefix", ""))
     if not parts or not all(own_name for own_name, _, _ in parts):
-        raise files.FileNotFound("The file '' was not found", hint=_hint(fields))
-    found = [FormFile(files.check_name(prefix + own_name), kind, staged) for own_name, kind, staged in parts]
+        raise failures.FileNotFound("The file '' was not found", hint=_hint(fields))
+    found = [FormFile(check_name(prefix + own_name), kind, staged) for own_name, kind, staged in parts]
     taken: set[str] = set()
     for file in found:
         if file.name in taken:
-            raise files.DuplicateName(
+            raise failures.DuplicateName(
                 f"The form has two files that would be stored as '{file.name}'; nothing was stored. "
                 "Send them under different names"
             )
@@ -97,12 +98,12 @@ def read(new_file: Callable[[], StagedFile], length: int | None) -> list[FormFil
 def _parse(
     new_file: Callable[[], StagedFile], length: int | None
 ) -> tuple[MultiDict[str, str], list[tuple[str, str, StagedFile]]]:
-    """The fields; and of each part named `file` its own name, its content type and its staged file."""
+    """The fields; and for each part named `file`, its file name, its content type and its staged file."""
     mimetype, options = parse_options_header(request.headers.get("Content-Type"))
     mimetype = mimetype.lower()  # RFC 9110, section 8.3.1
     if mimetype != "multipart/form-data" or not options.get("boundary"):
         if not length or mimetype in ("", "application/x-www-form-urlencoded"):
-            raise files.FileNotFound("The file '' was not found", hint=HINT)
+            raise failures.FileNotFound("The file '' was not found", hint=HINT)
         raise UnsupportedMediaType("Send the file as multipart/form-data, as `curl -F file=@name` does")
     staged: list[StagedFile] = []
 
@@ -131,15 +132,15 @@ def _parse(
             "Nothing was stored"
         )
     if others:
-        raise files.FileNotFound(
+        raise failures.FileNotFound(
             "The file '' was not found", hint=f"{HINT}; this form has it in {_quoted(others[:3])}"
         )
     named = []
     for part in parts.getlist("file"):
         _check_part(part.headers)
-        # Browsers send a backslash as it is; the parser would drop it, and so change the name.
+        # Browsers send a backslash without an escape. The parser would drop it, and so change the name.
         if _BACKSLASH.search(part.headers.get("Content-Disposition", "")):
-            raise files.InvalidName("The file name contains a backslash")
+            raise failures.InvalidName("The file name contains a backslash")
         own_name = (part.filename or "").rpartition("/")[2]
         named.append(
             (own_name, write_headers.content_type(own_name, part.content_type), cast(StagedFile, part.stream))
@@ -148,13 +149,13 @@ def _parse(
 
 
 class _FormParser(MultiPartParser):
-    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002
-        """Keep the bytes of a field: the parser itself would replace what is not valid."""
+    def get_part_charset(self, headers: object) -> str:  # noqa: ARG002 - the parser calls it with the headers
+        """Decode every byte of a field. The parser would replace bytes that are not valid."""
         return "latin-1"
 
 
 def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
-    """The fields of a form. Refuses those that would make it something else than whole files."""
+    """The fields of a form. Refuses a form that contains only a piece of a file."""
     fields: MultiDict[str, str] = MultiDict()
     for name, value in raw.items(multi=True):
         try:
@@ -163,7 +164,7 @@ def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
             raise BadRequest(f"The form's field {_quoted([name])} is not valid UTF-8") from None
     if len(fields.getlist("prefix")) > 1:
         raise BadRequest("The form has two prefixes; send one form for each")
-    given = {**request.args.to_dict(), **fields.to_dict()}  # some widgets send these in the query
+    given = {**request.args.to_dict(), **fields.to_dict()}  # some widgets send them in the query
     for field, total in PIECES.items():
         if field in given and given.get(total) != "1":
             raise BadRequest(
@@ -174,14 +175,14 @@ def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
 
 
 def _check_part(part: Headers) -> None:
-    """Refuse a part of a form that is not the file as it is."""
+    """Refuse a part whose headers say that it is not the plain file."""
     for name in (*headers.UNSUPPORTED_IN_WRITES, *headers.DIGESTS):
         if name in part and name != "Content-Disposition":
             raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
     if part.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("A form's part takes no Content-Encoding; PUT /upload/<file> keeps it")
     if part.get("Content-Transfer-Encoding", "binary").lower() not in ("binary", "7bit", "8bit"):
-        # RFC 7578, section 4.7: deprecated; a part in base64 would be stored as such.
+        # RFC 7578, section 4.7: deprecated. A part in Base64 would be stored as Base64.
         raise UnsupportedMediaType(
             "A form's part takes no Content-Transfer-Encoding; send the bytes as they are"
         )

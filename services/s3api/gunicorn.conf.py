@@ -59,7 +59,7 @@ Worker.metrics = for_known_hosts(
     make_wsgi_app(shared_metrics.registry() if several else registry), Origins.of(settings)
 )
 worker_class = Worker
-worker_connections = connections_within(raise_file_limit(), settings.threads)
+worker_connections = connections_within(raise_file_limit(), settings.max_concurrent_requests)
 # A load balancer reuses connections for 60 s. It must be the side that closes first.
 keepalive = 75
 graceful_timeout = settings.graceful_seconds

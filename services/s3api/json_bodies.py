@@ -1,4 +1,4 @@
-"""JSON bodies, held to a size and a number of values before any of them costs memory."""
+"""Limits of JSON bodies: size and number of values are checked before parsing needs memory."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from functools import wraps
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from flask import request
+from flask.globals import request_ctx
+from flask.wrappers import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api.files import MAX_BULK, MAX_NAME_BYTES, TooBusy
+from s3api.failures import TooBusy
+from s3api.file_store import MAX_BULK
+from s3api.names import MAX_NAME_BYTES
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-#: A plan, or the numbers of a thousand parts.
+#: For an upload plan, or the numbers of a thousand parts.
 SMALL = 16 * 1024
-#: A bulk delete. JSON escapes are up to three times as long as the UTF-8 of the letters that need one.
+#: For a bulk delete. A JSON escape is up to three times as long as the UTF-8 of its character.
 LARGE = MAX_BULK * (3 * MAX_NAME_BYTES + 8)
-# Two tokens for each of a thousand values, and some to spare.
+# Two tokens for each of a thousand values, and a reserve.
 MAX_TOKENS = 2 * MAX_BULK + 100
-# Strings, and what separates values: no value comes without one of these. A string that does not end takes
-# the rest, so that each byte is looked at once.
+# Strings, and the characters before values: every value has one of them. A string without an end matches to
+# the end of the body, so that each byte is scanned only once.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{,:]', re.DOTALL)
-# A body above this size waits for nothing and has one of these places: what is made of it can take 40 MB.
+# A body above this size needs one of two places, because parsing it can take 40 MB. It does not wait for one.
 _WITHOUT_PLACE = 64 * 1024
 _places = threading.BoundedSemaphore(2)
 
 
 def json_body(limit: int) -> Callable[[View], View]:
-    """Hold the view's JSON body to `limit` bytes and to its media type; `bp.input`, inside it, parses it.
+    """Check the size and the media type of a view's JSON body. The inner `bp.input` parses it.
 
-    Only `application/json` is taken: a page of another origin cannot send that without being let in.
+    Only `application/json` is accepted: a page of another origin cannot send it without a CORS preflight.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            if request.mimetype != "application/json":
+            asked = request_ctx.request
+            if asked.content_type != "application/json" and asked.mimetype != "application/json":
                 raise UnsupportedMediaType(
                     "Send the body as JSON, with the header 'Content-Type: application/json'"
                 )
-            request.max_content_length = limit
-            length = limit if request.content_length is None else request.content_length
+            asked.max_content_length = limit
+            length = limit if asked.content_length is None else asked.content_length
             if min(length, limit) <= _WITHOUT_PLACE:
-                _parse_body()
+                _parse_body(asked)
                 return view(*args, **kwargs)
             if not _places.acquire(blocking=False):
                 raise TooBusy("Too many large requests at once; try again, or name fewer files in each")
             try:
-                _parse_body()
+                _parse_body(asked)
                 return view(*args, **kwargs)
             finally:
                 _places.release()
@@ -61,11 +65,13 @@ def json_body(limit: int) -> Callable[[View], View]:
     return decorate
 
 
-def _parse_body() -> None:
-    """Parse what `bp.input` will ask for. A value of two bytes, such as `[]`, can cost a hundred."""
-    if next(islice(_TOKEN.finditer(request.get_data()), MAX_TOKENS, None), None) is not None:
+def _parse_body(asked: Request) -> None:
+    """Parse the body for `bp.input`. A value of two bytes, such as `[]`, can need a hundred in memory."""
+    body = asked.get_data()
+    # Each token has at least one byte.
+    if len(body) > MAX_TOKENS and next(islice(_TOKEN.finditer(body), MAX_TOKENS, None), None) is not None:
         raise BadRequest(f"The body has too many values; no request needs more than {MAX_BULK}")
     try:
-        request.get_json(force=True)
+        asked.get_json(force=True)
     except RecursionError:
         raise BadRequest from None

@@ -1,4 +1,4 @@
-"""The operator's commands: make a token, look at the bucket, generate the API document."""
+"""The operator's commands: make a token, check the bucket, generate the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document, generated from the views and their models (`python3 -m s3api openapi`).
+"""Generates the OpenAPI document from the views and their models (`python3 -m s3api openapi`).
 
-It is committed as `static/openapi.json`, which is what the service serves. A test generates it again and
-compares. Generators of clients read it, so names, types and operation ids are part of the contract.
+The service serves the committed `static/openapi.json`, and a test compares it with the generated document.
+Client generators read it, so names, types and operation ids are part of the contract.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _ETAG = {"examples": ['"5d41402abc4b2a76b9719d911017c592"']}
 
 
 def complete(spec: dict[str, Any]) -> dict[str, Any]:
-    """Add what the framework's decorators cannot say: bodies that are bytes, streams, and HEAD."""
+    """Add what the framework's decorators cannot express: bodies of bytes, streams, and HEAD."""
     spec = _tidy(spec)
     schemas = spec["components"]["schemas"]
-    # Nested models come as `Outer.Inner`, once for each outer model, and failures as `HTTPError`.
+    # The framework names nested models `Outer.Inner`, once for each outer model, and failures `HTTPError`.
     names = {name: "Failure" if name == "HTTPError" else name.rpartition(".")[2] for name in schemas}
     spec["components"]["schemas"] = {names[name]: schema for name, schema in sorted(schemas.items())}
     for name, schema in spec["components"]["schemas"].items():
@@ -97,7 +97,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         _header("If-Unmodified-Since", "A date; 412 where the file has changed since", **_DATE),
     ]
     for status in ("200", "206"):
-        # The type is that of the file. Generators need one that they know, and take bytes by it.
+        # The answer has the file's type. Generators need a type that they know as bytes.
         reading["responses"][status]["content"] = {"application/octet-stream": _BINARY, "*/*": _BINARY}
     reading["responses"]["304"].pop("content", None)
     paths["/download/{name}"]["get"]["responses"]["302"].pop("content", None)
@@ -124,7 +124,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(value: Any) -> Any:
-    """Without titles that repeat a field's name; references name schemas as `complete` does."""
+    """Remove titles that repeat a field's name, and rename references as `complete` renames schemas."""
     if isinstance(value, str):
         return _REFERENCE.sub(_new_reference, value)
     if isinstance(value, list):
@@ -142,7 +142,7 @@ def _new_reference(match: re.Match[str]) -> str:
 
 
 def _drop_null(schema: dict[str, Any], *, also_type: bool) -> None:
-    """Remove `default: null`; and null itself from answers and queries, where nothing has that value."""
+    """Remove `default: null`, and the type null from answers and queries, which never contain it."""
     for field in schema.get("properties", {}).values():
         _drop_null_of(field, also_type=also_type)
 

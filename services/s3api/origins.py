@@ -1,9 +1,9 @@
-"""Which hosts the service answers to, and the web pages of which origins may use it.
+"""The host names that the service answers to, and the origins whose web pages may use it.
 
-A browser sends requests for every page that asks it to, also to services that only this machine can reach.
-Two headers, which no page can set, tell such requests apart. `Host` is the name under which the page reached
-the service; an attacker can make a name of their own lead here (DNS rebinding). `Origin` is where the page is
-from. `Sec-Fetch-Site` tells it too, but browsers do not send that to plain-HTTP names.
+Every web page can make a browser send requests, even to services that only this machine can reach. Two
+headers that no page can set identify such requests. `Host` is the name that the page used for the service;
+with DNS rebinding, an attacker's name can resolve to the service. `Origin` is the origin of the page.
+`Sec-Fetch-Site` compares the two, but browsers do not send it to plain-HTTP names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest
 
 from s3api.settings import Settings
 
-#: Always served: no page of another site can be at these names.
+#: These names are always served, because no other site can have them.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
@@ -25,7 +25,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def for_known_hosts(app: WSGIApplication, origins: Origins) -> WSGIApplication:
-    """The application for requests of known hosts only: for a port that has no routes of the service."""
+    """Restrict an application to known hosts. It is for a port without the service's routes."""
 
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -39,11 +39,11 @@ def for_known_hosts(app: WSGIApplication, origins: Origins) -> WSGIApplication:
 
 
 class UnknownHost(Exception):
-    """The request is for a host that this service is not."""
+    """The request names a host that is not this service."""
 
 
 class Origins:
-    """`hosts` is None where every host is served."""
+    """The hosts and origins that are allowed. With `hosts` None, every host is."""
 
     def __init__(self, hosts: Collection[str] | None, pages: Collection[str]) -> None:
         self._hosts = hosts
@@ -57,10 +57,10 @@ class Origins:
         return cls(LOOPBACK.union(settings.allowed_hosts) if listed else None, settings.allowed_origins)
 
     def check_host(self, environ: Mapping[str, Any], *, any_host: bool = False) -> None:
-        """Raises `UnknownHost`, and `BadRequest` where RFC 9112, section 3.2, asks for that.
+        """Raises `UnknownHost`, and `BadRequest` if RFC 9112, section 3.2, requires it.
 
-        Behind a trusted proxy, `Host` and `X-Forwarded-Host` must both be served. Some proxies, such as AWS's
-        load balancers, pass on an `X-Forwarded-Host` of the client, so `Host` is checked too.
+        Behind a trusted proxy, both `Host` and `X-Forwarded-Host` must be allowed, because some proxies, such
+        as AWS's load balancers, forward an `X-Forwarded-Host` that the client sent.
         """
         sent = environ.get("werkzeug.proxy_fix.orig", environ).get("HTTP_HOST")
         self._check_host(sent, environ, any_host=any_host)
@@ -80,9 +80,9 @@ class Origins:
             )
 
     def is_foreign(self, environ: Mapping[str, Any]) -> bool:
-        """Whether a web page of another origin, which is not allowed by name, makes this request.
+        """Whether a web page of another origin, which is not in ALLOWED_ORIGINS, sends this request.
 
-        A link that somebody follows from another site is not foreign: that site sees nothing of the answer.
+        Following a link from another site is not foreign, because that site cannot read the answer.
         """
         origin = environ.get("HTTP_ORIGIN")
         if origin in self._pages:
@@ -98,7 +98,7 @@ class Origins:
 
 
 def _own_origin(environ: Mapping[str, Any]) -> str | None:
-    """RFC 6454, section 6.2: the default port is left out."""
+    """The origin of the service's own pages, without a default port (RFC 6454, section 6.2)."""
     match = _HOST.fullmatch(environ.get("HTTP_HOST", "").lower())
     if match is None:
         return None

@@ -1,7 +1,7 @@
-"""Packaged pages: the web page at /ui, the reference at /docs, and the OpenAPI document that both lean on.
+"""The packaged pages: the web page at /ui, the reference at /docs, and the OpenAPI document.
 
-They are files of this package, served as they are, with the policies that confine them. Each page is a client
-of the API like any other. Their links are relative, so they also work below a prefix of a proxy.
+They are files of this package, served unchanged, with strict security policies. The pages use the API as
+every other client does. Their links are relative, so that they work below a path prefix of a proxy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def docs_asset(asset: str) -> Response:
         return _file(asset)
     if asset not in _SWAGGER_UI:
         abort(404)
-    # The package is needed for its files only: importing it would import another framework.
+    # Only the files of the package are needed. Importing it would import another framework.
     spec = util.find_spec("flask_openapi3_swagger")
     if spec is None or spec.origin is None:
         abort(404)
@@ -62,8 +62,8 @@ def docs_asset(asset: str) -> Response:
 @bp.get("/ui")
 def ui() -> Response:
     services = current_services()
-    # The browser sends direct uploads to the host of presigned URLs. The page is served without a token, so
-    # the policy must not name the bucket: where the host begins with it, a wildcard stands for it.
+    # The browser sends direct uploads to the host of presigned URLs. The page is public, so its policy must
+    # not name the bucket: if the host begins with the bucket's name, a wildcard replaces it.
     s3 = urlsplit(services.store.sign_download("ui", 1, "attachment").url)
     host = re.sub(rf"^{re.escape(services.store.bucket)}\.", "*.", s3.netloc)
     response = _file("ui.html")
@@ -91,7 +91,7 @@ def _file(name: str) -> Response:
 
 def _packaged(name: str, data: bytes) -> Response:
     response = Response(data, mimetype=_TYPES[name.rpartition(".")[2]])
-    # The browser asks again each time, so that all files of a page are of one version.
+    # The browser revalidates each file, so that all files of a page have the same version.
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)

@@ -1,4 +1,4 @@
-"""How a browser may treat a stored file: its type, and whether it is shown or saved."""
+"""How a browser treats a stored file: its content type, and whether it is shown or saved."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from urllib.parse import quote
 
 from werkzeug.http import parse_options_header
 
-from s3api import files, headers
+from s3api import failures, headers
+from s3api.file_store import OpenFile
 from s3api.headers import UNKNOWN_TYPE
+from s3api.names import check_name, guess_content_type
 
-#: What a browser may show by itself, in canonical form; anything else is a download.
+#: The types that a browser may show, in canonical form. Any other file is saved.
 INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.-]+")
 
 
 def servable(content_type: str) -> str:
-    """A stored type in canonical form; another client of S3 may have stored anything."""
+    """The stored type in canonical form. Another client of S3 may have stored any value."""
     return headers.media_type(content_type) or UNKNOWN_TYPE
 
 
@@ -26,15 +28,16 @@ def is_inline(content_type: str) -> bool:
 
 
 def disposition(name: str, content_type: str, stored: str | None = None) -> str:
-    """RFC 6266: inline for what is on the list, else a download; the name in ASCII, if need be in full.
+    """The Content-Disposition: inline for the types of `INLINE`, else attachment (RFC 6266).
 
-    What is `stored` can give the file another name, or make a download of it; never show it inline.
+    A name beyond ASCII is given twice, first in ASCII. The `stored` Content-Disposition can give the file
+    another name or turn inline into attachment, but not the reverse.
     """
     asked, options = parse_options_header(stored)
     kind = "inline" if is_inline(content_type) and asked in ("", "inline") else "attachment"
     own_name = name.rstrip("/").rpartition("/")[2] or "file"
-    with suppress(files.InvalidName):
-        own_name = files.check_name((options.get("filename") or "").rpartition("/")[2])
+    with suppress(failures.InvalidName):
+        own_name = check_name((options.get("filename") or "").rpartition("/")[2])
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", own_name)
     value = f'{kind}; filename="{plain}"'
     if plain != own_name:
@@ -42,14 +45,14 @@ def disposition(name: str, content_type: str, stored: str | None = None) -> str:
     return value
 
 
-def of_signed_url(name: str, opened: files.OpenFile | None, *, save: bool) -> tuple[str, str | None]:
-    """The Content-Disposition and Content-Type of a presigned URL; `opened` is None for an unchecked file.
+def of_signed_url(name: str, opened: OpenFile | None, *, save: bool) -> tuple[str, str | None]:
+    """The Content-Disposition and Content-Type of a presigned URL. `opened` is None for an unchecked file.
 
-    Without a type in its URL, S3 answers with the one that is stored when the URL is used. What is shown
-    inline must be of the type that was judged here, so its type is always in the URL.
+    Without a type in the URL, S3 answers with the type that is stored at that time. A file that is shown
+    inline must have the type that was checked here, so its URL always contains the type.
     """
     if opened is None:
-        kind, stored = files.guess_content_type(name), None
+        kind, stored = guess_content_type(name), None
     else:
         kind, stored = servable(opened.content_type), opened.stored_headers.get("Content-Disposition")
     shown = not save and is_inline(kind)

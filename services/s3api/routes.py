@@ -1,7 +1,7 @@
 """The HTTP contract: each view parses, makes at most one call, renders.
 
-The call is to a use case of `files` that is given the store, or to the store itself where nothing is to be
-decided. tests/service/test_views.py reads this file and holds the views to it.
+It calls a use case of `files` with the store, or the store itself if there is nothing to decide.
+tests/service/test_views.py reads this file and checks it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
-from s3api import files, forms, headers, presentation, write_headers
+from s3api import failures, files, forms, headers, presentation, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
+from s3api.bodies import Body, too_large
 from s3api.errors import failure
-from s3api.files import Body
+from s3api.file_store import NotModified, OpenFile, Page, PartPlan, SignedPost, SignedPut, Upload
 from s3api.health import draining
 from s3api.json_bodies import LARGE, SMALL, json_body
 from s3api.json_text import to_json, to_json_lines
+from s3api.names import MAX_NAME_BYTES, check_name, check_prefix, is_name
 from s3api.observability import log_failure
 from s3api.schemas import (
     Aborted,
@@ -59,14 +61,14 @@ bp = APIBlueprint(API, __name__, tag="Files")
 
 
 class NameConverter(BaseConverter):
-    """A file's name in a URL: all that is left, slashes and line breaks too; `check_name` judges it."""
+    """A file's name: the rest of the URL, with slashes and line breaks. `check_name` checks it."""
 
     regex = r"[\s\S]+"
     part_isolating = False
 
 
 def answer(message: str, content: object = None, *, status: int = 200, **more: object) -> Response:
-    """The envelope. `more` are further members of it; those that are None stay out."""
+    """An answer in the envelope. `more` are further members; those that are None are left out."""
     body: dict[str, Any] = {"status": status, "message": message}
     if content is not None:
         body["content"] = content
@@ -77,9 +79,9 @@ def answer(message: str, content: object = None, *, status: int = 200, **more: o
 def documented(
     *refusals: int, answers: type[BaseModel] = Envelope, others: Mapping[int, str] | None = None
 ) -> Callable[[View], View]:
-    """What the OpenAPI document says of a view: its answers, and its name as the operation's id.
+    """Describe a view in the OpenAPI document: its answers, and its name as the operation's id.
 
-    Nothing of this has an effect at run time.
+    This has no effect at run time.
     """
     statuses = sorted({400, 401, 403, 421, 500, 502, 503, *refusals})
     reasons: dict[int | str, Any] = {status: HTTPStatus(status).phrase for status in statuses}
@@ -128,7 +130,7 @@ def readyz() -> Response:
     if draining.is_set():
         return failure(503, "draining", "The service is draining and will stop")
     error = current_services().readiness.failure()
-    if isinstance(error, files.FileError):
+    if isinstance(error, failures.FileError):
         log_failure(error)
         return failure(503, error.code, error.message)
     if error is not None:
@@ -149,12 +151,12 @@ def list_files(query: ListQuery) -> Response:
     parameters only `prefix` applies then.
     """
     services = current_services()
-    prefix = files.check_prefix(query.prefix)
+    prefix = check_prefix(query.prefix)
     current_caller().require("list", prefix)
     if wants_lines():
         lines = _json_lines(files.list_all(services.store, prefix))
         return Response(lines, mimetype=NDJSON, headers={"Vary": "Accept"})
-    of = (prefix, files.check_prefix(query.delimiter, "The delimiter"))
+    of = (prefix, check_prefix(query.delimiter, "The delimiter"))
     token = services.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = services.store.list_page(prefix, query.delimiter, query.limit, token)
     following = services.signer.cursor(of, page.next_token) if page.next_token else None
@@ -168,7 +170,7 @@ def list_files(query: ListQuery) -> Response:
     if following:
         asked = {**query.model_dump(exclude_defaults=True), "cursor": following}
         pairs = (f"{key}={quote(_query_value(value), safe='')}" for key, value in asked.items())
-        # A relative reference (RFC 8288, section 3.1), which is right below every prefix of a proxy.
+        # A relative reference (RFC 8288, section 3.1) is valid below every path prefix of a proxy.
         response.headers["Link"] = f'<?{"&".join(pairs)}>; rel="next"'
     return response
 
@@ -177,9 +179,9 @@ def _query_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _json_lines(pages: Iterator[files.Page]) -> Iterator[bytes]:
+def _json_lines(pages: Iterator[Page]) -> Iterator[bytes]:
     for page in pages:
-        yield to_json_lines(page.files)
+        yield to_json_lines(page.files, "name")
 
 
 # --- uploads through the service
@@ -192,7 +194,7 @@ def upload() -> Response:
     services = current_services()
     length = request.content_length
     if length is not None and length > services.settings.max_file_bytes + forms.MAX_OVERHEAD:
-        raise files.too_large(services.settings.max_file_bytes)
+        raise too_large(services.settings.max_file_bytes)
     who = request.remote_addr if current_caller() is ANONYMOUS else current_caller().name
     with services.staging.folder(length, who) as folder:
         received = forms.read(folder.new_file, length)
@@ -212,7 +214,7 @@ def upload_raw(name: str) -> Response:
     the upload and is not supported, such as `Content-Range`, is 400.
     """
     services = current_services()
-    files.check_name(name)
+    check_name(name)
     current_caller().require("write", name)
     length = request.content_length
     if length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
@@ -220,7 +222,7 @@ def upload_raw(name: str) -> Response:
     given = request.headers.get("Content-Type")
     if parse_options_header(given)[0].lower() == "multipart/form-data":
         raise UnsupportedMediaType("PUT stores the body as it is; send a form with POST /upload")
-    content_type, kept = write_headers.content_type(name, given), write_headers.kept()
+    content_type, kept = write_headers.content_type(name, given), write_headers.kept_headers()
     create_only, if_match = write_headers.condition()
     digests = write_headers.wanted_digests()
     sha256 = digests.pop("sha-256", None)
@@ -233,7 +235,7 @@ def upload_raw(name: str) -> Response:
     return _uploaded([stored])
 
 
-def _uploaded(stored: Sequence[files.Upload]) -> Response:
+def _uploaded(stored: Sequence[Upload]) -> Response:
     names = ", ".join(one.name for one in stored)
     return answer(
         f"Successfully uploaded '{names}' to the bucket '{current_services().store.bucket}'",
@@ -255,7 +257,7 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
     `multipart: false` as one presigned PUT.
     """
     services = current_services()
-    name = files.check_name(wanted.name)
+    name = check_name(wanted.name)
     current_caller().require("write", name)
     planned = files.plan_upload(
         services.store,
@@ -275,12 +277,12 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
         case files.MultipartUpload(parts, md5_etags):
             plan = {"method": "MULTIPART", "multipart": True, "id": services.signer.upload_id(parts)}
             plan |= {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": md5_etags}
-        case files.SignedPut(url, signed_headers, expires_at):
+        case SignedPut(url, signed_headers, expires_at):
             plan = {"method": "PUT", "multipart": False, "url": url, "headers": dict(signed_headers)}
-            plan["expires_at"] = _iso(expires_at)
-        case files.SignedPost(url, fields, expires_at):
+            plan["expires_at"] = _to_the_second(expires_at)
+        case SignedPost(url, fields, expires_at):
             plan = {"method": "POST", "multipart": False, "url": url, "fields": dict(fields)}
-            plan["expires_at"] = _iso(expires_at)
+            plan["expires_at"] = _to_the_second(expires_at)
     return answer(
         f"Successfully planned the upload of '{name}' to the bucket '{services.store.bucket}'", plan
     )
@@ -301,7 +303,7 @@ def sign_parts(upload_id: str, wanted: PartUrlsRequest) -> Response:
                 "number": number,
                 "url": one.url,
                 "size": plan.size_of(number),
-                "expires_at": _iso(one.expires_at),
+                "expires_at": _to_the_second(one.expires_at),
             }
             for number, one in zip(wanted.parts, signed, strict=True)
         ],
@@ -355,15 +357,15 @@ def abort_upload(upload_id: str) -> Response:
     return answer(message, {"name": plan.name, "aborted": aborted})
 
 
-def _open_plan(upload_id: str) -> tuple[Services, files.PartPlan]:
+def _open_plan(upload_id: str) -> tuple[Services, PartPlan]:
     services = current_services()
     plan = services.signer.read_upload_id(upload_id)
     current_caller().require("write", plan.name)
     return services, plan
 
 
-def _iso(moment: datetime) -> str:
-    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+def _to_the_second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
 
 
 # --- downloads
@@ -375,7 +377,7 @@ def _iso(moment: datetime) -> str:
 def download(name: str, query: DownloadQuery) -> Response:
     """Hand out a presigned URL of the file, which S3 itself serves until it expires."""
     services = current_services()
-    files.check_name(name)
+    check_name(name)
     current_caller().require("read", name)
     signed = files.sign_download(
         services.store,
@@ -390,7 +392,7 @@ def download(name: str, query: DownloadQuery) -> Response:
         response = Response(status=302, headers={"Location": signed.url})
     else:
         message = f"Successfully generated presigned url for '{name}'"
-        response = answer(message, signed.url, expires_at=_iso(signed.expires_at))
+        response = answer(message, signed.url, expires_at=_to_the_second(signed.expires_at))
     return response
 
 
@@ -404,12 +406,12 @@ def read_file(name: str) -> Response:
     sender of a multipart upload declared is in `X-Declared-SHA-256`, in hex; nothing has checked it.
     """
     services = current_services()
-    files.check_name(name)
+    check_name(name)
     current_caller().require("read", name)
     with_body = request.method != "HEAD"
     try:
         opened = files.open_file(services.store, name, _conditions(), with_body=with_body)
-    except files.NotModified as unmodified:
+    except NotModified as unmodified:
         if unmodified.opened is None:
             raise
         return Response(status=304, headers=_validators(unmodified.opened))
@@ -426,8 +428,8 @@ def read_file(name: str) -> Response:
             **_validators(opened),
         }
     )
-    # RFC 9110, section 8.4: the bytes are those that are stored, and so is their coding. RFC 9530, section 3:
-    # Repr-Digest is of the bytes in that coding.
+    # The bytes are sent as they are stored, with their encoding (RFC 9110, section 8.4). Repr-Digest is the
+    # digest of the encoded bytes (RFC 9530, section 3).
     for header in ("Content-Encoding", "Content-Language"):
         if value := headers.visible(opened.stored_headers.get(header)):
             response.headers[header] = value
@@ -441,8 +443,8 @@ def read_file(name: str) -> Response:
     return response
 
 
-def _validators(opened: files.OpenFile) -> dict[str, str]:
-    """What a 304 says as well, which a cache takes over. RFC 9110, section 15.4.5; RFC 9111, section 3.2."""
+def _validators(opened: OpenFile) -> dict[str, str]:
+    """The headers that a 304 repeats for caches (RFC 9110, section 15.4.5; RFC 9111, section 3.2)."""
     stored = opened.stored_headers.get("Cache-Control")
     private = current_caller() is not ANONYMOUS
     return {
@@ -474,7 +476,7 @@ def _conditions() -> files.ReadConditions:
 def delete(name: str) -> Response:
     """Delete one file; with `If-Match` only while it has that ETag."""
     services = current_services()
-    files.check_name(name)
+    check_name(name)
     current_caller().require("delete", name)
     _, if_match = write_headers.condition(any_file=True)
     files.delete_file(services.store, name, if_match)
@@ -492,7 +494,7 @@ def delete_many(wanted: DeleteRequest) -> Response:
     refuses the whole request.
     """
     services = current_services()
-    current_caller().require("delete", *filter(files.is_name, wanted.files))
+    current_caller().require("delete", *filter(is_name, wanted.files))
     results = files.delete_files(services.store, wanted.files)
     deleted = sum(code is None for code in results.values())
     return answer(
@@ -505,8 +507,8 @@ def delete_many(wanted: DeleteRequest) -> Response:
 
 
 def _shown(name: str) -> str:
-    """A name as an answer repeats it: whole, unless it is far too long to be one."""
-    longest = 4 * files.MAX_NAME_BYTES
+    """The name as an answer repeats it. A name that is far too long is cut."""
+    longest = 4 * MAX_NAME_BYTES
     return name if len(name) <= longest else f"{name[:longest]}…"
 
 
@@ -519,7 +521,7 @@ def restore(name: str) -> Response:
     the bucket kept no version of what was deleted.
     """
     services = current_services()
-    files.check_name(name)
+    check_name(name)
     current_caller().require("write", name)
     restored = services.store.restore(name)
     return answer(f"Successfully restored file '{name}' on s3 bucket '{services.store.bucket}'", restored)

@@ -1,7 +1,7 @@
-"""What is accepted as an answer of S3: bounded in bytes and time, no redirect, and what was asked for.
+"""Checks that an answer comes from S3 and is complete: limited in bytes and time, no redirect, as requested.
 
-Anything else answers in S3's place now and then: a captive portal, a proxy, a wrong endpoint. Its answer is a
-failure, never an empty success. All requests pass here, those of `s3_http` and those that boto3 sends.
+Sometimes something else answers in place of S3: a captive portal, a proxy, a wrong endpoint. Such an answer
+is a failure, never an empty success. All requests pass through this module, from `s3_http` and from boto3.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from s3api.waiting import at_most
 
-#: The largest answer that is held in memory has 1,000 keys, each of 1,024 bytes, all escaped.
+#: The largest answer in memory lists 1,000 keys of 1,024 bytes, all of them escaped.
 ANSWER_BYTES = 8 * 1024 * 1024
 ERROR_BYTES = 256 * 1024
-#: A page of 10,000 parts, which some servers send, has 160,000 tags.
+#: Some servers send a page of 10,000 parts, which has 160,000 tags.
 MAX_TAGS = 256_000
 PIECE = 64 * 1024
 
@@ -31,14 +31,17 @@ PIECE = 64 * 1024
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html
 REQUEST_ID = "x-amz-request-id"
 
-#: RFC 9110, section 8.8.3, without what is beyond ASCII; those of S3 are never weak.
+#: RFC 9110, section 8.8.3, in ASCII only. The ETags of S3 are never weak.
 ETAG = re.compile('"?([!#-~]{1,256})"?')
 
 
 @dataclass(frozen=True)
 class _Form:
-    """An XML answer: its root element, what that must have, what each element in it must have, and what must
-    be there when more follows."""
+    """The required form of an XML answer.
+
+    `root` must contain the elements `has`, and `more` if the answer is truncated. Every element named in
+    `each` must contain the elements given there.
+    """
 
     root: str
     has: tuple[str, ...] = ()
@@ -46,8 +49,8 @@ class _Form:
     more: tuple[str, ...] = ()
 
 
-#: What is required of the answers that boto3 reads, by operation: what the API reference of S3 says is always
-#: there, as far as the service reads it.
+#: The required forms of the answers that boto3 reads, by operation: the elements that the service reads and
+#: that S3's API reference says are always there.
 _FORMS: Mapping[str, _Form] = {
     "CompleteMultipartUpload": _Form("CompleteMultipartUploadResult", ("ETag",)),
     "CopyObject": _Form("CopyObjectResult", ("ETag",)),
@@ -74,7 +77,7 @@ _FORMS: Mapping[str, _Form] = {
     "UploadPartCopy": _Form("CopyPartResult", ("ETag",)),
 }
 _NO_CONTENT = frozenset({"AbortMultipartUpload", "DeleteObject"})
-#: The headers of answers without a body.
+#: The required headers of answers without a body.
 _HEADERS: Mapping[str, tuple[str, ...]] = {
     "HeadBucket": (),
     "HeadObject": ("ETag", "Last-Modified", "Content-Length"),
@@ -82,14 +85,14 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "UploadPart": ("ETag",),
 }
 
-#: boto3 would follow these to another region, and ask that one again when it answers alike.
+#: boto3 would follow these errors to another region, and repeat the request there without end.
 _ELSEWHERE = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 )
 
 
 class UnexpectedAnswer(BotoCoreError):
-    """An answer that S3 does not give to what was asked."""
+    """An answer that S3 does not give to this request."""
 
     fmt = "{reason}"
 
@@ -97,26 +100,22 @@ class UnexpectedAnswer(BotoCoreError):
         super().__init__(reason=reason)
 
 
-class _Held:
-    """A body in memory, as `AWSResponse` reads one."""
+class Answer(AWSResponse):
+    """An answer with the headers of urllib3, which `AWSResponse` would copy, and its body once it is read."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        return iter((self._body,))
+    def __init__(self, url: str, status: int, headers: Any, raw: Any, body: bytes | None = None) -> None:
+        self.url, self.status_code, self.headers, self.raw, self._content = url, status, headers, raw, body
 
 
 def _held(answer: AWSResponse, status: int, body: bytes) -> AWSResponse:
-    headers: Any = answer.headers
-    return AWSResponse(answer.url, status, headers, _Held(body))
+    return Answer(answer.url, status, answer.headers, answer.raw, body)
 
 
 def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = False) -> AWSResponse:
-    """Send the request; the answer, whose body is read as well unless `stream`.
+    """Send the request and return the answer, with its body in memory unless `stream`.
 
-    All of this takes no more than these seconds; a body that is sent as it comes is not counted. Redirects
-    are not followed. Raises `UnexpectedAnswer` where the answer is not one of S3.
+    The exchange takes at most `seconds`, without the time for sending a stream. Redirects are not followed.
+    Raises `UnexpectedAnswer` if the answer does not come from S3.
     """
     request.stream_output = True
     streams = isinstance(request.body, Iterator)
@@ -131,7 +130,7 @@ def exchange(connections: Any, request: Any, seconds: float, *, stream: bool = F
                 answer = _held(answer, answer.status_code, body)
     except TimeoutError as error:
         raise HTTPClientError(error=error) from error
-    # An error of 500 and above may come from what stands before S3: it is S3's failure all the same.
+    # An error of 500 and above can come from a proxy in front of S3. It counts as a failure of S3.
     if (
         answer.status_code < 500
         and answer.status_code != HTTPStatus.NOT_MODIFIED
@@ -150,7 +149,7 @@ def _then(body: Iterator[bytes], do: Callable[[], None]) -> Iterator[bytes]:
 
 
 def _read(answer: AWSResponse, most: int, seconds: float) -> bytes:
-    """The whole body. The connection is closed where the body does not end as it should."""
+    """The whole body. The connection is closed if the body is not complete."""
     ends = time.monotonic() + seconds
     body = bytearray()
     whole = False
@@ -170,7 +169,7 @@ def _read(answer: AWSResponse, most: int, seconds: float) -> bytes:
         if not whole:
             answer.raw.close()
     declared = answer.headers.get("Content-Length")
-    bodiless = answer.raw.length_remaining == 0 and not body  # of HEAD, or a status without a body
+    bodiless = answer.raw.length_remaining == 0 and not body  # of a HEAD, or of a status without a body
     if declared is not None and not bodiless and declared != str(len(body)):
         raise HTTPClientError(error=f"{len(body)} of {declared} bytes came")
     return bytes(body)
@@ -180,14 +179,14 @@ def _read(answer: AWSResponse, most: int, seconds: float) -> bytes:
 
 
 def document(answer: AWSResponse, tag: str) -> ET.Element:
-    """The root element, which must have this name. Raises S3's own error where the body is one."""
+    """The root element, which must have this name. Raises S3's error if the body contains one."""
     if answer.status_code != HTTPStatus.OK:
         raise UnexpectedAnswer(f"status {answer.status_code} in place of 200")
     root = parse(answer.content)
     found = local_name(root)
     if found == "Error":
-        # AWS: "a 200 OK response can contain either a success or an error", of CopyObject,
-        # CompleteMultipartUpload and others; it is to be handled as an error of the server.
+        # AWS about CopyObject, CompleteMultipartUpload and others: "a 200 OK response can contain either a
+        # success or an error". The error is one of the server.
         raise error_of(_held(answer, 500, answer.content), tag)
     if found != tag:
         raise UnexpectedAnswer(f"<{found[:40]}> in place of <{tag}>")
@@ -195,18 +194,18 @@ def document(answer: AWSResponse, tag: str) -> ET.Element:
 
 
 def empty(answer: AWSResponse) -> AWSResponse:
-    """The answer, which must have no body. Raises S3's own error where the body is one."""
+    """The answer, which must have no body. Raises S3's error if the body contains one."""
     if answer.content.strip():
         document(answer, "nothing")
     return answer
 
 
 def parse(body: bytes) -> ET.Element:
-    """The root element. Raises `UnexpectedAnswer` for what is no XML, or none that S3 would send."""
+    """The root element. Raises `UnexpectedAnswer` if the body is not XML that S3 would send."""
     if b"<!" in body or body.count(b"<") > MAX_TAGS:  # a document type, which could declare entities
         raise UnexpectedAnswer("XML that S3 does not send")
     try:
-        # S3 sends white space ahead of an answer that takes long.
+        # S3 sends white space before an answer that takes long.
         return ET.fromstring(body.lstrip(), ET.XMLParser(encoding="utf-8"))  # noqa: S314 - without entities
     except ET.ParseError as error:
         raise UnexpectedAnswer("a body that is no XML") from error
@@ -229,7 +228,7 @@ def _error_element(answer: AWSResponse) -> ET.Element | None:
 
 
 def error_of(answer: AWSResponse, operation: str) -> ClientError:
-    """As boto3 would have raised it: S3's code, or the status where the answer has no body."""
+    """The error as boto3 raises it, with S3's code, or the status if the answer has no body."""
     code, message = str(answer.status_code), ""
     root = _error_element(answer)
     if root is not None:
@@ -247,9 +246,9 @@ def error_of(answer: AWSResponse, operation: str) -> ClientError:
 # --- boto3
 
 
-def guard(client: Any, seconds: float) -> None:
-    """Have what this client of boto3 sends answered through here."""
-    connections = client._endpoint.http_session  # noqa: SLF001 - it has no public name
+def check_answers(boto3_client: Any, seconds: float) -> None:
+    """Send the requests of this boto3 client through `exchange`, and check their answers."""
+    connections = boto3_client._endpoint.http_session  # noqa: SLF001 - it has no public name
 
     def send(request: Any, event_name: str, **_: object) -> AWSResponse:
         operation = event_name.rpartition(".")[2]
@@ -265,11 +264,11 @@ def guard(client: Any, seconds: float) -> None:
             raise error
         return answer
 
-    client.meta.events.register("before-send.s3", send)
+    boto3_client.meta.events.register("before-send.s3", send)
 
 
 def _checked(answer: AWSResponse, operation: str) -> AWSResponse:
-    """The answer, which must fit the operation. One that holds an error gets status 500, for boto3."""
+    """The answer, which must fit the operation. If it contains an error, it gets status 500 for boto3."""
     try:
         if operation in _FORMS:
             form = _FORMS[operation]
@@ -302,8 +301,8 @@ def _require_text(name: str, text: str | None) -> None:
         raise UnexpectedAnswer(f"no {name}, or none that S3 sends")
 
 
-def expect_owner(client: Any, account: str) -> None:
-    """Have every request of this client refused by S3 unless the account owns the bucket.
+def expect_owner(boto3_client: Any, account: str) -> None:
+    """Make S3 refuse every request of this boto3 client unless the account owns the bucket.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
     """
@@ -314,4 +313,4 @@ def expect_owner(client: Any, account: str) -> None:
             if name in known:
                 params.setdefault(name, account)
 
-    client.meta.events.register("before-parameter-build.s3", add)
+    boto3_client.meta.events.register("before-parameter-build.s3", add)

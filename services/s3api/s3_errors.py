@@ -1,4 +1,4 @@
-"""What S3's failures mean: each error code of S3 as one of the errors of `files`, with its sentence."""
+"""What S3's failures mean: the failure and the sentence for each of its error codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
 
-from s3api.files import (
+from s3api.failures import (
     BucketNotFound,
     ClockSkewed,
     Conflict,
@@ -23,7 +23,6 @@ from s3api.files import (
     FileTooLarge,
     InvalidName,
     InvalidParts,
-    NotModified,
     RangeNotSatisfiable,
     StoreDenied,
     StoreFailed,
@@ -31,6 +30,7 @@ from s3api.files import (
     StoreUnavailable,
     UploadNotFound,
 )
+from s3api.file_store import NotModified
 from s3api.s3_answers import UnexpectedAnswer
 from s3api.s3_values import clock_offset
 
@@ -48,7 +48,7 @@ THROTTLED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """An error of `files`, and its sentence as a format of the fields that `S3Errors` fills in."""
+    """A failure, and its sentence with the fields that `S3Errors` fills in."""
 
     error: type[FileError]
     sentence: str
@@ -140,12 +140,12 @@ _MEANINGS: Mapping[str, _Meaning] = {
 
 
 def is_denial(code: str) -> bool:
-    """Whether S3 denies the service this, with this error code."""
+    """Whether this error code means that S3 denies the service the operation."""
     return _MEANINGS.get(code) is _DENIED
 
 
 class S3Errors:
-    """Turns what botocore raises into the errors of `files`. The cause is kept for the log only."""
+    """Turns what botocore raises into the errors of `failures`. The cause is kept for the log only."""
 
     def __init__(self, bucket: str, region: str, *, checks_owner: bool) -> None:
         self._bucket = bucket

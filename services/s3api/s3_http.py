@@ -21,13 +21,13 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 import boto3.session
+import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError
-from botocore.exceptions import ConnectionError as NotConnected
 from botocore.httpchecksum import apply_request_checksum
 
-from s3api.s3_answers import UnexpectedAnswer, document, empty, error_of, exchange
+from s3api.s3_answers import Answer, UnexpectedAnswer, document, empty, error_of, exchange
 from s3api.s3_errors import THROTTLED
 from s3api.s3_signing import (
     EMPTY_SHA256,
@@ -45,6 +45,7 @@ SEND_CHUNK = 128 * 1024
 _PASSES = frozenset({"RequestTimeout", "500", "502", "503", "504"})
 _CRC32_TRAILER = {"algorithm": "crc32", "in": "trailer", "name": "x-amz-checksum-crc32"}
 _NOTHING: Mapping[str, str] = {}
+_NO_RETRIES = urllib3.Retry(False)
 
 
 class Readable(Protocol):
@@ -60,6 +61,43 @@ class _Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     payload: str = EMPTY_SHA256
+
+
+class _Connections:
+    """The connections to one origin that botocore has configured, with timeouts, TLS and proxies.
+
+    botocore would find the pool, the proxy and the certificates again for each request.
+    """
+
+    def __init__(self, session: Any, origin: str) -> None:
+        # None of these has a public name.
+        proxy = session._proxy_config.proxy_url_for(origin)  # noqa: SLF001
+        self._pool = session._get_connection_manager(origin, proxy).connection_from_url(origin)  # noqa: SLF001
+        session._setup_ssl_cert(self._pool, origin, session._verify)  # noqa: SLF001
+        first = f"{origin}/"
+        #: What of a URL is sent: all of it to a proxy that does not tunnel, else what follows the origin.
+        self._sent_from = 0 if session._get_request_target(first, proxy) == first else len(origin)  # noqa: SLF001
+
+    def send(self, request: AWSPreparedRequest) -> Answer:
+        """The answer, of which only the head has been read. Raises `HTTPClientError`."""
+        headers: Any = request.headers
+        try:
+            raw = self._pool.urlopen(
+                request.method,
+                request.url[self._sent_from :],
+                request.body,
+                headers,
+                retries=_NO_RETRIES,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                enforce_content_length=False,
+                chunked=headers.get("Transfer-Encoding") == b"chunked",
+            )
+        except Exception as error:
+            raise HTTPClientError(error=error) from error
+        return Answer(request.url, raw.status, raw.headers, raw)
 
 
 class S3Requests:
@@ -87,8 +125,6 @@ class S3Requests:
         if owner:
             self._own_headers["x-amz-expected-bucket-owner"] = owner
         self._seconds: float = client.meta.config.read_timeout
-        # botocore has no public way to the connections that the client was configured with.
-        self._connections = client._endpoint.http_session  # noqa: SLF001
 
     @cached_property
     def url(self) -> str:
@@ -108,6 +144,11 @@ class S3Requests:
     @cached_property
     def _signer(self) -> S3Signer:
         return S3Signer(self.url, self._client.meta.region_name)
+
+    @cached_property
+    def _connections(self) -> _Connections:
+        # botocore has no public way to the connections that the client was configured with.
+        return _Connections(self._client._endpoint.http_session, self._origin)  # noqa: SLF001
 
     def send(
         self,
@@ -155,7 +196,7 @@ class S3Requests:
                 if not left or not (throttled or not _PASSES.isdisjoint((code, status))):
                     raise
                 pause = 1.0 if throttled else 0.05
-            except (NotConnected, HTTPClientError):
+            except HTTPClientError:
                 if not left:
                     raise
                 pause = 0.05

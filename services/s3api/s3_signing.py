@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.credentials import ReadOnlyCredentials
+
+from s3api.json_text import to_json
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = sha256().hexdigest()
@@ -138,7 +139,7 @@ class S3Signer:
             "expiration": expiration,
             "conditions": [*conditions, *({name: value} for name, value in own.items())],
         }
-        policy = base64.b64encode(json.dumps(document).encode())
+        policy = base64.b64encode(to_json(document))
         signature = hmac.digest(scope.key, policy, "sha256").hex()
         return {**fields, **own, "policy": policy.decode(), "x-amz-signature": signature}
 

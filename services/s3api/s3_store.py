@@ -1,6 +1,6 @@
-"""`S3FileStore`: the files of one S3 bucket. With `s3_http` and `s3_answers` it is all that talks to S3.
+"""`S3FileStore`: the files of one S3 bucket. Only the modules `s3_*` talk to S3.
 
-IAM actions of the service, each checked against the task role's policy by a test:
+IAM actions of the service; a test compares them with the policy of the task role:
 
     s3:ListBucket                 on the bucket
     s3:ListBucketVersions         on the bucket
@@ -12,15 +12,14 @@ IAM actions of the service, each checked against the task role's policy by a tes
     s3:AbortMultipartUpload       on the objects
     s3:ListMultipartUploadParts   on the objects
 
-Never DeleteObjectVersion: what the bucket versions, the service cannot destroy. `report`, for
-`s3api doctor`, also reads the rest of the bucket's configuration, with the credentials of the command's user.
+DeleteObjectVersion is not among them, so the service cannot destroy a version that the bucket keeps. `report`
+reads more of the bucket's configuration, with the credentials of the user of `s3api doctor`.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,62 +32,65 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from s3api.files import (
-    KEPT_HEADERS,
-    MAX_SINGLE_PUT_BYTES,
-    NOTHING,
-    Body,
-    Conditions,
+from s3api.bodies import Body
+from s3api.bucket import days_to_abort, exposes_etag, is_versioned
+from s3api.failures import (
     FileError,
     FileExists,
     FileNotDeleted,
     FileNotFound,
+    RangeNotSatisfiable,
+    StoreFailed,
+    StoreUnavailable,
+    UploadNotFound,
+    VersioningOff,
+    changed,
+)
+from s3api.file_store import (
+    KEPT_HEADERS,
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    Conditions,
     OpenFile,
     Page,
     Part,
     PartPlan,
-    RangeNotSatisfiable,
     SignedPost,
     SignedPut,
     SignedUrl,
     StartedUpload,
     StoredFile,
-    StoreFailed,
-    StoreUnavailable,
-    TooBusy,
     Upload,
-    UploadNotFound,
-    VersioningOff,
-    changed,
     part_size_for,
 )
-from s3api.s3_answers import UnexpectedAnswer, expect_owner, guard
+from s3api.s3_answers import UnexpectedAnswer, check_answers, expect_owner
 from s3api.s3_errors import NOT_S3, S3Errors, is_denial
 from s3api.s3_http import S3Requests
 from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
 from s3api.settings import Settings
+from s3api.upload_memory import UploadMemory
 
 ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
-# A body of this size or less is read first, and sent with its head.
+# A body of at most this size is read before the request is sent, and sent together with its head.
 HELD_BYTES = 64 * 1024
-# A body of unknown length that ends within this needs no place among those that are held part by part.
+# A body of unknown length and at most this size is stored without a share of `_memory`.
 UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
-# S3 sends white space while it completes an upload or copies, which may take minutes.
+# Completing an upload or copying can take minutes, during which S3 sends white space.
 SLOW_ANSWER_SECONDS = 900
-# Above S3's limit for one part, a file is restored in parts of this size, several at once.
+# A file above S3's limit for one part is restored in parts of this size, several at the same time.
 COPIED_PART_BYTES = 1024**3
 COPY_THREADS = 8
 
-# The metadata of a file: the SHA-256 that was checked as the file was stored, the one that the sender of a
-# multipart upload declared, and the nonce of the plan that it was uploaded by.
+# The metadata of a file: the SHA-256 that was checked when the file was stored, the SHA-256 that the sender
+# of a multipart upload declared, and the nonce of the upload's plan.
 SHA256, DECLARED_SHA256, NONCE = "sha256", "declared-sha256", "s3api-upload"
-# What a copy keeps of the version that it is made of, besides its bytes.
-_KEPT = (
+# The fields that a restored file takes over from its version, in boto3's names.
+_RESTORED = (
     "CacheControl",
     "ContentDisposition",
     "ContentEncoding",
@@ -104,7 +106,7 @@ _NOT_XML = re.compile("[\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class BucketReport:
-    """What `s3api doctor` shows. A value is None where S3 did not let us see it."""
+    """What `s3api doctor` shows. A value is None if S3 did not allow reading it."""
 
     region: str | None
     clock_skew: timedelta | None
@@ -117,12 +119,12 @@ class BucketReport:
 
 
 class S3FileStore:
-    """A `FileStore` over one bucket. Safe for threads; one instance serves a process.
+    """The `FileStore` of one bucket. Threads can share it; a process needs only one.
 
-    Three clients, because they must differ: `_api` for small requests (short timeouts, retried), `_transfer`
-    for bodies and long copies (long timeouts, never retried: a stream cannot be sent twice), and one that
-    only signs, for the endpoint that clients of the service reach. `_small`, `_large` and `_public` are the
-    same three for the requests of which there are many.
+    It has three boto3 clients. `_api` sends small requests, with short timeouts and retries. `_transfer`
+    sends bodies and long copies, with long timeouts and without retries, because a stream cannot be sent
+    twice. The third only signs, for the endpoint that the service's clients use. `_small`, `_large` and
+    `_public` are their counterparts for the frequent requests (`s3_http`).
     """
 
     def __init__(self, settings: Settings, session: boto3.session.Session | None = None) -> None:
@@ -130,30 +132,31 @@ class S3FileStore:
         self._session = session or boto3.session.Session(region_name=settings.aws_region)
         self._region = settings.aws_region
         self._part_size = part_size_for(settings.max_file_bytes)
-        self._buffers = threading.BoundedSemaphore(max(1, settings.upload_buffer_bytes // self._part_size))
-        self._buffer_wait = settings.upload_wait_seconds
+        self._memory = UploadMemory(
+            settings.upload_buffer_bytes, self._part_size, settings.upload_wait_seconds
+        )
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="s3-lookup")
 
         endpoint = settings.s3_endpoint_url
         self._public_endpoint = settings.s3_public_endpoint_url or endpoint
-        pool = settings.threads + LOOKUP_THREADS
+        pool = settings.max_concurrent_requests + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
         owner = settings.bucket_owner
         self._errors = S3Errors(self.bucket, self._region, checks_owner=owner is not None)
-        self._api = self._client(endpoint, connect, read, pool, attempts=ATTEMPTS)
-        self._transfer = self._client(endpoint, connect, transfer, pool, attempts=1)
-        public = self._client(self._public_endpoint, connect, read, 1, attempts=1)
-        guard(self._api, read)
-        guard(self._transfer, SLOW_ANSWER_SECONDS)
+        self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
+        self._transfer = self._boto3_client(endpoint, connect, transfer, pool, attempts=1)
+        public = self._boto3_client(self._public_endpoint, connect, read, 1, attempts=1)
+        check_answers(self._api, read)
+        check_answers(self._transfer, SLOW_ANSWER_SECONDS)
         if owner:
-            for client in (self._api, self._transfer):
-                expect_owner(client, owner)
+            expect_owner(self._api, owner)
+            expect_owner(self._transfer, owner)
         self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=owner)
         self._large = S3Requests(self._transfer, self._session, self.bucket, owner=owner)
         self._public = S3Requests(public, self._session, self.bucket)
 
-    def _client(
+    def _boto3_client(
         self,
         endpoint: str | None,
         connect: float,
@@ -171,13 +174,13 @@ class S3FileStore:
                 read_timeout=read,
                 retries={"mode": "standard", "total_max_attempts": attempts},
                 max_pool_connections=pool,
-                # Of every body it sends; it holds them all, so that plain HTTP has a header for it as well.
+                # boto3 holds every body that it sends, so the checksum is a header over plain HTTP too.
                 request_checksum_calculation="when_supported",
                 response_checksum_validation="when_required",
                 s3={
-                    # Emulators and self-hosted servers have no host name for every bucket.
+                    # Emulators and self-hosted servers have no host name for each bucket.
                     "addressing_style": "path" if endpoint else "virtual",
-                    # A stream cannot be read twice, once to sign and once to send; TLS protects it.
+                    # A stream cannot be read twice, to sign it and to send it. TLS protects it.
                     "payload_signing_enabled": False,
                 },
             ),
@@ -263,9 +266,10 @@ class S3FileStore:
         if_match: str | None = None,
         kept: Mapping[str, str] = NOTHING,
     ) -> Upload:
-        """One PUT of the stream where its length is known: no memory, no disk, and nothing left of a failure.
+        """Send a body of known length as one PUT: without memory or disk, and a failure leaves nothing.
 
-        A body of unknown length, or above S3's limit for one PUT, goes up in parts held in memory one by one.
+        A body of unknown length, or above S3's limit for one PUT, is uploaded in parts, with one in memory at
+        a time.
         """
         stored = {"Content-Type": content_type, **kept}
         condition = _condition(create_only=create_only, if_match=if_match)
@@ -276,7 +280,7 @@ class S3FileStore:
                 else:
                     etag = self._put_whole(name, body, body.size, stored, condition)
         except FileError:
-            # What the body raised comes back wrapped in the HTTP library's errors.
+            # The HTTP library has wrapped the body's own failure.
             if body.failure is not None:
                 raise body.failure from body.failure.__cause__
             raise
@@ -322,29 +326,26 @@ class S3FileStore:
         data = body.read_fully(first)
         if len(data) < first:
             return self._put_held(name, data, fields, condition)
-        # Not read meanwhile, the client waits with the rest: that is what TCP's flow control is for.
-        if not self._buffers.acquire(timeout=self._buffer_wait):
-            raise TooBusy(
-                "Too many uploads of unknown length at once; try again, or send a Content-Length header"
-            )
-        try:
-            data += body.read_fully(self._part_size - first)
+        with self._memory.part(body, data) as data:
             if len(data) < self._part_size:
                 return self._put_held(name, data, fields, condition)
             upload_id = self._create_multipart_upload(name, **fields)["UploadId"]
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size, nonce="")
             try:
-                parts: list[Part] = []
-                while data:
-                    parts.append(self._put_part(plan, len(parts) + 1, data))
-                    data = b""  # or two parts are held while the next is read
-                    data = body.read_fully(self._part_size)
-                return self._complete(plan, parts, _of_boto(condition))
+                parts = [self._put_part(plan, 1, data)]
             except BaseException:
                 self._abort_quietly(plan)
                 raise
-        finally:
-            self._buffers.release()
+        try:
+            while len(data) == self._part_size:
+                data = b""  # or two parts are held while the next is read
+                with self._memory.part(body) as data:
+                    if data:
+                        parts.append(self._put_part(plan, len(parts) + 1, data))
+            return self._complete(plan, parts, _of_boto(condition))
+        except BaseException:
+            self._abort_quietly(plan)
+            raise
 
     def _put_held(
         self, name: str, data: bytes, fields: Mapping[str, Any], condition: Mapping[str, str]
@@ -378,7 +379,8 @@ class S3FileStore:
                 failed[name] = error.code
         if bulk:
             with self._errors("delete_object"):
-                # Not quiet: S3 names each file that it deleted. One that it leaves out is not deleted.
+                # In this mode (not "quiet") S3 names each deleted file. A file that it leaves out is not
+                # deleted.
                 answer = self._api.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in bulk]}
                 )
@@ -390,20 +392,20 @@ class S3FileStore:
         return failed
 
     def restore(self, name: str) -> StoredFile:
-        """By copying the newest version over the delete marker: no permission to destroy is needed.
+        """Copy the newest version over the delete marker, which needs no permission to destroy anything.
 
-        S3 copies only while no file of this name is there, which a delete marker is not. The condition stands
-        where a multipart upload is completed, because not every S3 regards it on CopyObject.
+        S3 accepts the copy only if no file has this name; a delete marker is no file. The condition is on the
+        completion of a multipart upload, because not every S3 honours it for CopyObject.
         """
         version = self._newest_version(name)
         with self._errors("get_object_version", name):
             head = self._api.head_object(Bucket=self.bucket, Key=name, VersionId=version)
-        kept = {key: head[key] for key in _KEPT if head.get(key)}
+        kept = {key: head[key] for key in _RESTORED if head.get(key)}
         size: int = head["ContentLength"]
         try:
             if size:
                 self._copy_version(name, version, size, kept)
-            else:  # S3 makes no part of a range without bytes
+            else:  # S3 cannot copy an empty range to a part
                 with self._errors("put_object", name):
                     self._transfer.put_object(Bucket=self.bucket, Key=name, Body=b"", IfNoneMatch="*", **kept)
         except FileExists:
@@ -461,11 +463,11 @@ class S3FileStore:
                 newest = max(versions, key=lambda version: version["LastModified"])
                 self._raise_if_replaced_unkept(name, newest, markers)
                 return str(newest["VersionId"])
-            # S3 lists a key's versions before those of any longer key.
+            # S3 lists the versions of a key before those of longer keys.
             if not answer["IsTruncated"] or not found:
                 break
             if position.get("VersionIdMarker") == answer["NextVersionIdMarker"]:
-                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same versions without an end
+                raise StoreUnavailable(NOT_S3)  # otherwise the same page would be requested without end
             position = {
                 "KeyMarker": answer["NextKeyMarker"],
                 "VersionIdMarker": answer["NextVersionIdMarker"],
@@ -478,8 +480,9 @@ class S3FileStore:
     def _raise_if_replaced_unkept(
         name: str, newest: Mapping[str, Any], markers: Sequence[Mapping[str, Any]]
     ) -> None:
-        # A deletion while versioning is suspended destroys what was stored during the suspension, and leaves
-        # a marker whose version is "null". The newest version may then be older than what was deleted.
+        # A deletion while versioning is suspended destroys the file that was stored during the suspension,
+        # and leaves a marker with the version "null". The newest version can then be older than the deleted
+        # file.
         if any(
             marker["VersionId"] == "null" and marker["LastModified"] >= newest["LastModified"]
             for marker in markers
@@ -491,7 +494,7 @@ class S3FileStore:
 
     def _raise_unless_versioned(self, name: str) -> None:
         versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
-        if versioning is not None and versioning.get("Status") != "Enabled":
+        if versioning is not None and not is_versioned(versioning):
             raise VersioningOff(
                 f"The bucket '{self.bucket}' keeps no versions, so '{name}' cannot be restored; "
                 "with versioning on, what is deleted from then on can be"
@@ -529,8 +532,8 @@ class S3FileStore:
             fields["x-amz-checksum-sha256"] = _base64_of_hex(sha256)
             fields[f"x-amz-meta-{SHA256}"] = sha256
         fields["key"] = name
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
@@ -579,7 +582,7 @@ class S3FileStore:
                 "PUT",
                 plan.name,
                 {"partNumber": str(number), "uploadId": plan.upload_id},
-                # Signed, so that a part of any other length is refused by S3.
+                # Signed, so that S3 refuses a part of another length.
                 {"Content-Length": str(plan.size_of(number))},
                 seconds,
             )
@@ -601,7 +604,7 @@ class S3FileStore:
             if not answer["IsTruncated"]:
                 return parts
             if answer["NextPartNumberMarker"] <= marker:
-                raise StoreUnavailable(NOT_S3)  # or it would be asked for the same parts without an end
+                raise StoreUnavailable(NOT_S3)  # otherwise the same page would be requested without end
             marker = answer["NextPartNumberMarker"]
 
     def complete_parts(
@@ -631,7 +634,7 @@ class S3FileStore:
         of = {"Bucket": self.bucket, "Key": plan.name, "UploadId": plan.upload_id}
         try:
             with self._errors("list_parts", plan.name):
-                self._api.list_parts(**of, MaxParts=1)  # not every S3 says of an abort that there was nothing
+                self._api.list_parts(**of, MaxParts=1)  # not every S3 reports that an abort found nothing
             with self._errors("abort_multipart_upload", plan.name):
                 self._api.abort_multipart_upload(**of)
         except UploadNotFound:
@@ -639,7 +642,7 @@ class S3FileStore:
         return True
 
     def _abort_quietly(self, plan: PartPlan) -> None:
-        # The error that led here is the one to tell; the bucket's lifecycle rule is the last resort.
+        # The caller reports the error that led here. The bucket's lifecycle rule is the last resort.
         for pause in (0, 0.5, 2):
             time.sleep(pause)
             try:
@@ -656,26 +659,25 @@ class S3FileStore:
         headers: Mapping[str, str],
         seconds: int,
     ) -> SignedUrl:
-        expires_at = self._expiry(seconds)
         with self._errors("sign"):
+            expires_at = self._expiry(seconds)
             return SignedUrl(self._public.presign(method, name, query, headers, seconds), expires_at)
 
     def _expiry(self, seconds: int) -> datetime:
-        """When a URL signed now stops working: the earlier of what was asked for and the credentials' end."""
+        """When a URL that is signed now expires: after `seconds`, or earlier with temporary credentials."""
         asked = datetime.now(UTC) + timedelta(seconds=seconds)
         credentials = self._session.get_credentials()
         if credentials is None:
-            raise StoreUnavailable("The service has no AWS credentials")
-        with self._errors("sign"):
-            credentials.get_frozen_credentials()  # refreshes them when they are about to end
-        # botocore keeps the end of temporary credentials in this attribute only; static ones have none.
+            raise NoCredentialsError
+        credentials.get_frozen_credentials()  # refreshes credentials that are about to expire
+        # botocore keeps the end of temporary credentials only in this attribute. Static ones have none.
         ends: datetime | None = getattr(credentials, "_expiry_time", None)
         return min(asked, ends.astimezone(UTC)) if ends else asked
 
     # --- doctor
 
     def report(self) -> BucketReport:
-        """Look at the bucket and its configuration. Raises as `check` does when there is none to see."""
+        """Read the bucket's configuration. Raises the failures of `check`."""
         with self._errors("head_bucket"):
             head = self._api.head_bucket(Bucket=self.bucket)
         headers = head["ResponseMetadata"]["HTTPHeaders"]
@@ -688,24 +690,14 @@ class S3FileStore:
             "NoSuchLifecycleConfiguration",
         )
         cors = self._look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
-        days = [
-            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
-            for rule in (lifecycle or {}).get("Rules", ())
-            if rule.get("Status") == "Enabled"
-            and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
-        ]
-        exposed = {
-            header.lower()
-            for rule in (cors or {}).get("CORSRules", ())
-            for header in rule.get("ExposeHeaders", ())
-        }
+        days = days_to_abort((lifecycle or {}).get("Rules", ()))
         return BucketReport(
             region=headers.get("x-amz-bucket-region"),
             clock_skew=skew,
-            versioning=None if versioning is None else versioning.get("Status") == "Enabled",
-            abort_incomplete_days=min(days, default=None),
-            has_abort_rule=None if lifecycle is None else bool(days),
-            cors_exposes_etag=None if cors is None else bool({"etag", "*"} & exposed),
+            versioning=None if versioning is None else is_versioned(versioning),
+            abort_incomplete_days=days,
+            has_abort_rule=None if lifecycle is None else days is not None,
+            cors_exposes_etag=None if cors is None else exposes_etag(cors.get("CORSRules", ())),
             public_endpoint=self._public_endpoint or f"https://{self.bucket}.s3.{self._region}.amazonaws.com",
             public_endpoint_error=self._try_public_endpoint(),
         )
@@ -713,7 +705,7 @@ class S3FileStore:
     def _try_public_endpoint(self) -> str | None:
         url = self.sign_download("s3api-doctor/no-such-file", 60, "attachment").url
         try:
-            # The status is all that counts: no redirect is followed, and no body is read.
+            # Only the status counts: no redirect is followed, and no body is read.
             answer = urllib3.request("GET", url, timeout=5.0, retries=False, preload_content=False)
             answer.close()
         except urllib3.exceptions.HTTPError as error:
@@ -721,7 +713,7 @@ class S3FileStore:
         return None if answer.status == 404 else f"HTTP {answer.status}"
 
     def _look(self, call: Callable[[], dict[str, Any]], absent: str) -> dict[str, Any] | None:
-        """The configuration, {} where there is none, None where it may not be seen."""
+        """The configuration; {} if there is none, None if it cannot be read."""
         try:
             return call()
         except ClientError as error:
@@ -735,15 +727,15 @@ def _http_date(moment: datetime | None) -> str | None:
 
 
 def _metadata(sha256: str | None) -> dict[str, str]:
-    """The sender's SHA-256 travels with the file, so that whoever downloads it can check what came.
+    """Store the sender's SHA-256 with the file, so that a reader can check the bytes.
 
-    S3 keeps none of a whole multipart object, and shows its own only to who sends a header to ask for it.
+    S3 keeps no SHA-256 of a whole multipart object, and returns that of other objects only on request.
     """
     return {SHA256: sha256} if sha256 else {}
 
 
 def _condition(*, create_only: bool, if_match: str | None) -> dict[str, str]:
-    """S3's own conditions of a write, as headers.
+    """S3's conditions of a write, as headers.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
     """
@@ -753,13 +745,13 @@ def _condition(*, create_only: bool, if_match: str | None) -> dict[str, str]:
 
 
 def _of_boto(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Headers by the names that boto3 has for them."""
+    """Headers under boto3's names for them."""
     return {name.replace("-", ""): value for name, value in headers.items()}
 
 
 @contextmanager
 def _not_matching(name: str, if_match: str | None) -> Iterator[None]:
-    """With If-Match, S3 answers 412 to another ETag, and 404 where there is no file."""
+    """Raise `FileChanged` for S3's answers to a failed If-Match: 412 for another ETag, 404 for no file."""
     try:
         yield
     except (FileExists, FileNotFound):
@@ -773,7 +765,7 @@ def _base64_of_hex(digest: str) -> str:
 
 
 def _chunks(body: Any, length: int) -> Iterator[bytes]:
-    """The body in pieces; the connection is closed when it was not read to its end."""
+    """The body in pieces. A connection whose body was not read to the end is closed."""
     left = length
     try:
         while left > 0:

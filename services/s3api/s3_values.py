@@ -1,4 +1,4 @@
-"""The values in S3's answers, parsed strictly: names, numbers, times, ETags, ranges, pages of a listing.
+"""Strict parsers for the values in S3's answers: numbers, times, ETags, ranges, and pages of a listing.
 
 Every function raises `UnexpectedAnswer` for a value that S3 does not send.
 """
@@ -13,23 +13,24 @@ from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-from s3api.files import Page, RangeNotSatisfiable, StoredFile
+from s3api.failures import RangeNotSatisfiable
+from s3api.file_store import Page, StoredFile
 from s3api.s3_answers import ETAG, UnexpectedAnswer
 
 _CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 def page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | None) -> Page:
-    """A page of S3's XML, whose names are percent-encoded: XML cannot hold every name."""
-    space = root.tag.removesuffix("ListBucketResult")  # the namespace, where there is one
+    """A page of a listing. Its names are percent-encoded, because XML cannot contain every name."""
+    space = root.tag.removesuffix("ListBucketResult")  # the namespace, if there is one
     key, modified, etag, size = (f"{space}{tag}" for tag in ("Key", "LastModified", "ETag", "Size"))
     decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
     files = [
         StoredFile(
-            name=decode(entry.findtext(key, "")),
-            size=number(entry.findtext(size)),
-            last_modified=_moment(entry.findtext(modified, "")),
-            etag=_listed_etag(entry.findtext(etag)),
+            decode(entry.findtext(key, "")),
+            number(entry.findtext(size)),
+            _moment(entry.findtext(modified, "")),
+            _listed_etag(entry.findtext(etag)),
         )
         for entry in root.findall(f"{space}Contents")
     ]
@@ -37,7 +38,7 @@ def page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | No
         decode(entry.findtext(f"{space}Prefix", "")) for entry in root.findall(f"{space}CommonPrefixes")
     ]
     names = [*(file.name for file in files), *prefixes]
-    # A page of another prefix would show names that the caller may not see.
+    # A page of another prefix would show names that the caller must not see.
     if not all(names) or (prefix and not all(name.startswith(prefix) for name in names)):
         raise UnexpectedAnswer("a listing with a name that was not asked for")
     if root.findtext(f"{space}Name", bucket) != bucket:
@@ -61,7 +62,7 @@ def number(text: str | None) -> int:
 
 
 def _moment(text: str) -> datetime:
-    """A time of an answer's XML."""
+    """A time in XML."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -72,7 +73,7 @@ def _moment(text: str) -> datetime:
 
 
 def _date(text: str | None) -> datetime:
-    """A time of an answer's headers."""
+    """A time in a header."""
     try:
         moment = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -81,7 +82,7 @@ def _date(text: str | None) -> datetime:
 
 
 def clock_offset(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How far S3's clock is ahead of ours; None where it does not tell its time."""
+    """How far S3's clock is ahead of this machine's; None if the answer has no date."""
     try:
         return _date(headers.get("date")) - now
     except UnexpectedAnswer:
@@ -95,7 +96,7 @@ def stored_file(name: str, headers: Mapping[str, str], size: int) -> StoredFile:
 
 
 def size_of_range(content_range: str, asked: str, length: int) -> int:
-    """The size of the whole file, of which this range was answered. It must be the one that was asked for."""
+    """The size of the whole file, from the Content-Range. The range must be the one that was requested."""
     if not length and content_range.endswith("/0"):  # MiniStack's answer for an empty file
         raise RangeNotSatisfiable("The file is empty")
     found = _CONTENT_RANGE.fullmatch(content_range)
@@ -117,8 +118,13 @@ def etag_of(answer: Mapping[str, Any]) -> str:
 
 
 def _listed_etag(text: str | None) -> str:
-    """SeaweedFS lists folders that it keeps for a while after their last file, with an empty ETag."""
-    return "" if text in ("", '""') else _bare_etag(text)
+    """SeaweedFS keeps a folder for a while after its last file, and lists it with an empty ETag."""
+    found = ETAG.fullmatch(text or "")
+    if found:
+        return found[1]
+    if text in ("", '""'):
+        return ""
+    raise UnexpectedAnswer("an ETag that is none, or is missing")
 
 
 def _bare_etag(text: str | None) -> str:

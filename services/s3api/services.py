@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app, g
 
 from s3api.auth import Caller, Tokens
-from s3api.files import FileStore
+from s3api.file_store import FileStore
 from s3api.health import Readiness
 from s3api.origins import Origins
 from s3api.settings import Settings

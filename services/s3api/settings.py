@@ -153,11 +153,12 @@ class Settings(BaseSettings):
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
     """How long a presigned upload URL is valid."""
     upload_buffer_bytes: Annotated[int, Field(ge=1, le=16 * GiB)] = 32 * MiB
-    """Memory for raw uploads of unknown length. Each one that is larger than 256 KiB takes one part of it: 8
-    MiB, or more if `MAX_FILE_BYTES` is above 78 GiB. With 32 MiB, four such uploads run at once. A task can
-    use twice this amount while it assembles parts."""
+    """The memory of a worker process for raw uploads of unknown length that are larger than 256 KiB. Each of
+    them holds what has arrived of its current part: up to 8 MiB, or more if `MAX_FILE_BYTES` is above 78 GiB.
+    When all of it is in use, uploads wait for each other."""
     upload_wait_seconds: Annotated[float, Field(ge=0, le=300)] = 10
-    """How long such an upload waits for its part of that memory before it is answered 503."""
+    """An upload that waits for that memory is answered 503 once no other upload has freed any for this
+    long."""
     multipart_threshold_bytes: Annotated[int, Field(ge=5 * MiB, le=5 * GiB)] = 64 * MiB
     """A planned upload of this size or more goes to S3 in parts."""
 
@@ -168,9 +169,11 @@ class Settings(BaseSettings):
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
     """The longest pause of S3 during a transfer."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
-    """The longest pause of a client during an upload, and the time limit for the head of a request."""
+    """The longest pause of a client that sends a body or reads an answer, and the time limit for the head of
+    a request."""
     client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
-    """A request body that arrives more slowly, not counting pauses, is answered 408."""
+    """A request body that arrives more slowly, not counting pauses, is answered 408. The connection of a
+    client that reads its answer more slowly is closed."""
 
     host: str = "127.0.0.1"
     """The address that the API listens on."""
@@ -179,10 +182,12 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
     """The port of `/metrics`, at the same address; 0 switches it off."""
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
-    """Worker processes. Each uses at most one core. `THREADS`, `UPLOAD_BUFFER_BYTES` and the limit of
-    connections hold for each of them; the staging budget, draining and the metrics are shared."""
-    threads: Annotated[int, Field(ge=1, le=512)] = 64
-    """The number of requests that are served at once."""
+    """The number of worker processes; each uses at most one core. `MAX_CONCURRENT_REQUESTS`,
+    `UPLOAD_BUFFER_BYTES` and the limit of connections apply to each process. Draining, the staging budget and
+    the metrics are shared."""
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=512)] = 64
+    """The number of requests that a worker process serves at once. Others wait. `/livez` and `/readyz` never
+    wait."""
     drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
     """After SIGTERM, how long `/readyz` fails while requests are still accepted, so that a load balancer
     stops sending them."""
@@ -207,7 +212,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a variable is missing or wrong. The message names each and never shows a value.
         """
-        # An empty variable means an absent one. boto3 and gunicorn take it for a value.
+        # An empty variable means an absent one. boto3 and gunicorn would take it for a value.
         for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "WEB_CONCURRENCY"):
             if os.environ.get(name) == "":
                 del os.environ[name]

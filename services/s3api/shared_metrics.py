@@ -35,7 +35,7 @@ def begin(parent: Path | None = None) -> Path:
     killed services left in `parent` are removed.
     """
     # A file on a disk that stalls would stop every request that counts something.
-    memory = Path("/dev/shm") if sys.platform == "linux" else Path(tempfile.gettempdir())  # noqa: S108
+    memory = Path("/dev/shm") if sys.platform == "linux" else Path(tempfile.gettempdir())  # noqa: S108 - shared memory, not a guessable file name
     parent = parent or memory
     for left in parent.glob(f"{_PREFIX}*"):
         if is_own_folder(left) and (lock := lock_folder(left)) is not None:

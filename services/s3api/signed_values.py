@@ -10,7 +10,8 @@ from typing import Any
 
 from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 
-from s3api.files import InvalidCursor, PartPlan, UploadNotFound
+from s3api.failures import InvalidCursor, UploadNotFound
+from s3api.file_store import PartPlan
 
 # A bucket whose rule aborts uploads after one day can keep one for almost two: S3 rounds the end of the day
 # up to the next midnight UTC.

@@ -28,7 +28,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from s3api.files import StagingFull, too_large
+from s3api.bodies import too_large
+from s3api.failures import StagingFull
 from s3api.private import is_own_folder, lock_folder, lock_path, make_folder, open_private
 from s3api.waiting import on_disk
 

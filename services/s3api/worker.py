@@ -280,7 +280,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting: set[Any] = set()
-        self._places = BoundedSemaphore(self.settings.threads)
+        self._places = BoundedSemaphore(self.settings.max_concurrent_requests)
 
     # --- the life of the worker
 
@@ -364,7 +364,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _serve(self, app: WSGIApplication, server: Any, request: Any, client: Any, addr: Any) -> bool:
         """Answer the request; returns whether the connection can be used for another one."""
-        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001
+        expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
         response, environ = wsgi.create(request, client, addr, server, self.cfg)
         response.sock = Sender(client, self.settings)
 

@@ -1,21 +1,22 @@
-"""What a client says of a file that it writes: type, codings, digests, and the condition of the write."""
+"""The headers of a write: its condition, and the file's type, encoding, language and digests."""
 
 from __future__ import annotations
 
 from flask import request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from s3api import files, headers
+from s3api import failures, headers
 from s3api.headers import UNKNOWN_TYPE
+from s3api.names import guess_content_type
 
 _DIGEST_EXAMPLES = {"Digest": "SHA-256=<base64 of 32 bytes>", "Content-MD5": "<base64 of 16 bytes>"}
 
 
 def condition(*, any_file: bool = False) -> tuple[bool, str | None]:
-    """Whether the file must not exist, and the ETag that it must have: what S3 holds without a race.
+    """Whether the file must not exist, and the ETag that it must have. S3 evaluates both without a race.
 
-    `any_file` allows `If-Match: *`. RFC 9110, section 13.1.4: If-Unmodified-Since does not count together
-    with If-Match, nor where it is no date.
+    `any_file` allows `If-Match: *`. If-Unmodified-Since is ignored together with If-Match, and if it is not a
+    date (RFC 9110, section 13.1.4).
     """
     if_match, if_none_match = request.headers.get("If-Match"), request.headers.get("If-None-Match")
     since = headers.date(request.headers.get("If-Unmodified-Since"))
@@ -33,8 +34,8 @@ def condition(*, any_file: bool = False) -> tuple[bool, str | None]:
     return False, etag
 
 
-def kept() -> dict[str, str]:
-    """The headers of a PUT that stay with the file, in addition to its content type."""
+def kept_headers() -> dict[str, str]:
+    """The headers of a PUT that are stored with the file, in addition to its content type."""
     kept = kept_encoding(request.headers.get("Content-Encoding"))
     given = request.headers.get("Content-Language")
     if given is not None:
@@ -52,30 +53,30 @@ def kept_encoding(given: str | None) -> dict[str, str]:
     if encoding is None:
         raise UnsupportedMediaType("The Content-Encoding is not a list of codings, such as 'gzip'")
     if "aws-chunked" in encoding.split(", "):
-        # Of S3's own protocol; what it wraps is not the file.
+        # It is part of S3's protocol, and the wrapped bytes are not the file.
         raise UnsupportedMediaType("The Content-Encoding 'aws-chunked' is for S3 itself; send the plain body")
     return {"Content-Encoding": encoding} if encoding else {}
 
 
 def content_type(name: str, given: str | None) -> str:
-    """The one media type that the client says, or a guess where it says none, or that it does not know.
+    """The media type that the client sent, or a guess from the name if it sent none or an unspecific one.
 
     Raises `InvalidContentType`.
     """
     if not given:
-        return files.guess_content_type(name)
+        return guess_content_type(name)
     kind = headers.media_type(given)
     if kind is None:
-        raise files.InvalidContentType(
+        raise failures.InvalidContentType(
             "The content type is not a media type, such as 'text/plain; charset=utf-8'; "
             "correct it, or leave it out"
         )
     unknown = kind.partition(";")[0] in (UNKNOWN_TYPE, "application/x-www-form-urlencoded")
-    return files.guess_content_type(name) if unknown else kind
+    return guess_content_type(name) if unknown else kind
 
 
 def wanted_digests() -> dict[str, str]:
-    """The digests of the body that the client gives, in hex, by the algorithms' names in RFC 9530."""
+    """The digests of the body that the client sent, in hex, by the algorithms' names in RFC 9530."""
     found: dict[str, str] = {}
     for header in headers.DIGESTS:
         value = request.headers.get(header)

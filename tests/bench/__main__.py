@@ -1,4 +1,4 @@
-"""`make bench`: measure everything side by side; write the figures into docs, and the picture."""
+"""`make bench`: measure the works side by side, and write the figures and the picture into docs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +20,12 @@ from statistics import median
 
 import pytest
 
-from bench import opponents, report, works
+from bench import opponents, report, scale, works
 from bench.opponents import GiB
 from bench.report import Figures, Result, Results
 from bench.stage import FULL, QUICK, Sizes, Stage, Work
 from local_servers import CannotRun
+from support import nginx
 from support.servers import ROOT, S3, running_seaweedfs
 
 SCRATCH = ROOT / ".bench"
@@ -32,13 +33,13 @@ DOCS = ROOT / "docs"
 
 
 def measure(s3: S3, directory: Path, sizes: Sizes, number: str) -> Result:
-    """One work, all rounds. What goes wrong is in the result; nothing that was started is left."""
+    """Measure all rounds of one work. An error is in the result; everything that was started is stopped."""
     begun = time.perf_counter()
-    name, make = works.all_works(sizes)[number]
-    result = Result(number=number, name=name, title=name)
+    entry = works.all_works(sizes)[number]
+    result = Result(number=number, name=entry.name, title=entry.name)
     try:
         with Stage(s3, directory / f"work-{number}", sizes, number) as stage:
-            work = make(stage)
+            work = entry.make(stage)
             result.absent = stage.absent
             if work is not None:
                 _all_rounds(work, result)
@@ -74,6 +75,8 @@ def _say(result: Result) -> None:
             if metric.key in one.rounds
         )
         print(f"       {one.name}: {', '.join(shown)}", flush=True)
+    for bar in result.bars:
+        print(f"       > {report.verdict(result, bar)}", flush=True)
 
 
 def _output(*command: str) -> str:
@@ -85,7 +88,7 @@ def _output(*command: str) -> str:
 
 
 def about(begun: float, load_before: float) -> Mapping[str, str]:
-    """When, where, and which versions."""
+    """When and where the run was, and the versions."""
     seconds = round(time.monotonic() - begun)
     commit = _output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
     changed = " with changes" if _output("git", "status", "--porcelain", "--", "services") else ""
@@ -106,7 +109,7 @@ def about(begun: float, load_before: float) -> Mapping[str, str]:
         "kernel": platform.release(),
         "load average before": f"{load_before:.2f}",
         "Python": platform.python_version(),
-        **{name: version(name) for name in ("gunicorn", "flask", "boto3", "urllib3")},
+        **{name: version(name) for name in ("gunicorn", "gevent", "flask", "boto3", "urllib3")},
         "SeaweedFS": _output(str(Path(sys.executable).parent / "weed"), "version").partition("\n")[0],
     }
     if not opponents.missing("rclone"):
@@ -118,46 +121,72 @@ def about(begun: float, load_before: float) -> Mapping[str, str]:
             found[package] = _output("node", "-p", f"require('{file}').version")
     if not opponents.missing("haproxy"):
         found["HAProxy"] = _output("haproxy", "-v").partition("\n")[0]
+    if program := nginx.program():
+        found["nginx"] = _output(program, "-v").partition("/")[2]
     return found
 
 
-def run(sizes: Sizes, only: Sequence[str], scratch: Path) -> Results:
-    """Measure the works; all of them without `only`."""
+def chosen_works(sizes: Sizes, only: str) -> Collection[str]:
+    """The numbers in `only`, separated by commas; all without it.
+
+    Raises:
+        ValueError: a number is unknown; the message lists those that there are.
+    """
+    there = works.all_works(sizes)
+    wanted = [number.strip() for number in only.split(",") if number.strip()]
+    if unknown := [number for number in wanted if number not in there]:
+        known = "\n".join(f"  {number:>3}  {entry.name}" for number, entry in there.items())
+        raise ValueError(f"There is no work {', '.join(unknown)}. The works are:\n{known}")
+    return [number for number in there if not wanted or number in wanted]
+
+
+def run(sizes: Sizes, chosen: Collection[str], scratch: Path) -> Results:
+    """Measure these works."""
     begun, load_before = time.monotonic(), os.getloadavg()[0]
-    chosen = [number for number in works.all_works(sizes) if not only or number in only]
     free = shutil.disk_usage(scratch).free
     if free < sizes.disk:
         sys.exit(f"{scratch} has {free / GiB:.1f} GiB free; the measurements need {sizes.disk / GiB:.0f}")
-    if "11" in chosen and not opponents.missing("haproxy"):
-        works.build_image()
+    there = works.all_works(sizes)
     results = {}
-    # A million keys slow what comes after them, so they come last, in a server of their own.
-    groups = [[n for n in chosen if n != "4"], [n for n in chosen if n == "4"]]
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        for number, group in enumerate(groups):
+        for kind in ("plain", "tls", "own"):
+            group = [number for number in chosen if there[number].s3 == kind]
             if not group:
                 continue
-            with running_seaweedfs(Path(directory) / f"seaweedfs-{number}") as s3:
-                for work in group:
-                    result = measure(s3, Path(directory), sizes, work)
-                    if result.failed:  # the S3 beside us may have stalled; the page tells of it
+            with running_seaweedfs(Path(directory) / f"seaweedfs-{kind}", tls=kind == "tls") as s3:
+                for number in group:
+                    result = measure(s3, Path(directory), sizes, number)
+                    if result.failed:  # SeaweedFS may have stalled; the page reports the first failure
                         _say(result)
-                        again = measure(s3, Path(directory), sizes, work)
+                        again = measure(s3, Path(directory), sizes, number)
                         result = again.model_copy(update={"first_failure": result.failed})
                     _say(result)
-                    results[work] = result
+                    results[number] = result
     return Results(
-        about=dict(about(begun, load_before)), quick=sizes is not FULL, works=[results[n] for n in chosen]
+        about=dict(about(begun, load_before)),
+        quick=sizes is not FULL,
+        works=[results[number] for number in chosen],
     )
 
 
 def write(results: Results, to: Path) -> None:
-    """The JSON, the picture, and the pages of docs with their figures written anew."""
+    """Write the JSON, the picture, and the pages of docs with these figures."""
     to.mkdir(parents=True, exist_ok=True)
     (to / "benchmarks.json").write_text(results.model_dump_json(indent=1) + "\n")
     (to / "benchmarks.svg").write_text(report.picture(results))
-    for page, block in (("benchmarks.md", report.figures(results)), ("scale.md", report.scale(results))):
-        (to / page).write_text(report.with_block((DOCS / page).read_text(), block))
+    for page, text in pages(results).items():
+        (to / page).write_text(text)
+
+
+def pages(results: Results) -> Mapping[str, str]:
+    """The pages of docs that have figures, with those of the results."""
+    benchmarks, costs = (DOCS / "benchmarks.md").read_text(), (DOCS / "scale.md").read_text()
+    for name, block in scale.blocks(results).items():
+        costs = report.with_block(costs, name, block)
+    return {
+        "benchmarks.md": report.with_block(benchmarks, "figures", report.figures(results)),
+        "scale.md": costs,
+    }
 
 
 def main() -> None:
@@ -165,27 +194,30 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, few rounds; written to .bench/quick"
     )
-    parser.add_argument(
-        "--only", default="", help="numbers of works, separated by commas; written to .bench/only"
-    )
-    parser.add_argument("--render", action="store_true", help="write the page anew from docs/benchmarks.json")
+    parser.add_argument("--only", default="", help="numbers of works, such as 1a,2; written to .bench/only")
+    parser.add_argument("--render", action="store_true", help="render docs from docs/benchmarks.json")
     given = parser.parse_args()
     if given.render:
         write(Results.model_validate_json((DOCS / "benchmarks.json").read_text()), DOCS)
         return
-    # A stop by `kill` unwinds as Ctrl-C does: every server is stopped, every file removed.
+    # SIGTERM ends the run as Ctrl-C does: every server is stopped, every file removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     SCRATCH.mkdir(exist_ok=True)
-    only = [number for number in given.only.split(",") if number]
+    sizes = QUICK if given.quick else FULL
     try:
-        results = run(QUICK if given.quick else FULL, only, SCRATCH)
+        chosen = chosen_works(sizes, given.only)
+    except ValueError as error:
+        sys.exit(str(error))
+    try:
+        results = run(sizes, chosen, SCRATCH)
     except (CannotRun, pytest.skip.Exception) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("stopped; nothing was written")
-    to = SCRATCH / "only" if only else SCRATCH / "quick" if given.quick else DOCS
+    to = SCRATCH / "only" if given.only else SCRATCH / "quick" if given.quick else DOCS
     write(results, to)
-    print(f"{results.about['took']}; see {(to / 'benchmarks.md').relative_to(ROOT)}")
+    print(f"{report.summary(results)} It took {results.about['took']}.")
+    print(f"See {(to / 'benchmarks.md').relative_to(ROOT)}")
     sys.exit(any(result.failed for result in results.works))
 
 

@@ -1,4 +1,4 @@
-"""The limit of a Flask service: routes that do the least, under the service's own gunicorn configuration."""
+"""The limit of a Flask service: minimal routes, under the service's own gunicorn configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _bucket = f"{os.environ['AWS_ENDPOINT_URL']}/{os.environ['BUCKET']}"
 @app.route("/livez", methods=["GET"])
 @app.route("/bare", methods=["GET", "POST"])
 def bare() -> Response:
-    request.get_data()  # the connection ends after an answer to a body that was not read
+    request.get_data()  # otherwise the connection would end after the answer
     return jsonify(status=200, message="ok")
 
 

@@ -1,7 +1,7 @@
-"""HTTP clients that cost little beside what they measure: many small requests at once, and one long body.
+"""HTTP clients that use little CPU: one for many small requests at once, one for long bodies.
 
-Both speak HTTP/1.1 over kept connections and look at every answer: one that is not what was asked for ends
-the measurement with `WrongAnswer`.
+Both use HTTP/1.1 over kept connections and check every answer. A wrong answer ends the measurement with
+`WrongAnswer`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import http.client
 import itertools
 import selectors
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -20,17 +21,18 @@ from typing import IO, Self
 from urllib.parse import urlsplit
 
 CHUNK = 1024 * 1024
+RECEIVE = 64 * 1024
 PATIENCE_SECONDS = 120.0
 
 
 class WrongAnswer(Exception):
-    """A server answered something else than what is measured; its figure would mean nothing."""
+    """A server gave another answer than the one that is measured, so its figure would mean nothing."""
 
 
 def request_bytes(
     method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> bytes:
-    """The bytes of one request to be sent over a kept connection."""
+    """One request, as bytes for a kept connection."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
@@ -42,20 +44,21 @@ def request_bytes(
 
 @dataclass(frozen=True)
 class Load:
-    """What many requests took: how many, in how many seconds of wall clock, and each one's own, sorted."""
+    """How many requests were answered, in how many seconds, and the CPU seconds of the client itself."""
 
     requests: int
     seconds: float
-    latencies: Sequence[float]
+    client_cpu: float
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
-    def percentile(self, share: float) -> float:
-        """Seconds within which that share of the requests was answered."""
-        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+    @property
+    def client_busy(self) -> float:
+        """The share of one core that the client used. Near 1 the client would limit the rate."""
+        return self.client_cpu / self.seconds
 
 
 class _Connection:
@@ -64,21 +67,19 @@ class _Connection:
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, PATIENCE_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.begun = 0.0
         self._received = bytearray()
         self._head = False
 
     def send(self, request: bytes) -> None:
         self._received.clear()
         self._head = request.startswith(b"HEAD ")
-        self.begun = time.perf_counter()
         self.socket.sendall(request)
 
     def answer(self) -> tuple[int, bytes] | None:
-        """Status and body, once they are complete."""
-        data = self.socket.recv(CHUNK)
+        """Status and body, when they are complete."""
+        data = self.socket.recv(RECEIVE)
         if not data:
-            raise WrongAnswer(f"the connection ended within an answer: {bytes(self._received[:200])!r}")
+            raise WrongAnswer(f"the connection ended before the answer did: {bytes(self._received[:200])!r}")
         self._received += data
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
@@ -104,26 +105,26 @@ def load(
     seconds: float | None,
     contains: bytes = b"",
 ) -> Load:
-    """Send the requests from so many connections at once, each sending its next when it has its answer.
+    """Send the requests over several connections; each sends its next request after it has an answer.
 
-    With `seconds` they are repeated in turn for that long; without, each is sent exactly once. Every answer
-    must be 200 and contain those bytes.
+    With `seconds` the requests are repeated for that time; without, each is sent exactly once. Every answer
+    must be 200 and contain the bytes `contains`.
     """
     parts = urlsplit(url)
     deadline = time.perf_counter() + seconds if seconds else float("inf")
     following: Iterator[bytes] = itertools.cycle(requests) if seconds else iter(requests)
-    latencies: list[float] = []
+    answered = 0
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
 
-        def send_next(connection: _Connection) -> int:
-            """How many requests are more under way: one, or none."""
+        def send_next(connection: _Connection) -> bool:
+            """Send a request if one is left; whether it was sent."""
             request = next(following, None) if time.perf_counter() < deadline else None
             if request is not None:
                 connection.send(request)
             return request is not None
 
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.thread_time()
         busy = 0
         for _ in range(connections):
             connection = _Connection((parts.hostname or "", parts.port or 80))
@@ -138,17 +139,16 @@ def load(
                 answer = key.data.answer()
                 if answer is None:
                     continue
-                latencies.append(time.perf_counter() - key.data.begun)
+                answered += 1
                 if answer[0] != 200 or contains not in answer[1]:
                     raise WrongAnswer(f"{url}: {answer[0]} {answer[1][:300]!r}")
                 busy += send_next(key.data) - 1
-        ended = time.perf_counter()
-    return Load(len(latencies), ended - begun, sorted(latencies))
+        return Load(answered, time.perf_counter() - begun, time.thread_time() - cpu)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, its body at most as long as was kept."""
+    """An answer that was read whole."""
 
     status: int
     headers: Mapping[str, str]
@@ -161,12 +161,21 @@ class Answer:
 
 
 class Client:
-    """One kept connection to a server, for one request at a time."""
+    """One kept connection, for one request at a time. `ca` signed the certificate of an https URL."""
 
-    def __init__(self, url: str) -> None:
-        self._parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(
-            self._parts.hostname or "", self._parts.port, PATIENCE_SECONDS, blocksize=CHUNK
+    def __init__(self, url: str, ca: str | None = None) -> None:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        self._connection = (
+            http.client.HTTPSConnection(
+                host,
+                parts.port,
+                timeout=PATIENCE_SECONDS,
+                context=ssl.create_default_context(cafile=ca),
+                blocksize=CHUNK,
+            )
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, parts.port, PATIENCE_SECONDS, blocksize=CHUNK)
         )
 
     def __enter__(self) -> Self:
@@ -188,7 +197,7 @@ class Client:
     def request(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
-        """One request whose answer is read whole."""
+        """Send one request and read its answer whole."""
         given = dict(headers or {})
         if body:
             given["Content-Length"] = str(len(body))
@@ -206,11 +215,11 @@ class Client:
         *,
         form: tuple[bytes, bytes] = (b"", b""),
     ) -> Answer:
-        """Send the content, between the form's beginning and end, and read the answer."""
+        """Send the content, with the form's parts before and after it, and read the answer."""
         before, after = form
         given = {**(headers or {}), "Content-Length": str(len(before) + content.size + len(after))}
         self._begin(method, target, given)
-        # A server that refuses the body closes before it has all of it; its answer says why.
+        # A server that refuses the body closes before it has received all of it; its answer says why.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(before)
             content.send(self._connection.sock)
@@ -241,7 +250,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Content:
-    """A body of `size` bytes: a file, sent by the kernel, over and over until the size is reached."""
+    """A body of `size` bytes: a file that the kernel sends, repeated until the size is reached."""
 
     path: Path
     size: int
@@ -251,6 +260,7 @@ class Content:
             available = file.seek(0, 2)
             left = self.size
             while left > 0:
+                file.seek(0)  # over TLS, sendfile(offset=0) reads from where the file is
                 left -= to.sendfile(file, 0, min(left, available))
 
     def sha256(self) -> str:
@@ -276,6 +286,6 @@ def _read(file: IO[bytes], length: int) -> bytes:
 def ask(
     url: str, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Answer:
-    """One request over a connection of its own."""
+    """Send one request over a new connection."""
     with Client(url) as client:
         return client.request(method, path, headers, body)

@@ -1,4 +1,4 @@
-// Uppy Companion as its documentation sets it up, its own metrics off: it signs for S3 and fetches from URLs.
+// Uppy Companion as in its documentation, without its metrics: it signs for S3 and imports from URLs.
 import * as companion from "@uppy/companion";
 import bodyParser from "body-parser";
 import express from "express";

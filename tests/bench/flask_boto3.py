@@ -1,4 +1,4 @@
-"""Opponents: a file API of Flask and boto3 as commonly written, and the course's way. Runs in .venv-bench."""
+"""An opponent: a file API of Flask and boto3 as it is commonly written. Runs in .venv-bench."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from werkzeug.utils import secure_filename
 BUCKET = os.environ["BUCKET"]
 STAGING = os.environ["FILES"]
 
-# boto3 still presigns with signature version 2 in old regions; S3 has long advised against it.
+# In old regions boto3 still presigns with signature version 2 by default.
 SIGNED = Config(signature_version="s3v4", max_pool_connections=64)
 
 app = Flask(__name__)
@@ -40,7 +40,7 @@ def presign(name: str) -> Any:
 
 @app.get("/download/<path:name>")
 def download(name: str) -> Any:
-    """The course's way: a client for each request."""
+    """With a new client for each request."""
     client: Any = boto3.client("s3", endpoint_url=os.environ["S3_URL"], config=SIGNED)
     try:
         client.head_object(Bucket=BUCKET, Key=name)
@@ -58,7 +58,7 @@ def list_files() -> Any:
 
 @app.post("/upload")
 def upload() -> Any:
-    """Save the form's file, send it with boto3's transfer manager, remove it."""
+    """Save the form's file, send it with boto3's transfer manager, and remove it."""
     given = request.files["file"]
     name = secure_filename(given.filename or "")
     with tempfile.TemporaryDirectory(dir=STAGING) as directory:
@@ -70,7 +70,7 @@ def upload() -> Any:
 
 @app.post("/small")
 def upload_small() -> Any:
-    """One put_object of what the form holds: the shortest way for small files."""
+    """Send the form's file with one put_object, the shortest way for small files."""
     given = request.files["file"]
     s3.put_object(Bucket=BUCKET, Key=secure_filename(given.filename or ""), Body=given.read())
     return jsonify(content=given.filename)

@@ -1,12 +1,12 @@
-"""What the measurements come to: results as JSON, and from them the figures of the pages and the picture.
+"""The results of a run as JSON, and from them the figures of docs/benchmarks.md and its picture.
 
-A bar is judged by the median over the rounds of the ratio of our figure to the other's in the same round, so
-that what slows a whole round slows both.
+A bar compares the median over the rounds. Where it is a ratio, both figures come from the same round, so a
+disturbance of that round slows both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from math import log2
 from statistics import median
@@ -15,11 +15,11 @@ from pydantic import BaseModel
 
 from bench.stage import OURS, Bar, Metric, Role
 
-BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
+BEGIN, END = "<!-- written by `make bench`: {name} -->", "<!-- until here -->"
 
 
 class Figures(BaseModel):
-    """One contestant's: for each metric, a value for each round."""
+    """The figures of one contestant: for each metric, a value for each round."""
 
     name: str
     role: Role
@@ -27,16 +27,17 @@ class Figures(BaseModel):
 
 
 class Result(BaseModel):
-    """One work's. `absent` are contestants that could not be measured, and why; `failed` is why none was.
+    """The result of one work.
 
-    `first_failure` is why it had to be tried again.
+    `absent` has the contestants that could not be measured, and why. `failed` is why none was measured, and
+    `first_failure` why the work was measured a second time.
     """
 
     number: str
     name: str
     title: str
     how: str = ""
-    size: int | None = None  # bytes of the body, where a work is one
+    size: int | None = None  # bytes of the body, where the work moves one
     metrics: list[Metric] = []
     contestants: list[Figures] = []
     bars: list[Bar] = []
@@ -49,11 +50,14 @@ class Result(BaseModel):
         """The median of our figure."""
         return median(self._rounds(OURS)[metric])
 
+    def has(self, metric: str) -> bool:
+        return metric in self._rounds(OURS)
+
     def _rounds(self, name: str) -> dict[str, list[float]]:
         return next((one.rounds for one in self.contestants if one.name == name), {})
 
     def ratios(self, bar: Bar) -> list[float]:
-        """A value for each round; empty when the other was not measured."""
+        """A value for each round; empty when the other contestant was not measured."""
         ours = self._rounds(OURS).get(bar.metric, [])
         if bar.against is None:
             return ours
@@ -61,7 +65,7 @@ class Result(BaseModel):
         return [mine / other for mine, other in zip(ours, others, strict=False)]
 
     def met(self, bar: Bar) -> bool | None:
-        """None when it cannot be told."""
+        """None when the bar was not measured."""
         ratios = self.ratios(bar)
         if not ratios:
             return None
@@ -74,44 +78,45 @@ class Result(BaseModel):
 
 
 class Results(BaseModel):
-    """A run: `about` says when, where and with which versions it was."""
+    """A run. `about` has its date, machine and versions."""
 
     about: dict[str, str]
     quick: bool
     works: list[Result]
 
     def work(self, number: str) -> Result | None:
-        """The work of that number, where it was measured."""
+        """The work of that number, if it was measured."""
         return next((one for one in self.works if one.number == number and one.contestants), None)
 
     @property
     def run(self) -> str:
-        """Which run this is, in a sentence."""
+        """The run in one sentence."""
         words = f"Run of {self.about['date']} at commit {self.about['commit']}, on {self.about['machine']}"
         return words + (". It was QUICK: good for trying, not for quoting." if self.quick else ".")
 
 
-def with_block(text: str, block: str) -> str:
-    """The text with what stands between its two marks replaced."""
-    before, begin, rest = text.partition(BEGIN)
+def with_block(text: str, name: str, block: str) -> str:
+    """The page with its block of that name replaced."""
+    mark = BEGIN.format(name=name)
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the page must hold the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{block}{END}{after}"
+        raise ValueError(f"the page must hold the lines {mark} and {END}")
+    return f"{before}{mark}\n{block}{END}{after}"
 
 
-def _number(value: float, decimals: int) -> str:
+def number(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
 def _spread(values: Sequence[float], decimals: int) -> str:
-    """The median, and least to most where there are several."""
+    """The median, and the range where there are several values."""
     if not values:
         return "–"
-    middle = _number(median(values), decimals)
+    middle = number(median(values), decimals)
     if len(values) == 1:
         return middle
-    return f"{middle} ({_number(min(values), decimals)}–{_number(max(values), decimals)})"
+    return f"{middle} ({number(min(values), decimals)}–{number(max(values), decimals)})"
 
 
 def _asked(result: Result, bar: Bar) -> str:
@@ -124,9 +129,48 @@ def _asked(result: Result, bar: Bar) -> str:
 _VERDICTS = {True: "met", False: "**missed**", None: "not measured"}
 
 
+def _what(result: Result, bar: Bar) -> str:
+    label = result.metric(bar.metric).label
+    return f"{label} / that of {bar.against}" if bar.against else label
+
+
+def _measured(result: Result, bar: Bar) -> str:
+    return _spread(result.ratios(bar), 2 if bar.against else result.metric(bar.metric).decimals)
+
+
+def verdict(result: Result, bar: Bar) -> str:
+    """A bar in one line: its value, its limit, and whether it is met."""
+    judged = _VERDICTS[result.met(bar)].replace("*", "")
+    return f"{_what(result, bar)}: {_measured(result, bar)}, asked {_asked(result, bar)}: {judged}"
+
+
+def summary(results: Results) -> str:
+    """How many bars were met, in a sentence."""
+    judged = [result.met(bar) for result in results.works for bar in result.bars]
+    missed = [
+        f"{result.number} ({_what(result, bar)})"
+        for result in results.works
+        for bar in result.bars
+        if result.met(bar) is False
+    ]
+    words = f"{judged.count(True)} of {len(judged)} bars were met"
+    if missed:
+        words += f"; missed: {', '.join(missed)}"
+    if unknown := judged.count(None):
+        words += f"; {unknown} not measured"
+    return f"{words}."
+
+
 def figures(results: Results) -> str:
-    """The block of benchmarks.md: the bars, every figure, and what ran."""
-    lines = [results.run, "", "| | work | figure | asked | measured | |", "|---|---|---|---|---|---|"]
+    """The block of benchmarks.md: the bars, every figure, and the versions."""
+    lines = [
+        results.run,
+        "",
+        summary(results),
+        "",
+        "| | work | figure | asked | measured | |",
+        "|---|---|---|---|---|---|",
+    ]
     for result in results.works:
         lines += [_bar_row(result, bar) for bar in result.bars]
         if not result.bars:
@@ -140,10 +184,14 @@ def figures(results: Results) -> str:
 
 
 def _bar_row(result: Result, bar: Bar) -> str:
-    metric = result.metric(bar.metric)
-    what = f"{metric.label} / that of {bar.against}" if bar.against else metric.label
-    measured = _spread(result.ratios(bar), 2 if bar.against else metric.decimals)
-    cells = (result.number, result.title, what, _asked(result, bar), measured, _VERDICTS[result.met(bar)])
+    cells = (
+        result.number,
+        result.title,
+        _what(result, bar),
+        _asked(result, bar),
+        _measured(result, bar),
+        _VERDICTS[result.met(bar)],
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -171,7 +219,7 @@ def _section(result: Result) -> list[str]:
 
 # --- docs/benchmarks.svg
 
-_OCTAVES = 3.0  # doublings to either side
+_OCTAVES = 3.0  # doublings on either side
 _LEFT, _HALF, _RIGHT, _ROW, _TOP = 450, 170, 270, 26, 64
 _CENTRE = _LEFT + _HALF
 _STYLE = """\
@@ -187,7 +235,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 
 
 def picture(results: Results) -> str:
-    """For each bar, how far our figure is on its good side, in doublings."""
+    """A row for each bar: how much better or worse than asked our figure is, in doublings."""
     rows = [(result, bar) for result in results.works for bar in result.bars if result.ratios(bar)]
     height, width = _TOP + _ROW * len(rows) + 20, _CENTRE + _HALF + _RIGHT
     note = f"{results.about['date']}, median over the rounds; the thin line is the least to the most"
@@ -208,7 +256,7 @@ def picture(results: Results) -> str:
 
 
 def _x(bar: Bar, ratio: float) -> float:
-    """Right of the centre is better than asked, whichever way the bar goes."""
+    """The position of a value. Right of the centre is better than asked, for lower and upper limits."""
     better = bar.at_least is not None
     share = ratio / (bar.at_least or 1) if better else (bar.at_most or 0) / max(ratio, 1e-9)
     octaves = max(-_OCTAVES, min(_OCTAVES, log2(max(share, 1e-9))))
@@ -220,81 +268,15 @@ def _bar_shapes(result: Result, bar: Bar, y: int) -> Iterator[str]:
     value, end = median(ratios), _x(bar, median(ratios))
     kind = "met" if result.met(bar) else "missed"
     what = f"{result.number}  {result.name}"
-    # The first metric is what the work is about; the others are named.
+    # The first metric is the work's subject; the others are named.
     if bar.against is None or metric != result.metrics[0]:
         what += f", {metric.label}"
     if bar.against is not None:
         what += f" / {bar.against}"
-    said = f"{_number(value, 2 if bar.against else metric.decimals)}, asked {_asked(result, bar)}: {kind}"
+    said = f"{number(value, 2 if bar.against else metric.decimals)}, asked {_asked(result, bar)}: {kind}"
     left, length = min(_CENTRE, end), max(abs(end - _CENTRE), 1.5)
     ends = sorted(_x(bar, ratio) for ratio in ratios)
     yield f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(what)}</text>'
     yield f'<rect class="{kind}" x="{left:.1f}" y="{y - 7}" width="{length:.1f}" height="14" rx="2"/>'
     yield f'<line class="spread" x1="{ends[0]:.1f}" y1="{y}" x2="{ends[-1]:.1f}" y2="{y}"/>'
     yield f'<text x="{_CENTRE + _HALF + 12}" y="{y + 4}" class="small">{escape(said)}</text>'
-
-
-# --- docs/scale.md
-
-_PLAN, _UNCHECKED = "upload plan", "`/download` without the check"
-_CHECKED, _SMALL, _PAGE = "`/download` with the check", "upload of 4 KiB", "page of 1,000 names"
-_REQUESTS = {_PLAN: "1a", _UNCHECKED: "1b", _CHECKED: "2", _SMALL: "10", _PAGE: "3"}
-_TRANSFERS = {"raw upload": "5b", "form upload": "6b", "download through the service": "7"}
-#: Requests a second that S3 promises a prefix.
-_READS, _WRITES = 5500, 3500
-#: Environment, its least number of instances, their type, and the cores of its baseline, earned for ever.
-_STACKS = (("day02", 2, "t2.micro", 0.1), ("prod", 2, "t3.small", 0.4))
-
-
-def scale(results: Results) -> str:
-    """The block of scale.md: what one task carries, and the arithmetic from there."""
-    requests = {name: work for name, number in _REQUESTS.items() if (work := results.work(number))}
-    transfers = {name: work for name, number in _TRANSFERS.items() if (work := results.work(number))}
-    lines = [results.run, "", "| one task | a second | CPU each | CPU for a million |", "|---|---|---|---|"]
-    for name, work in requests.items():
-        cpu = work.ours("cpu")
-        lines.append(
-            f"| {name} | {_number(_rate(work), 0)} | {cpu:.2f} ms "
-            f"| {cpu:.2f} ms × 1,000,000 ÷ 3,600,000 = {cpu / 3.6:.2f} core-hours |"
-        )
-    lines += ["", "| one task | MiB a second | CPU for a GiB | CPU for a terabyte |", "|---|---|---|---|"]
-    for name, work in transfers.items():
-        gib = (work.size or 0) / 2**30
-        cpu = work.ours("cpu") / gib
-        lines.append(
-            f"| {name} | {_number(1024 * gib / work.ours('wall'), 0)} | {cpu:.2f} s "
-            f"| {cpu:.2f} s × 931.3 ÷ 3,600 = {cpu * 931.3 / 3600:.2f} core-hours |"
-        )
-    return "\n".join([*lines, "", *_consequences(results, requests), ""])
-
-
-def _rate(work: Result) -> float:
-    """A second. Pages were asked for one after another, so theirs is what one client gets."""
-    return work.ours("rate") if any(m.key == "rate" for m in work.metrics) else 1000 / work.ours("wall")
-
-
-def _consequences(results: Results, requests: Mapping[str, Result]) -> Iterator[str]:
-    if memory := results.work("8"):
-        yield (
-            f"- Memory: {memory.ours('many'):.0f} MiB with 16 uploads at once, "
-            f"{memory.ours('huge'):.0f} MiB with one of {memory.metric('huge').label}."
-        )
-    if tasks := results.work("11"):
-        two, four = tasks.ours("linear2"), tasks.ours("linear4")
-        yield f"- Two tasks carried {two:.2f} of twice what one did, four {four:.2f} of four times."
-    for what, limit, name in (("reads", _READS, _CHECKED), ("writes", _WRITES, _SMALL)):
-        if name in requests:
-            rate = _rate(requests[name])
-            yield (
-                f"- S3's {what} of one prefix: {limit:,} ÷ {_number(rate, 0)} ({name}) = "
-                f"{limit / rate:.1f} tasks."
-            )
-    for environment, instances, kind, cores in _STACKS:
-        for name in (_CHECKED, _UNCHECKED):
-            if name in requests:
-                cpu = requests[name].ours("cpu")
-                rate = instances * cores * 1000 / cpu
-                yield (
-                    f"- {environment}, for ever: {instances} {kind} × {cores:g} core ÷ {cpu:.2f} ms = "
-                    f"{_number(rate, 0)} a second ({name})."
-                )

@@ -1,4 +1,4 @@
-"""What a work is made of, and the stage on which it takes place: a bucket, a directory, servers."""
+"""The parts of a work, and the stage on which it runs: a bucket, a directory, servers."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ FOLDER = 1000  # keys in each folder of a filled bucket
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done: seconds of load in a measurement, rounds, counts, and sizes in bytes.
+    """How much is done: seconds of load, rounds, counts, and sizes in bytes.
 
-    `long_rounds` is the number of rounds of what takes long; `disk` is what must be free.
+    `seconds` is for one rate, `siege` for bad clients. `long_rounds` is for works that take long.
+    `disk` is the free space that a run needs.
     """
 
     seconds: float
+    siege: float
     rounds: int
     long_rounds: int
     listings: int
@@ -52,14 +54,16 @@ class Sizes:
     huge_file: int
     small_files: int
     slow_uploads: int
+    idle: int
     disk: int
 
 
 FULL = Sizes(
     seconds=1.5,
+    siege=24,
     rounds=5,
     long_rounds=3,
-    listings=20,
+    listings=40,
     keys=100_000,
     many_keys=1_000_000,
     file=64 * MiB,
@@ -67,10 +71,12 @@ FULL = Sizes(
     huge_file=5 * GiB,
     small_files=2000,
     slow_uploads=50,
-    disk=15 * GiB,
+    idle=1000,
+    disk=16 * GiB,
 )
 QUICK = Sizes(
     seconds=0.5,
+    siege=3,
     rounds=2,
     long_rounds=1,
     listings=5,
@@ -81,11 +87,13 @@ QUICK = Sizes(
     huge_file=64 * MiB,
     small_files=300,
     slow_uploads=50,
+    idle=1000,
     disk=3 * GiB,
 )
-#: For the tests of the harness.
+#: For the tests of this harness.
 TINY = Sizes(
     seconds=0.2,
+    siege=0.5,
     rounds=1,
     long_rounds=1,
     listings=1,
@@ -96,13 +104,14 @@ TINY = Sizes(
     huge_file=8 * MiB,
     small_files=20,
     slow_uploads=5,
+    idle=50,
     disk=GiB,
 )
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure: its key in a measurement, what it is, its unit, and how many decimals are worth showing."""
+    """A figure: its key in a measurement, its name, its unit, and how many decimals are shown."""
 
     key: str
     label: str
@@ -112,7 +121,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked of our figure: of its ratio to a contestant's of the same round, or of itself."""
+    """A limit for our figure: for its ratio to a contestant's figure of the same round, or for itself."""
 
     metric: str
     against: str | None = None
@@ -129,7 +138,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Work:
-    """One work, ready to be measured. `between` is done before each round, untimed; `size` is of a body."""
+    """One work, ready to be measured. `between` runs before each round, untimed; `size` is that of a body."""
 
     title: str
     how: str
@@ -142,7 +151,7 @@ class Work:
 
 
 class Stage(ExitStack):
-    """Where one work takes place: a bucket, a directory, the servers; all gone when its context ends."""
+    """Where one work runs: a bucket, a directory, the servers. All are removed when the context ends."""
 
     def __init__(self, s3: S3, directory: Path, sizes: Sizes, name: str) -> None:
         super().__init__()
@@ -151,6 +160,7 @@ class Stage(ExitStack):
         self.bucket = f"day02-bench-{name}"
         self.directory = directory
         self.absent: dict[str, str] = {}
+        self.ca = s3.credentials.get("AWS_CA_BUNDLE")
         self.boto3: Any = s3.client(max_pool_connections=32)
         self._signer = S3SigV4QueryAuth(
             Credentials(s3.credentials["AWS_ACCESS_KEY_ID"], s3.credentials["AWS_SECRET_ACCESS_KEY"]),
@@ -168,18 +178,18 @@ class Stage(ExitStack):
         return self
 
     def server(self, start: StartServer) -> Server:
-        """Start a server of our own."""
+        """Start a server; it ends with the stage."""
         return self.enter_context(start(self.s3, self.bucket, self.directory))
 
     def opponent(self, name: str, tool: str, start: StartServer) -> Server | None:
-        """Start an opponent's; None, and the reason kept, when what it needs is not on this machine."""
+        """Start an opponent; None when its tool is not on this machine, and `absent` then has the reason."""
         if reason := opponents.missing(tool):
             self.absent[name] = reason
             return None
         return self.server(start)
 
     def url(self, key: str = "") -> str:
-        """Of an object, or of the bucket."""
+        """The URL of an object, or of the bucket."""
         return f"{self.s3.url}/{self.bucket}/{quote(key)}" if key else f"{self.s3.url}/{self.bucket}"
 
     def signed(self, method: str, key: str = "", **query: object) -> str:
@@ -190,7 +200,7 @@ class Stage(ExitStack):
         return str(asked.url)
 
     def content(self, size: int) -> Content:
-        """A body of that size, of random bytes as far as 64 MiB."""
+        """A body of that size; 64 MiB of random bytes are repeated."""
         path = self.directory / "content"
         if not path.exists():
             with path.open("wb") as file:
@@ -199,7 +209,7 @@ class Stage(ExitStack):
         return Content(path, size)
 
     def shell(self, *commands: str) -> None:
-        """Have SeaweedFS's own shell do something to its insides."""
+        """Run commands of SeaweedFS's own shell."""
         ports = self.s3.ports
         weed = [str(Path(sys.executable).parent / "weed"), "shell"]
         weed += [
@@ -212,13 +222,13 @@ class Stage(ExitStack):
             capture_output=True,
             text=True,
             check=True,
-            timeout=SHELL_SECONDS,  # without a server it would wait for one for ever
+            timeout=SHELL_SECONDS,  # without a server it waits without end
         )
         if "error" in done.stdout:
             raise RuntimeError(done.stdout[-2000:])
 
     def drop_bucket(self) -> None:
-        """With all that is in it, and the room it took on the disk."""
+        """Delete the bucket, its objects, and their space on the disk."""
         self.shell("lock", f"s3.bucket.delete -name {self.bucket}", "unlock")
 
     def empty_bucket(self) -> None:
@@ -226,10 +236,10 @@ class Stage(ExitStack):
         self.s3.make_bucket(self.bucket)
 
     def fill(self, keys: int) -> None:
-        """So many empty objects, `d000000/k000000` and so on, a thousand a folder.
+        """Make empty objects, `d000000/k000000` and so on, a thousand in each folder.
 
-        Putting a million takes too long. One is put, its record is saved by SeaweedFS's shell, and the same
-        record under other names of the same length is what the shell then loads.
+        A million PUTs would take too long. So one object is put, SeaweedFS's shell saves its record, and then
+        loads copies of that record under other names of the same length.
         """
         self.boto3.put_object(Bucket=self.bucket, Key="d000000/k000000", Body=b"")
         saved, made, last = (self.directory / f"{name}.meta" for name in ("saved", "made", "last"))
@@ -239,29 +249,32 @@ class Stage(ExitStack):
             for number in range(keys):
                 folder, key = divmod(number, FOLDER)
                 file.write(record.replace(b"d000000", b"d%06d" % folder).replace(b"k000000", b"k%06d" % key))
-        # The shell ends without waiting for the writes that are under way: the last ones are written again,
-        # one by one, and behind them one that need not arrive.
+        # The shell does not wait for its last writes. So the last ones are written again, one by one, and
+        # after them one more that need not arrive.
         last.write_bytes(made.read_bytes()[-100 * len(record) :] + record)
         self.shell(f"fs.meta.load -v=false -concurrency=32 {made}")
         self.shell(f"fs.meta.load -v=false -concurrency=1 {last}")
         made.unlink()
 
+    def s3_client(self) -> Client:
+        return Client(self.s3.url, self.ca)
+
     def store(self, key: str, content: Content) -> None:
         """Put the content into S3 directly."""
-        with Client(self.s3.url) as s3:
+        with self.s3_client() as s3:
             s3.upload("PUT", target(self.signed("PUT", key)), content).expect(200)
 
     def expect_stored(self, key: str, content: Content) -> None:
-        """Read the object from S3; it must be the content, byte for byte."""
+        """Read the object from S3 and compare every byte with the content."""
         digest = hashlib.sha256()
-        with Client(self.s3.url) as s3:
+        with self.s3_client() as s3:
             s3.download(target(self.signed("GET", key)), look=digest.update)
         if digest.hexdigest() != content.sha256():
             raise WrongAnswer(f"{key} is not in S3 as it was sent")
 
 
 def _records(saved: bytes) -> Iterator[bytes]:
-    """The records of a file of fs.meta.save, each with the four bytes of its length before it."""
+    """The records in a file of fs.meta.save; four bytes before each are its length."""
     at = 0
     while at < len(saved):
         end = at + 4 + int.from_bytes(saved[at : at + 4], "big")
@@ -270,6 +283,7 @@ def _records(saved: bytes) -> Iterator[bytes]:
 
 
 def target(url: str) -> str:
+    """The path and query of a URL."""
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
@@ -280,5 +294,5 @@ def expect(condition: object, what: str) -> None:
 
 
 def named(size: int) -> str:
-    """A size in words."""
+    """The size in words."""
     return f"{size // GiB} GiB" if size >= GiB else f"{size // MiB} MiB"

@@ -1,4 +1,4 @@
-// @tus/server over @tus/s3-store, as its documentation sets it up; only checksums that S3 does not ask for are off.
+// @tus/server over @tus/s3-store as in its documentation, without the checksums that S3 does not require.
 import { S3Store } from "@tus/s3-store";
 import { Server } from "@tus/server";
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from cli.command import Command
 from s3api.client.journal import Journal, Unfinished
+from support.http_server import serving
 from support.servers import until
 
 OTHER = 65534
@@ -25,7 +26,7 @@ UNFINISHED = Unfinished("http://127.0.0.1:1", "name", 10, "0" * 64, "id", 5)
 def slow_server(go_on: threading.Event) -> Iterator[str]:
     """A service that sends half a file, and the rest when it may."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(SIZE))
@@ -35,18 +36,11 @@ def slow_server(go_on: threading.Event) -> Iterator[str]:
             go_on.wait(30)
             self.wfile.write(bytes(SIZE // 2))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with serving(Handler) as port:
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             go_on.set()
-            server.shutdown()
-            thread.join()
 
 
 def key(name: str, etag: str) -> str:

@@ -6,16 +6,13 @@ The sequences are those of ECMA-48 (CSI, in 7 and in 8 bits), xterm's control se
 
 from __future__ import annotations
 
-import errno
-import http.server
 import json
 import os
-import pty
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +20,8 @@ import pytest
 
 from cli.command import PROGRAM, Command
 from s3api.printing import json_line, shown, shown_lines
+from support.http_server import serving
+from support.terminal import read_until, running_on_terminal
 
 HOSTILE = (
     "a\x1b[2J\x1b[5;8m\x1b]52;c;ZXZpbA==\x07\x1b]8;;http://evil.test\x1b\\link\x9b31m\x9d0;title\x9c\x7f\x00\x08"
@@ -43,7 +42,7 @@ Answer = Callable[[str, str], tuple[int, object]]
 def hostile_server(answer: Answer) -> Iterator[str]:
     """A server of the API's form whose answers `answer` makes from method and path."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def respond(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, body = answer(self.command, urlsplit(self.path).path)
@@ -58,17 +57,8 @@ def hostile_server(answer: Answer) -> Iterator[str]:
                 return self.respond
             raise AttributeError(name)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def lie(_method: str, path: str) -> tuple[int, object]:
@@ -93,42 +83,14 @@ def on_terminal(
     then: Callable[[int], object] = lambda _terminal: None,
 ) -> bytes:
     """All that the command shows on a terminal; `then` is called with it once `see` is there."""
-    master, slave = pty.openpty()
-    environment = {**s3api.environment, "TERM": "xterm", "COLUMNS": "1000", "LINES": "24"}
-    screen = b""
-    with subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        cwd=s3api.folder,
-        env=environment,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    ) as process:
-        os.close(slave)
-        watchdog = threading.Timer(60, process.kill)
-        watchdog.start()
-        try:
-            while data := _read(master):
-                screen += data
-                if see and re.search(see, screen):
-                    see = None
-                    then(master)
-        finally:
-            watchdog.cancel()
-            process.kill()
-            os.close(master)
-    assert b"Traceback" not in screen, screen[-2000:]
-    return screen
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError as error:  # how Linux says that no process has the other end open
-        if error.errno == errno.EIO:
-            return b""
-        raise
+    program = [*PROGRAM, *map(str, arguments)]
+    with running_on_terminal(program, s3api.folder, s3api.environment, columns=1000) as (process, screen, _):
+        shows = read_until(process, screen, re.compile(see) if see else None)
+        if see and re.search(see, shows):
+            then(screen)
+            shows += read_until(process, screen)
+    assert b"Traceback" not in shows, shows[-2000:]
+    return shows
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ import hashlib
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from support.faulty_s3 import (
     running_faulty_s3,
 )
 from support.servers import S3, Service, need, running_service, unguarded_ministack, until
+from support.terminal import read_until, running_on_terminal
 
 MiB = 1024 * 1024
 PART = 8 * MiB
@@ -545,16 +545,6 @@ def test_deleting_by_prefix_asks_on_a_terminal(s3api: Command, bucket_name: str)
     assert (kept, s3api("list", f"{bucket_name}/").out) == (f"{bucket_name}/a\n", "")
 
 
-def read_until(terminal: int, wanted: re.Pattern[bytes], seconds: float = 60) -> bytes:
-    """What a terminal shows, up to what is wanted, or to the time when it should have come."""
-    screen = b""
-    deadline = time.monotonic() + seconds
-    while not wanted.search(screen) and time.monotonic() < deadline:
-        if select.select([terminal], [], [], 0.5)[0]:
-            screen += os.read(terminal, 65536)
-    return screen
-
-
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Commands under test get SIGINT, also when a shell has started the tests in the background.
@@ -566,28 +556,11 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
 def on_a_terminal(
     s3api: Command, *arguments: str | Path
-) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+) -> AbstractContextManager[tuple[subprocess.Popen[bytes], int, int]]:
     """The command with a terminal; yields it, the end that shows what it writes, and the end it writes to."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        cwd=s3api.folder,
-        env={**s3api.environment, "TERM": "xterm", "COLUMNS": "150", "LINES": "24"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    try:
-        yield process, master, slave
-    finally:
-        process.kill()
-        process.wait()
-        os.close(slave)
-        os.close(master)
+    return running_on_terminal([*PROGRAM, *map(str, arguments)], s3api.folder, s3api.environment)
 
 
 def bar(big: Path) -> re.Pattern[bytes]:
@@ -604,11 +577,11 @@ def test_progress_and_ctrl_c_on_a_terminal(
         far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
         on_a_terminal(s3api, "upload", big) as (process, terminal, _),
     ):
-        screen = read_until(terminal, bar(big))
+        screen = read_until(process, terminal, bar(big))
         # What is shown has been sent; S3 has yet to say that it has it.
         until(lambda: parts_stored(seaweedfs_s3, big.name) == [1, 2], "the parts are stored")
         process.send_signal(number)
-        screen += read_until(terminal, re.compile(b"interrupted.*\n"))
+        screen += read_until(process, terminal, re.compile(b"interrupted.*\n"))
         process.wait(20)
     again = s3api("upload", big, "--json")
 
@@ -639,7 +612,7 @@ def test_ctrl_c_with_a_terminal_that_nothing_reads(
         far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
         on_a_terminal(s3api, "upload", big) as (process, terminal, writing),
     ):
-        screen = read_until(terminal, bar(big))
+        screen = read_until(process, terminal, bar(big))
         fill(writing)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)

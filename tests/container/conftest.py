@@ -1,4 +1,4 @@
-"""Fixtures: the engine, the image built once, the composed service, and more containers like it."""
+"""Fixtures: the engine, the image, the composed service, and other containers of the image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def image(engine: docker.DockerClient, run_id: str, build_context: Path) -> Iter
 
 @pytest.fixture(scope="session")
 def compose(engine: docker.DockerClient, run_id: str, image: Image) -> Iterator[Compose]:
-    """The compose file as a user starts it, gone at the end without a trace."""
+    """The compose file as a user starts it. Everything is removed at the end."""
     image_or_need(engine, LOCALSTACK)
     project = Compose(run_id, image.tags[0])
     try:

@@ -1,14 +1,13 @@
-"""The base image is pinned by a digest from its registry, here one on this machine, and by nothing else."""
+"""`make base-image` pins the base image by a digest from its registry, here one on this machine."""
 
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import docker
@@ -18,6 +17,7 @@ from deploy.base_image import DOCKERFILES, pin, read
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 from local_servers import free_port
+from support.http_server import serving
 
 INDEX = "application/vnd.oci.image.index.v1+json"  # OCI image specification, "Image Index"
 
@@ -25,14 +25,14 @@ INDEX = "application/vnd.oci.image.index.v1+json"  # OCI image specification, "I
 @contextmanager
 def registry(manifest: bytes, *, digest: str = "") -> Iterator[str]:
     """A registry that serves the manifest (OCI distribution specification, "Pulling manifests"); its host."""
-    told = digest or digest_of(manifest)
+    stated = digest or digest_of(manifest)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path in ("/v2/debian/manifests/trixie-slim", f"/v2/debian/manifests/{told}")
+            found = self.path in ("/v2/debian/manifests/trixie-slim", f"/v2/debian/manifests/{stated}")
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", INDEX)
-            self.send_header("Docker-Content-Digest", told)
+            self.send_header("Docker-Content-Digest", stated)
             self.send_header("Content-Length", str(len(manifest)))
             self.end_headers()
             if self.command == "GET":
@@ -41,17 +41,8 @@ def registry(manifest: bytes, *, digest: str = "") -> Iterator[str]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def manifest(note: str) -> bytes:
@@ -63,8 +54,8 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-class Told(Reporter):
-    """Keeps what is reported."""
+class Lines(Reporter):
+    """Keeps the lines that are reported."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +67,7 @@ class Told(Reporter):
 
 @pytest.fixture
 def dockerfiles(tmp_path: Path) -> Callable[[str], list[Path]]:
-    """Copies of the Dockerfiles, with their base image from another registry."""
+    """Copies of the Dockerfiles with the base image from another registry."""
 
     def copies(host: str) -> list[Path]:
         paths = []
@@ -94,7 +85,7 @@ def dockerfiles(tmp_path: Path) -> Callable[[str], list[Path]]:
 
 
 def test_every_dockerfile_has_the_same_base() -> None:
-    """The Dockerfiles name one base image, as `make base-image` needs, and take another by BASE_IMAGE."""
+    """All Dockerfiles have the same base image, and BASE_IMAGE replaces it."""
     assert len(DOCKERFILES) == 3
     assert {image.name for path in DOCKERFILES if (image := read(path))} == {"debian:trixie-slim"}
     assert len({read(path) for path in DOCKERFILES}) == 1
@@ -105,32 +96,35 @@ def test_every_dockerfile_has_the_same_base() -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_the_newest_digest_is_pinned(dockerfiles: Callable[[str], list[Path]]) -> None:
-    """The registry's digest goes into every Dockerfile; the next replaces it, the same changes nothing."""
+    """The registry's digest is written into every Dockerfile.
+
+    A new digest replaces it; the same changes nothing.
+    """
     first, second = manifest("first"), manifest("second")
-    told = Told()
+    report = Lines()
     with registry(first) as host:
         paths = dockerfiles(host)
         unpinned = [path.read_text() for path in paths]
-        pin(paths, told)
+        pin(paths, report)
         pinned = [path.read_text() for path in paths]
-        pin(paths, told)
+        pin(paths, report)
         again = [path.read_text() for path in paths]
 
     with registry(second) as other:
         for path in paths:
             path.write_text(path.read_text().replace(host, other))
-        pin(paths, told)
+        pin(paths, report)
 
     name = f"{host}/debian:trixie-slim"
     for before, after in zip(unpinned, pinned, strict=True):
         assert after == before.replace(name, f"{name}@{digest_of(first)}", 1)
     assert again == pinned
     assert {image.digest for path in paths if (image := read(path))} == {digest_of(second)}
-    assert told.lines[0] == f"{name} is now pinned to {digest_of(first)}; before: not pinned"
-    assert "already" in told.lines[1]
+    assert report.lines[0] == f"{name} is now pinned to {digest_of(first)}; before: not pinned"
+    assert "already" in report.lines[1]
 
 
-def nobody() -> AbstractContextManager[str]:
+def unreachable() -> AbstractContextManager[str]:
     @contextmanager
     def host() -> Iterator[str]:
         yield f"127.0.0.1:{free_port()}"
@@ -142,7 +136,7 @@ def nobody() -> AbstractContextManager[str]:
 @pytest.mark.parametrize(
     "server",
     [
-        nobody,
+        unreachable,
         lambda: registry(manifest("other bytes"), digest=digest_of(b"what the registry claims")),
         lambda: registry(b"<html>a portal</html>", digest="latest"),
     ],
@@ -152,12 +146,12 @@ def test_a_digest_is_never_made_up(
     dockerfiles: Callable[[str], list[Path]],
     server: Callable[[], AbstractContextManager[str]],
 ) -> None:
-    """A registry that cannot be reached, or lies, changes no Dockerfile and is told as such."""
+    """A registry that is unreachable or lies changes no Dockerfile and gives an error."""
     with server() as host:
         paths = dockerfiles(host)
         before = [path.read_text() for path in paths]
         with pytest.raises(Failed, match="the registry of"):
-            pin(paths, Told())
+            pin(paths, Lines())
 
     assert [path.read_text() for path in paths] == before
 
@@ -165,7 +159,7 @@ def test_a_digest_is_never_made_up(
 def test_a_pin_is_held_to(
     engine: docker.DockerClient, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is pinned and cannot be had does not build on something else, except where BASE_IMAGE says so."""
+    """A pinned base image that is not available fails the build, unless BASE_IMAGE replaces it."""
     ours = read(DOCKERFILES[0])
     assert ours is not None
     absent = f"127.0.0.1:{free_port()}/debian:trixie-slim@sha256:{'0' * 64}"
@@ -173,26 +167,26 @@ def test_a_pin_is_held_to(
         f"ARG BASE_IMAGE={absent}\nFROM ${{BASE_IMAGE}}\nLABEL test=pinned\n"
     )
     tag = f"{run_id}:pinned"
-    told = Told()
+    report = Lines()
 
     with pytest.raises(Failed, match="does not build"):
-        build(engine, told, tag, context=tmp_path, dockerfile="Dockerfile")
+        build(engine, report, tag, context=tmp_path, dockerfile="Dockerfile")
     monkeypatch.setenv("BASE_IMAGE", ours.name)
-    build(engine, told, tag, context=tmp_path, dockerfile="Dockerfile")
+    build(engine, report, tag, context=tmp_path, dockerfile="Dockerfile")
     engine.images.remove(tag)
 
-    assert f"  the base image is {ours.name} (BASE_IMAGE)" in told.lines
+    assert f"  the base image is {ours.name} (BASE_IMAGE)" in report.lines
 
 
 def test_a_build_without_a_pin_says_so(engine: docker.DockerClient, run_id: str, tmp_path: Path) -> None:
-    """A base image that is named by a tag alone is told to whoever builds."""
+    """A build reports a base image that is not pinned by a digest."""
     ours = read(DOCKERFILES[0])
     assert ours is not None
     (tmp_path / "Dockerfile").write_text(
         f"ARG BASE_IMAGE={ours.name}\nFROM ${{BASE_IMAGE}}\nLABEL test=tag\n"
     )
-    told = Told()
-    build(engine, told, f"{run_id}:tag", context=tmp_path, dockerfile="Dockerfile")
+    report = Lines()
+    build(engine, report, f"{run_id}:tag", context=tmp_path, dockerfile="Dockerfile")
     engine.images.remove(f"{run_id}:tag")
 
-    assert f"  the base image {ours.name} is not pinned: make base-image pins it" in told.lines
+    assert f"  the base image {ours.name} is not pinned: make base-image pins it" in report.lines

@@ -1,4 +1,4 @@
-"""The compose file: what its user sees, with LocalStack, and with the S3 that keeps its data."""
+"""The compose file as its user sees it, with LocalStack and with the persistent S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUCKET = "day02-local"
 
 
 def test_rebound_name(composed: Api) -> None:
-    """A name of another site that leads to the published port is served nothing; loopback's own names are."""
+    """The published port refuses the host name of another site (DNS rebinding), and serves loopback's."""
     for host, status in (("evil.test", 421), ("localhost:5000", 200), ("127.0.0.1:5000", 200)):
         answer = requests.get(f"{composed.url}/list_files", headers={"Host": host}, timeout=10)
 
@@ -32,7 +32,7 @@ def test_rebound_name(composed: Api) -> None:
 
 
 def test_services(compose: Compose, engine: docker.DockerClient) -> None:
-    """Without any profile named there are the API and LocalStack, and both are healthy."""
+    """Without a profile, the API and LocalStack run, and both are healthy."""
     services = compose("ps", "--services").split()
     states = {
         name: compose.container(engine, name).attrs["State"]["Health"]["Status"] for name in sorted(services)
@@ -42,7 +42,7 @@ def test_services(compose: Compose, engine: docker.DockerClient) -> None:
 
 
 def test_loopback_only(compose: Compose, engine: docker.DockerClient) -> None:
-    """Every port that is published is one of loopback."""
+    """Ports are published on loopback only."""
     published = [
         binding["HostIp"]
         for service in ("api", "localstack")
@@ -54,7 +54,7 @@ def test_loopback_only(compose: Compose, engine: docker.DockerClient) -> None:
 
 
 def test_default_ports() -> None:
-    """Without a choice of the user's the API is at port 5000 and S3 at 4566."""
+    """By default the API uses port 5000 and S3 port 4566."""
     settings = {"S3API_PORT": "", "S3_PORT": "", "S3API_IMAGE": ""}
     config = Compose("s3api-test-config", "", settings=settings)("config")
 
@@ -64,7 +64,7 @@ def test_default_ports() -> None:
 
 
 def test_s3_alone_is_served(compose: Compose, engine: docker.DockerClient) -> None:
-    """No other service of AWS takes a call, though it is signed with the right keys."""
+    """Other services of AWS refuse calls, even with the right keys."""
     keys = keys_of(compose.container(engine, "localstack"))
     session = boto3.session.Session(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
     for service, operation in (("sts", "get_caller_identity"), ("iam", "list_users"), ("sqs", "list_queues")):
@@ -75,7 +75,7 @@ def test_s3_alone_is_served(compose: Compose, engine: docker.DockerClient) -> No
 
 
 def test_bucket(compose: Compose, engine: docker.DockerClient) -> None:
-    """The init hook makes the bucket: versioned, cleaned of abandoned parts, open to the service's page."""
+    """The init hook makes the bucket, with versioning, a rule for incomplete uploads, and CORS."""
     s3 = s3_client(compose.s3_url, keys_of(compose.container(engine, "localstack")))
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     (cors,) = s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
@@ -88,16 +88,16 @@ def test_bucket(compose: Compose, engine: docker.DockerClient) -> None:
 
 
 def test_doctor(composed: Api) -> None:
-    """`s3api doctor` inside the container finds everything it checks in order, the public endpoint aside."""
+    """In the container, every check of `s3api doctor` passes except that of the public endpoint."""
     found = composed.run("python3", "-m", "s3api", "doctor")[1]
     wrong = [line for line in found.splitlines() if not line.startswith("ok")]
 
-    # 127.0.0.1 is the user's machine, which a container does not reach by that name.
+    # The public endpoint is 127.0.0.1 of the user's machine, which the container cannot reach.
     assert all("public endpoint" in line for line in wrong), found
 
 
 def test_presigned_url(composed: Api, compose: Compose) -> None:
-    """The presigned URL works from this machine as it stands, lives 120 s, and is worthless when altered."""
+    """The presigned URL works from this machine for 120 s, and not if it is altered."""
     requests.put(composed.at("/upload/", "dir/a b+ü.txt"), data=b"hello", timeout=30).raise_for_status()
     url = presigned(requests.get(composed.at("/download/", "dir/a b+ü.txt"), timeout=30))
 
@@ -108,7 +108,7 @@ def test_presigned_url(composed: Api, compose: Compose) -> None:
 
 
 def test_presigned_url_dies(make_api: MakeApi) -> None:
-    """A presigned URL answers 403 once its time is over."""
+    """A presigned URL answers 403 after its expiry."""
     api = make_api(download_url_seconds="2")
     requests.put(api.at("/upload/", "short.txt"), data=b"hello", timeout=30).raise_for_status()
     url = presigned(requests.get(api.at("/download/", "short.txt"), timeout=30))
@@ -135,7 +135,7 @@ def test_black_box_suite(composed: Api) -> None:
 
 
 def test_persistent_profile(engine: docker.DockerClient, run_id: str, image: Image) -> None:
-    """The profile `persistent` keeps the files when all is taken down, until the volume goes too."""
+    """With the profile `persistent`, files survive `docker compose down`, until the volume is removed."""
     project = Compose(f"{run_id}-persistent", image.tags[0], profiles=("persistent",))
     try:
         project("up", "-d", "--wait")

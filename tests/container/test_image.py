@@ -1,4 +1,4 @@
-"""What the image holds, and what it does not."""
+"""The content and the settings of the image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCKERFILES = ["docker/Dockerfile", "docker/ministack/Dockerfile"]
 
 @pytest.fixture(scope="module")
 def shell(engine: docker.DockerClient, image: Image) -> Iterator[Container]:
-    """A container of the image in which nothing runs but commands of the tests."""
+    """A container of the image in which only the commands of the tests run."""
     container = engine.containers.run(
         image, ["60"], entrypoint="sleep", detach=True, network_mode="none", init=True
     )
@@ -41,17 +41,17 @@ def output(container: Container, *command: str) -> str:
 
 
 def ours(image: Image) -> list[dict[str, Any]]:
-    """The history of the image, without its base's."""
+    """The history of the image without that of its base."""
     return [entry for entry in image.history() if entry["Comment"].startswith("buildkit")]
 
 
 def test_user(image: Image) -> None:
-    """The image runs as a numeric user that is not root, so that an orchestrator can tell."""
+    """The image runs as a numeric user other than root, so that an orchestrator can check it."""
     assert image.attrs["Config"]["User"] == "10001:10001"
 
 
 def test_entrypoint(image: Image) -> None:
-    """The service is process 1 itself, without a shell before it."""
+    """The service is process 1, without a shell."""
     config = image.attrs["Config"]
 
     assert config["Entrypoint"] == ["gunicorn", "-c", "/srv/app/s3api/gunicorn.conf.py"]
@@ -60,14 +60,14 @@ def test_entrypoint(image: Image) -> None:
 
 
 def test_health_check(image: Image) -> None:
-    """The image's health check asks for liveness by the service's own probe."""
+    """The image's health check uses the service's probe of liveness."""
     check = image.attrs["Config"]["Healthcheck"]
 
     assert check["Test"] == ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:5000/livez"]
 
 
 def test_labels(image: Image) -> None:
-    """The labels tell what the image is and from which commit it was built."""
+    """The labels name the image, its version and its commit."""
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image.labels.items()}
 
     assert labels["title"] == "s3api"
@@ -84,7 +84,7 @@ def test_size(image: Image) -> None:
 
 
 def test_environment(image: Image) -> None:
-    """The image's environment holds settings and no secret: one more variable is a decision."""
+    """The image's environment contains exactly these settings and no secret."""
     text = " ".join(entry["CreatedBy"] for entry in ours(image))
     names = {entry.partition("=")[0] for entry in image.attrs["Config"]["Env"]}
     set_by_us = {name for name in names if re.search(rf"\b{name}=", text)}
@@ -110,7 +110,7 @@ def test_history(image: Image) -> None:
 
 
 def test_contents(shell: Container) -> None:
-    """Beside the interpreter there are the dependencies, the package and the staging directory."""
+    """The image contains only the interpreter, the dependencies, the package and the staging directory."""
     assert output(shell, "ls", "-A", "/srv").split() == ["app", "uploads", "venv"]
     assert output(shell, "ls", "-A", "/srv/app").split() == ["s3api"]
     assert output(shell, "ls", "-A", "/srv/uploads") == ""
@@ -118,7 +118,7 @@ def test_contents(shell: Container) -> None:
 
 
 def test_nothing_of_the_build_is_left(shell: Container) -> None:
-    """No compiler, no pip and no package cache come along."""
+    """The image contains no compiler, no pip and no package cache."""
     for program in ("gcc", "cc", "make", "pip", "pip3", "uv", "curl", "wget"):
         assert shell.exec_run(["sh", "-c", f"command -v {program}"])[0] != 0, program
     assert shell.exec_run(["python3", "-c", "import pip"])[0] != 0
@@ -131,12 +131,12 @@ def test_nothing_of_the_build_is_left(shell: Container) -> None:
 
 
 def test_the_user_owns_nothing_that_runs(shell: Container) -> None:
-    """The service cannot change its own code, even where the root is not read-only."""
+    """The service cannot change its own code, even if the root file system is writable."""
     assert output(shell, "find", "/srv/app", "/srv/venv", "-writable", "!", "-type", "l") == ""
 
 
 def test_bytecode_is_there(shell: Container) -> None:
-    """Every module is compiled in advance, since under a read-only root nobody may do it later."""
+    """Every module is compiled in the image, because a read-only root allows no later compilation."""
     script = """
 import importlib.util, pathlib, sysconfig
 roots = ["/srv/app", "/srv/venv/lib", sysconfig.get_path("stdlib")]
@@ -149,7 +149,7 @@ print(len(files) > 1000, missing)
 
 
 def test_modules_import(shell: Container) -> None:
-    """Debian's interpreter has what the service needs, and botocore the services that it talks to."""
+    """The interpreter has the modules that the service needs, and botocore the services that it uses."""
     script = """
 import ctypes, fcntl, mmap, sqlite3, ssl, zlib
 import boto3, gunicorn.workers.gthread, s3api.app, s3api.manage
@@ -171,7 +171,7 @@ def test_operators_commands(shell: Container) -> None:
 
 
 def test_second_build(engine: docker.DockerClient, image: Image, run_id: str, build_context: Path) -> None:
-    """A second build of the same sources takes every step from the cache and makes the same image."""
+    """A second build of the same sources uses only the cache and gives the same image."""
     again = build(build_context, f"{run_id}:second")
     second = engine.images.get(f"{run_id}:second")
     engine.images.remove(f"{run_id}:second")
@@ -183,7 +183,7 @@ def test_second_build(engine: docker.DockerClient, image: Image, run_id: str, bu
 def test_change_of_code(
     engine: docker.DockerClient, image: Image, run_id: str, build_context: Path, tmp_path: Path
 ) -> None:
-    """A change of the code rebuilds the code's layer alone."""
+    """A change of the code rebuilds only the layer of the code."""
     context = tmp_path / "context"
     shutil.copytree(build_context, context)
     with (context / "services" / "s3api" / "files.py").open("a") as file:
@@ -202,7 +202,7 @@ def test_change_of_code(
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_hadolint(name: str) -> None:
-    """hadolint finds nothing in the Dockerfiles beyond the exceptions that they give a reason for."""
+    """hadolint finds nothing in the Dockerfiles except what they ignore with a reason."""
     hadolint = Path(sys.executable).parent / "hadolint"
     need(hadolint.exists(), "hadolint is not installed: `make test` does it")
     found = subprocess.run([hadolint, ROOT / name], capture_output=True, text=True, check=False)
@@ -211,7 +211,7 @@ def test_hadolint(name: str) -> None:
 
 
 def trivy(cache: Path, *arguments: str) -> list[dict[str, Any]]:
-    """What trivy finds by the rules that it carries, without fetching any."""
+    """The findings of trivy by its built-in rules, without downloads."""
     program = SCANNERS / "trivy"
     need(program.exists(), "trivy is not installed: `make test` does it")
     done = subprocess.run(
@@ -240,7 +240,7 @@ def trivy(cache: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_bill_of_materials(image: Image, tmp_path: Path) -> None:
-    """`make sbom` lists what the image holds: dependencies as they are locked, and Debian's packages."""
+    """`make sbom` lists the content of the image: the locked dependencies and Debian's packages."""
     need((SCANNERS / "trivy").exists(), "trivy is not installed: `make test` does it")
     written = tmp_path / "sbom.json"
     recipe = subprocess.run(
@@ -294,7 +294,7 @@ def test_trivy_on_the_files(name: str, tmp_path: Path) -> None:
 
 
 def test_trivy_would_find(engine: docker.DockerClient, image: Image, run_id: str, tmp_path: Path) -> None:
-    """The same scan finds a secret in a file, and root as the user, where they are."""
+    """The same scan finds a planted secret and an image that runs as root."""
     key = "wJalrXUtnFEMI" + "K7MDENGbPxRfiCYabcdefghijkl"
     (tmp_path / "notes.txt").write_text(f'aws_secret_access_key = "{key}"\n')
     (tmp_path / "Dockerfile").write_text(f"FROM {image.tags[0]}\nUSER root\nCOPY notes.txt /srv/app/\n")

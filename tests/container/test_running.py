@@ -1,4 +1,4 @@
-"""How a container of the service lives: confined, healthy soon, within its memory, and stopped in order."""
+"""A running container of the service: confinement, health, memory and stopping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 256 * MiB
 
 
 class Zeros:
-    """A body of so many zero bytes, which takes no memory."""
+    """A body of zero bytes that needs no memory."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -48,7 +48,7 @@ def upload(api: Api, name: str, size: int) -> requests.Response:
 
 
 def moment(value: str) -> datetime:
-    """The engine's times, which have nanoseconds."""
+    """Parse a time of the engine, which has nanoseconds."""
     return datetime.fromisoformat(re.sub(r"\.(\d{6})\d*", r".\1", value))
 
 
@@ -56,7 +56,7 @@ def moment(value: str) -> datetime:
 
 
 def test_identity(composed: Api) -> None:
-    """Every process runs as 10001:10001, without a capability and without a way to get one."""
+    """Every process runs as 10001:10001, without capabilities, and cannot gain any."""
     status = composed.output("sh", "-c", "cat /proc/[0-9]*/status")
 
     assert set(re.findall(r"^Uid:\s+(.*)$", status, re.MULTILINE)) == {"10001\t10001\t10001\t10001"}
@@ -66,7 +66,7 @@ def test_identity(composed: Api) -> None:
 
 
 def test_read_only_root(composed: Api) -> None:
-    """Nothing of the root can be written, not even by root; the two directories that are meant to, can."""
+    """Not even root can write to the root file system. The two intended directories are writable."""
     for directory in (
         "/",
         "/srv",
@@ -85,16 +85,16 @@ def test_read_only_root(composed: Api) -> None:
 
 
 def test_staging_is_private(composed: Api) -> None:
-    """Staged files are the service's alone, and cannot be run."""
+    """Only the service can read staged files, and they cannot be executed."""
     assert composed.output("stat", "-c", "%u:%g %a", "/srv/uploads") == "10001:10001 700"
     assert "noexec" in composed.output("sh", "-c", "grep ' /srv/uploads ' /proc/mounts")
 
 
 def test_first_process(composed: Api) -> None:
-    """gunicorn is process 1, and reaps what loses its parent, whatever the status it ends with."""
+    """gunicorn is process 1 and reaps orphaned processes with any exit status."""
     assert "gunicorn" in composed.output("cat", "/proc/1/cmdline")
 
-    # 3 is how a worker of gunicorn's tells that it cannot start, on which gunicorn gives up.
+    # A worker of gunicorn exits with 3 if it cannot start, and then gunicorn ends.
     orphan = composed.output("sh", "-c", "(sleep 1; exit 3) >/dev/null 2>&1 & echo $!")
 
     assert re.search(r"^PPid:\s+1$", composed.output("cat", f"/proc/{orphan}/status"), re.MULTILINE)
@@ -103,7 +103,7 @@ def test_first_process(composed: Api) -> None:
 
 
 def test_metrics_stay_inside(composed: Api) -> None:
-    """The metrics answer inside the container, and no port of the machine leads to them."""
+    """The metrics are available inside the container and not on any port of the machine."""
     script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9100/metrics').read().decode())"
 
     assert "s3api_requests_total" in composed.output("python3", "-c", script)
@@ -111,7 +111,7 @@ def test_metrics_stay_inside(composed: Api) -> None:
 
 
 def test_log_is_json_without_secrets(composed: Api) -> None:
-    """The container logs JSON lines, and none of them holds a key, nor does the engine's description."""
+    """The container logs JSON lines. No key is in them or in the engine's description of the container."""
     secrets = [
         composed.output("cat", "/run/secrets/signing_key"),
         credentials_in(composed.output("cat", "/run/secrets/credentials"))["AWS_SECRET_ACCESS_KEY"],
@@ -128,21 +128,21 @@ def test_log_is_json_without_secrets(composed: Api) -> None:
 
 
 def test_time_to_healthy(make_api: MakeApi) -> None:
-    """The engine finds the container healthy soon after its start, and says so without S3."""
+    """The engine finds the container healthy soon after its start, without S3."""
     api = make_api()
     until(lambda: api.attribute("State", "Health", "Status") == "healthy", "the container is healthy")
     started = moment(api.attribute("State", "StartedAt"))
     passed = [
         check for check in api.attribute("State", "Health", "Log") if check["ExitCode"] == 0
-    ]  # the first of them is what turned it healthy
+    ]  # the first successful check made it healthy
     seconds = (moment(passed[0]["End"]) - started).total_seconds()
     print(f"healthy after {seconds:.2f} s, {api.bytes_now() / MiB:.0f} MiB at rest")
 
-    assert seconds < 5  # 2 s is the aim; this machine may be busy
+    assert seconds < 5  # the goal is 2 s; this machine may be busy
 
 
 def test_health_needs_no_s3(make_api: MakeApi) -> None:
-    """A container whose S3 is away stays healthy, for a restart would not bring S3 back; it is not ready."""
+    """Without S3 the container is not ready but stays healthy, because a restart would not help."""
     api = make_api(aws_endpoint_url="http://127.0.0.1:9", s3_connect_timeout_seconds="0.5", ready="/livez")
     until(lambda: api.attribute("State", "Health", "Status") == "healthy", "the container is healthy")
 
@@ -151,18 +151,18 @@ def test_health_needs_no_s3(make_api: MakeApi) -> None:
 
 def test_wrong_configuration(make_api: MakeApi) -> None:
     """A container with a wrong setting ends with a message that names it and an exit code."""
-    api = make_api(threads="none", ready="")
+    api = make_api(max_concurrent_requests="none", ready="")
     ended = api.container.wait(timeout=30)
 
     assert ended["StatusCode"] != 0
-    assert "THREADS" in api.logs()
+    assert "MAX_CONCURRENT_REQUESTS" in api.logs()
 
 
 # --- stopping
 
 
 def test_sigterm_drains(make_api: MakeApi, compose: Compose, engine: docker.DockerClient) -> None:
-    """On SIGTERM readiness fails first, nothing new is served next, an upload in flight ends well."""
+    """After SIGTERM, readiness fails first, then new requests are refused; a running upload completes."""
     api = make_api(drain_seconds="4")
     body = bytes(2 * MiB)
     connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=60)
@@ -191,7 +191,7 @@ def test_sigterm_drains(make_api: MakeApi, compose: Compose, engine: docker.Dock
 
 
 def test_sigterm_at_rest(make_api: MakeApi) -> None:
-    """With nothing to do the service stops at once, and its exit code is 0."""
+    """Without requests, the service stops at once with exit code 0."""
     api = make_api()
     api.container.kill("SIGTERM")
 
@@ -225,7 +225,7 @@ def test_large_upload(make_api: MakeApi, compose: Compose, engine: docker.Docker
 
 
 def test_fifty_forms(make_api: MakeApi) -> None:
-    """Fifty forms of 1 MiB at once, staged in memory, and four chunked uploads beside them stay within it."""
+    """Fifty concurrent forms of 1 MiB, staged in memory, and four chunked uploads fit into the limit."""
     api = make_api()
     with ThreadPoolExecutor(54) as pool:
         raw = [
@@ -242,7 +242,7 @@ def test_fifty_forms(make_api: MakeApi) -> None:
 
 
 def test_more_than_fits(make_api: MakeApi) -> None:
-    """More forms than can be staged are refused one by one; the process survives and the rest is stored."""
+    """Forms that exceed the staging space are refused one by one; the others are stored."""
     api = make_api()
     with ThreadPoolExecutor(40) as pool:
         forms = [pool.submit(upload, api, f"form-{number}", 4 * MiB) for number in range(40)]
@@ -255,7 +255,7 @@ def test_more_than_fits(make_api: MakeApi) -> None:
 
 @pytest.mark.parametrize("budget", ["60817408", "1073741824"], ids=["budget", "disk"])
 def test_full_staging(make_api: MakeApi, budget: str) -> None:
-    """A form larger than the staging directory is told 507, by its budget or by the tmpfs; the next fits."""
+    """A form larger than the staging directory gets 507, by the budget or by the tmpfs; the next fits."""
     api = make_api(staging_max_bytes=budget)
     refused = upload(api, "too-large", 80 * MiB)
 
@@ -267,7 +267,7 @@ def test_full_staging(make_api: MakeApi, budget: str) -> None:
 
 
 def test_staging_filled_by_others(make_api: MakeApi) -> None:
-    """While something else fills the tmpfs a form is told 507, and a raw upload passes; then both do."""
+    """If the tmpfs is full, a form gets 507 and a raw upload succeeds; afterwards both succeed."""
     api = make_api()
     filled = api.run("sh", "-c", "cat /dev/zero > /srv/uploads/filler")[1]
     refused = upload(api, "no-room", MiB)

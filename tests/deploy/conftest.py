@@ -1,4 +1,4 @@
-"""One emulated AWS for the session, on the address that a person's own leaves free; one stack on it."""
+"""One emulated AWS and one stack for the session, at an address that `make deploy ENV=local` does not use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
-from deploy import commands, emulator
-from deploy.environments import Environment, LocalAws
+from deploy import commands, emulated_aws
+from deploy.environments import EmulatedAws, Environment
 from deploy.image import build, push
 from deploy.steps import Reporter
 from local_servers import free_port
@@ -37,8 +37,8 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """The emulated AWS with its data bucket, seen by its root; gone at the end with everything it started."""
-    local = LocalAws(
+    """The emulated AWS with its data bucket, used as its root. Everything is removed at the end."""
+    local = EmulatedAws(
         name=NAME,
         subnet="169.254.170.16/28",
         address="169.254.170.23",
@@ -46,7 +46,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         api_port=free_port(),
         keys=tmp_path_factory.mktemp("keys"),
     )
-    emulator.purge(engine, local)  # what a run that was killed left
+    emulated_aws.purge(engine, local)  # left by a run that was killed
     image = f"s3api:{NAME}"
     environment = Environment(
         "local",
@@ -54,17 +54,17 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
         "",
         image=image,
         work=tmp_path_factory.mktemp("deploy"),
-        local=local,
-        credentials=emulator.root_key(local),
+        emulated=local,
+        credentials=emulated_aws.root_key(local),
     )
     try:
-        emulator.start(engine, local, Reporter())
+        emulated_aws.start(engine, local, Reporter())
         environment.client("s3").create_bucket(
             Bucket=environment.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         yield environment
     finally:
-        emulator.purge(engine, local)
+        emulated_aws.purge(engine, local)
         for found in engine.images.list(name=f"127.0.0.1:{local.aws_port}/day02"):
             for tag in found.tags:
                 if tag.startswith("127.0.0.1:"):
@@ -75,7 +75,7 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def task_image(aws: Environment, engine: docker.DockerClient) -> Iterator[str]:
-    """The service's image in the emulated registry, by digest: tasks may have no other image."""
+    """The service's image in the emulated registry, by digest. Tasks may use no other image."""
     report = Reporter()
     image_id = build(engine, report, aws.image)
     repository = aws.client("ecr").create_repository(repositoryName="tasks")["repository"]["repositoryUri"]
@@ -85,7 +85,7 @@ def task_image(aws: Environment, engine: docker.DockerClient) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def stack(aws: Environment) -> Environment:
-    """The stack, deployed to the emulated AWS by `make deploy`'s own code, seen by the deployer."""
+    """The stack, deployed to the emulated AWS by the code of `make deploy`, used as the deployer."""
     need(shutil.which("terraform"), "terraform is not on the PATH")
     report = Reporter()
     deployer = commands.prepare_all(aws, report)
@@ -95,12 +95,12 @@ def stack(aws: Environment) -> Environment:
 
 @pytest.fixture(scope="session")
 def api(stack: Environment) -> str:
-    assert stack.local is not None
-    return f"http://127.0.0.1:{stack.local.api_port}"
+    assert stack.emulated is not None
+    return f"http://127.0.0.1:{stack.emulated.api_port}"
 
 
 @pytest.fixture
 def dockerfile(tmp_path: Path, stack: Environment) -> tuple[Path, Environment]:
-    """A Dockerfile to be written, and the environment whose image it makes."""
+    """The path of a Dockerfile to write, and an environment that builds its image from it."""
     path = tmp_path / "Dockerfile"
     return path, replace(stack, dockerfile=str(path), image=f"{stack.image}-other")

@@ -1,6 +1,6 @@
-"""Attacks on the emulated AWS of `make deploy ENV=local`: by a web page, and by a program on this machine.
+"""Attacks on the emulated AWS of `make deploy ENV=local`, by a web page and by a program on this machine.
 
-It holds the engine's socket, so who commands its ECS commands the machine.
+It holds the engine's socket, so a client that controls its ECS controls the machine.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import hmac
 import json
 import shutil
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import boto3.session
@@ -28,18 +27,20 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy import emulator, prepare
-from deploy.emulator import IMAGE
-from deploy.environments import Environment, LocalAws
+from deploy import emulated_aws
+from deploy.emulated_aws import IMAGE
+from deploy.environments import EmulatedAws, Environment
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
+from s3api.bucket import correct
+from support.http_server import serving
 from support.servers import need, until
 
 pytestmark = pytest.mark.timeout(300)
 
 REGION = "eu-west-1"
 FOREIGN = "http://evil.test"
-#: What MiniStack takes for the root's without the guard: its well-known pair, and the number of any account.
+#: Keys that MiniStack accepts as the root's without the guard: a well-known pair, and any account number.
 WELL_KNOWN = [("test", "test"), ("000000000000", "test"), ("123456789012", "anything")]
 ESCAPE: dict[str, Any] = {
     "family": "escape",
@@ -57,9 +58,9 @@ ESCAPE: dict[str, Any] = {
 }
 
 
-def local_of(aws: Environment) -> LocalAws:
-    assert aws.local is not None
-    return aws.local
+def emulated(aws: Environment) -> EmulatedAws:
+    assert aws.emulated is not None
+    return aws.emulated
 
 
 def signed(
@@ -72,7 +73,7 @@ def signed(
     query: bool = False,
     headers: dict[str, str] | None = None,
 ) -> tuple[str, dict[str, str]]:
-    """URL and header fields of a request as botocore signs it."""
+    """The URL and the header fields of a request, signed by botocore."""
     # A presigned URL does not sign the body.
     request = AWSRequest(method, url, data=b"" if query else body, headers=dict(headers or {}))
     credentials = Credentials(*keys)
@@ -91,14 +92,14 @@ def keys_of(aws: Environment) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Files:
-    """A bucket with one file, which must be there and as it was after each attack."""
+    """A bucket with one file, which must be unchanged after each attack."""
 
     aws: Environment
     bucket: str
 
     @property
     def bucket_url(self) -> str:
-        return f"{local_of(self.aws).url}/{self.bucket}"
+        return f"{emulated(self.aws).url}/{self.bucket}"
 
     @property
     def url(self) -> str:
@@ -120,7 +121,7 @@ def files(aws: Environment) -> Files:
     s3 = aws.client("s3")
     bucket = f"{aws.bucket}-attacked"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    prepare.protect(s3, bucket, origins=local_of(aws).origins, tls=False)
+    correct(s3, bucket, origins=emulated(aws).origins, tls=False)
     s3.put_object(Bucket=bucket, Key="precious", Body=b"precious")
     return Files(aws, bucket)
 
@@ -129,7 +130,7 @@ def files(aws: Environment) -> Files:
 
 
 def test_unsigned_requests_are_refused(files: Files) -> None:
-    """Listing, reading, overwriting and deleting without a signature."""
+    """Listing, reading, overwriting and deleting are refused without a signature."""
     answers = [
         requests.get(files.bucket_url, timeout=10),
         requests.get(files.url, timeout=10),
@@ -147,7 +148,7 @@ def test_unsigned_requests_are_refused(files: Files) -> None:
 @pytest.mark.parametrize("keys", WELL_KNOWN)
 @pytest.mark.parametrize("query", [False, True], ids=["header", "presigned"])
 def test_well_known_keys_are_refused(files: Files, keys: tuple[str, str], query: bool) -> None:
-    """What opened every emulator before opens none, in a header or in a URL."""
+    """The keys that MiniStack and LocalStack accept by default are refused in a header and in a URL."""
     for method, url, body in (
         ("GET", files.bucket_url, b""),
         ("GET", files.url, b""),
@@ -163,7 +164,7 @@ def test_well_known_keys_are_refused(files: Files, keys: tuple[str, str], query:
 
 
 def test_a_wrong_secret_is_refused_for_every_kind_of_key(aws: Environment, files: Files) -> None:
-    """MiniStack verifies no signature of the root's; the guard verifies the root's too."""
+    """The guard verifies the root's signatures, which MiniStack does not."""
     iam = aws.client("iam")
     iam.create_user(UserName="attacked")
     user = iam.create_access_key(UserName="attacked")["AccessKey"]
@@ -182,7 +183,7 @@ def test_a_wrong_secret_is_refused_for_every_kind_of_key(aws: Environment, files
     for identity in pairs:
         target, headers = signed((identity, "wrong"), "GET", files.url)
         assert requests.get(target, headers=headers, timeout=10).status_code == 403
-    # A session's key is no key without the session's token.
+    # The key of a session is refused without the session's token.
     target, headers = signed((session["AccessKeyId"], session["SecretAccessKey"]), "GET", files.url)
     assert requests.get(target, headers=headers, timeout=10).status_code == 403
 
@@ -197,17 +198,17 @@ def test_a_wrong_secret_is_refused_for_every_kind_of_key(aws: Environment, files
 def client(aws: Environment, service: str, keys: tuple[str, str]) -> Any:
     session: Any = boto3.session.Session(*keys, region_name=REGION)
     once: Any = {"total_max_attempts": 1}
-    # boto3 still presigns with version 2 where a region knows it; the guard takes version 4 alone.
+    # boto3 still presigns with version 2 for some regions; the guard accepts only version 4.
     version = "s3v4" if service == "s3" else "v4"
     config = Config(retries=once, signature_version=version)
-    return session.client(service, endpoint_url=local_of(aws).url, config=config)
+    return session.client(service, endpoint_url=emulated(aws).url, config=config)
 
 
 def test_a_request_names_one_key(aws: Environment) -> None:
-    """A user who hides the root's key in the list of signed fields, where MiniStack finds it, is refused."""
+    """The root's key in the list of signed fields, where MiniStack would read it, is refused."""
     user = user_without_rights(aws, "climber")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    body, host = b"Action=ListUsers&Version=2010-05-08", f"127.0.0.1:{local_of(aws).aws_port}"
+    body, host = b"Action=ListUsers&Version=2010-05-08", f"127.0.0.1:{emulated(aws).aws_port}"
     fields = {"host": host, "x-amz-date": moment, "content-type": "application/x-www-form-urlencoded"}
     names = [f"Credential={keys_of(aws)[0]}/x", *fields]
     claim = Claim(f"{user[0]}/{moment[:8]}/{REGION}/iam/aws4_request", moment, "", "", names)
@@ -224,8 +225,8 @@ def test_a_request_names_one_key(aws: Environment) -> None:
 
 
 def test_a_call_that_iam_does_not_know_is_denied(aws: Environment) -> None:
-    """MiniStack finds the action in a form alone, and carries out the call in any other body as well."""
-    url, body = f"{local_of(aws).url}/", b"Action=ListUsers&Version=2010-05-08"
+    """A call in a body that is not a form is denied. MiniStack executes it without a check of the action."""
+    url, body = f"{emulated(aws).url}/", b"Action=ListUsers&Version=2010-05-08"
     target, headers = signed(user_without_rights(aws, "formless"), "POST", url, body, service="iam")
 
     answer = requests.post(target, body, headers=headers, timeout=10)
@@ -235,7 +236,7 @@ def test_a_call_that_iam_does_not_know_is_denied(aws: Environment) -> None:
 
 
 def test_a_form_is_held_to_who_signed_it(files: Files) -> None:
-    """MiniStack took every form for the root's; a user who may not write cannot write by a form either."""
+    """A user who may not write cannot write by a form. MiniStack handles every form as the root's."""
     form = {
         who: client(files.aws, "s3", keys).generate_presigned_post(files.bucket, "form")
         for who, keys in (("root", keys_of(files.aws)), ("user", user_without_rights(files.aws, "former")))
@@ -253,7 +254,7 @@ def test_a_form_is_held_to_who_signed_it(files: Files) -> None:
 
 
 def test_a_form_of_a_role_is_held_to_its_objects(files: Files) -> None:
-    """Whoever may write some objects writes those by a form, as the task's role does, and no others."""
+    """A form can write exactly the objects that its signer may write, as the task's role does."""
     iam, sts = files.aws.client("iam"), files.aws.client("sts")
     allowed = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{files.bucket}/own/*"}
     trusted = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
@@ -264,7 +265,7 @@ def test_a_form_of_a_role_is_held_to_its_objects(files: Files) -> None:
     session: Any = boto3.session.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION
     )
-    s3 = session.client("s3", endpoint_url=local_of(files.aws).url, config=Config(signature_version="s3v4"))
+    s3 = session.client("s3", endpoint_url=emulated(files.aws).url, config=Config(signature_version="s3v4"))
 
     answers = {}
     for key in ("own/file", "other/file"):
@@ -309,8 +310,8 @@ def calculated(secret: str, moment: str, service: str, text: str) -> str:
     ],
 )
 def test_administration_is_closed_to_everyone(files: Files, method: str, path: str) -> None:
-    """Nobody resets the emulator over HTTP, unsigned or with the root's own signature."""
-    url = local_of(files.aws).url + path
+    """The emulator cannot be reset over HTTP, not even with the root's signature."""
+    url = emulated(files.aws).url + path
     target, headers = signed(keys_of(files.aws), method, url)
 
     assert requests.request(method, url, timeout=10).status_code == 403
@@ -329,7 +330,7 @@ def test_administration_is_closed_to_everyone(files: Files, method: str, path: s
     ],
 )
 def test_another_host_or_origin_is_refused_even_when_signed(files: Files, fields: dict[str, str]) -> None:
-    """A valid signature makes neither good, nor does a preflight get an answer."""
+    """A valid signature does not help, and a preflight gets no permission."""
     target, headers = signed(keys_of(files.aws), "GET", files.url, headers=fields)
     wanted = {"Access-Control-Request-Method": "PUT", "Origin": FOREIGN, **fields}
 
@@ -359,7 +360,7 @@ def test_another_host_or_origin_is_refused_even_when_signed(files: Files, fields
 def test_services_that_the_stack_does_not_use_are_closed(
     aws: Environment, service: str, call: Callable[[Any], object]
 ) -> None:
-    """Also to the root: a dozen of them start containers or programs."""
+    """They are closed even for the root: a dozen of them start containers or programs."""
     with pytest.raises(ClientError) as refused:
         call(client(aws, service, keys_of(aws)))
 
@@ -367,8 +368,8 @@ def test_services_that_the_stack_does_not_use_are_closed(
 
 
 def test_another_services_action_under_the_name_of_a_served_one_is_closed(aws: Environment) -> None:
-    """MiniStack goes by X-Amz-Target before it looks at the service that is signed for."""
-    url, body = f"{local_of(aws).url}/", b"{}"
+    """It is refused although MiniStack evaluates X-Amz-Target before the service in the signature."""
+    url, body = f"{emulated(aws).url}/", b"{}"
     fields = {"X-Amz-Target": "CodeBuild_20161006.ListProjects", "Content-Type": "application/x-amz-json-1.1"}
     target, headers = signed(keys_of(aws), "POST", url, body, service="ecs", headers=fields)
 
@@ -382,7 +383,7 @@ def test_another_services_action_under_the_name_of_a_served_one_is_closed(aws: E
 
 
 def test_no_caller_gets_a_task_that_reaches_the_machine(files: Files) -> None:
-    """The root itself is refused, and told each thing; a well-known key does not come that far."""
+    """Even the root is refused, with every reason; a well-known key is already refused by the guard."""
     with pytest.raises(ClientError) as refused:
         files.aws.client("ecs").register_task_definition(**ESCAPE)
     with pytest.raises(ClientError, match="InvalidAccessKeyId"):
@@ -401,8 +402,8 @@ def test_no_caller_gets_a_task_that_reaches_the_machine(files: Files) -> None:
 
 
 def test_ecs_has_no_paths_beside_its_actions(files: Files) -> None:
-    """MiniStack takes a task definition at a path as well, which AWS does not have."""
-    url, body = f"{local_of(files.aws).url}/taskdefinitions", json.dumps(ESCAPE).encode()
+    """A task definition at a path is refused. MiniStack has such paths, AWS does not."""
+    url, body = f"{emulated(files.aws).url}/taskdefinitions", json.dumps(ESCAPE).encode()
     target, headers = signed(keys_of(files.aws), "POST", url, body, service="ecs")
 
     assert requests.post(target, body, headers=headers, timeout=10).status_code == 400
@@ -410,7 +411,7 @@ def test_ecs_has_no_paths_beside_its_actions(files: Files) -> None:
 
 
 def test_an_instance_is_no_container(aws: Environment, engine: docker.DockerClient) -> None:
-    """MiniStack would run an instance of a registered image as a container of that name."""
+    """No container starts for an EC2 instance. MiniStack would run a registered image of that name."""
     ec2 = aws.client("ec2")
     image = ec2.register_image(Name="box", ImageLocation="debian:trixie-slim")["ImageId"]
 
@@ -442,8 +443,8 @@ for ask in (
 
 
 def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.DockerClient) -> None:
-    """Whatever part of MiniStack asks it, also for what is in older saved state."""
-    running: Any = engine.containers.get(local_of(aws).name)
+    """Calls to the engine are refused in every part of MiniStack, also for tasks in an older saved state."""
+    running: Any = engine.containers.get(emulated(aws).name)
 
     status, (said, _) = running.exec_run(["python3", "-c", WITHOUT_ECS], demux=True)  # it warns of each
 
@@ -452,10 +453,10 @@ def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.Docke
 
 
 def test_the_registry_wants_a_token(aws: Environment, engine: docker.DockerClient) -> None:
-    """Nobody pushes or pulls with the password that MiniStack gives to everyone, or without one."""
-    url = f"{local_of(aws).url}/v2/"
+    """Pushes and pulls are refused without a token, and with MiniStack's password for every client."""
+    url = f"{emulated(aws).url}/v2/"
     aws.client("ecr").create_repository(repositoryName="guarded")
-    uri = f"127.0.0.1:{local_of(aws).aws_port}/guarded"
+    uri = f"127.0.0.1:{emulated(aws).aws_port}/guarded"
     engine.images.get("debian:trixie-slim").tag(uri, "x")
     wrong = {"username": "AWS", "password": "ministack-auth-token"}
 
@@ -490,8 +491,8 @@ for headers in (
 def test_a_tasks_credentials_are_the_tasks_alone(
     aws: Environment, engine: docker.DockerClient, task_image: str
 ) -> None:
-    """This machine gets none at either address of the emulator, though it knows URL and token."""
-    local, ecs = local_of(aws), aws.client("ecs")
+    """This machine gets none at either address of the emulator, even with the right URL and token."""
+    local, ecs = emulated(aws), aws.client("ecs")
     ecs.create_cluster(clusterName="attacked")
     trust = {
         "Effect": "Allow",
@@ -515,7 +516,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
         ],
     )["taskDefinition"]["taskDefinitionArn"]
     task = ecs.run_task(cluster="attacked", taskDefinition=registered)["tasks"][0]["taskArn"]
-    running = until(lambda: next(iter(emulator.tasks(engine, local, every=False)), None), "the task", 30)
+    running = until(lambda: next(iter(emulated_aws.tasks(engine, local, every=False)), None), "the task", 30)
     environment = dict(entry.split("=", 1) for entry in running.attrs["Config"]["Env"])
     url = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
     headers = {"Authorization": environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
@@ -529,7 +530,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     status, said = running.exec_run(["python3", "-c", ASK])
 
     ecs.stop_task(cluster="attacked", task=task)
-    until(lambda: not emulator.tasks(engine, local), "the task's end", 30)
+    until(lambda: not emulated_aws.tasks(engine, local), "the task's end", 30)
     ecs.delete_cluster(cluster="attacked")
     assert [answer.status_code for answer in from_here] == [403, 403]
     assert status == 0, said
@@ -537,8 +538,8 @@ def test_a_tasks_credentials_are_the_tasks_alone(
 
 
 def test_the_key_is_its_owners_alone(aws: Environment, engine: docker.DockerClient) -> None:
-    """It is in a private file, and not in what `docker inspect` shows; ports are 127.0.0.1's."""
-    local = local_of(aws)
+    """It is in a private file and not in the output of `docker inspect`. Ports are on 127.0.0.1 only."""
+    local = emulated(aws)
     running = engine.containers.get(local.name)
     shown = json.dumps([running.attrs, engine.images.get(IMAGE).attrs])
     host = running.attrs["NetworkSettings"]["Ports"]
@@ -577,20 +578,12 @@ class EmptyPage(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def foreign_page() -> Iterator[str]:
-    """A page on another origin of this machine, as any web site would be to the emulator."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://localhost:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """A page on another origin of this machine, as any web site is for the emulator."""
+    with serving(EmptyPage) as port:
+        yield f"http://localhost:{port}/"
 
 
 @pytest.fixture(scope="module")
@@ -601,8 +594,8 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=program,
             args=[
-                "--host-resolver-rules=MAP evil.test 127.0.0.1",  # a name that was rebound
-                # The newest browsers ask their user before a page may reach this machine; others do not.
+                "--host-resolver-rules=MAP evil.test 127.0.0.1",  # a name after DNS rebinding
+                # The newest browsers ask the user before a page may reach this machine. Older ones do not.
                 "--disable-features=LocalNetworkAccessChecks",
             ],
         )
@@ -611,8 +604,8 @@ def chromium() -> Iterator[Browser]:
 
 
 def attacks_on(files: Files) -> dict[str, dict[str, Any]]:
-    """What a page tries: without a signature, with the well-known keys, and with a URL that it was given."""
-    root = local_of(files.aws).url
+    """What a page tries: without a signature, with the well-known keys, and with a presigned URL."""
+    root = emulated(files.aws).url
     escape = json.dumps(ESCAPE).encode()
     ecs = {
         "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition",
@@ -655,7 +648,7 @@ def attacks_on(files: Files) -> dict[str, dict[str, Any]]:
 
 
 def test_a_foreign_page_can_do_nothing(files: Files, chromium: Browser, foreign_page: str) -> None:
-    """It reads no answer, and nothing has happened; MiniStack alone lets it do all of this."""
+    """It can read no answer and change nothing. MiniStack without the guard allows all of this."""
     page = chromium.new_page()
     page.goto(foreign_page)
 
@@ -668,8 +661,11 @@ def test_a_foreign_page_can_do_nothing(files: Files, chromium: Browser, foreign_
 
 
 def test_a_page_under_a_rebound_name_can_do_nothing(files: Files, chromium: Browser) -> None:
-    """To the browser it is of the emulator's own origin; the emulator was never started under that name."""
-    port = local_of(files.aws).aws_port
+    """For the browser, page and emulator have the same origin.
+
+    The emulator does not accept that host name.
+    """
+    port = emulated(files.aws).aws_port
     page = chromium.new_page()
     page.goto(f"{FOREIGN}:{port}/")
     attacks = {
@@ -686,9 +682,9 @@ def test_a_page_under_a_rebound_name_can_do_nothing(files: Files, chromium: Brow
 
 
 def test_the_services_own_page_uses_presigned_urls(files: Files, chromium: Browser) -> None:
-    """The guard lets it: the same browser, the same URL, from where the API is served."""
+    """The guard allows it: the same browser and the same URL, from the origin of the API."""
     page = chromium.new_page()
-    origin = local_of(files.aws).origins[0]
+    origin = emulated(files.aws).origins[0]
     page.route(f"{origin}/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
     page.goto(f"{origin}/")
     read, _ = signed(keys_of(files.aws), "GET", files.url, query=True)
@@ -703,7 +699,7 @@ def test_the_services_own_page_uses_presigned_urls(files: Files, chromium: Brows
     files.aws.client("s3").delete_object(Bucket=files.bucket, Key="other")
 
 
-# --- what was there before
+# --- state of an older version
 
 PUT_INTO_STATE = """
 import json, pathlib, sys
@@ -719,14 +715,14 @@ path.write_text(state)
 def test_what_older_state_holds_is_refused_and_the_key_survives_a_restart(
     files: Files, engine: docker.DockerClient, task_image: str, tmp_path: Any
 ) -> None:
-    """A privileged task definition in the saved state is not run; a lost key is explained."""
-    aws, local = files.aws, local_of(files.aws)
+    """A privileged task definition in the saved state does not run. A lost key gives a helpful error."""
+    aws, local = files.aws, emulated(files.aws)
     ecs = aws.client("ecs")
     ecs.create_cluster(clusterName="older")
     ecs.register_task_definition(
         family="older", containerDefinitions=[{"name": "harmless", "image": task_image, "memory": 64}]
     )
-    emulator.stop(engine, local)
+    emulated_aws.stop(engine, local)
     engine.containers.run(
         IMAGE,
         ["-c", PUT_INTO_STATE, "older", task_image],
@@ -734,20 +730,20 @@ def test_what_older_state_holds_is_refused_and_the_key_survives_a_restart(
         volumes=[f"{local.volume}:/data"],
         remove=True,
     )
-    emulator.start(engine, local, Reporter())
+    emulated_aws.start(engine, local, Reporter())
 
     with pytest.raises(ClientError) as refused:
         ecs.run_task(cluster="older", taskDefinition="older")
     with pytest.raises(ClientError, match="privileged"):
         ecs.create_service(cluster="older", serviceName="older", taskDefinition="older", desiredCount=1)
     with pytest.raises(Failed) as lost:
-        emulator.start(engine, replace(local, keys=tmp_path / "keys"), Reporter())
+        emulated_aws.start(engine, replace(local, keys=tmp_path / "keys"), Reporter())
 
     ecs.delete_cluster(cluster="older")
     assert "container harmless: privileged" in refused.value.response["Error"]["Message"]
     assert "image debian:trixie-slim" in refused.value.response["Error"]["Message"]
     assert "does not know the key" in lost.value.why
-    assert f"docker stop --time {emulator.STOPPED_WITHIN} {local.name}" in lost.value.then
+    assert f"docker stop --time {emulated_aws.STOPPED_WITHIN} {local.name}" in lost.value.then
     assert (
         files.aws.client("s3").get_object(Bucket=files.bucket, Key="precious")["Body"].read() == b"precious"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import emulator, prepare
+from deploy import emulated_aws, prepare
 from deploy.environments import POLICIES, Environment
 from deploy.steps import Reporter
 from emulator.corrections.authorization import Check, checks, passed
@@ -25,7 +25,7 @@ def tagged(kind: str, tags: list[dict[str, str]] = OURS) -> list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def deployer(aws: Environment) -> Environment:
-    return emulator.deployer(aws, Reporter())
+    return emulated_aws.deployer(aws, Reporter())
 
 
 @pytest.fixture(params=["untagged", "of another project"])

@@ -1,7 +1,7 @@
-"""What the balancer's values do, without ECS: two containers of the image as day02's plan defines its tasks.
+"""The load balancer's settings at work, without ECS: two containers, run as day02's plan defines its tasks.
 
-The load balancer is made with the plan's own health check, algorithm and timeouts. Times are a tenth of the
-plan's: between checks, of the drain and until a task is killed.
+The balancer has the health check, the algorithm and the timeouts of the plan. The interval of checks, the
+drain and the stop timeout are a tenth of the plan's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = "envs/day02"
 
 @dataclass
 class Pair:
-    """Two tasks behind a balancer; all that Terraform planned of them, by address."""
+    """Two tasks behind a balancer, and Terraform's plan for them, by address."""
 
     planned: dict[str, dict[str, Any]]
     aws: Environment
@@ -43,7 +43,7 @@ class Pair:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The task definition, in the form in which ECS would be asked for it."""
+        """The task definition, in the form of a request to ECS."""
         planned = self.planned["module.service.aws_ecs_task_definition.this"]
         return {
             "containerDefinitions": json.loads(planned["container_definitions"]),
@@ -72,8 +72,8 @@ class Pair:
 
     @property
     def scale(self) -> int:
-        assert self.aws.local is not None
-        return self.aws.local.time_scale
+        assert self.aws.emulated is not None
+        return self.aws.emulated.time_scale
 
     @property
     def stop_seconds(self) -> int:
@@ -82,34 +82,34 @@ class Pair:
 
     @property
     def noticed_seconds(self) -> float:
-        """From a target's silence to its last request: the failed checks, each waiting for its answer."""
+        """The time until a silent target gets no more requests: the failed checks with their timeouts."""
         interval, allowed = self.health_check["interval"] / self.scale, self.health_check["timeout"]
         return float((interval + max(allowed / self.scale, 3)) * self.health_check["unhealthy_threshold"])
 
     def start(self) -> Any:
-        """One more task, as the plan defines it, behind the balancer and healthy."""
-        assert self.aws.local is not None
+        """Start a task as the plan defines it, and wait until the balancer finds it healthy."""
+        assert self.aws.emulated is not None
         planned = {entry["name"]: entry["value"] for entry in self.container["environment"]}
         drain = int(planned["DRAIN_SECONDS"]) / self.scale
-        name = f"{self.aws.local.name}-{time.monotonic_ns()}"
+        name = f"{self.aws.emulated.name}-{time.monotonic_ns()}"
         task: Any = self.engine.containers.run(
             self.aws.image,
             detach=True,
             name=name,
-            labels={"pair": self.aws.local.name},
-            network=self.aws.local.name,
+            labels={"pair": self.aws.emulated.name},
+            network=self.aws.emulated.name,
             environment={
                 **planned,
                 **self.aws.credentials,
                 "BUCKET": self.aws.bucket,
-                "AWS_ENDPOINT_URL": f"http://{self.aws.local.address}:4566",
+                "AWS_ENDPOINT_URL": f"http://{self.aws.emulated.address}:4566",
                 "SIGNING_KEY": SIGNING_KEY,
                 "DRAIN_SECONDS": str(drain),
             },
             **options_of(self.definition, self.container, self.scale),
         )
         task.reload()
-        self.addresses[task.name] = task.attrs["NetworkSettings"]["Networks"][self.aws.local.name][
+        self.addresses[task.name] = task.attrs["NetworkSettings"]["Networks"][self.aws.emulated.name][
             "IPAddress"
         ]
         self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
@@ -129,17 +129,17 @@ class Pair:
         self.aws.client("elbv2").deregister_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
 
     def tasks(self) -> list[Any]:
-        assert self.aws.local is not None
+        assert self.aws.emulated is not None
         found: list[Any] = self.engine.containers.list(
-            all=True, filters={"label": f"pair={self.aws.local.name}"}
+            all=True, filters={"label": f"pair={self.aws.emulated.name}"}
         )
         return found
 
 
 @pytest.fixture(scope="module")
 def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace) -> Iterator[Pair]:
-    """A balancer with the plan's values, on the emulated AWS; gone at the end with every task."""
-    assert aws.local is not None
+    """A balancer with the plan's values on the emulated AWS. It and all tasks are removed at the end."""
+    assert aws.emulated is not None
     build(engine, Reporter(), aws.image)
     pair = Pair(after(workspace.test(ROOT).plans["plan"]), aws, engine)
     asked, check = pair.target_group, pair.health_check
@@ -180,7 +180,7 @@ def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace
         Port=pair.planned["module.load_balancer.aws_lb_listener.this"]["port"],
         DefaultActions=[{"Type": "forward", "TargetGroupArn": pair.group}],
     )["Listeners"][0]["ListenerArn"]
-    pair.url = f"http://127.0.0.1:{aws.local.api_port}"
+    pair.url = f"http://127.0.0.1:{aws.emulated.api_port}"
     try:
         yield pair
     finally:
@@ -194,7 +194,7 @@ def balanced(aws: Environment, engine: docker.DockerClient, workspace: Workspace
 
 @pytest.fixture
 def pair(balanced: Pair) -> Iterator[Pair]:
-    """Two healthy tasks; whatever a test did to one is gone after it."""
+    """Two healthy tasks. They are replaced after a test that has changed one."""
     while len(balanced.tasks()) < 2:
         balanced.start()
     yield balanced
@@ -206,7 +206,7 @@ def pair(balanced: Pair) -> Iterator[Pair]:
 
 
 def test_a_draining_task_finishes_what_it_began(pair: Pair) -> None:
-    """A task that is deregistered and told to stop ends in time, in order, and fails no request."""
+    """A task that is deregistered and stopped ends in time, with status 0, and fails no request."""
     leaving = pair.tasks()[0]
     with Traffic(pair.url, big_writers=1) as traffic:
         traffic.until(300)
@@ -221,7 +221,7 @@ def test_a_draining_task_finishes_what_it_began(pair: Pair) -> None:
 
 
 def test_a_task_that_the_balancer_still_asks_fails_its_check_first(pair: Pair) -> None:
-    """Told to stop and not deregistered, a task goes on serving while its readiness fails."""
+    """A task that is stopped but not deregistered serves while its readiness check fails."""
     leaving = pair.tasks()[0]
     with Traffic(pair.url) as traffic:
         traffic.until(300)
@@ -247,7 +247,7 @@ def ready(task: Any) -> str:
 
 
 def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
-    """A task that stands still (SIGSTOP) loses what it had under way, and after its checks nothing more."""
+    """A task that hangs (SIGSTOP) loses its current requests, and none after its checks have failed."""
     hanging = pair.tasks()[0]
     with Traffic(pair.url, timeout=10) as traffic:
         traffic.until(300)
@@ -267,7 +267,7 @@ def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
 
 
 def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
-    """A task that dies (SIGKILL) loses the requests it was answering, and no acknowledged upload."""
+    """A task that dies (SIGKILL) loses its current requests, but no acknowledged upload."""
     dying = pair.tasks()[0]
     with Traffic(pair.url) as traffic:
         traffic.until(300)
@@ -282,7 +282,7 @@ def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
 
 
 def test_the_times_fit_each_other(balanced: Pair) -> None:
-    """A task goes on for as long as the balancer drains it, and is killed only after that."""
+    """A task serves for as long as the balancer drains it, and is killed only after that."""
     planned = {entry["name"]: entry["value"] for entry in balanced.container["environment"]}
 
     assert int(planned["DRAIN_SECONDS"]) >= int(balanced.target_group["deregistration_delay"]) > 0

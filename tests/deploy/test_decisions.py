@@ -1,4 +1,4 @@
-"""What the deployment decides without an AWS: whom it is for, what a failure says, what a bucket lacks."""
+"""Decisions of the deployment that need no AWS: environments, error messages, settings of buckets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import pytest
 from deploy import __main__ as command_line
 from deploy import prepare
 from deploy.commands import REGISTRY, address
-from deploy.environments import CHECKOUT, PROJECTS, SECRETS, Environment, LocalAws, environment
+from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
 from deploy.image import _follow
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
+from s3api import bucket
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from support.servers import S3
 
@@ -33,7 +34,7 @@ ESCAPED = b"a\\x1b]52;c;ZXZpbA==\\x07\\x9b31m\\u202eb\\u2028c\\x7f\nnext\n"
 
 
 def printed(function: str, *, terminal: bool) -> bytes:
-    """What a function of the deployment prints of hostile text, on a terminal or into a pipe."""
+    """The output of a function of the deployment for hostile text, on a terminal or into a pipe."""
     reader, writer = pty.openpty() if terminal else os.pipe()
     script = f"import sys; from deploy.steps import *; {function}"
     subprocess.run(
@@ -43,7 +44,7 @@ def printed(function: str, *, terminal: bool) -> bytes:
         stderr=writer,
         check=True,
     )
-    said = os.read(reader, 65536)  # little enough to be there whole
+    said = os.read(reader, 65536)  # small enough to arrive in one read
     os.close(writer)
     os.close(reader)
     return said.replace(b"\r\n", b"\n") if terminal else said
@@ -59,18 +60,18 @@ def printed(function: str, *, terminal: bool) -> bytes:
     ],
 )
 def test_what_a_step_says_cannot_control_a_terminal(function: str, terminal: bool) -> None:
-    """What AWS, Terraform, the engine and a task say is shown with its controls escaped, line by line."""
+    """Text from AWS, Terraform, the engine and tasks is printed with escaped control characters, by line."""
     assert printed(function, terminal=terminal).lstrip(b" ") == ESCAPED
 
 
 def test_an_answer_is_escaped_for_a_terminal_alone() -> None:
-    """`make logs` and `make url` give a pipe what was said, and a terminal what is safe to look at."""
+    """`make logs` and `make url` print unchanged text into a pipe, and escaped text on a terminal."""
     assert printed("answer(sys.argv[1])", terminal=True) == ESCAPED
     assert printed("answer(sys.argv[1])", terminal=False) == f"{HOSTILE}\n".encode()
 
 
 def test_nothing_is_printed_in_another_way() -> None:
-    """Only the two functions that escape print."""
+    """Only the two functions that escape text call `print`."""
     printing = re.compile(r"\bprint\(|\bstd(?:out|err)\.write\(")
     found = {
         path.name: len(printing.findall(path.read_text()))
@@ -85,7 +86,7 @@ def test_nothing_is_printed_in_another_way() -> None:
 
 @pytest.mark.parametrize("name", PROJECTS)
 def test_names_are_those_of_the_environment(name: str) -> None:
-    """The project and the parameters that tasks read are those in the environment's main.tf."""
+    """The project and the parameters of the tasks are the same as in the environment's main.tf."""
     text = (CHECKOUT / "envs" / name / "main.tf").read_text()
     service = text.split('module "service"', 1)[1].split("\nmodule", 1)[0]
     secrets = service.split("secrets = {", 1)[1].split("}", 1)[0]
@@ -96,14 +97,14 @@ def test_names_are_those_of_the_environment(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROJECTS)
 def test_the_registry_comes_first(name: str) -> None:
-    """What the first apply is limited to is a module of every environment."""
+    """The target of the first apply is a module of every environment."""
     modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
 
     assert REGISTRY in {f"module.{module}" for module in modules}
 
 
 def test_buckets_are_named_after_the_account() -> None:
-    """Where nobody names them, the buckets carry the account's number, in names that the policy allows."""
+    """The default names of the buckets contain the account's number and are allowed by the policy."""
     named = environment("prod", {}).with_account("123456789012")
 
     assert named.bucket == "day02-prod-123456789012"
@@ -111,14 +112,14 @@ def test_buckets_are_named_after_the_account() -> None:
 
 
 def test_what_an_operator_says_wins() -> None:
-    """BUCKET, STATE_BUCKET and the ports of the local environment are the operator's."""
+    """The operator can set BUCKET, STATE_BUCKET and the ports of the local environment."""
     day02 = environment("day02", {"BUCKET": "day02-mine", "STATE_BUCKET": "day02-mine-tfstate"})
     local = environment("local", {"PORT": "5050", "AWS_PORT": "4577"})
 
     assert day02.with_account("1").bucket == "day02-mine"
     assert day02.with_account("1").state_bucket == "day02-mine-tfstate"
-    assert local.local is not None
-    assert (local.local.api_port, local.local.aws_port) == (5050, 4577)
+    assert local.emulated is not None
+    assert (local.emulated.api_port, local.emulated.aws_port) == (5050, 4577)
     assert address(local, "http://elsewhere:5000") == "http://127.0.0.1:5050"
     assert address(day02, "http://balancer:5000") == "http://balancer:5000"
 
@@ -133,7 +134,7 @@ def test_what_an_operator_says_wins() -> None:
     ],
 )
 def test_what_cannot_be_is_said_at_once(name: str, variables: dict[str, str], says: str) -> None:
-    """A wrong name, bucket or port fails before anything is done, and says what would be right."""
+    """A wrong environment, bucket or port fails before any step, with a hint."""
     with pytest.raises(Failed) as failed:
         environment(name, variables)
 
@@ -142,7 +143,7 @@ def test_what_cannot_be_is_said_at_once(name: str, variables: dict[str, str], sa
 
 @pytest.mark.parametrize("name", ["day02", "prod"])
 def test_aws_is_reached_with_the_operators_own_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For AWS no endpoint and no key is given to boto3 or Terraform: both find what the operator has."""
+    """For AWS, boto3 and Terraform get no endpoint and no key, so both use the operator's configuration."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOPERATOR")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     where = environment(name, {}).with_account("123456789012")
@@ -161,7 +162,7 @@ def test_aws_is_reached_with_the_operators_own_settings(name: str, monkeypatch: 
 
 
 def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An operator's real AWS key is neither given to the emulator's clients nor to its Terraform."""
+    """For `local`, neither boto3 nor Terraform ever gets the operator's real AWS key."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("AWS_PROFILE", "real")
     local = Environment(
@@ -169,7 +170,7 @@ def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPa
         "day02-x",
         "",
         work=tmp_path,
-        local=LocalAws(),
+        emulated=EmulatedAws(),
         credentials={"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"},
     )
 
@@ -184,7 +185,7 @@ def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_missing_permission_is_named() -> None:
-    """From Terraform's words the action that was denied is taken, and where to find it is said."""
+    """The denied action is taken from Terraform's error, and the message names the policy file."""
     said = (
         "operation error ECS: CreateCluster, api error AccessDeniedException: User: arn:aws:iam::1:user/d is "
         "not authorized to perform: ecs:CreateCluster because no identity-based policy allows the action"
@@ -208,12 +209,12 @@ def test_a_missing_permission_is_named() -> None:
     ],
 )
 def test_other_failures_say_what_to_do(said: str, then: str) -> None:
-    """A lock, a missing variable and anything else each end in a sentence that helps."""
+    """A lock, a missing variable and any other error give a hint about what to do."""
     assert then in failure_of("terraform plan", [said]).then
 
 
 def test_a_failure_names_its_step(capsys: pytest.CaptureFixture[str]) -> None:
-    """Which step, why, and what to do, in this order."""
+    """A failure prints the step, the reason and the remedy, in this order."""
     report = Reporter()
 
     with pytest.raises(Failed) as failed, report.step("push"):
@@ -224,7 +225,7 @@ def test_a_failure_names_its_step(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_failure_exits_non_zero(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command line ends with status 1 and explains itself on standard error alone."""
+    """The command ends with status 1 and prints the failure only on standard error."""
     status = command_line.main(["url", "--env", "nowhere"])
 
     out, err = capsys.readouterr()
@@ -234,7 +235,7 @@ def test_a_failure_exits_non_zero(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_during_a_push_is_one() -> None:
-    """An engine reports a refused push as an event of a stream that ends well: it is a failure."""
+    """A push fails if the engine reports a refusal as an event in a stream that ends normally."""
     with pytest.raises(Failed, match="denied"):
         _follow([{"status": "Preparing"}, {"error": "denied: no"}], Reporter())
 
@@ -244,7 +245,7 @@ def test_an_error_during_a_push_is_one() -> None:
 
 
 class Stopped(Service):
-    """A service whose tasks and log are given, for what is said of them."""
+    """A service with given tasks and a given log."""
 
     def __init__(self, running: str, deployments: int) -> None:
         self.environment = environment("day02", {})
@@ -259,7 +260,7 @@ class Stopped(Service):
 
 
 def test_what_runs_is_compared_with_what_was_asked_for() -> None:
-    """Only the task definition asked for, and it alone, is a deployment that went well."""
+    """A deployment succeeds only if the requested task definition is the only one that runs."""
     Stopped("arn/day02:2", 1).check("arn/day02:2", "")
 
     with pytest.raises(Failed, match=r"rolled back: day02:2 was requested, day02:1 runs\n    the cause"):
@@ -272,27 +273,27 @@ def test_what_runs_is_compared_with_what_was_asked_for() -> None:
 
 
 def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
-    """The first time all is put right, the second time nothing changes."""
+    """The first call corrects every setting; the second changes nothing."""
     s3 = ministack_s3.client()
     ministack_s3.make_bucket(bucket_name)
 
-    first = prepare.protect(s3, bucket_name)
-    second = prepare.protect(s3, bucket_name)
+    first = bucket.correct(s3, bucket_name)
+    second = bucket.correct(s3, bucket_name)
 
     assert {"versioned", "incomplete uploads aborted after a day", "TLS only"} <= set(first)
     assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag"]
     assert second == []
     assert s3.get_bucket_versioning(Bucket=bucket_name)["Status"] == "Enabled"
-    assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == prepare.CLOSED
+    assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == bucket.CLOSED
     assert s3.get_bucket_encryption(Bucket=bucket_name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"] == [
-        prepare.tls_only(bucket_name)
+        bucket.tls_only(bucket_name)
     ]
 
 
 @pytest.fixture
 def another_accounts(ministack_s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
-    """An S3 whose buckets belong to 222222222222, as all who ask without a condition see them."""
+    """An S3 whose buckets belong to the account 222222222222."""
 
     def refused(asked: Asked) -> bool:
         return asked.headers.get("x-amz-expected-bucket-owner") not in (None, "222222222222")
@@ -310,7 +311,7 @@ def another_accounts(ministack_s3: S3, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_a_bucket_of_another_account_is_not_used(
     ministack_s3: S3, another_accounts: FaultyS3, use: Callable[[Environment], None]
 ) -> None:
-    """The buckets' names can be guessed: one that another account has taken is neither used nor changed."""
+    """A bucket that another account has taken under a guessed name is neither used nor changed."""
     where = environment("day02", {}).with_account("111111111111")
     for name in (where.bucket, where.state_bucket):
         if name not in {entry["Name"] for entry in ministack_s3.client().list_buckets()["Buckets"]}:
@@ -331,7 +332,7 @@ def test_a_bucket_of_another_account_is_not_used(
 def test_the_states_bucket_must_be_the_accounts_too(
     ministack_s3: S3, another_accounts: FaultyS3, bucket_name: str
 ) -> None:
-    """A state bucket of another account, which would learn the whole state, is refused by name."""
+    """A state bucket of another account, which could read the whole state, is refused by name."""
     state = f"{bucket_name}-tfstate"
     ministack_s3.make_bucket(bucket_name)
     ministack_s3.make_bucket(state)
@@ -350,7 +351,7 @@ def test_the_states_bucket_must_be_the_accounts_too(
 
 
 def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> None:
-    """Lifecycle rules and policy statements of the owner's own outlive the protection."""
+    """Lifecycle rules and policy statements of the owner are kept."""
     s3 = ministack_s3.client()
     ministack_s3.make_bucket(bucket_name)
     rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
@@ -364,7 +365,7 @@ def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> N
     s3.put_bucket_lifecycle_configuration(Bucket=bucket_name, LifecycleConfiguration={"Rules": [rule]})
     s3.put_bucket_policy(Bucket=bucket_name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]}))
 
-    prepare.protect(s3, bucket_name)
+    bucket.correct(s3, bucket_name)
 
     rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"]

@@ -1,4 +1,4 @@
-"""Each correction of the emulated AWS, shown by what a client sees; without it the test fails."""
+"""Each correction of the emulated AWS, tested through a client. Without the correction its test fails."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
-from deploy.emulator import permissions, tasks
-from deploy.environments import Environment, LocalAws
+from deploy.emulated_aws import permissions, tasks
+from deploy.environments import EmulatedAws, Environment
 from emulator.balancer import Group, Listener, configuration, group_of
 from emulator.corrections.tasks import MIB, options_of
 from support.servers import until
@@ -58,7 +58,7 @@ def cluster(aws: Environment) -> Iterator[str]:
 
 
 def definition(aws: Environment, image: str, family: str, program: str, **more: Any) -> str:
-    """A task definition of one container that runs a Python program."""
+    """Register a task definition with one container that runs a Python program; return its ARN."""
     container = {
         "name": "main",
         "image": image,
@@ -80,14 +80,14 @@ def definition(aws: Environment, image: str, family: str, program: str, **more: 
     return arn
 
 
-def local_of(aws: Environment) -> LocalAws:
-    assert aws.local is not None
-    return aws.local
+def emulated(aws: Environment) -> EmulatedAws:
+    assert aws.emulated is not None
+    return aws.emulated
 
 
 # --- HTTP
 
-SET_AS_THE_EMULATOR_DOES = """
+PRINT_KEEP_ALIVE = """
 from hypercorn.config import Config
 from emulator.corrections import http
 http.outlast_idle_clients()
@@ -98,10 +98,10 @@ print(config.keep_alive_timeout)
 
 
 def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.DockerClient) -> None:
-    """Whatever the server is told, it keeps idle connections longer than the 90 s of the SDK for Go."""
-    container: Any = engine.containers.get(local_of(aws).name)
+    """The server keeps idle connections longer than the SDK for Go (90 s), whatever its configuration."""
+    container: Any = engine.containers.get(emulated(aws).name)
 
-    status, said = container.exec_run(["python3", "-c", SET_AS_THE_EMULATOR_DOES])
+    status, said = container.exec_run(["python3", "-c", PRINT_KEEP_ALIVE])
 
     assert status == 0, said
     assert float(said) > 90
@@ -113,7 +113,7 @@ def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.Dock
 def test_a_service_keeps_its_placement_and_has_no_empty_network(
     aws: Environment, cluster: str, task_image: str
 ) -> None:
-    """A service tells its placement and zone rebalancing back, and no network that it has not."""
+    """A service returns its placement and zone rebalancing, and no empty network configuration."""
     ecs = aws.client("ecs")
     spread = [{"type": "spread", "field": "instanceId"}]
     ecs.create_service(
@@ -133,7 +133,7 @@ def test_a_service_keeps_its_placement_and_has_no_empty_network(
 
 
 def test_a_capacity_provider_keeps_managed_draining(aws: Environment) -> None:
-    """Managed draining is told back as it was asked for."""
+    """A capacity provider returns `managedDraining` as it was set."""
     ecs = aws.client("ecs")
     ecs.create_capacity_provider(
         name="draining",
@@ -149,7 +149,7 @@ def test_a_capacity_provider_keeps_managed_draining(aws: Environment) -> None:
 
 
 def test_an_alarm_is_told_in_full(aws: Environment) -> None:
-    """DescribeAlarms tells over the Query protocol what Terraform compares."""
+    """DescribeAlarms over the Query protocol returns all fields that Terraform compares."""
     alarm = {
         "AlarmName": "whole",
         "AlarmDescription": "a < b & c",
@@ -167,7 +167,7 @@ def test_an_alarm_is_told_in_full(aws: Environment) -> None:
     }
     aws.client("cloudwatch").put_metric_alarm(**alarm)
     request = urllib.request.Request(
-        f"{local_of(aws).url}/",
+        f"{emulated(aws).url}/",
         data=b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole",
         headers=signed_headers(aws, b"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=whole"),
     )
@@ -190,7 +190,7 @@ def test_an_alarm_is_told_in_full(aws: Environment) -> None:
 def signed_headers(aws: Environment, body: bytes) -> dict[str, str]:
     request = AWSRequest(
         "POST",
-        f"{local_of(aws).url}/",
+        f"{emulated(aws).url}/",
         data=body,
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
@@ -201,7 +201,7 @@ def signed_headers(aws: Environment, body: bytes) -> dict[str, str]:
 
 
 def test_the_machine_image_of_ecs_is_there(aws: Environment) -> None:
-    """The public parameter with ECS's machine image can be read."""
+    """The public parameter with the machine image of ECS exists."""
     name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 
     value = aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
@@ -210,7 +210,7 @@ def test_the_machine_image_of_ecs_is_there(aws: Environment) -> None:
 
 
 def test_an_endpoint_keeps_its_policy(aws: Environment) -> None:
-    """The policy of a VPC endpoint is told back."""
+    """A VPC endpoint returns its policy."""
     ec2 = aws.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:<&>"}]})
@@ -227,7 +227,7 @@ def test_an_endpoint_keeps_its_policy(aws: Environment) -> None:
 def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
     aws: Environment, engine: docker.DockerClient
 ) -> None:
-    """An image goes to the repository's own URI, comes back by digest, and goes with its repository."""
+    """An image can be pushed to the repository's URI, pulled by digest, and goes with the repository."""
     ecr = aws.client("ecr")
     uri = ecr.create_repository(repositoryName="round")["repository"]["repositoryUri"]
     assert engine.images.get("debian:trixie-slim").tag(uri, "one")
@@ -242,12 +242,12 @@ def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
     ecr.create_repository(repositoryName="round")
 
     engine.images.remove(f"{uri}:one", noprune=True)
-    assert uri.startswith(f"127.0.0.1:{local_of(aws).aws_port}/")
+    assert uri.startswith(f"127.0.0.1:{emulated(aws).aws_port}/")
     assert pulled.id == engine.images.get("debian:trixie-slim").id
     layer = pulled.attrs["RepoDigests"]
     assert layer
     gone = requests.head(
-        f"{local_of(aws).url}/v2/round/manifests/{digest}",
+        f"{emulated(aws).url}/v2/round/manifests/{digest}",
         auth=(login["username"], login["password"]),
         timeout=10,
     )
@@ -256,7 +256,7 @@ def test_a_repository_is_where_the_engine_reaches_it_and_goes_with_its_images(
 
 
 def token_of(aws: Environment) -> dict[str, str]:
-    """What ECR gives for `docker login`."""
+    """The user and password from ECR for `docker login`."""
     token = aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
     return {"username": user, "password": password}
@@ -268,7 +268,10 @@ def token_of(aws: Environment) -> dict[str, str]:
 def test_a_policy_is_enforced_on_what_the_emulator_knows(
     aws: Environment, engine: docker.DockerClient
 ) -> None:
-    """A user may do what its policy says, on AWS's public parameters too, and no more; it is recorded."""
+    """A user may do exactly what its policy allows, also on AWS's public parameters.
+
+    Its actions are recorded.
+    """
     iam = aws.client("iam")
     iam.create_user(UserName="limited")
     allowed = {
@@ -291,7 +294,7 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
         "local",
         "",
         "",
-        local=aws.local,
+        emulated=aws.emulated,
         credentials={
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
@@ -308,7 +311,7 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
         limited.client("ssm").get_parameter(Name="/day02/signing_key")
 
     mine = {
-        (action, ok) for user, action, ok in permissions(engine, local_of(aws)) if user == key["AccessKeyId"]
+        (action, ok) for user, action, ok in permissions(engine, emulated(aws)) if user == key["AccessKeyId"]
     }
     assert ("elasticloadbalancing:DescribeLoadBalancers", True) in mine
     assert ("ecs:ListClusters", False) in mine
@@ -320,7 +323,7 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
 def test_a_task_is_run_as_it_is_defined(
     aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
 ) -> None:
-    """Limits, user, root, tmpfs, capabilities, init and volumes reach the engine, the role the task."""
+    """The engine gets limits, user, root, tmpfs, capabilities, init and volumes; the task gets its role."""
     aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
     arn = definition(
         aws,
@@ -346,7 +349,7 @@ def test_a_task_is_run_as_it_is_defined(
     )
     ecs = aws.client("ecs")
     task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
-    container = until(lambda: next(iter(tasks(engine, local_of(aws), every=False)), None), "the task", 30)
+    container = until(lambda: next(iter(tasks(engine, emulated(aws), every=False)), None), "the task", 30)
     host = container.attrs["HostConfig"]
 
     status, said = container.exec_run(
@@ -360,7 +363,7 @@ def test_a_task_is_run_as_it_is_defined(
     begun = time.monotonic()
     ecs.stop_task(cluster=cluster, task=task)
     stopped = time.monotonic() - begun
-    until(lambda: not tasks(engine, local_of(aws)), "the container's end", 30)
+    until(lambda: not tasks(engine, emulated(aws)), "the container's end", 30)
     assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
@@ -377,7 +380,7 @@ def test_a_task_is_run_as_it_is_defined(
 def test_a_deployment_of_tasks_that_die_is_rolled_back(
     aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
 ) -> None:
-    """Tasks that live for two seconds fail a deployment; the one before comes back, alone."""
+    """A deployment whose tasks end after two seconds fails, and the previous one is the only one left."""
     ecs = aws.client("ecs")
     lives = definition(
         aws, task_image, "rolled", "import time; time.sleep(600)", container={"stopTimeout": 1}
@@ -407,10 +410,10 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not tasks(engine, local_of(aws), every=False), "the tasks' end", 30)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
 
 
-# --- pure parts
+# --- without an emulator
 
 
 GROUP = Group(
@@ -419,7 +422,7 @@ GROUP = Group(
 
 
 def test_a_target_group_balances_as_recorded() -> None:
-    """Path, codes, thresholds, algorithm and times (divided by the scale) are the target group's own."""
+    """Path, codes, thresholds, algorithm and scaled times are those of the target group."""
     record = {
         "TargetGroupArn": GROUP.arn,
         "HealthCheckPath": "/readyz",
@@ -442,8 +445,8 @@ def test_a_target_group_balances_as_recorded() -> None:
 
 
 def test_the_balancer_understands_its_configuration(aws: Environment, engine: docker.DockerClient) -> None:
-    """HAProxy itself finds no fault in it."""
-    container = engine.containers.get(local_of(aws).name)
+    """HAProxy's own check accepts it."""
+    container = engine.containers.get(emulated(aws).name)
     written = configuration((Listener(5000, GROUP, 60),), Path("/tmp/control")).encode()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -458,7 +461,7 @@ def test_the_balancer_understands_its_configuration(aws: Environment, engine: do
 
 
 def test_a_container_without_limits_gets_none() -> None:
-    """What a task definition does not say is not asked of the engine."""
+    """Settings that a task definition does not contain are not sent to the engine."""
     options = options_of({}, {"name": "main"}, 10)
 
     assert "mem_limit" not in options

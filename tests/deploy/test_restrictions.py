@@ -1,4 +1,4 @@
-"""What the emulated AWS refuses, decided without Docker: tasks, calls of the engine, tokens, requests."""
+"""What the emulated AWS refuses: tasks, calls of the engine, tokens, requests. Needs no Docker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from guard.signatures import Request, Secret
 
 LIMITS = Limits("127.0.0.1:4566", "day02-aws")
 IMAGE = f"127.0.0.1:4566/day02@sha256:{'a' * 64}"
-#: What modules/service/task.tf asks for.
+#: The container of modules/service/task.tf.
 CONTAINER: dict[str, Any] = {
     "name": "api",
     "image": IMAGE,
@@ -68,7 +68,7 @@ DEFINITION: dict[str, Any] = {
 
 
 def test_the_stacks_own_task_may_run() -> None:
-    """Nothing of what the stack's task definition has is refused."""
+    """The stack's own task definition is accepted."""
     assert refused_in_definition(DEFINITION, LIMITS) == []
     assert refused_in_definition({**DEFINITION, "volumes": [{"name": "v", "host": {}}]}, LIMITS) == []
 
@@ -105,7 +105,7 @@ def test_the_stacks_own_task_may_run() -> None:
     ],
 )
 def test_a_definition_that_reaches_out_is_refused(change: dict[str, Any], named: str) -> None:
-    """Each thing by which a task would reach this machine is refused, and named in the error."""
+    """Every setting with which a task could reach this machine is refused, and named in the error."""
     assert named in explanation(refused_in_definition({**DEFINITION, **change}, LIMITS))
 
 
@@ -129,7 +129,7 @@ def test_a_definition_that_reaches_out_is_refused(change: dict[str, Any], named:
     ],
 )
 def test_a_container_that_reaches_out_is_refused(change: dict[str, Any], named: str) -> None:
-    """Also where MiniStack reads a name in another case than AWS does."""
+    """This includes names that MiniStack accepts in another case than AWS."""
     asked = {**DEFINITION, "containerDefinitions": [{**CONTAINER, **change}]}
 
     assert refused_in_definition(asked, LIMITS) == [f"container api: {named}"]
@@ -151,14 +151,14 @@ def test_a_container_that_reaches_out_is_refused(change: dict[str, Any], named: 
     ],
 )
 def test_images_are_those_of_the_registry(image: str) -> None:
-    """An image from elsewhere, or by a tag, which can come to mean another one, is refused."""
+    """An image from another registry is refused, and so is one by tag, because a tag can move."""
     asked = {**DEFINITION, "containerDefinitions": [{**CONTAINER, "image": image}]}
 
     assert "image" in refused_in_definition(asked, LIMITS)[0]
 
 
 def test_overrides_add_no_more_than_a_command() -> None:
-    """What RunTask adds to a definition is held to the same."""
+    """Overrides in RunTask are restricted in the same way."""
     harmless = {"name": "api", "command": ["true"], "environment": [{"name": "A", "value": "b"}]}
 
     assert refused_in_overrides({"overrides": {"containerOverrides": [harmless]}}) == []
@@ -170,7 +170,7 @@ def test_overrides_add_no_more_than_a_command() -> None:
 
 
 def test_the_services_are_those_of_the_stack() -> None:
-    """What Terraform's provider is pointed at is served where MiniStack has it, and tags for the audit."""
+    """They are the endpoints of Terraform's provider that MiniStack has, and tagging for the audit."""
     text = (CHECKOUT / "envs" / "local" / "providers.tf").read_text()
     endpoints = set(re.findall(r"^\s+(\w+)\s+= var\.aws_endpoint_url", text, re.MULTILINE))
     signed = {"cloudwatch": "monitoring", "elbv2": "elasticloadbalancing"}
@@ -184,7 +184,7 @@ def test_the_services_are_those_of_the_stack() -> None:
 
 
 def created(**options: Any) -> bytes:
-    """What the SDK sends to make a container: a task's options, unless others are given."""
+    """The request of the SDK that creates a container, with a task's options unless others are given."""
     task: dict[str, Any] = {
         "image": IMAGE,
         "detach": True,
@@ -214,7 +214,7 @@ def created(**options: Any) -> bytes:
 
 
 def test_the_engine_makes_tasks() -> None:
-    """What the SDK sends for the stack's task passes."""
+    """The SDK's request for the stack's task is allowed."""
     assert refused_call("POST", "/v1.44/containers/create?name=x", created(), LIMITS) == []
 
 
@@ -250,7 +250,7 @@ def test_the_engine_makes_tasks() -> None:
     ],
 )
 def test_the_engine_makes_nothing_else(options: dict[str, Any], named: str) -> None:
-    """Each way to reach the machine through a container is refused in the request that the SDK would send."""
+    """Every option with which a container could reach the machine is refused in the SDK's request."""
     refused = refused_call("POST", "/v1.44/containers/create", created(**options), LIMITS)
 
     assert any(entry.startswith(named) for entry in refused), refused
@@ -278,7 +278,7 @@ def test_the_engine_makes_nothing_else(options: dict[str, Any], named: str) -> N
     ],
 )
 def test_the_engine_is_asked_for_nothing_else(method: str, target: str) -> None:
-    """Builds, foreign images, programs in other containers, their files, volumes and networks stay closed."""
+    """Builds, foreign images, commands in containers, their files, volumes and networks are refused."""
     assert refused_call(method, target, b"{}", LIMITS)
 
 
@@ -296,7 +296,7 @@ def test_the_engine_is_asked_for_nothing_else(method: str, target: str) -> None:
     ],
 )
 def test_what_tasks_need_of_the_engine_stays_open(method: str, target: str) -> None:
-    """Pulls from the registry, and the life of a container."""
+    """Pulls from the registry, and start, inspection and removal of a container, are allowed."""
     assert refused_call(method, target, b"", LIMITS) == []
 
 
@@ -308,7 +308,7 @@ def basic(user: str, password: str) -> str:
 
 
 def test_a_token_opens_the_registry_for_twelve_hours() -> None:
-    """A password that ECR gave is good until it expires; others, and MiniStack's own, never are."""
+    """A password of ECR is valid until it expires. Others, and MiniStack's own, are refused."""
     now = 1_000_000.0
     tokens = Tokens(lambda: now)
     password, expires = tokens.issue()
@@ -331,7 +331,7 @@ def test_a_token_opens_the_registry_for_twelve_hours() -> None:
     assert not tokens.accept(basic("AWS", password))
 
 
-# --- who may ask
+# --- requests of tasks
 
 
 def guard(secret: str = "s") -> Entrance:
@@ -362,7 +362,7 @@ CREDENTIALS = "/v2/credentials/0e5c"
 
 
 def test_a_task_asks_for_its_credentials_without_a_signature() -> None:
-    """From an address of the tasks' network, as an SDK asks."""
+    """A request from the tasks' network, as an SDK sends it, is allowed."""
     assert guard().decide(asked(CREDENTIALS, "169.254.170.3")) is None
     assert guard().decide(asked("/v4/token/task", "169.254.170.3")) is None
 
@@ -383,7 +383,7 @@ def test_a_task_asks_for_its_credentials_without_a_signature() -> None:
     ],
 )
 def test_nobody_else_has_them(request_: Request) -> None:
-    """Not this machine, which comes by the gateway, nor another network, nor a browser anywhere."""
+    """Requests from this machine, from another network, and from a browser are refused."""
     answer = guard().decide(request_)
 
     assert isinstance(answer, Answer)
@@ -391,7 +391,7 @@ def test_nobody_else_has_them(request_: Request) -> None:
 
 
 def test_the_registry_asks_for_a_token() -> None:
-    """Without one the answer is the challenge after which an engine sends what it has."""
+    """Without a token, the answer is the challenge that makes an engine send its token."""
     refused = guard().decide(asked("/v2/day02/blobs/sha256:x", "169.254.170.1"))
 
     assert isinstance(refused, Answer)
@@ -400,7 +400,7 @@ def test_the_registry_asks_for_a_token() -> None:
 
 
 def test_the_registry_is_closed_to_pages_before_it_asks() -> None:
-    """A page of another origin is refused whatever it knows."""
+    """A page of another origin is refused, even with a token."""
     door = guard()
     known = basic("AWS", door.tokens.for_tasks)
 

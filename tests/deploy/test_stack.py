@@ -1,6 +1,6 @@
-"""The whole stack, run for real: Terraform, containers of the image, a balancer, permissions enforced.
+"""The whole stack: Terraform, containers of the image, a balancer, and enforced permissions.
 
-The tests share one deployment and stand in the order of its life; the last ends it.
+The tests share one deployment and depend on their order; the last one destroys it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import commands, emulator, prepare
+from deploy import commands, emulated_aws, prepare
 from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
 from deploy.service import Service, _tagged, audit, delete_task_definitions
@@ -45,8 +45,8 @@ def service(stack: Environment) -> Service:
 
 
 def tasks(engine: docker.DockerClient, stack: Environment) -> list[Any]:
-    assert stack.local is not None
-    return emulator.tasks(engine, stack.local, every=False)
+    assert stack.emulated is not None
+    return emulated_aws.tasks(engine, stack.emulated, every=False)
 
 
 def healthy(stack: Environment) -> int:
@@ -60,7 +60,7 @@ def healthy(stack: Environment) -> int:
 
 
 def settled(engine: docker.DockerClient, stack: Environment) -> None:
-    """Two healthy tasks and none that is leaving."""
+    """Wait for two healthy tasks and no other."""
     until(lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120)
 
 
@@ -68,7 +68,7 @@ def settled(engine: docker.DockerClient, stack: Environment) -> None:
 
 
 def test_a_second_plan_is_empty(stack: Environment) -> None:
-    """Of everything that Terraform made, it would change nothing."""
+    """A second plan changes nothing."""
     described = service(stack).describe()
     assert described is not None
     image = stack.client("ecs").describe_task_definition(taskDefinition=described["taskDefinition"])[
@@ -79,7 +79,7 @@ def test_a_second_plan_is_empty(stack: Environment) -> None:
 
 
 def test_the_image_that_runs_comes_from_the_registry(stack: Environment, engine: docker.DockerClient) -> None:
-    """Both tasks run the image by the digest under which the registry stored it."""
+    """Both tasks run the image by its digest in the registry."""
     stored = {
         detail["imageDigest"]
         for detail in stack.client("ecr").describe_images(repositoryName="day02")["imageDetails"]
@@ -92,7 +92,7 @@ def test_the_image_that_runs_comes_from_the_registry(stack: Environment, engine:
 
 
 def test_the_black_box_suite_passes_through_the_balancer(api: str) -> None:
-    """The suite that knows only a base URL passes against the stack's."""
+    """The suite that needs only a base URL passes through the balancer."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("S3API_")}
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider"],
@@ -109,7 +109,7 @@ def test_the_black_box_suite_passes_through_the_balancer(api: str) -> None:
 def test_url_and_logs_say_what_scripts_read(
     stack: Environment, api: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`make url` is the URL and nothing else; `make logs` prints what the tasks said."""
+    """`make url` prints only the URL, and `make logs` prints the log of the tasks."""
     assert commands.url(stack, commands.Quiet()) == api
 
     commands.logs(stack, commands.Quiet())
@@ -174,15 +174,15 @@ print(json.dumps(said))
 def test_the_task_role_reaches_its_bucket_and_nothing_else(
     stack: Environment, aws: Environment, engine: docker.DockerClient
 ) -> None:
-    """Inside a task the API's own operations are allowed; another bucket and any other action are denied."""
-    assert stack.local is not None
+    """Inside a task, the API's operations are allowed. Other buckets and other actions are denied."""
+    assert stack.emulated is not None
     other = f"{stack.bucket}-other"
     root = aws.client("s3")
     root.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     root.put_object(Bucket=other, Key="secret", Body=b"x")
 
     status, output = tasks(engine, stack)[0].exec_run(
-        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.local.address}:4566"],
+        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.emulated.address}:4566"],
         environment={"AWS_DEFAULT_REGION": "eu-west-1"},
     )
 
@@ -201,7 +201,7 @@ NEVER_HEALTHY = 'ENTRYPOINT ["python3", "-c", "import time; time.sleep(3600)"]'
 
 
 def answering_500() -> str:
-    """An image that is alive, and answers everything else with 500."""
+    """An image that answers 500 to everything except its liveness check."""
     program = (
         "import http.server as h\n"
         "class H(h.BaseHTTPRequestHandler):\n"
@@ -216,7 +216,7 @@ def answering_500() -> str:
 
 
 def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
-    """What `make deploy` does from the image to the check, without Terraform's plan and its time."""
+    """The steps of `make deploy` from the image to the check, without Terraform, to save time."""
     report = Reporter()
     known = outputs(environment)
     image = build(engine, report, environment.image, dockerfile=environment.dockerfile)
@@ -251,7 +251,7 @@ def make_deploy(environment: Environment, _engine: docker.DockerClient) -> None:
         pytest.param(answering_500(), "L7STS 500", roll_out, id="answers 500"),
     ],
 )
-def test_a_broken_image_is_rolled_back(  # noqa: PLR0917  # pytest passes fixtures by name
+def test_a_broken_image_is_rolled_back(  # noqa: PLR0917 - pytest passes fixtures by name
     stack: Environment,
     engine: docker.DockerClient,
     api: str,
@@ -260,7 +260,7 @@ def test_a_broken_image_is_rolled_back(  # noqa: PLR0917  # pytest passes fixtur
     cause: str,
     deploy: Callable[[Environment, docker.DockerClient], None],
 ) -> None:
-    """Deploying it fails and names the cause, no request fails, and the tasks from before still run."""
+    """Its deployment fails and names the cause, no request fails, and the previous tasks still run."""
     path, environment = dockerfile
     path.write_text(f"FROM {stack.image}\n{entrypoint}\n")
     settled(engine, stack)
@@ -280,7 +280,7 @@ def test_a_broken_image_is_rolled_back(  # noqa: PLR0917  # pytest passes fixtur
 
 
 def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClient, api: str) -> None:
-    """Only requests under way on it are lost, no acknowledged upload is, and two serve again in 30 s."""
+    """Only its current requests are lost, no acknowledged upload is, and two tasks serve again in 30 s."""
     settled(engine, stack)
     victim = tasks(engine, stack)[0]
     with Traffic(api, readers=6, writers=2) as traffic:
@@ -309,7 +309,7 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
 def watching_memory(
     engine: docker.DockerClient, stack: Environment
 ) -> Iterator[dict[str, tuple[int, int, bool]]]:
-    """The most memory each task used, its limit, and whether the kernel killed it, as time goes."""
+    """Record the peak memory of each task, its limit, and whether the kernel killed it."""
     seen: dict[str, tuple[int, int, bool]] = {}
     stop = threading.Event()
 
@@ -320,7 +320,7 @@ def watching_memory(
                     usage = task.stats(stream=False)["memory_stats"]
                     killed = bool(engine.api.inspect_container(task.id)["State"]["OOMKilled"])
                 except (docker.errors.APIError, KeyError):
-                    continue  # it has just gone
+                    continue  # it has just ended
                 if "usage" in usage:
                     cache = usage["stats"].get("total_inactive_file", usage["stats"].get("inactive_file", 0))
                     used = max(usage["usage"] - cache, seen.get(task.id, (0, 0, False))[0])
@@ -338,7 +338,7 @@ def watching_memory(
 def test_a_rolling_deployment_loses_no_request(
     stack: Environment, engine: docker.DockerClient, api: str, dockerfile: tuple[Path, Environment]
 ) -> None:
-    """Under 10,000 requests, uploads of 50 MB among them, none fails and no task outgrows its memory."""
+    """During 10,000 requests, including uploads of 50 MB, none fails and no task exceeds its memory."""
     path, environment = dockerfile
     path.write_text(f"FROM {stack.image}\nLABEL release={time.time()}\n")
     settled(engine, stack)
@@ -371,7 +371,7 @@ def test_a_rolling_deployment_loses_no_request(
 
 
 def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient, api: str) -> None:
-    """A task that stands still loses what it had under way, and once it is noticed nothing more."""
+    """A task that hangs loses its current requests, and none after the checks have failed."""
     settled(engine, stack)
     victim = tasks(engine, stack)[0]
     with Traffic(api, readers=6, writers=2, timeout=10) as traffic:
@@ -400,16 +400,16 @@ def running_names(stack: Environment) -> set[str]:
 
 
 def used_by_deployer(aws: Environment, engine: docker.DockerClient) -> set[str]:
-    """The actions that the deployer was allowed so far."""
-    assert aws.local is not None
-    used = emulator.permissions(engine, aws.local)
+    """The actions that the deployer has used so far."""
+    assert aws.emulated is not None
+    used = emulated_aws.permissions(engine, aws.emulated)
     return {action for key, action, allowed in used if allowed and key.startswith("AKIA")}
 
 
 def test_the_policy_says_what_the_deployer_uses(
     stack: Environment, aws: Environment, engine: docker.DockerClient
 ) -> None:
-    """All that a deployment did, from the preflight to the rollbacks, it did with actions of the policy."""
+    """The whole deployment, from the first check to the rollbacks, used only actions of the policy."""
     policy = {
         action
         for path in POLICIES.glob("deployer-*.json")
@@ -442,7 +442,7 @@ def without(aws: Environment, action: str) -> Iterator[None]:
 
     def put(policies: dict[str, str]) -> None:
         for name, policy in policies.items():
-            iam.put_user_policy(UserName=emulator.DEPLOYER, PolicyName=name, PolicyDocument=policy)
+            iam.put_user_policy(UserName=emulated_aws.DEPLOYER, PolicyName=name, PolicyDocument=policy)
 
     put(policies_without(action))
     try:
@@ -453,7 +453,7 @@ def without(aws: Environment, action: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("action", ["ecs:DescribeServices", "iam:GetRolePolicy"])
 def test_terraform_without_one_permission_names_it(stack: Environment, aws: Environment, action: str) -> None:
-    """The deployer's policy is enforced: without one of its actions a plan fails, and says which."""
+    """Without one action of the deployer's policy, a plan fails and names the action."""
     with without(aws, action), pytest.raises(Failed) as failed:
         Stack(stack, Reporter()).plan_is_empty("sha256:" + "0" * 64)
 
@@ -461,7 +461,7 @@ def test_terraform_without_one_permission_names_it(stack: Environment, aws: Envi
 
 
 def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws: Environment) -> None:
-    """What the deployment does beside Terraform is held by the policy as well."""
+    """The policy is also enforced for the steps outside Terraform."""
 
     steps: dict[str, Callable[[], object]] = {
         "ssm:DescribeParameters": lambda: prepare.parameters(stack, Reporter()),
@@ -479,7 +479,7 @@ def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws:
 
 
 def inventory(aws: Environment) -> list[str]:
-    """What there is of the stack, asked of each service: the emulator's tags do not reach all of them."""
+    """The resources of the stack, listed by each service: the emulator does not support tags everywhere."""
     ec2, elb, iam = aws.client("ec2"), aws.client("elbv2"), aws.client("iam")
     ours = [{"Name": "tag:project_name", "Values": ["day02"]}]
     groups = ec2.describe_security_groups(Filters=ours)["SecurityGroups"]
@@ -508,7 +508,7 @@ def inventory(aws: Environment) -> list[str]:
 def test_a_deployment_without_one_permission_names_it(
     tmp_path: Path, engine: docker.DockerClient, dockerfile: tuple[Path, Environment]
 ) -> None:
-    """`make deploy` by a deployer who may not do one thing fails, says which, and changes no task."""
+    """`make deploy` without one permission fails, names it, and changes no task."""
     path, environment = dockerfile
     path.write_text(f"FROM {environment.image.removesuffix('-other')}\nLABEL release={time.time()}\n")
     settled(engine, environment)
@@ -523,20 +523,20 @@ def test_a_deployment_without_one_permission_names_it(
 
 def limited_to(directory: Path, environment: Environment, action: str) -> Environment:
     """The environment of a deployer who has the policies without one action."""
-    assert environment.local is not None
+    assert environment.emulated is not None
     for name, policy in policies_without(action).items():
         (directory / f"{name}.json").write_text(policy)
-    return replace(environment, local=replace(environment.local, policies=directory))
+    return replace(environment, emulated=replace(environment.emulated, policies=directory))
 
 
 def test_destroy_leaves_the_files_and_nothing_else(
     tmp_path: Path, stack: Environment, aws: Environment, engine: docker.DockerClient
 ) -> None:
-    """With one permission too few it stops and names it, with all of them the stack goes whole.
+    """Without one permission, it stops and names it. With all of them, it removes the whole stack.
 
-    That is counted service by service; bucket and objects stay.
+    Each service is asked for resources that are left. The bucket and its objects stay.
     """
-    assert stack.local is not None
+    assert stack.emulated is not None
     tagged, before = _tagged(aws), inventory(aws)
     root = aws.client("s3")
     root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
@@ -552,10 +552,10 @@ def test_destroy_leaves_the_files_and_nothing_else(
     assert len(before) >= 18, before
     objects = int(said.split(", ")[-1].split()[0])
     assert said == f"0 left, bucket {stack.bucket} kept, {objects} objects"
-    assert emulator.tasks(engine, stack.local) == []
-    assert emulator.container(engine, stack.local) is None
-    again = emulator.start(engine, stack.local, Reporter())
-    assert again.aws_port == stack.local.aws_port
+    assert emulated_aws.tasks(engine, stack.emulated) == []
+    assert emulated_aws.container(engine, stack.emulated) is None
+    again = emulated_aws.start(engine, stack.emulated, Reporter())
+    assert again.aws_port == stack.emulated.aws_port
     assert inventory(aws) == []
     assert root.get_object(Bucket=stack.bucket, Key="kept")["Body"].read() == b"kept"
     assert objects >= 1

@@ -10,7 +10,7 @@ from support.servers import need
 
 @pytest.fixture(scope="session")
 def workspace(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
-    """The session's, at work already on what the tests here will ask for."""
+    """The workspace of the session. It starts to prepare what the tests need."""
     parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     asked = {value for each in parameters for name, value in each.items() if name in {"root", "directory"}}
     workspace.begin(directory for directory in DIRECTORIES if directory in asked)

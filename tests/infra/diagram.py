@@ -1,4 +1,4 @@
-"""The infrastructure of day02 as a picture: values from the plan, arrows checked against the graph."""
+"""Draws the infrastructure of day02, with values from the plan and arrows checked against the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ WIDTH, HEIGHT = 1280, 900
 INK, MUTED, LINE = "#1f2933", "#616e7c", "#9aa5b1"
 NETWORK, COMPUTE, STORAGE, WATCH, SECRET = "#7c4dce", "#d86613", "#3f8624", "#c2357a", "#c7303f"
 
-# What each resource is drawn as, or part of. One that is in no list is an error: the picture shows all.
+# The symbol that shows each resource. A resource without one is an error, because the picture must be
+# complete.
 DRAWN = {
     "VPC": "module.network.aws_vpc.this module.network.aws_default_security_group.this",
     "subnets": "module.network.aws_subnet.public",
@@ -43,7 +44,7 @@ DRAWN = {
     "mail": "module.billing_alarm.aws_sns_topic_subscription.email",
 }
 
-# Arrows that Terraform knows of: the first waits for the second.
+# Arrows that follow from Terraform's graph: the first resource depends on the second.
 ARROWS = [
     ("module.load_balancer.aws_lb.this", "module.network.aws_internet_gateway.this"),
     ("module.service.aws_ecs_service.this", "module.load_balancer.aws_lb_listener.this"),
@@ -65,7 +66,7 @@ class Box:
 
 
 def draw(plan: dict[str, Any], graph: dict[str, set[str]]) -> str:
-    """The picture, as SVG."""
+    """Draw the picture as SVG."""
     known = {address for addresses in DRAWN.values() for address in addresses.split()}
     missing = {address for address in managed(plan) if address.split("[")[0] not in known}
     if missing:
@@ -119,14 +120,14 @@ def _arrow(points: str, *, dashed: bool = False) -> str:
 
 
 def _label(x: int, y: int, text: str) -> str:
-    """A word on an arrow, on its own white ground so that the line does not run through it."""
+    """A word on an arrow, with a white background so that the line does not cross it."""
     width = round(len(text) * 6.9) + 8
     ground = f'<rect x="{x - width // 2}" y="{y - 11}" width="{width}" height="16" rx="4" fill="#ffffff"/>'
     return ground + _text(x, y + 1, text, size=11, color=MUTED, at="middle")
 
 
 def _card(box: Box, color: str, badge: str, lines: list[str], *, dashed: bool = False) -> list[str]:
-    """A thing: a badge, a name in bold, and what there is to say of it."""
+    """A resource: a badge, a name in bold, and its details."""
     middle = box.y + box.height // 2
     first = middle - 9 * (len(lines) - 1) + 4
     return [
@@ -177,7 +178,7 @@ def _range(group: dict[str, Any]) -> str:
 
 
 def _traffic(plan: dict[str, Any]) -> list[str]:
-    """From a client to the tasks, and from the tasks to the files."""
+    """The arrows from a client to the tasks, and from the tasks to the files."""
     planned = after(plan)
     listener = planned["module.load_balancer.aws_lb_listener.this"]
     health = planned["module.load_balancer.aws_lb_target_group.this"]["health_check"][0]

@@ -1,4 +1,4 @@
-"""Terraform, run where it can leave nothing behind: in a copy of the code, with every provider mocked."""
+"""Runs Terraform in a copy of the code, with mocked providers, so that it changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODULES = tuple(sorted(f"modules/{path.name}" for path in (CHECKOUT / "modules")
 ROOTS = ("envs/day02", "envs/prod", "envs/local")
 DIRECTORIES = (*MODULES, *ROOTS)
 
-# What an operator passes; any value will do where no AWS is asked.
+# Values of an operator. Any valid value works, because no AWS is called.
 _VARIABLES = {
     "image": "sha256:" + "0" * 64,
     "data_bucket_name": "day02-data",
@@ -31,7 +31,7 @@ _VARIABLES = {
     "access_logs_bucket_name": "day02-access-logs",
 }
 
-# For the one plan that a mocked provider cannot make: a real provider that asks nothing.
+# A mocked provider cannot make a destroy plan: this is a real provider that makes no request.
 _OFFLINE = """
 terraform {
   backend "local" {}
@@ -58,7 +58,7 @@ provider "aws" {
 
 @dataclass(frozen=True)
 class TestRun:
-    """What `terraform test -json` printed: each run's status, all errors, and a root's plans and states."""
+    """The output of `terraform test -json`: status of each run, errors, and a root's plans and states."""
 
     __test__ = False
 
@@ -68,7 +68,7 @@ class TestRun:
     errors: list[str]
 
 
-# No credentials but the made-up ones: a test that would ask AWS fails at once.
+# Only invented credentials: a test that calls AWS fails at once.
 _NO_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
@@ -77,7 +77,7 @@ _NO_AWS = {
     "TF_VAR_secret_key": "offline",
 }
 
-# What a deployment from this checkout leaves in a root is no part of the code.
+# Files that a deployment from this checkout leaves in a root are not part of the code.
 _LEFT_BY_RUNS = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfplan")
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ T = TypeVar("T")
 def _once(
     work: Callable[[Workspace, str], T],
 ) -> Callable[[Workspace, str], T]:
-    """Done once for each directory; a second caller waits for the first."""
+    """Run the function once for each directory. A second caller waits for the first."""
     results: dict[tuple[int, str], T] = {}
     locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
 
@@ -102,16 +102,23 @@ def _once(
 
 
 class Workspace:
-    """A copy of the modules, the roots and the mocks; each directory initialised once, from its lock file."""
+    """A copy of the modules, the roots and the mocks.
+
+    Each directory is initialised once, from its lock file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         for part in ("modules", "envs", "tests/infra/mocks"):
             shutil.copytree(CHECKOUT / part, path / part, ignore=_LEFT_BY_RUNS)
         self._pool = ThreadPoolExecutor(max_workers=2)
+        # Providers are downloaded once. Terraform's cache is not made for two that fill it at the same time.
+        self._plugins = path / "plugins"
+        self._plugins.mkdir()
+        self._filling = threading.Lock()
 
     def begin(self, directories: Iterable[str]) -> None:
-        """Start on what the tests will ask for, two directories at a time."""
+        """Start to prepare what the tests need, two directories at a time."""
         for directory in directories:
             self._pool.submit(self.plans if directory in ROOTS else self.test, directory)
 
@@ -124,7 +131,14 @@ class Workspace:
         result = subprocess.run(
             ["terraform", *arguments],
             cwd=self.path / directory,
-            env={**environment, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **_NO_AWS},
+            env={
+                "TF_PLUGIN_CACHE_DIR": str(self._plugins),
+                "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",  # of a copy that has none
+                **environment,
+                "TF_IN_AUTOMATION": "1",
+                "CHECKPOINT_DISABLE": "1",
+                **_NO_AWS,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -138,7 +152,8 @@ class Workspace:
     def init(self, directory: str) -> None:
         locked = (self.path / directory / ".terraform.lock.hcl").exists()
         lock_file = ["-lockfile=readonly"] if locked else []
-        self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
+        with self._filling:
+            self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
 
     @_once
     def test(self, directory: str) -> TestRun:
@@ -147,7 +162,7 @@ class Workspace:
         plans: dict[str, dict[str, Any]] = {}
         states: dict[str, dict[str, Any]] = {}
         errors: list[str] = []
-        # Only the roots' plans are read, and each comes with 13 MB of schemas.
+        # Only the plans of roots are read, and each contains 13 MB of schemas.
         verbose = ["-verbose"] if directory in ROOTS else []
         for line in self.run(directory, "test", "-json", *verbose, check=False).splitlines():
             event = json.loads(line)
@@ -165,17 +180,18 @@ class Workspace:
 
     @_once
     def offline(self, root: str) -> str:
-        """A copy of the root, its state local, its providers real but asking nothing."""
+        """A copy of the root with local state and real providers that make no request."""
         copy = self.path / f"{root}-offline"
         shutil.copytree(self.path / root, copy, ignore=shutil.ignore_patterns(".terraform", "tests"))
         (copy / "offline_override.tf").write_text(_OFFLINE)
         directory = copy.relative_to(self.path).as_posix()
-        self.run(directory, "init", "-input=false", "-no-color")
+        with self._filling:
+            self.run(directory, "init", "-input=false", "-no-color")
         return directory
 
     @_once
     def destroy_plan(self, root: str) -> dict[str, Any]:
-        """The plan of `terraform destroy`, from the state that the mocked apply left."""
+        """The plan of `terraform destroy` from the state of the mocked apply."""
         directory = self.offline(root)
         copy = self.path / directory
         (copy / "terraform.tfstate").write_text(json.dumps(_state_file(self.test(root).states["create"])))
@@ -186,7 +202,7 @@ class Workspace:
         return plan
 
     def plans(self, root: str) -> dict[str, dict[str, Any]]:
-        """Every kind of plan of a root: create, change, replace and destroy."""
+        """All plans of a root: create, change, replace and destroy."""
         plans = self.test(root).plans
         return {
             "create": plans["plan"],
@@ -197,7 +213,7 @@ class Workspace:
 
     @_once
     def graph(self, root: str) -> dict[str, set[str]]:
-        """Which resources each resource waits for, directly, as Terraform orders them."""
+        """The direct dependencies of each resource in Terraform's graph."""
         edges: dict[str, set[str]] = {}
         for line in self.run(self.offline(root), "graph").splitlines():
             if " -> " in line:
@@ -207,17 +223,17 @@ class Workspace:
 
 
 def managed(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The changes of a plan to what it manages, by address."""
+    """The changes of a plan to managed resources, by address."""
     return {change["address"]: change for change in plan["resource_changes"] if change["mode"] == "managed"}
 
 
 def after(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a plan would leave, by address."""
+    """The planned values of each resource, by address."""
     return {address: change["change"]["after"] for address, change in managed(plan).items()}
 
 
 def waits_for(graph: dict[str, set[str]], resource: str) -> set[str]:
-    """Everything that must exist before `resource` does, and outlives it on destroy."""
+    """All dependencies of `resource`, which are created before it and destroyed after it."""
     found: set[str] = set()
     todo = [resource]
     while todo:
@@ -232,7 +248,7 @@ def _without_schemas(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state_file(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as `terraform test` shows it, in the form of a state file."""
+    """The state from the output of `terraform test`, as a state file."""
     resources: dict[tuple[str, str, str], dict[str, Any]] = {}
     todo = [state["root_module"]]
     while todo:

@@ -1,6 +1,6 @@
-"""What is written from the Terraform code: the tables of the READMEs, the deployer's policy, the diagram.
+"""Generates files from the Terraform code: the tables of the READMEs, the deployer's policy, the diagram.
 
-`make docs` writes them (--write), a test checks them (--check).
+`make docs` writes them (--write); a test checks them (--check).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ END = "<!-- end -->\n"
 
 
 def readme(directory: str) -> str:
-    """The directory's README with its tables of inputs and outputs as they are now."""
+    """The directory's README with current tables of inputs and outputs."""
     path = CHECKOUT / directory / "README.md"
     before, rest = path.read_text().split(BEGIN)
     _, rest = rest.split(END)
@@ -35,7 +35,7 @@ def _blocks(path: Path, kind: str) -> dict[str, str]:
 
 
 def _attribute(body: str, name: str) -> str | None:
-    """The value of an attribute as formatted code has it, on one line."""
+    """The value of an attribute in formatted code, joined into one line."""
     match = re.search(rf"^  {name} += (.*?)(?=^  \S|^$|\Z)", f"{body}\n", re.DOTALL | re.MULTILINE)
     if match is None:
         return None
@@ -43,7 +43,7 @@ def _attribute(body: str, name: str) -> str | None:
     value = lines[0]
     for previous, line in pairwise(lines):
         value += (" " if previous.endswith(("{", "[")) or line.startswith(("}", "]")) else ", ") + line
-    # What closes a value of several lines stands at the attribute's own depth, where the pattern stops.
+    # The closing brackets of a value are indented like the attribute, and the pattern stops before them.
     closing = "".join(")" if bracket == "(" else "}" for bracket in reversed(re.findall(r"[({]", value)))
     return value if value.count("{") == value.count("}") else f"{value} {closing}"
 
@@ -71,7 +71,7 @@ def _outputs(directory: Path) -> str:
 
 
 def generated(workspace: Workspace) -> dict[Path, str]:
-    """Every generated file, with what it should hold."""
+    """Every generated file with its content."""
     files = {CHECKOUT / directory / "README.md": readme(directory) for directory in DIRECTORIES}
     for name, policy in iam_policies.documents().items():
         files[CHECKOUT / "services/deploy/iam" / f"{name}.json"] = policy
@@ -81,7 +81,7 @@ def generated(workspace: Workspace) -> dict[Path, str]:
 
 
 def stale(workspace: Workspace) -> list[Path]:
-    """The generated files that do not hold what they should."""
+    """The generated files whose content is out of date."""
     files = generated(workspace)
     return [path for path, text in files.items() if not path.exists() or path.read_text() != text]
 

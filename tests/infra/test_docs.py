@@ -1,4 +1,4 @@
-"""What is written about the infrastructure is what the code says."""
+"""The documentation of the infrastructure agrees with the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.terraform import CHECKOUT, MODULES, ROOTS, Workspace, managed
 
 EXAMPLE = re.compile(r"^```hcl\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-# The examples are one stack; this plans it and then, mocked, makes it.
+# The examples together are one stack. This plans and applies it with a mocked provider.
 RUN_EXAMPLE = """
 mock_provider "aws" {
   source = "../../tests/infra/mocks"
@@ -36,14 +36,14 @@ run "example" {}
 
 
 def test_generated_files_are_fresh(workspace: Workspace) -> None:
-    """The READMEs' tables, the deployer's policy and the diagram are what the generator would write."""
+    """The READMEs' tables, the deployer's policy and the diagram are what the generator writes."""
     stale = [path.relative_to(CHECKOUT).as_posix() for path in terraform_docs.stale(workspace)]
 
     assert stale == [], "run: make docs"
 
 
 def test_examples_of_the_readmes_make_one_stack(workspace: Workspace) -> None:
-    """The examples of the modules' READMEs, taken together, plan and apply."""
+    """The examples of the modules' READMEs can be planned and applied together."""
     examples = {module: EXAMPLE.findall((CHECKOUT / module / "README.md").read_text()) for module in MODULES}
     directory = workspace.path / "envs/readme"
     (directory / "tests").mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_examples_of_the_readmes_make_one_stack(workspace: Workspace) -> None:
 
 
 def test_diagram_is_a_picture() -> None:
-    """The diagram stands by itself: it asks for no font, image or script from elsewhere."""
+    """The diagram is self-contained: it needs no font, image or script from elsewhere."""
     svg = (CHECKOUT / "docs/infrastructure/day02.svg").read_text()
 
     assert svg.startswith("<svg")
@@ -69,7 +69,7 @@ def test_diagram_is_a_picture() -> None:
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("kind", ["create", "change", "replace", "destroy"])
 def test_deployer_may_do_what_a_plan_needs(workspace: Workspace, root: str, kind: str) -> None:
-    """Every type of resource in any plan has its actions listed, and the policy has them all."""
+    """The actions of every type of resource in any plan are listed and in the policy."""
     types = {change["type"] for change in managed(workspace.plans(root)[kind]).values()}
     allowed = {action for statement in _deployers_statements() for action in statement["Action"]}
 
@@ -78,7 +78,7 @@ def test_deployer_may_do_what_a_plan_needs(workspace: Workspace, root: str, kind
 
 
 def test_deployer_may_read_what_the_data_sources_read(workspace: Workspace) -> None:
-    """Every type of data source of any root has its actions listed."""
+    """The actions of every type of data source in any root are listed."""
     types: set[str] = set()
     for root in ROOTS:
         calls = workspace.destroy_plan(root)["configuration"]["root_module"]["module_calls"]
@@ -89,7 +89,7 @@ def test_deployer_may_read_what_the_data_sources_read(workspace: Workspace) -> N
 
 
 def test_deployer_has_nothing_that_no_plan_needs(workspace: Workspace) -> None:
-    """No type of resource is listed that no root has: its actions would be granted for nothing."""
+    """No type of resource is listed that no root uses, because its actions would be granted without need."""
     types = {change["type"] for root in ROOTS for change in managed(workspace.plans(root)["create"]).values()}
 
     assert set(iam_policies.RESOURCES) == types

@@ -1,4 +1,4 @@
-"""The values of each environment, on its plan: the mission's to the letter, and where production differs."""
+"""The planned values of each environment: those of the course, and the differences of production."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.terraform import Workspace, after
 
 HTTP_FROM_ANYWHERE = 'module.load_balancer.aws_vpc_security_group_ingress_rule.listener["0.0.0.0/0"]'
 
-# address, path into the planned values, the mission's value
+# address, path into the planned values, the value of the course
 MISSION = [
     ("module.network.aws_vpc.this", "cidr_block", "10.0.0.0/16"),
     ("module.network.aws_vpc.this", "enable_dns_hostnames", True),
@@ -58,7 +58,7 @@ MISSION = [
     ("module.billing_alarm.aws_sns_topic_subscription.email", "protocol", "email"),
 ]
 
-# the same, where production differs
+# the same for production
 PRODUCTION = [
     ("module.load_balancer.aws_lb_listener.this", "protocol", "HTTPS"),
     ("module.load_balancer.aws_lb_listener.this", "port", 443),
@@ -104,12 +104,12 @@ def _environment(workspace: Workspace, root: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("address", "path", "value"), MISSION)
 def test_day02_has_the_missions_values(workspace: Workspace, address: str, path: str, value: object) -> None:
-    """A value that the mission names is planned to the letter."""
+    """A value that the course names is planned exactly."""
     assert _value(after(workspace.plans("envs/day02")["create"])[address], path) == value
 
 
 def test_day02_tags_everything_with_the_project(workspace: Workspace) -> None:
-    """Whatever can carry tags carries the project's name, so that what is left can be found by it."""
+    """Every resource with tags has the project's name, so that leftovers can be found by it."""
     untagged = [
         address
         for address, values in after(workspace.plans("envs/day02")["create"]).items()
@@ -120,14 +120,14 @@ def test_day02_tags_everything_with_the_project(workspace: Workspace) -> None:
 
 
 def test_day02_instances_carry_the_courses_tag(workspace: Workspace) -> None:
-    """The group's tag is propagated to instances as they are launched."""
+    """The group's tag is propagated to instances at launch."""
     group = after(workspace.plans("envs/day02")["create"])["module.cluster.aws_autoscaling_group.this"]
 
     assert {"key": "Autoscaling Flask", "value": "flask-asg", "propagate_at_launch": True} in group["tag"]
 
 
 def test_day02_spans_both_subnets(workspace: Workspace) -> None:
-    """Group and balancer use both subnets, and both subnets the route table."""
+    """The group and the balancer use both subnets, and both subnets use the route table."""
     resources = workspace.test("envs/day02").states["create"]
     values = {resource["address"]: resource["values"] for resource in _resources(resources["root_module"])}
     subnets = {values[f'module.network.aws_subnet.public["{number}"]']["id"] for number in (1, 2)}
@@ -139,7 +139,7 @@ def test_day02_spans_both_subnets(workspace: Workspace) -> None:
 
 
 def test_day02_instances_belong_to_their_group_and_security_group(workspace: Workspace) -> None:
-    """No target group is attached to the group: its checks would recycle instances for ever."""
+    """No target group is attached to the group, because its checks would replace healthy instances."""
     values = {
         resource["address"]: resource["values"]
         for resource in _resources(workspace.test("envs/day02").states["create"]["root_module"])
@@ -162,7 +162,7 @@ def test_day02_answers_bare_curl(workspace: Workspace) -> None:
 
 
 def test_day02_narrows_to_one_address_by_one_variable(workspace: Workspace) -> None:
-    """With `allowed_cidrs` the balancer lets in that range alone, and SSH opens only when asked for."""
+    """With `allowed_cidrs` the balancer accepts only that range, and SSH is closed by default."""
     plan = after(workspace.plans("envs/day02")["change"])
     ranges = {
         values["cidr_ipv4"]
@@ -177,12 +177,12 @@ def test_day02_narrows_to_one_address_by_one_variable(workspace: Workspace) -> N
 
 @pytest.mark.parametrize(("address", "path", "value"), PRODUCTION)
 def test_prod_differs(workspace: Workspace, address: str, path: str, value: object) -> None:
-    """A value of production is planned."""
+    """A value of production is planned exactly."""
     assert _value(after(workspace.plans("envs/prod")["create"])[address], path) == value
 
 
 def test_prod_requires_tokens(workspace: Workspace) -> None:
-    """Nobody calls production without a token, and tokens and signing key are references."""
+    """Production requires a token, and the tokens and the signing key are references."""
     secrets = {secret["name"] for secret in _container(workspace, "envs/prod")["secrets"]}
 
     assert _environment(workspace, "envs/prod")["ALLOW_ANONYMOUS"] == "false"
@@ -190,7 +190,7 @@ def test_prod_requires_tokens(workspace: Workspace) -> None:
 
 
 def test_prod_asks_who_may_call(workspace: Workspace) -> None:
-    """Production has no default for who may reach it, nor for its certificate."""
+    """Production has no default for the allowed addresses or the certificate."""
     variables = workspace.destroy_plan("envs/prod")["configuration"]["root_module"]["variables"]
 
     asked = ("allowed_cidrs", "certificate_arn", "alarm_email")
@@ -200,7 +200,7 @@ def test_prod_asks_who_may_call(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("root", ["envs/day02", "envs/prod"])
 def test_state_is_remote_and_locked(workspace: Workspace, root: str) -> None:
-    """The state is in S3, encrypted, locked natively, and its bucket is named at init."""
+    """The state is in S3, encrypted and with S3's own lock, and its bucket is set at init."""
     backend = (workspace.path / root / "terraform.tf").read_text().split('backend "s3" {')[1].split("}")[0]
 
     assert "use_lockfile = true" in backend
@@ -210,7 +210,7 @@ def test_state_is_remote_and_locked(workspace: Workspace, root: str) -> None:
 
 
 def test_local_talks_to_the_emulator_only(workspace: Workspace) -> None:
-    """The local root's tasks are sent to the emulated AWS, and so is every service its provider uses."""
+    """The local root sends its tasks and every service of its provider to the emulated AWS."""
     environment = _environment(workspace, "envs/local")
     providers = (workspace.path / "envs/local/providers.tf").read_text()
     services = [

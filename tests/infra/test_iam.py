@@ -1,4 +1,4 @@
-"""Roles and policies: who may take a role, and what each may do and no more."""
+"""Roles and policies: who may assume a role, and which actions it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORE = CHECKOUT / "services" / "s3api" / "s3_store.py"
 
 
 def _documented() -> dict[str, set[str]]:
-    """The actions listed in the storage module's docstring, by what they act on."""
+    """The actions in the docstring of the storage module, by resource."""
     docstring = ast.get_docstring(ast.parse(STORE.read_text())) or ""
     listed = docstring.split("IAM actions", 1)[1]
     actions: dict[str, set[str]] = {"bucket": set(), "objects": set()}
@@ -32,7 +32,7 @@ def _statements(workspace: Workspace, root: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_task_role_has_the_actions_of_the_store(workspace: Workspace, root: str) -> None:
-    """The role's policy is the list in the docstring, both ways, bucket and objects apart."""
+    """The role's policy has exactly the actions in the docstring, separately for bucket and objects."""
     granted: dict[str, set[str]] = {"bucket": set(), "objects": set()}
     for statement in _statements(workspace, root):
         granted["objects" if statement["Resource"].endswith("/*") else "bucket"].update(statement["Action"])
@@ -53,7 +53,7 @@ def test_task_role_reaches_one_bucket(workspace: Workspace, root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_endpoint_lets_through_what_the_role_allows(workspace: Workspace, root: str) -> None:
-    """What the role may do in the bucket, the endpoint's policy does not stop."""
+    """The endpoint's policy allows what the role may do in the bucket."""
     policy = after(workspace.plans(root)["create"])["module.network.aws_vpc_endpoint.s3"]["policy"]
     data = next(statement for statement in json.loads(policy)["Statement"] if statement["Sid"] == "Data")
 
@@ -66,7 +66,7 @@ def test_no_role_has_every_action(workspace: Workspace, root: str) -> None:
     policies = [
         values["policy"]
         for address, values in after(workspace.plans(root)["create"]).items()
-        if "aws_iam_role_policy." in address and "policy" in values  # unknown until the log group is made
+        if "aws_iam_role_policy." in address and "policy" in values  # unknown until the log group exists
     ]
 
     assert policies
@@ -76,11 +76,11 @@ def test_no_role_has_every_action(workspace: Workspace, root: str) -> None:
             assert not any("*" in action for action in ([actions] if isinstance(actions, str) else actions))
 
 
-# --- who may take a role, or write to a topic
+# --- who may assume a role or publish to a topic
 
 
 def _policies(workspace: Workspace, root: str) -> dict[str, dict[str, Any]]:
-    """Every policy of the stack as it is once applied, by the resource's address and the attribute."""
+    """Every policy of the applied stack, by the resource's address and the attribute."""
     found: dict[str, dict[str, Any]] = {}
     for address, change in managed(workspace.destroy_plan(root)).items():
         for attribute in ("policy", "assume_role_policy"):
@@ -94,7 +94,7 @@ def _policies(workspace: Workspace, root: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_each_service_acts_for_this_account_alone(workspace: Workspace, root: str) -> None:
-    """A statement that trusts a service names the account and the resource that the service acts for.
+    """A statement that trusts a service names the account and the resource for which the service acts.
 
     Otherwise another account could have the service use this role or topic: the confused deputy,
     docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html. EC2 names no source when it hands out the
@@ -160,7 +160,7 @@ def test_instances_read_no_parameter_and_no_image(workspace: Workspace, root: st
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_parameters_are_read_by_name(workspace: Workspace, root: str) -> None:
-    """Whichever role reads parameters is held to named ones of this account."""
+    """Every role that reads parameters may read only named ones of this account."""
     held_to: list[str] = []
     for policy in _policies(workspace, root).values():
         for statement in policy["Statement"]:
@@ -174,7 +174,7 @@ def test_parameters_are_read_by_name(workspace: Workspace, root: str) -> None:
 
 
 def test_secret_values_are_nowhere(workspace: Workspace) -> None:
-    """Secrets are referred to by ARN: no data source reads them, so no plan and no state holds one."""
+    """Secrets are referred to by ARN. No data source reads them, so no plan and no state contains one."""
     read: set[str] = set()
     for root in ROOTS:
         calls = workspace.destroy_plan(root)["configuration"]["root_module"]["module_calls"]

@@ -1,4 +1,4 @@
-"""checkov and trivy find nothing in any root, and so in any module; what is skipped says why."""
+"""checkov and trivy find nothing in any root and its modules. Every skipped check has a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SKIP = re.compile(
 )
 CODE = sorted([*CHECKOUT.glob("modules/*/*.tf"), *CHECKOUT.glob("envs/*/*.tf")])
 
-# The checks that come with the scanners: nothing is fetched, and nothing is sent home.
+# Only the built-in checks: nothing is downloaded, and no telemetry is sent.
 CHECKOV = ["--framework", "terraform", "--quiet", "--compact", "--skip-download", "--output", "json"]
 OFFLINE = ["--skip-check-update", "--skip-version-check", "--disable-telemetry"]
 TRIVY = ["config", "--quiet", "--format", "json", *OFFLINE]
 
 
 def _checkov(program: Path, root: str) -> dict[str, Any]:
-    # One root each: given several, checkov counts the skips of the first again in the next.
+    # One root per run: with several, checkov counts the skips of the first again for the next.
     environment = {**os.environ, "BC_SKIP_MAPPING": "TRUE", "LOG_LEVEL": "ERROR"}
     result = subprocess.run(
         [program, "--directory", root, *CHECKOV],
@@ -53,7 +53,7 @@ def test_checkov_finds_nothing(checkov: Path, root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_trivy_finds_nothing(trivy: Path, root: str) -> None:
-    """trivy, on the root with its modules, finds no misconfiguration of any severity."""
+    """trivy finds no misconfiguration of any severity in the root with its modules."""
     result = subprocess.run([trivy, *TRIVY, root], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     results = json.loads(result.stdout)["Results"]
     found = [
@@ -66,7 +66,7 @@ def test_trivy_finds_nothing(trivy: Path, root: str) -> None:
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(CHECKOUT).as_posix())
 def test_each_skip_says_why(path: Path) -> None:
-    """A skipped check has its reason beside it, in a sentence."""
+    """Every skipped check has a reason next to it, in a sentence."""
     assert [line for line in path.read_text().splitlines() if _is_bare(line)] == []
 
 
@@ -83,12 +83,12 @@ def test_each_skip_says_why(path: Path) -> None:
     ],
 )
 def test_bare_skip_is_found(line: str, bare: bool) -> None:
-    """A skip without a reason, or with one word for one, fails."""
+    """A skip with no reason, or with a reason of one word, fails."""
     assert _is_bare(line) is bare
 
 
 def test_nothing_is_skipped_elsewhere() -> None:
-    """No configuration file of a scanner switches a check off out of sight."""
+    """No configuration file of a scanner turns a check off."""
     names = {".checkov.baseline", ".checkov.yaml", ".checkov.yml", ".trivyignore", "trivy.yaml"}
 
     assert [path for path in CHECKOUT.iterdir() if path.name in names] == []

@@ -1,4 +1,4 @@
-"""Every module and root: formatted, valid, and passing its own native tests."""
+"""Every module and root is formatted and valid, and passes its own native tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_terraform_code_is_formatted(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("directory", DIRECTORIES)
 def test_directory_is_valid(workspace: Workspace, directory: str) -> None:
-    """Each directory initialises, a root from its lock file as it stands, and is valid."""
+    """Each directory can be initialised, a root from its unchanged lock file, and is valid."""
     workspace.init(directory)
 
     assert "Success!" in workspace.run(directory, "validate", "-no-color")
@@ -27,7 +27,7 @@ def test_directory_is_valid(workspace: Workspace, directory: str) -> None:
 
 @pytest.mark.parametrize("directory", DIRECTORIES)
 def test_native_tests_pass(workspace: Workspace, directory: str) -> None:
-    """Each directory's `terraform test` passes, and has something to say."""
+    """Each directory has native tests, and they pass."""
     result = workspace.test(directory)
 
     assert result.errors == []
@@ -36,7 +36,7 @@ def test_native_tests_pass(workspace: Workspace, directory: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_each_validation_has_a_run_that_it_refuses(module: str) -> None:
-    """For each validation of a variable there is a run that expects it to fail."""
+    """Each validation of a variable has a run that expects it to fail."""
     validations = {name: body.count("  validation {") for name, body in _variables(module).items()}
     tests = "".join(path.read_text() for path in (CHECKOUT / module / "tests").glob("*.tftest.hcl"))
     refused = re.findall(r"expect_failures = \[var\.(\w+)\]", tests)
@@ -46,7 +46,7 @@ def test_each_validation_has_a_run_that_it_refuses(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module_has_a_small_surface(module: str) -> None:
-    """A module takes a dozen variables at most, each described and typed, none of type any."""
+    """A module has at most a dozen variables, each with a description and a type other than `any`."""
     variables = _variables(module)
 
     assert len(variables) <= 12
@@ -56,7 +56,7 @@ def test_module_has_a_small_surface(module: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_root_holds_no_resource(root: str) -> None:
-    """A root is wiring: providers, backend, module calls, variables and outputs."""
+    """A root contains only providers, backend, module calls, variables and outputs."""
     blocks = {
         block
         for path in (CHECKOUT / root).glob("*.tf")
@@ -68,7 +68,7 @@ def test_root_holds_no_resource(root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_roots_lock_every_platform(root: str) -> None:
-    """The lock file has the provider's checksums for fifteen platforms, so it holds wherever it is used."""
+    """The lock file has the provider's checksums for fifteen platforms, so that it works on all of them."""
     lock = (CHECKOUT / root / ".terraform.lock.hcl").read_text()
 
     assert lock.count('"zh:') == 15
@@ -77,7 +77,10 @@ def test_roots_lock_every_platform(root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_order_in_which_destroy_cannot_hang(workspace: Workspace, root: str) -> None:
-    """The service goes first: all it needs to stop, instances and permissions among it, outlives it."""
+    """The service is destroyed first.
+
+    Everything it needs to stop, such as instances and roles, stays longer.
+    """
     needed = {
         "module.cluster.aws_ecs_cluster_capacity_providers.this",
         "module.cluster.aws_ecs_capacity_provider.this",
@@ -98,7 +101,7 @@ def test_order_in_which_destroy_cannot_hang(workspace: Workspace, root: str) -> 
 @pytest.mark.parametrize("user", SUBNET_USERS)
 @pytest.mark.parametrize("root", ROOTS)
 def test_who_uses_a_subnet_waits_for_its_route(workspace: Workspace, root: str, user: str) -> None:
-    """The balancer and the group come after the route to the internet, and go before it."""
+    """The balancer and the group are created after the route to the internet and destroyed before it."""
     needed = {"module.network.aws_route.internet", "module.network.aws_route_table_association.public"}
 
     assert needed <= waits_for(workspace.graph(root), user)
@@ -106,7 +109,7 @@ def test_who_uses_a_subnet_waits_for_its_route(workspace: Workspace, root: str, 
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_only_the_task_count_is_ignored(root: str) -> None:
-    """No drift is hidden but that of the task count, which scaling and destroy set."""
+    """Only drift of the task count is ignored, which scaling and destroy set."""
     ignored = [
         match
         for path in CHECKOUT.glob("modules/*/*.tf")
@@ -120,7 +123,7 @@ def test_only_the_task_count_is_ignored(root: str) -> None:
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("kind", ["create", "change", "replace", "destroy"])
 def test_no_plan_manages_a_bucket(workspace: Workspace, root: str, kind: str) -> None:
-    """Whatever is done to the stack, no plan touches a bucket or anything in one."""
+    """No plan of any kind changes a bucket or an object."""
     changes = managed(workspace.plans(root)[kind])
     actions = {action for change in changes.values() for action in change["change"]["actions"]}
 
@@ -130,7 +133,7 @@ def test_no_plan_manages_a_bucket(workspace: Workspace, root: str, kind: str) ->
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_destroy_plan_takes_everything(workspace: Workspace, root: str) -> None:
-    """Destroy leaves nothing of what create made."""
+    """Destroy removes everything that create has made."""
     plans = workspace.plans(root)
     destroyed = {
         address
@@ -143,7 +146,7 @@ def test_destroy_plan_takes_everything(workspace: Workspace, root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_no_attribute_given_is_dropped(workspace: Workspace, root: str) -> None:
-    """Terraform drops what an object() does not declare: every attribute that a root gives is declared."""
+    """Every attribute that a root passes is declared: Terraform drops what an object() does not declare."""
     calls = workspace.destroy_plan(root)["configuration"]["root_module"]["module_calls"]
     given = 0
     for call in calls.values():
@@ -161,13 +164,13 @@ def test_no_attribute_given_is_dropped(workspace: Workspace, root: str) -> None:
 
 
 def _variables(directory: str) -> dict[str, str]:
-    """The variables of a directory, each with its block's body."""
+    """The variables of a directory, each with the body of its block."""
     text = (CHECKOUT / directory / "variables.tf").read_text()
     return dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.DOTALL | re.MULTILINE))
 
 
 def _object_types(directory: str) -> dict[str, str]:
-    """The variables whose type has an object() in it, with that type."""
+    """The variables whose type contains an object(), with that type."""
     form = re.compile(r"^  type += ((?:map\()?object\(\{.*?^  \}\)+)", re.DOTALL | re.MULTILINE)
     types = {name: form.search(body) for name, body in _variables(directory).items()}
     return {name: match[1] for name, match in types.items() if match}

@@ -43,7 +43,7 @@ def names(size: int) -> bytes:
 
 
 def one_name(size: int) -> bytes:
-    """Of letters that Python holds in four bytes each, because of the one that needs them."""
+    """A text that Python holds with four bytes for each letter, because one letter needs them."""
     return b'{"files":["' + "😀".encode() + b"a" * (size - 20) + b'"]}'
 
 
@@ -60,7 +60,7 @@ def worker_of(service: Service) -> int:
 
 
 class Peak:
-    """The most memory, in MiB, that the worker has held since this was made, above what it held then."""
+    """The highest memory of the worker since this object was made, in MiB above its memory at that time."""
 
     def __init__(self, service: Service) -> None:
         self._process = Path(f"/proc/{worker_of(service)}")
@@ -109,7 +109,7 @@ def test_a_body_costs_little(service: Service, body: Callable[[int], bytes], tok
 
 
 def test_many_large_bodies_cost_little(service: Service) -> None:
-    """Of twenty of the costliest bodies at once, two are parsed; the others are told to come again."""
+    """Of twenty of the costliest bodies at once, two are parsed; the others are answered 503."""
     data = one_name(json_bodies.LARGE - 100)
     peak = Peak(service)
     with ThreadPoolExecutor(20) as pool:
@@ -123,7 +123,7 @@ def test_many_large_bodies_cost_little(service: Service) -> None:
 
 
 def test_a_refused_body_is_not_waited_for(service: Service) -> None:
-    """A caller who may not delete is told so although the body never comes."""
+    """A caller who may not delete is refused even if the body never arrives."""
     with RawClient(service.url) as client:
         client.begin(
             "POST",
@@ -138,7 +138,7 @@ def test_a_refused_body_is_not_waited_for(service: Service) -> None:
 
 
 def test_the_fields_of_a_form_cost_little(service: Service) -> None:
-    """Fields of a form that are each within the limit are held to it together."""
+    """The limit applies to all fields of a form together, not to each field."""
     part = b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\n%b\r\n' % (b"x" * 250_000)
     headers = {"Authorization": f"Bearer {EVERYTHING}", "Content-Type": "multipart/form-data; boundary=b"}
     body = part * 90 + b"--b--\r\n"
@@ -180,7 +180,7 @@ def send(service: Service, data: bytes) -> Answer:
 
 @pytest.mark.parametrize("kind", list(MALFORMED))
 def test_a_malformed_request_leaves_no_value(service: Service, kind: str) -> None:
-    """What cannot be parsed is refused in the envelope; neither the answer nor the log has its values."""
+    """A malformed request is refused in the envelope; neither the answer nor the log has its values."""
     answer = send(service, MALFORMED[kind] % SECRET.encode())
     body = answer.json()
 
@@ -225,7 +225,7 @@ DECODED = {
 
 @pytest.mark.parametrize("header", list(DECODED))
 def test_a_header_of_any_bytes_is_400(service: Service, header: str) -> None:
-    """Bytes that are not ASCII, and values that are too long, are refused before S3 hears of them."""
+    """Bytes that are not ASCII, and values that are too long, are refused before S3 is asked."""
     for value in DECODED[header]:
         head = f"PUT /upload/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {EVERYTHING}\r\n"
         answer = send(service, f"{head}Content-Length: 1\r\n{header}: ".encode() + value + b"\r\n\r\nx")
@@ -239,7 +239,7 @@ def test_a_header_of_any_bytes_is_400(service: Service, header: str) -> None:
     "value", [b"\xff", b'"\xe9"', b"'", b"bytes=" + b"9" * 5000 + b"-", b'"' + b"x" * 4000]
 )
 def test_a_condition_of_any_bytes_is_no_failure(service: Service, header: str, value: bytes) -> None:
-    """A condition that no ETag and no date can hold is true, false or ignored, with S3 behind it too."""
+    """A condition that is not an ETag or a date is true, false or ignored, on a real S3 too."""
     authorized = {"Authorization": f"Bearer {EVERYTHING}"}
     requests.put(f"{service.url}/upload/read", data=b"0123456789", headers=authorized, timeout=60)
     head = f"GET /files/read HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {EVERYTHING}\r\n"
@@ -253,7 +253,7 @@ def test_a_condition_of_any_bytes_is_no_failure(service: Service, header: str, v
 
 
 def test_an_upload_id_is_never_in_the_log(service: Service) -> None:
-    """Neither where its URL is right, nor where the method, the end of the URL or its escapes are wrong."""
+    """The log has no upload id, even if the method, the end of the URL or its escapes are wrong."""
     authorized = {"Authorization": f"Bearer {EVERYTHING}"}
     wanted = {"name": "planned", "size": 100 * MiB}
     plan = requests.post(f"{service.url}/uploads", json=wanted, headers=authorized, timeout=60).json()[
@@ -288,7 +288,7 @@ def test_an_upload_id_is_never_in_the_log(service: Service) -> None:
 
 
 def test_a_line_of_the_log_does_not_grow(service: Service) -> None:
-    """A path, a query and an id as long as they can be make a line of a few kilobytes."""
+    """The longest path, query and request id make a log line of a few kilobytes."""
     headers = {"X-Request-Id": "x" * 8000, "User-Agent": "y" * 8000}
     answer = requests.get(f"{service.url}/{'z' * 7000}?a={'q' * 500}", headers=headers, timeout=10)
     request_id = answer.headers["X-Request-Id"]
@@ -302,7 +302,7 @@ def test_a_line_of_the_log_does_not_grow(service: Service) -> None:
 
 @pytest.fixture
 def console(ministack_s3: S3, ministack_service: Service, tmp_path: Path) -> Iterator[Service]:
-    """A service that logs for people."""
+    """A service with the log format for people."""
     assert ministack_service
     with running_service(ministack_s3, "day02-shared", tmp_path, log_format="console") as service:
         yield service
@@ -312,7 +312,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u2028\r\nforged=line\x7f"
 
 
 def test_no_control_character_reaches_a_terminal(console: Service) -> None:
-    """A path with a terminal's commands, or with a line of its own, is escaped in the log for people."""
+    """A path with terminal commands or line breaks is escaped in the log for people."""
     path = "".join(f"%{byte:02x}" for byte in ESCAPES.encode())
     parts = urlsplit(console.url)
     for route in (f"/files/{path}", f"/{path}", f"/uploads/{path}/parts"):
@@ -330,7 +330,7 @@ def test_no_control_character_reaches_a_terminal(console: Service) -> None:
 
 
 def test_a_trace_for_people_shows_no_values(console: Service) -> None:
-    """A failure that nobody expected is traced without the values of variables, among which tokens are."""
+    """The trace of an unexpected failure has no values of variables, because tokens can be among them."""
     shutil.rmtree(console.staging)
     console.staging.write_text("no directory any more")
     answer = requests.post(f"{console.url}/upload", files={"file": (SECRET, b"x")}, timeout=30)

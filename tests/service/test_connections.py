@@ -37,7 +37,12 @@ def service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Itera
     bucket = seaweedfs_s3.make_bucket("day02-connections")
     directory = tmp_path_factory.mktemp("connections")
     with running_service(
-        seaweedfs_s3, bucket, directory, threads=2, client_stall_seconds=PATIENCE, max_file_bytes=MiB
+        seaweedfs_s3,
+        bucket,
+        directory,
+        max_concurrent_requests=2,
+        client_stall_seconds=PATIENCE,
+        max_file_bytes=MiB,
     ) as service:
         yield service
 
@@ -326,7 +331,7 @@ def test_a_hanging_s3_does_not_delay_the_health_check(seaweedfs_s3: S3, tmp_path
     """With more requests waiting for S3 than are served at once, /livez answers within a second."""
     with (
         running_faulty_s3(seaweedfs_s3) as faulty,
-        running_service(faulty.s3, "day02-unused", tmp_path, threads=2) as service,
+        running_service(faulty.s3, "day02-unused", tmp_path, max_concurrent_requests=2) as service,
         faulty.failing(Hang()),
         ExitStack() as stack,
     ):

@@ -44,9 +44,9 @@ def ministack_keys(s3: S3) -> Iterator[Keys]:
 
 
 class ContainerCredentials:
-    """What ECS runs beside a task: it hands out the credentials of now, which end in 14 minutes.
+    """The credentials endpoint of ECS: it returns the current credentials, which expire in 14 minutes.
 
-    So near to their end boto3 asks for them again before every use, and gets what `rotate` has made of them.
+    This close to their expiry, boto3 asks for them before every use, and gets those that `rotate` made.
     """
 
     def __init__(self, supply: Iterator[Keys]) -> None:
@@ -66,7 +66,7 @@ class ContainerCredentials:
         }
 
     def are_not_of(self, asked: Asked) -> bool:
-        """Whether a request is signed with other credentials than these; a form is not: its fields are."""
+        """Whether a request is signed with other credentials than these. In a form, the fields are signed."""
         signed = asked.headers.get("Authorization", "") + "".join(asked.query.get("X-Amz-Credential", []))
         token = asked.headers.get("X-Amz-Security-Token", *asked.query.get("X-Amz-Security-Token", [None]))
         is_form = asked.headers.get("Content-Type", "").startswith("multipart/form-data")
@@ -99,7 +99,7 @@ class ContainerCredentials:
 
 @dataclass(frozen=True)
 class Task:
-    """A service with the credentials of a container, and an S3 that takes those of now and no others."""
+    """A service with container credentials, and an S3 that accepts only the current ones."""
 
     service: Service
     credentials: ContainerCredentials
@@ -118,7 +118,7 @@ def ministack_with_sts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]
 
 @pytest.fixture(params=["seaweedfs", "ministack"])
 def task(request: pytest.FixtureRequest, bucket_name: str, tmp_path: Path) -> Iterator[Task]:
-    """On SeaweedFS the keys change, on MiniStack the session tokens as well."""
+    """On SeaweedFS the keys change; on MiniStack the session tokens change too."""
     if request.param == "seaweedfs":
         s3: S3 = request.getfixturevalue("seaweedfs_s3")
         supply = seaweedfs_keys()
@@ -212,7 +212,7 @@ PATHS: list[Callable[[Task], None]] = [
 
 
 def test_every_path_works_on_when_credentials_change(task: Task) -> None:
-    """Once the credentials have changed, and S3 refuses those before, every path works as it did."""
+    """After the credentials change, and S3 refuses the old ones, every operation still works."""
     for path in PATHS:
         path(task)
     old_url = presigned(task.call("GET", "/download/", "small"))

@@ -1,4 +1,4 @@
-"""What the documentation says of the code is true."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from s3api import files
+from s3api import errors, failures
 from s3api.errors import CODES
+from s3api.file_store import NotModified
 from s3api.observability import registry
 from s3api.settings import Settings
 from s3api.worker import REFUSALS
-from service import configuration
+from service import generated
 from support.servers import ROOT
 
 SECURITY = ROOT / "docs" / "security.md"
@@ -23,7 +24,13 @@ SERVICES = ROOT / "services"
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 OPENAPI = SERVICES / "s3api" / "static" / "openapi.json"
-CONFIGURATION = configuration.PAGE.read_text(encoding="utf-8")
+CONFIGURATION = generated.CONFIGURATION.read_text(encoding="utf-8")
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("modules/*/*.md"),
+    *ROOT.glob("envs/*/*.md"),
+]
 #: Variables of the system, of make itself, and of a WSGI request: nothing to configure.
 NOT_OURS = re.compile(r"PATH|HOSTNAME|CURDIR|MAKE|MAKEFILE_LIST|HTTP_.*|REQUEST_(METHOD|URI)")
 VARIABLE = r"[A-Z][A-Z0-9_]+"
@@ -64,7 +71,7 @@ def test_the_architecture_names_every_module() -> None:
 
 
 def test_the_architecture_names_the_clients_modules() -> None:
-    """Its row for the client names each of the client's modules."""
+    """The row of the architecture for the client names each of the client's modules."""
     text = ARCHITECTURE.read_text(encoding="utf-8")
     row = re.search(r"^\| `client` \|.*: (.*) \|$", text, re.MULTILINE)
     assert row is not None
@@ -85,21 +92,14 @@ def test_every_code_is_explained() -> None:
 
 def test_the_codes_are_those_of_the_code() -> None:
     """`CODES` has the code of each error of the use cases, and each literal that makes an answer."""
-    expected = {error.code for error in _subclasses(files.FileError)}
-    expected -= {files.NotModified.code, files.StoreDenied.code}  # without a body; named by the operation
+    expected = {error.code for error in _subclasses(failures.FileError)}
+    expected -= {NotModified.code, failures.StoreDenied.code}  # without a body; named by the operation
     for path in (SERVICES / "s3api").glob("*.py"):
         expected |= set(_literal_codes(ast.parse(path.read_text(encoding="utf-8"))))
     expected |= {code for _, code, _ in REFUSALS.values()}
-    of_the_framework = set(CODES) - expected - {"s3_<operation>_denied"}
+    expected |= set(errors._CODES.values())  # what the framework raises by itself
 
-    assert expected <= set(CODES)
-    assert of_the_framework == {
-        "not_found",
-        "method_not_allowed",
-        "length_required",
-        "body_too_large",
-        "unsupported_media_type",
-    }
+    assert set(CODES) == expected | {"s3_<operation>_denied"}
 
 
 def test_the_openapi_document_has_every_code() -> None:
@@ -115,7 +115,7 @@ def test_the_openapi_document_has_every_code() -> None:
     assert {str(status) for code, status in CODES.items() if code not in before} <= answers
 
 
-def _subclasses(kind: type[files.FileError]) -> Iterator[type[files.FileError]]:
+def _subclasses(kind: type[failures.FileError]) -> Iterator[type[failures.FileError]]:
     for one in kind.__subclasses__():
         yield one
         yield from _subclasses(one)
@@ -147,9 +147,13 @@ def test_every_metric_is_listed() -> None:
 # --- configuration
 
 
-def test_the_table_of_settings_is_fresh() -> None:
-    """docs/configuration.md is what `make docs` would write."""
-    assert configuration.page() == CONFIGURATION, "run: make docs"
+def test_generated_tables_are_fresh() -> None:
+    """The tables of settings and of layers are what `make docs` would write."""
+    stale = [
+        path.name for path, text in generated.pages().items() if path.read_text(encoding="utf-8") != text
+    ]
+
+    assert stale == [], "run: make docs"
 
 
 def test_every_setting_has_a_description() -> None:
@@ -197,7 +201,8 @@ def _variables_read_by(path: Path) -> set[str]:
         text = path.read_text(encoding="utf-8")
         own = set(re.findall(rf"^({VARIABLE})\s*:?=", text, re.MULTILINE))
         own |= set(re.findall(rf"^define ({VARIABLE})$", text, re.MULTILINE))
-        return set(re.findall(rf"\$\$?[({{]({VARIABLE})", text)) - own
+        # Not a variable whose name is computed, such as $(TESTS_$(MODULE)).
+        return set(re.findall(rf"\$\$?[({{]({VARIABLE})\b(?!\$)", text)) - own
     if path.name == "compose.yaml":
         return set(re.findall(rf"\$\{{({VARIABLE})", path.read_text(encoding="utf-8")))
     if path.name == "Dockerfile":
@@ -209,7 +214,7 @@ def _variables_read_by(path: Path) -> set[str]:
 
 
 def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
-    """The names that are read from `os.environ`, from a mapping that stands for it, or by a click option."""
+    """The names that are read from `os.environ`, from a mapping in its place, or by a click option."""
     sources = {"os.environ", "environment", "variables"} if inside else {"os.environ"}
     for node in ast.walk(tree):
         names: list[ast.expr] = []
@@ -229,3 +234,107 @@ def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
         for name in names:
             if isinstance(name, ast.Constant) and re.fullmatch(VARIABLE, str(name.value)):
                 yield str(name.value)
+
+
+# --- commands
+
+
+def test_commands_of_make_exist() -> None:
+    """Each `make …` on a page names a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {
+        target
+        for line in re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE)
+        for target in line.split()
+    }
+    unknown = {
+        f"{path.relative_to(ROOT)}: make {target}"
+        for path in PAGES
+        for target in re.findall(
+            r"(?:`|^)make (?:-s )?([a-z][a-z-]*)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if target not in targets
+    }
+
+    assert {"run", "test", "deploy", "destroy"} <= targets
+    assert unknown == set()
+
+
+def test_commands_of_pytest_select_tests() -> None:
+    """Each `pytest PATH -k WORDS` on a page names a path with tests; each word is in one of their names."""
+    commands = [
+        (page, path, words)
+        for page in PAGES
+        for path, words in re.findall(
+            r"`(?:\.venv/bin/)?pytest (tests/\S+?)(?: -k ('[^']+'|\w+))?(?: -\w+)*`",
+            page.read_text(encoding="utf-8"),
+        )
+    ]
+    wrong = []
+    for page, path, words in commands:
+        where = ROOT / path
+        found = [where] if where.is_file() else list(where.rglob("test_*.py"))
+        texts = [file.read_text(encoding="utf-8") for file in found]
+        names = {file.stem for file in found} | {
+            name for text in texts for name in re.findall(r"def (test_\w+)", text)
+        }
+        missing = [word for word in re.findall(r"\w+", words) if word != "or" and word not in " ".join(names)]
+        if not names or missing:
+            wrong.append(f"{page.name}: pytest {path} -k {words}: {missing}")
+
+    assert len(commands) > 15
+    assert wrong == []
+
+
+# --- conventions
+
+
+def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
+    """A `noqa` names its rules, and says why, as CONTRIBUTING.md promises."""
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked()
+        if path.suffix == ".py" and path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if "# noqa" in line and not re.search(r"# noqa: [A-Z0-9]+(, [A-Z0-9]+)* - \S", line)
+    ]
+
+    assert bare == []
+
+
+# --- plain English
+
+#: Phrases that made texts hard to read, and what to write instead. In quotes, `nobody` can be a Unix user.
+BANNED = {
+    r"(?<![\"'`_])\bnobody\b(?![\"'`_])": "no one, no caller, none",
+    r"\bwhoever\b": "the person who, a caller who, everyone who",
+    r"\bfor ever\b": "permanently, endlessly, without a limit",
+    r"\bof which there\b": "say how many in a sentence of its own",
+    r"\b(?:told|tells?|telling) of\b": "told about, reports",
+    r"\bdear(?:er|est)?\b": "slow, expensive",
+    r"\bwhat is (?:(?!what\b|and\b|or\b)[\w']+\s){1,3}is\b": "name the thing: 'the missing parts are'",
+    r"\bbeside\b": "next to, with, in addition to",
+    r"\bso many bytes\b": "name the number",
+    r"\bstands? for\b": "means, represents",
+    r"\bof one piece\b": "consistent, complete",
+    r"\bmany an? \w+": "many, often",
+}
+TEXT = re.compile(r"\.(py|md|tf|hcl|js|mjs|ts|html|css|svg|ya?ml|toml|in)$|Makefile$|Dockerfile$|/\.ci/")
+
+
+def test_phrases_that_are_hard_to_read_stay_out() -> None:
+    """No text of the repository has one of these phrases, on one line or across two."""
+    found = []
+    for path in _tracked():
+        if path == Path(__file__) or not TEXT.search(path.as_posix()):
+            continue
+        # A phrase may go on in the next line, after indentation and the sign of a comment.
+        text = re.sub(r"\n[ \t]*(?:(?:#|//|\*)[ \t]*)?", "\n", path.read_text(encoding="utf-8"))
+        for phrase, better in BANNED.items():
+            spread = phrase.replace(" ", r"\s")
+            for match in re.finditer(spread, text, re.IGNORECASE):
+                line = text.count("\n", 0, match.start()) + 1
+                said = " ".join(match[0].split())
+                found.append(f"{path.relative_to(ROOT)}:{line}: '{said}': write {better}")
+
+    assert found == []

@@ -1,4 +1,4 @@
-"""Promises of single modules that no other test held: mutations of the code showed each of them."""
+"""Behaviour of single modules that other tests do not cover. Mutations of the code showed each case."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from cli.command import Command
-from s3api import files
-from s3api.files import Body, Conditions, PartPlan
+from s3api import failures
+from s3api.bodies import Body
+from s3api.file_store import Conditions, PartPlan
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.staging import Staging
@@ -126,7 +127,7 @@ def test_a_token_is_taken_as_bearer_only(make_client: MakeClient) -> None:
 
 @pytest.mark.parametrize("prefix", ["x" * 1025, "a%00", "a%5Cb"])
 def test_a_prefix_that_no_name_has_is_refused(client: FlaskClient, prefix: str) -> None:
-    """A prefix that is longer than a name, or has what no name has, is 400, not an empty list."""
+    """A prefix that is longer than any name, or has forbidden characters, is 400, not an empty list."""
     assert client.get(f"/list_files?prefix={prefix}").status_code == 400
     assert client.get(f"/list_files?prefix={'x' * 1024}").status_code == 200
 
@@ -134,7 +135,7 @@ def test_a_prefix_that_no_name_has_is_refused(client: FlaskClient, prefix: str) 
 def test_a_readiness_check_that_fails_unexpectedly_is_not_ready(
     make_client: MakeClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that is none of the store's own is 500."""
+    """An error that is not an error of the store is 500."""
 
     def broken() -> None:
         raise RuntimeError
@@ -161,7 +162,7 @@ def test_an_announced_length_above_the_limit_is_refused_unread() -> None:
     """A body that is announced as too large is refused before one byte of it is read."""
     stream = io.BytesIO(b"xx")
 
-    with pytest.raises(files.FileTooLarge):
+    with pytest.raises(failures.FileTooLarge):
         Body(stream, 2, 1)
     assert stream.tell() == 0
 
@@ -177,14 +178,14 @@ def test_a_plan_has_a_part_at_least() -> None:
 
 
 def test_without_credentials_s3_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where boto3 has no credentials any more, the store says so, and does not fail in an unexpected way."""
+    """If boto3 has no credentials any more, the store says so, and raises no unexpected error."""
     session = boto3.session.Session("key", "secret", region_name="eu-west-1")
     store = s3_store(S3("none", "http://127.0.0.1:1", {}), "bucket", session)
-    with pytest.raises(files.StoreUnavailable, match="S3 cannot be reached"):
+    with pytest.raises(failures.StoreUnavailable, match="S3 cannot be reached"):
         store.check()
     monkeypatch.setattr(session, "get_credentials", lambda: None)
 
-    with pytest.raises(files.StoreUnavailable, match="no AWS credentials"):
+    with pytest.raises(failures.StoreUnavailable, match="no AWS credentials"):
         store.check()
 
 
@@ -203,7 +204,10 @@ def test_how_often_a_failing_request_is_sent(seaweedfs_s3: S3, far: FaultyS3, bu
         lambda: store.put("a", unknown(9 * MiB, 1 << 40), "", create_only=False),
     ):
         far.asked.clear()
-        with far.failing(AnswerError(500, "InternalError"), failing), pytest.raises(files.StoreUnavailable):
+        with (
+            far.failing(AnswerError(500, "InternalError"), failing),
+            pytest.raises(failures.StoreUnavailable),
+        ):
             call()
         sent.append(len([asked for asked in far.asked if failing(asked)]))
 
@@ -221,7 +225,7 @@ def unknown(size: int, limit: int) -> Body:
 
 
 def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, bucket_name: str) -> None:
-    """What a failed upload has stored is removed, also where S3 refuses that for a third of a second."""
+    """The parts of a failed upload are removed, even if S3 refuses that for a third of a second."""
     store = s3_store(far.s3, seaweedfs_s3.make_bucket(bucket_name))
     refused: list[float] = []
 
@@ -231,7 +235,7 @@ def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, 
         refused.append(time.monotonic())
         return True
 
-    with far.failing(AnswerError(403, "AccessDenied"), at_first), pytest.raises(files.FileTooLarge):
+    with far.failing(AnswerError(403, "AccessDenied"), at_first), pytest.raises(failures.FileTooLarge):
         store.put("a", unknown(17 * MiB, 16 * MiB), "", create_only=False)
 
     assert refused
@@ -288,7 +292,7 @@ def test_a_file_without_a_type_is_a_stream_of_bytes() -> None:
 
 @pytest.mark.parametrize("command", ["delete", "restore"])
 def test_what_must_not_be_done_twice_is_sent_once(tmp_path: Path, command: str) -> None:
-    """A request whose answer is lost may have been done, and doing it again would hide what it did."""
+    """A request whose answer is lost may have succeeded, and repeating it would hide its result."""
     with answering() as (url, asked):
         ran = Command(url, tmp_path)(command, "a")
 

@@ -73,7 +73,7 @@ def presigned(s3: S3, bucket: str, operation: str = "get_object", seconds: int =
 
 
 def refused(answer: requests.Response) -> bool:
-    """Whether it is an error of S3's, without any word for another page."""
+    """Whether it is an error of S3 that a page of another origin cannot read."""
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert b"secret" not in answer.content
     return answer.status_code == 403 and b"<Code>" in answer.content
@@ -83,7 +83,7 @@ def refused(answer: requests.Response) -> bool:
 
 
 def test_unsigned(s3: S3, bucket: str) -> None:
-    """Nobody lists, reads, overwrites or deletes without a signature."""
+    """Listing, reading, overwriting and deleting need a signature."""
     url = f"{s3.url}/{bucket}"
     for asked in (
         requests.get(f"{s3.url}/", timeout=10),
@@ -123,7 +123,7 @@ def test_well_known_keys(s3: S3, bucket: str, key: str, secret: str) -> None:
 
 
 def test_the_right_key_with_a_wrong_secret(s3: S3, bucket: str) -> None:
-    """The name of the key is no secret, so its signature must be right everywhere."""
+    """The id of the key is not secret, so every kind of request needs a correct signature."""
     client = client_with(s3, s3.credentials["AWS_ACCESS_KEY_ID"], "test", signature_version="s3v4")
     url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": KEY})
     form = client.generate_presigned_post(bucket, KEY)
@@ -152,7 +152,7 @@ def test_the_right_key_with_a_wrong_secret(s3: S3, bucket: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 @pytest.mark.usefixtures("bucket")
 def test_administration(s3: S3, path: str, method: str) -> None:
-    """The emulator's own endpoints answer nobody; before, a simple POST wiped the bucket and the disk."""
+    """The emulator's own endpoints are closed; before, a simple POST deleted all data."""
     assert refused(requests.request(method, f"{s3.url}{path}", data=b"{}", timeout=10))
 
 
@@ -160,7 +160,7 @@ def test_administration(s3: S3, path: str, method: str) -> None:
     "origin", ["http://evil.test", "null", "http://127.0.0.1:5998", "http://localhost:4566"]
 )
 def test_foreign_origins(s3: S3, bucket: str, origin: str) -> None:
-    """A page of another origin gets nothing, not even with a URL that is signed; a preflight neither."""
+    """A page of another origin gets nothing, even with a signed URL; its preflights are refused too."""
     asks = {"Origin": origin, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x"}
 
     assert refused(requests.options(f"{s3.url}/{bucket}/{KEY}", headers=asks, timeout=10))
@@ -188,7 +188,7 @@ def raw(s3: S3, *lines: str) -> bytes:
 
 
 def test_heads_of_other_shapes(s3: S3, bucket: str) -> None:
-    """No Host, two of them, or a target with an address of its own: nothing is told."""
+    """A request with no Host, two Hosts, or another address in its target is refused."""
     host = s3.url.removeprefix("http://")
     for lines in (
         [f"GET /{bucket} HTTP/1.0"],
@@ -207,7 +207,7 @@ def test_heads_of_other_shapes(s3: S3, bucket: str) -> None:
 
 
 def test_http_2(s3: S3, bucket: str) -> None:
-    """The guard is there over HTTP/2 as well, which both emulators speak without being asked."""
+    """The guard also checks HTTP/2, which both emulators support by default."""
     need(shutil.which("curl"), "curl is not installed")
     command = ["curl", "-s", "--max-time", "10", "-w", "%{http_version} %{http_code}"]
     for flag, version in (("--http2-prior-knowledge", b"2 "), ("--http2", b"")):
@@ -235,7 +235,7 @@ def test_websockets(s3: S3) -> None:
 
 
 def test_expired(s3: S3, bucket: str) -> None:
-    """A presigned URL is worthless once its time is over."""
+    """A presigned URL is refused after it has expired."""
     url = presigned(s3, bucket, seconds=1)
 
     assert requests.get(url, timeout=10).content == b"secret"
@@ -244,7 +244,7 @@ def test_expired(s3: S3, bucket: str) -> None:
 
 
 def test_a_presigned_url_means_one_thing(s3: S3, bucket: str) -> None:
-    """The holder of a presigned URL cannot make another call of it."""
+    """A presigned URL cannot be changed into another call."""
     url = presigned(s3, bucket, "put_object")
     copied = {"x-amz-copy-source": f"{bucket}/{KEY}"}
 
@@ -258,7 +258,7 @@ def test_a_presigned_url_means_one_thing(s3: S3, bucket: str) -> None:
 
 
 def test_a_file_is_not_parsed(s3: S3, bucket_name: str) -> None:
-    """A file of the type that `curl --data-binary` and urllib give does not stop the emulator for others."""
+    """A file of the type that `curl --data-binary` and urllib send does not block the emulator."""
     bucket, client = s3.make_bucket(bucket_name), s3.client(signature_version="s3v4")
     url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "form"})
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -340,7 +340,7 @@ def test_forms(s3: S3, bucket: str, size: int) -> None:
 
 
 def test_nothing_is_served_before_the_guard() -> None:
-    """While LocalStack starts it is asked without a pause, and no answer but the guard's is heard."""
+    """While LocalStack starts, every answer to continuous requests is the guard's."""
     statuses: list[int] = []
     stopped = threading.Event()
     port = free_port()
@@ -366,7 +366,7 @@ def test_nothing_is_served_before_the_guard() -> None:
 
 
 def test_localstack_does_not_run_without_the_guard() -> None:
-    """A guard that cannot be made ends LocalStack, instead of leaving it open."""
+    """If the guard cannot start, LocalStack ends instead of running without it."""
     with docker_engine() as engine:
         image_or_need(engine, IMAGE)
         container = engine.containers.run(IMAGE, detach=True, environment=ENVIRONMENT, volumes=mounts())
@@ -381,7 +381,7 @@ def test_localstack_does_not_run_without_the_guard() -> None:
 
 
 def test_ministack_listens_at_one_port(tmp_path: Path) -> None:
-    """MiniStack has the one listener that the guard stands behind, and it is of loopback."""
+    """MiniStack listens on one port only, the guarded one, on loopback."""
     with running_ministack(tmp_path) as s3:
         processes = [
             entry

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import requests
 
-from s3api.s3_store import UNPLACED_BYTES
 from support.faulty_s3 import (
     ARN,
     AnswerError,
@@ -115,7 +114,7 @@ def put(stage: Stage, name: str, data: bytes = b"some bytes") -> None:
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """As an iterator a body has no length, so that it is sent chunked."""
+    """A body from an iterator has no length, so it is sent chunked."""
     for start in range(0, len(data), MiB):
         yield data[start : start + MiB]
 
@@ -135,7 +134,7 @@ def code_of(answer: requests.Response) -> tuple[int, str]:
 
 
 def first_failure(ask: Callable[[], requests.Response]) -> requests.Response:
-    """The first answer that is no success: readiness and slots may say yes for a moment longer."""
+    """The first failure: readiness and free places may answer with success for a moment longer."""
     answers: list[requests.Response] = until(
         lambda: [] if (answer := ask()).ok else [answer], "a request is refused"
     )
@@ -169,7 +168,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete many": lambda at: requests.post(at.at("/delete"), json={"files": ["there.txt", "b"]}, timeout=60),
     "restore": lambda at: requests.post(at.at("/restore/", "there.txt"), timeout=60),
 }
-#: Those that ask S3 by HEAD first, whose answers have no body, and so no code beside the status.
+#: Those that send HEAD to S3 first. An answer to HEAD has no body, so it has only a status and no code.
 BY_HEAD = {"readyz", "download", "head", "delete", "delete many"}
 DENIED = {
     "readyz": "s3_head_bucket_denied",
@@ -185,7 +184,7 @@ DENIED = {
 
 
 def all_operations(stage: Stage) -> dict[str, tuple[requests.Response, float]]:
-    """The answers to every operation, all asked at once, and the seconds each took; the service lives on."""
+    """The answers to all operations, asked at once, with the seconds of each; the service survives."""
 
     def timed(operation: Operation) -> tuple[requests.Response, float]:
         started = time.monotonic()
@@ -202,7 +201,7 @@ def all_operations(stage: Stage) -> dict[str, tuple[requests.Response, float]]:
 def check_failures(
     stage: Stage, answers: dict[str, tuple[requests.Response, float]], wanted: dict[str, tuple[int, str]]
 ) -> None:
-    """Every answer is as documented, says nothing of S3's own words, and has its cause in the log."""
+    """Every answer is as documented and contains nothing from S3's error; the cause is in the log."""
     requested = {
         name: stage.logged("request", request_id=answer.headers["X-Request-Id"])
         for name, (answer, _) in answers.items()
@@ -239,7 +238,7 @@ def check_failures(
 def test_s3_that_fails_is_503_within_the_deadline(
     stage: Stage, fault: Fault, code: str, code_by_head: str
 ) -> None:
-    """S3 that hangs, resets or answers 5xx is 503 with Retry-After; nothing is left and nobody hangs."""
+    """If S3 hangs, resets or answers 5xx: 503 with Retry-After, nothing left behind, no hanging request."""
     put(stage, "there.txt")
     with stage.faulty.failing(fault):
         answers = all_operations(stage)
@@ -253,7 +252,7 @@ def test_s3_that_fails_is_503_within_the_deadline(
 
 
 def test_s3_that_refuses_connections_is_503(stage: Stage) -> None:
-    """S3 whose port is closed is 503 for every operation, and all is well once it is back."""
+    """While S3's port is closed every operation is 503; all succeed once it is open again."""
     put(stage, "there.txt")
     with stage.faulty.down():
         answers = all_operations(stage)
@@ -264,7 +263,7 @@ def test_s3_that_refuses_connections_is_503(stage: Stage) -> None:
 
 
 def test_s3_that_denies_is_502_with_a_code_that_names_the_operation(stage: Stage) -> None:
-    """A role that may not do something is 502 and names the operation, never the role; the log has it."""
+    """A denied operation is 502 with its name, never the role's; the log has both."""
     put(stage, "there.txt")
     with stage.faulty.failing(AnswerError(403, "AccessDenied")):
         answers = all_operations(stage)
@@ -328,7 +327,7 @@ def test_readiness_does_not_wait_for_others(stage: Stage) -> None:
 
 
 def test_s3_that_resets_a_streamed_upload_stores_nothing(stage: Stage) -> None:
-    """A raw upload that S3 breaks off is 503 before the client has sent it all, and stores nothing."""
+    """If S3 breaks off a raw upload, the client gets 503 before it has sent all, and nothing is stored."""
     with stage.faulty.failing(Reset(5 * MiB), only("PUT")), RawClient(stage.service.url) as client:
         client.begin("PUT", "/upload/half", Content_Length=20 * MiB)
         client.send(b"x" * 10 * MiB)
@@ -340,7 +339,7 @@ def test_s3_that_resets_a_streamed_upload_stores_nothing(stage: Stage) -> None:
 
 
 def test_a_form_is_sent_again_when_s3_fails_once(stage: Stage) -> None:
-    """A staged file can be sent twice, so one reset of S3 in the middle of it costs the client nothing."""
+    """A staged file can be sent twice, so the client does not notice one reset by S3."""
     data = b"0123456789" * 300_000
     failures = iter([True])
     with stage.faulty.failing(Reset(MiB), lambda asked: asked.method == "PUT" and next(failures, False)):
@@ -384,7 +383,7 @@ def test_s3_that_fails_a_later_part_leaves_no_open_upload(
 
 
 def test_an_abort_that_fails_is_tried_again(stage: Stage) -> None:
-    """When S3 fails the abort as well, at first, the multipart upload is aborted all the same."""
+    """If the abort fails at first too, the multipart upload is aborted later."""
     failures = iter([True, True])
 
     def when(asked: Asked) -> bool:
@@ -458,7 +457,7 @@ def test_a_listing_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage) -> None
 
 @pytest.mark.parametrize("way", ["known", "chunked", "form"])
 def test_a_client_that_goes_on_sending_can_read_why_it_is_refused(small_stage: Stage, way: str) -> None:
-    """A client that sends all of a body that is too large, without looking up, still gets the 413."""
+    """A client that sends a body that is too large before it reads the answer still gets the 413."""
     data = b"x" * 64 * MiB
     service = small_stage.service
     if way == "form":
@@ -475,7 +474,7 @@ def test_a_client_that_goes_on_sending_can_read_why_it_is_refused(small_stage: S
     "fault", [Reset(5 * MiB), AnswerError(500, "InternalError", 5 * MiB)], ids=["reset", "500"]
 )
 def test_a_client_that_goes_on_sending_can_read_that_s3_failed(stage: Stage, fault: Fault) -> None:
-    """A client whose upload S3 breaks off gets the 503, however much it still had to send."""
+    """If S3 breaks off an upload, the client gets the 503, however much it has still to send."""
     with stage.faulty.failing(fault, only("PUT")):
         answer = requests.put(stage.service.at("/upload/", "large"), data=b"x" * 60 * MiB, timeout=60)
 
@@ -513,7 +512,7 @@ HALVES = [half_raw, half_chunked, half_form, half_chunked_form]
 
 
 def wait_for_half(stage: Stage, half: Callable[[RawClient], None]) -> None:
-    """Return when the service works on what half a request has brought."""
+    """Return when the service is processing the first half of a request."""
     if half in (half_form, half_chunked_form):
         until(lambda: any(path.stat().st_size for path in stage.service.staged()), "a file is staged")
     elif half is half_chunked:
@@ -527,7 +526,7 @@ def wait_for_half(stage: Stage, half: Callable[[RawClient], None]) -> None:
 def test_a_client_that_vanishes_leaves_nothing(
     stage: Stage, half: Callable[[RawClient], None], orderly: bool
 ) -> None:
-    """Of a client that disconnects half-way no object, no staged file and no open upload is left."""
+    """A client that disconnects during an upload leaves no object, no staged file and no open upload."""
     with RawClient(stage.service.url) as client:
         half(client)
         wait_for_half(stage, half)
@@ -567,7 +566,7 @@ def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
     seaweedfs_s3: S3, make_service: Callable[..., Service]
 ) -> None:
     """Half request heads delay no other request, and end with 408 in the envelope."""
-    service = make_service(seaweedfs_s3, "day02-unused", threads=2, client_stall_seconds=1)
+    service = make_service(seaweedfs_s3, "day02-unused", max_concurrent_requests=2, client_stall_seconds=1)
     with RawClient(service.url) as one, RawClient(service.url) as other:
         one.send(b"GET /livez HT")
         other.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
@@ -643,7 +642,7 @@ def test_a_chunked_body_that_becomes_too_large_stores_nothing(small_stage: Stage
 
 
 def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:
-    """A form that the staging budget has no room for is 507, until the one that takes it is done."""
+    """A form is 507 while another form uses the staging budget."""
     service = small_stage.service
     content_type, body = form(("first", b"x" * 2 * MiB))
 
@@ -671,13 +670,16 @@ def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:
 
 
 def test_more_uploads_of_unknown_length_than_buffers_are_told_to_wait(small_stage: Stage) -> None:
-    """Of five large chunked uploads at once one is 503; those of known length go on; later all is well."""
+    """Of five uploads that hold almost a part each, one is 503, because there is memory for four parts.
+
+    Uploads of known length go on meanwhile, and later all is well.
+    """
     service = small_stage.service
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(service.url)) for _ in range(5)]
         for number, client in enumerate(clients):
             client.begin("PUT", f"/upload/slow-{number}", Transfer_Encoding="chunked")
-            client.send_chunk(b"s" * UNPLACED_BYTES)
+            client.send_chunk(b"s" * (PART - MiB // 2))
         # Whichever of them came last to the buffers is answered while the others are still being sent.
         sockets = {client.socket: client for client in clients}
         answered = until(lambda: select.select(list(sockets), [], [], 0)[0], "one upload is refused")

@@ -18,7 +18,7 @@ from s3api import manage
 from s3api.__main__ import main
 from s3api.app import create_app
 from s3api.auth import ALL_VERBS, new_token
-from s3api.files import PartPlan
+from s3api.file_store import PartPlan
 from s3api.signed_values import Signer
 from support.memory_store import MemoryStore
 from support.servers import ROOT, S3, SIGNING_KEY, Service

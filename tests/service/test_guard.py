@@ -72,7 +72,7 @@ def without(request: Request, name: str) -> list[tuple[bytes, bytes]]:
 
 
 def with_header(request: Request, name: str, *values: str) -> Request:
-    """With these values of the header field, and no others."""
+    """The request with exactly these values of a header field."""
     added = [(name.encode(), value.encode()) for value in values]
     return changed(request, headers=[*without(request, name.lower()), *added])
 
@@ -106,7 +106,7 @@ def test_what_is_signed_passes(url: str, credentials: Credentials) -> None:
 
 
 def test_a_path_may_be_written_otherwise() -> None:
-    """Browsers and curl leave signs as they are that SDKs percent-encode; the path is the same one."""
+    """Browsers and curl send some characters unencoded that SDKs percent-encode; the path is the same."""
     signed = request_of(presigned("/bucket/%281%29%21%2A"))
 
     assert GUARD.decide(changed(signed, path=b"/bucket/(1)!*")) is None
@@ -150,7 +150,7 @@ def test_the_documented_example() -> None:
 
 
 def test_other_addresses() -> None:
-    """A name that an attacker's DNS points at loopback is no address of the emulator (DNS rebinding)."""
+    """A request for a name that an attacker's DNS points at loopback is refused (DNS rebinding)."""
     good = request_of(headed())
     for hosts in (
         ["evil.test"],
@@ -174,7 +174,7 @@ def test_other_addresses() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "OPTIONS"])
 def test_other_origins(method: str) -> None:
-    """A page of another origin gets nothing, though it signs with the right keys; a preflight neither."""
+    """A page of another origin gets nothing, even if it signs with the right keys."""
     good = with_header(request_of(headed(method=method)), "Access-Control-Request-Method", "PUT")
     for origins in (
         ["http://evil.test"],
@@ -198,7 +198,7 @@ def test_other_origins(method: str) -> None:
 
 
 def test_preflights_of_the_page() -> None:
-    """A browser signs no preflight: those of the page pass, and a preflight is nothing else than that."""
+    """A browser does not sign preflights. Those of the page pass, but only if they are really preflights."""
     bare = Request("OPTIONS", b"/bucket/key", b"", [(b"Host", HOST.encode())])
     page = with_header(bare, "Origin", PAGE)
     preflight = with_header(page, "Access-Control-Request-Method", "PUT")
@@ -238,12 +238,12 @@ def test_administration(path: str) -> None:
 
 @pytest.mark.parametrize("key", ["_ministack/reset", "health", "../_x", "a/_localstack/b"])
 def test_keys_like_administration(key: str) -> None:
-    """An object may have any name: only the first segment of a path could be administration."""
+    """An object may have any name: only the first segment of a path decides whether it is administration."""
     assert GUARD.decide(request_of(headed(f"/bucket/{key}"))) is None
 
 
 def test_readiness_says_nothing_else() -> None:
-    """A health check hears 204 or 503 without a body; foreign pages and addresses do not even hear that."""
+    """A health check gets 204 or 503 without a body; foreign pages and hosts are refused."""
     asked = Request("GET", READY.encode(), b"", [(b"Host", HOST.encode())])
     waiting = Guard(GUARD.hosts, GUARD.origins, SECRETS.get, is_ready=lambda: False)
 
@@ -372,12 +372,12 @@ FORGED: dict[Callable[[], Request], str] = {
 
 @pytest.mark.parametrize("forged", FORGED, ids=lambda one: one.__name__)
 def test_forged(forged: Callable[[], Request]) -> None:
-    """What is not signed with the keys is refused with S3's codes, which clients show."""
+    """A request without a valid signature is refused with S3's codes, which clients show."""
     assert code(GUARD.decide(forged())) == FORGED[forged]
 
 
 def test_the_clock() -> None:
-    """A header's signature lives for 15 minutes around the clock, a URL's for as long as it says."""
+    """A signature in a header is valid for 15 minutes, one in a URL as long as the URL says."""
     now = datetime.now(UTC)
 
     def at(**later: int) -> Guard:
@@ -456,7 +456,7 @@ def test_signed_forms_pass(credentials: Credentials) -> None:
 
 
 def test_forged_forms() -> None:
-    """A form without a good signature is refused, and so is one whose fields cannot be told."""
+    """A form without a valid signature is refused, and so is one whose fields cannot be parsed."""
     request, fields = form()
     names = [name for name, _ in fields]
     for name in ("policy", "x-amz-signature", "x-amz-credential", "x-amz-date", "x-amz-algorithm"):
@@ -571,7 +571,7 @@ QUERIES = st.one_of(
 def test_any_bytes(
     method: str, path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    """Whatever arrives, the guard decides without an error, and nothing passes that was not signed."""
+    """The guard decides about any bytes without an error, and nothing unsigned passes."""
     request = Request(method, path, query, headers)
     decision = GUARD.decide(request)
     if isinstance(decision, Wanted):
@@ -599,7 +599,7 @@ def test_any_change_of_a_signed_request(data: st.DataObject) -> None:
 
 
 def test_answers_for_pages() -> None:
-    """An answer is for the page of the allowed origin alone, whatever the emulator says."""
+    """Only the page of the allowed origin can read an answer, whatever the emulator sends."""
     any_page = [("access-control-allow-origin", "*"), ("access-control-max-age", "9"), ("ETag", "x")]
     other = [("Access-Control-Allow-Origin", "http://evil.test"), ("ETag", "x")]
 
@@ -615,7 +615,7 @@ def test_answers_for_pages() -> None:
 
 
 def test_the_file_of_keys_is_one_of_aws_tools(tmp_path: Any) -> None:
-    """boto3 and the AWS CLI find in the file all that they need, and presign as the guard wants it."""
+    """The file has everything that boto3 and the AWS CLI need, and makes them presign with version 4."""
     keys = installed(tmp_path)
     session = botocore.session.Session()
     session.set_config_variable("credentials_file", str(tmp_path / "credentials"))

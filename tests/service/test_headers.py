@@ -1,4 +1,4 @@
-"""Every value that a client sends and the service decodes, made of any bytes: never a 500."""
+"""Any bytes in the values that the service decodes: never a 500."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.http import parse_options_header
 
 from s3api import headers
 from s3api.app import create_app
-from s3api.files import Body
+from s3api.bodies import Body
 from support.memory_store import MemoryStore
 from support.stores import settings_for
 
@@ -61,7 +61,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def wsgi(header: str) -> str:
-    """The header's name in a WSGI environment, through which any value comes as a server hands it on."""
+    """The header's name in a WSGI environment, which passes any value unchanged."""
     name = header.upper().replace("-", "_")
     return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
 
@@ -110,7 +110,7 @@ def test_any_query(client: Any, name: str, value: bytes) -> None:
 @example(b"a.b.c")
 @example(b"W10.aaaaaa.AAAAAAAAAAAAAAAAAAAAAAAAAAA")
 def test_any_upload_id(client: Any, value: bytes) -> None:
-    """Whatever an upload id holds, it is not found, and the refusal does not grow with it."""
+    """Any invalid upload id is 404, and the answer does not grow with it."""
     for method, rest in (("GET", "/parts"), ("POST", "/complete"), ("DELETE", "")):
         path = f"/uploads/{value.decode('latin-1')}{rest}"
         answer = client.open("/", method=method, environ_overrides={"PATH_INFO": path})
@@ -125,7 +125,7 @@ def test_any_upload_id(client: Any, value: bytes) -> None:
 @example("Content-Disposition", "form-data; name=file; filename*=nothing''%ff")
 @example("Content-Length", "9" * 5000)
 def test_any_header_of_a_part(client: Any, header: str, value: str) -> None:
-    """Whatever a part of a form says of itself, never a 500."""
+    """Any headers of a form's part: never a 500."""
     others = {"Content-Disposition": 'form-data; name="file"; filename="b"'}
     head = "\r\n".join(f"{name}: {text}" for name, text in {**others, header: value}.items())
     body = f"--b\r\n{head}\r\n\r\nx\r\n--b--\r\n".encode("latin-1")
@@ -143,7 +143,7 @@ TEXTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=
 @MANY
 @given(VALUES)
 def test_a_canonical_type_stays(value: str) -> None:
-    """What comes out is one type, visible ASCII on one line, in lower case, and its own canonical form."""
+    """The result is one type, in visible ASCII on one line, in lower case, and canonical."""
     found = headers.media_type(value)
 
     if found is not None:
@@ -169,7 +169,7 @@ def test_a_type_keeps_its_meaning(kind: str, sub: str, name: str, value: str, sp
 
 
 def test_a_type_is_read_in_linear_time() -> None:
-    """Spaces and semicolons that could be split in many ways are not tried in all of them."""
+    """Spaces and semicolons that could be split in many ways take no exponential time."""
     for value in ("a/b" + "; " * 120 + "!", "a/b;" + " " * 250 + ";", 'a/b;c="' + "\\a" * 120):
         headers.media_type(value)
 
@@ -199,7 +199,7 @@ def test_the_three_forms_of_a_date(value: str) -> None:
 @MANY
 @given(VALUES)
 def test_a_range_is_one_or_none(value: str) -> None:
-    """What is handed on as a range is one, of ASCII digits, that does not end before it begins."""
+    """A parsed range is a single one, of ASCII digits, that does not end before it begins."""
     found = headers.byte_range(value)
 
     if found is not None:
@@ -209,7 +209,7 @@ def test_a_range_is_one_or_none(value: str) -> None:
 
 
 def test_the_other_parser_agrees() -> None:
-    """What browsers and curl send is read as the lenient parser of the framework reads it."""
+    """Values that browsers and curl send are read as the framework's lenient parser reads them."""
     for value in ("text/plain; charset=utf-8", 'text/plain; a="b c"', "image/png", "video/mp4; codecs=avc1"):
         found = headers.media_type(value)
         assert found is not None

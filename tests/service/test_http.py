@@ -18,12 +18,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from s3api import files, json_bodies
+from s3api import failures, json_bodies
 from s3api.admission import PUBLIC, VERBS
 from s3api.app import create_app
 from s3api.auth import hash_token
+from s3api.bodies import Body
 from s3api.errors import _STATUS
-from s3api.files import Body
+from s3api.file_store import NotModified, Upload
 from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore
@@ -67,7 +68,7 @@ def refused(answer: TestResponse, status: int, code: str) -> str:
 
 
 def test_index(client: FlaskClient) -> None:
-    """The root says which project it is connected to."""
+    """The root answers with the project's name."""
     said(client.get("/"), 200, "Successfully connected to day02 upload/download API")
 
 
@@ -104,7 +105,7 @@ def test_upload(client: FlaskClient, store: MemoryStore, tmp_path: Path) -> None
 
 
 def test_upload_of_several_files(client: FlaskClient, store: MemoryStore) -> None:
-    """Several files are one sentence, their names joined, with the prefix before each as it stands."""
+    """Several files give one sentence with their names joined; the prefix is put before each unchanged."""
     answer = client.post("/upload", **form(("a.csv", b"1"), ("b.csv", b"22"), prefix="reports/2026-"))
     content = said(
         answer,
@@ -117,7 +118,7 @@ def test_upload_of_several_files(client: FlaskClient, store: MemoryStore) -> Non
 
 
 def test_upload_takes_the_last_segment_of_a_path(client: FlaskClient, store: MemoryStore) -> None:
-    """A file name that is a path is its last segment."""
+    """Of a file name that is a path, only the last segment is used."""
     client.post("/upload", **form(("some/folder/a.csv", b"1")))
 
     assert list(store.objects) == ["a.csv"]
@@ -192,7 +193,7 @@ def test_details(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_a_delimiter_gives_prefixes(client: FlaskClient, store: MemoryStore) -> None:
-    """With a delimiter, what is below it is rolled up into prefixes."""
+    """With a delimiter, names below it are rolled up into prefixes."""
     stored(store, "a.txt", "b/1", "b/2")
     body = client.get("/list_files?delimiter=/").get_json()
 
@@ -200,7 +201,7 @@ def test_a_delimiter_gives_prefixes(client: FlaskClient, store: MemoryStore) -> 
 
 
 def test_ndjson_streams_everything(client: FlaskClient, store: MemoryStore) -> None:
-    """As JSON lines the whole listing comes, whatever the size of a page, a file's details on each line."""
+    """JSON lines contain the whole listing, more than one page, with one file's details on each line."""
     stored(store, *(f"{n:04}" for n in range(1500)))
     answer = client.get("/list_files", headers={"Accept": "application/x-ndjson"})
     lines = answer.text.splitlines()
@@ -220,7 +221,7 @@ def test_a_bad_query_value_is_named(client: FlaskClient, query: str) -> None:
 
 @pytest.mark.parametrize("query", ["prefix=b", "delimiter=/", ""])
 def test_a_cursor_is_bound_to_its_query(client: FlaskClient, store: MemoryStore, query: str) -> None:
-    """A cursor that was not given out for this query is 400."""
+    """A cursor of another query is 400."""
     stored(store, "a1", "a2", "b1")
     cursor = client.get("/list_files?prefix=a&limit=1").get_json()["next"]
 
@@ -288,7 +289,7 @@ NOT_MEDIA_TYPES = [
 def test_a_content_type_that_is_not_one(
     client: FlaskClient, store: MemoryStore, given: str, way: str
 ) -> None:
-    """What is not one media type (RFC 9110, section 8.3.1) is 400 by every way in, and nothing is stored."""
+    """An invalid media type (RFC 9110, section 8.3.1) is 400 in every kind of upload; nothing is stored."""
     if way == "raw":
         answer = client.put("/upload/a", data=b"x", content_type=given)
     elif way == "form":
@@ -304,7 +305,7 @@ def test_a_content_type_that_is_not_one(
 
 
 def test_create_only(client: FlaskClient, store: MemoryStore) -> None:
-    """With If-None-Match: * a name that is taken is 412, and its file stays."""
+    """With If-None-Match: * an existing file is 412, and stays."""
     headers = {"If-None-Match": "*"}
 
     assert client.put("/upload/a", data=b"first", headers=headers).status_code == 200
@@ -354,7 +355,7 @@ def test_a_content_digest_that_is_not_understood(client: FlaskClient, header: st
 
 
 def test_a_raw_upload_needs_a_length_or_chunks(client: FlaskClient) -> None:
-    """Without a length and without chunks there is no telling where the body ends: 411."""
+    """A body with neither a length nor chunks is 411."""
     answer = client.put("/upload/a")
 
     refused(answer, 411, "length_required")
@@ -362,7 +363,7 @@ def test_a_raw_upload_needs_a_length_or_chunks(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("way", ["raw", "form", "plan"])
 def test_one_limit_for_every_way_in(make_client: MakeClient, store: MemoryStore, way: str) -> None:
-    """A file above the limit is 413 by every way in, and at the limit it is not."""
+    """A file above the limit is 413 in every kind of upload; one of exactly the limit is stored."""
     client = make_client(max_file_bytes=10)
 
     def send(size: int) -> TestResponse:
@@ -379,7 +380,7 @@ def test_one_limit_for_every_way_in(make_client: MakeClient, store: MemoryStore,
 
 
 def test_a_form_far_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
-    """A form whose announced length no file within the limit can explain is 413 before it is read."""
+    """A form with a length above the limit of a file and its overhead is 413 before it is read."""
 
     class Unread:
         def read(self, _amount: int = -1) -> bytes:
@@ -420,7 +421,7 @@ def test_a_form_that_is_no_form(client: FlaskClient) -> None:
 
 
 def test_a_form_of_too_many_parts(client: FlaskClient) -> None:
-    """A form with more parts than anyone needs is 413."""
+    """A form with more than 100 parts is 413."""
     answer = client.post("/upload", **form(*((f"{n}", b"") for n in range(101))))
 
     refused(answer, 413, "body_too_large")
@@ -443,9 +444,9 @@ def test_a_form_that_fails_half_way_says_what_is_stored(
     """When a later file of a form fails, the answer names those that were stored."""
     put = store.put
 
-    def fail_on_b(name: str, *args: Any, **kwargs: Any) -> files.Upload:
+    def fail_on_b(name: str, *args: Any, **kwargs: Any) -> Upload:
         if name == "b":
-            raise files.StoreUnavailable("S3 cannot be reached; try again")
+            raise failures.StoreUnavailable("S3 cannot be reached; try again")
         return put(name, *args, **kwargs)
 
     monkeypatch.setattr(store, "put", fail_on_b)
@@ -536,7 +537,7 @@ def completed(client: FlaskClient, store: MemoryStore, **more: str) -> str:
 
 
 def test_aborting_too_late(client: FlaskClient, store: MemoryStore) -> None:
-    """Aborting what is complete answers 409, and the file stays."""
+    """Aborting a completed upload is 409, and the file stays."""
     upload_id = completed(client, store)
 
     assert "the file stays" in refused(client.delete(f"/uploads/{upload_id}"), 409, "upload_completed")
@@ -556,7 +557,7 @@ def test_an_aborted_upload_is_not_confirmed_by_another_file(client: FlaskClient,
 def test_an_upload_completed_meanwhile_is_confirmed(
     client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two completions at once both answer 200, whichever finds the upload gone."""
+    """Two completions at once both answer 200, also the one that finds the upload already completed."""
     plan = client.post("/uploads", json={"name": "${filename}", "size": 5}).get_json()["content"]
     store.uploads["upload-0"].parts[1] = b"12345"
     complete_parts = store.complete_parts
@@ -597,7 +598,7 @@ def test_an_upload_id_is_good_for_two_days(
 
 @pytest.mark.parametrize("tamper", [lambda i: i + "x", lambda i: "x" + i, lambda _: "made-up"])
 def test_an_upload_id_cannot_be_made_up(client: FlaskClient, tamper: Callable[[str], str]) -> None:
-    """An id that the service did not sign is 404, whatever is asked of it."""
+    """An id that the service did not sign is 404 for every request."""
     plan = client.post("/uploads", json={"name": "big", "size": 100 * 1024 * 1024}).get_json()["content"]
     made_up = tamper(plan["id"])
 
@@ -634,7 +635,7 @@ def test_a_bad_plan_is_named(client: FlaskClient, wanted: object, named: str) ->
 
 
 def test_json_that_does_not_parse(client: FlaskClient) -> None:
-    """A body that is no JSON is 400 in the envelope."""
+    """A body that is not JSON is 400 in the envelope."""
     refused(client.post("/uploads", data=b"{", content_type="application/json"), 400, "bad_request")
 
 
@@ -662,7 +663,7 @@ def test_download_unchecked(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) -> None:
-    """The bytes come with what a client needs to cache, resume and not be fooled."""
+    """The bytes come with the headers for caching, resuming and safety."""
     stored(store, "a.csv", data=b"1,2,3")
     answer = client.get("/files/a.csv")
     head = client.head("/files/a.csv")
@@ -682,7 +683,7 @@ def test_reading_through_the_service(client: FlaskClient, store: MemoryStore) ->
 
 
 def test_the_sha256_that_was_declared_is_told(client: FlaskClient, store: MemoryStore) -> None:
-    """Repr-Digest is of the whole file, beside a range too; none where none was declared."""
+    """Repr-Digest is the digest of the whole file, also with a range; it needs a declared digest."""
     digest = f"sha-256=:{base64.b64encode(hashlib.sha256(b'1,2,3').digest()).decode()}:"
     client.put("/upload/a", data=b"1,2,3", headers={"Content-Digest": digest})
     client.put("/upload/b", data=b"1,2,3")
@@ -707,7 +708,7 @@ def test_reading_a_range(client: FlaskClient, store: MemoryStore) -> None:
 
 
 def test_reading_conditionally(client: FlaskClient, store: MemoryStore) -> None:
-    """What the client has is 304; what it insists on and is not there any more is 412."""
+    """An unchanged file is 304; a changed one that If-Match asks for is 412."""
     stored(store, "a")
     first = client.get("/files/a")
     etag, modified = first.headers["ETag"], first.headers["Last-Modified"]
@@ -776,7 +777,7 @@ def test_what_is_served_inline_is_an_allow_list(
 def test_the_type_that_is_answered_is_canonical(
     client: FlaskClient, store: MemoryStore, stored_as: str, answered: str
 ) -> None:
-    """Whatever another client of S3 has stored, one well-formed type is answered, by S3 too."""
+    """For any stored type, the answers of the service and of S3 have one well-formed type."""
     store.put("a", Body(io.BytesIO(b""), 0, 1), stored_as, create_only=False)
     url = urlsplit(client.get("/download/a").get_json()["content"])
 
@@ -839,7 +840,7 @@ def test_delete_many(client: FlaskClient, store: MemoryStore) -> None:
 
 @pytest.mark.parametrize("names", [[], ["x"] * 1001, "a", [1], None])
 def test_a_bad_bulk_delete(client: FlaskClient, names: object) -> None:
-    """A bulk delete of none, of more than 1,000, or of what is no name is 400."""
+    """A bulk delete of no names, of more than 1,000, or of values that are not names is answered 400."""
     refused(client.post("/delete", json={"files": names}), 400, "invalid_request")
 
 
@@ -867,7 +868,7 @@ def test_restore(client: FlaskClient, store: MemoryStore) -> None:
 
 def test_livez_touches_nothing(client: FlaskClient, store: MemoryStore) -> None:
     """Liveness answers while S3 is down."""
-    store.fails_with = files.StoreUnavailable("S3 cannot be reached; try again")
+    store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
 
     assert client.get("/livez").status_code == 200
 
@@ -875,7 +876,7 @@ def test_livez_touches_nothing(client: FlaskClient, store: MemoryStore) -> None:
 def test_readyz_asks_s3(make_client: MakeClient, store: MemoryStore) -> None:
     """Readiness follows S3, and names a missing bucket."""
     assert make_client().get("/readyz").status_code == 200
-    store.fails_with = files.BucketNotFound("The bucket 'day02-memory' does not exist")
+    store.fails_with = failures.BucketNotFound("The bucket 'day02-memory' does not exist")
     answer = make_client().get("/readyz")
 
     assert "day02-memory" in refused(answer, 503, "bucket_not_found")
@@ -885,7 +886,7 @@ def test_readyz_asks_s3(make_client: MakeClient, store: MemoryStore) -> None:
 def test_readyz_asks_once_a_second(
     client: FlaskClient, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many ask, S3 is asked once."""
+    """Many readiness requests at once ask S3 only once."""
     asked: list[int] = []
     monkeypatch.setattr(store, "check", lambda: asked.append(1))
     fresh = client.application.extensions["s3api"].readiness
@@ -898,7 +899,7 @@ def test_readyz_asks_once_a_second(
 
 @pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/upload/x/y", "/uploads/x/y/z"])
 def test_an_unknown_url(client: FlaskClient, path: str) -> None:
-    """What is not there is 404 or 405 in the envelope."""
+    """An unknown URL is answered 404 or 405 in the envelope."""
     answer = client.get(path)
 
     refused(answer, *((405, "method_not_allowed") if path.startswith("/upload/") else (404, "not_found")))
@@ -953,10 +954,10 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (files.StoreUnavailable("S3 cannot be reached; try again"), 503),
-        (files.StoreThrottled("S3 asks to slow down; try again"), 503),
-        (files.StoreDenied("S3 does not allow it", "get_object"), 502),
-        (files.StoreFailed("S3 refused the request"), 502),
+        (failures.StoreUnavailable("S3 cannot be reached; try again"), 503),
+        (failures.StoreThrottled("S3 asks to slow down; try again"), 503),
+        (failures.StoreDenied("S3 does not allow it", "get_object"), 502),
+        (failures.StoreFailed("S3 refused the request"), 502),
     ],
     ids=["unavailable", "throttled", "denied", "failed"],
 )
@@ -964,10 +965,10 @@ def test_failures_of_s3(
     client: FlaskClient,
     store: MemoryStore,
     call: tuple[str, str, dict[str, Any]],
-    error: files.FileError,
+    error: failures.FileError,
     status: int,
 ) -> None:
-    """Whatever is asked, a failing store is a clear answer with a stable code, never a 500."""
+    """For every request, a failing store is a clear answer with a stable code, never a 500."""
     method, path, more = call
     store.fails_with = error
     if "data" in more and isinstance(more["data"], dict):
@@ -991,10 +992,10 @@ def test_the_unexpected_is_500_and_tells_nothing(
 def test_every_error_has_a_status() -> None:
     """No error of the use cases is left without an HTTP status."""
 
-    def all_of(kind: type[files.FileError]) -> set[type[files.FileError]]:
+    def all_of(kind: type[failures.FileError]) -> set[type[failures.FileError]]:
         return {kind}.union(*(all_of(sub) for sub in kind.__subclasses__()))
 
-    assert all_of(files.FileError) - {files.FileError, files.NotModified} == set(_STATUS)
+    assert all_of(failures.FileError) - {failures.FileError, NotModified} == set(_STATUS)
 
 
 # --- names
@@ -1056,7 +1057,7 @@ def test_allowed_names_go_round(client: FlaskClient, store: MemoryStore, name: s
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_names_are_refused_everywhere(client: FlaskClient, store: MemoryStore, name: str) -> None:
     """A name that is not allowed is 400 by every way in, and the store never hears of it."""
-    store.fails_with = files.StoreFailed("the store was asked")
+    store.fails_with = failures.StoreFailed("the store was asked")
     url = quote(name, safe="")
     calls = [("PUT", "/upload/"), ("GET", "/download/"), ("GET", "/files/"), ("DELETE", "/delete/")]
     for method, route in [*calls, ("POST", "/restore/")]:
@@ -1070,7 +1071,7 @@ def test_refused_names_are_refused_everywhere(client: FlaskClient, store: Memory
 
 @pytest.mark.parametrize("url", ["/files/%2e%2e", "/files/%2E%2E%2Fx", "/files/a%2F..%2Fb", "/files/%2Fetc"])
 def test_encoded_bypasses(client: FlaskClient, url: str) -> None:
-    """A dot segment or a leading slash is one however it is encoded."""
+    """A dot segment or a leading slash is refused in every encoding."""
     refused(client.get(url), 400, "invalid_file_name")
 
 
@@ -1134,7 +1135,7 @@ def test_a_token_may_what_its_verbs_say(make_client: MakeClient, store: MemorySt
 
 @pytest.mark.parametrize("verb", list(BY_VERB))
 def test_a_token_is_held_to_its_prefix(make_client: MakeClient, store: MemoryStore, verb: str) -> None:
-    """Outside its prefix a token may nothing, not even learn what is there."""
+    """A token allows nothing outside its prefix, not even to see which files exist."""
     client = make_client(allow_anonymous=False, api_tokens=[entry(list(BY_VERB), prefix="other/")])
     stored(store, "p/a")
     for method, path, more in BY_VERB[verb]:
@@ -1147,7 +1148,7 @@ def test_a_token_is_held_to_its_prefix(make_client: MakeClient, store: MemorySto
 
 
 def test_an_upload_id_is_no_permission(make_client: MakeClient) -> None:
-    """Whoever may not write the name may not use an upload id of it either."""
+    """A caller who may not write a name may not use an upload id for it either."""
     everything = make_client()
     plan = everything.post("/uploads", json={"name": "p/a", "size": 100 * 1024 * 1024}).get_json()["content"]
     held = make_client(allow_anonymous=False, api_tokens=[entry(["write"], prefix="other/")])
@@ -1182,7 +1183,7 @@ def test_with_nothing_configured_nothing_answers(make_client: MakeClient) -> Non
 
 
 def test_anonymous_access_does_not_excuse_a_wrong_token(make_client: MakeClient) -> None:
-    """Who sends a token means it: a wrong one is 401 even where none is needed."""
+    """A wrong token is 401 even where no token is needed."""
     client = make_client(allow_anonymous=True, api_tokens=[entry(["list"])])
 
     assert client.get("/list_files").status_code == 200
@@ -1318,7 +1319,7 @@ OTHER_HOSTS = [
 
 @pytest.mark.parametrize("host", OTHER_HOSTS)
 def test_on_loopback_another_host_is_refused(client: FlaskClient, host: str) -> None:
-    """A name of an attacker's that leads to this machine is served nothing, by no method: DNS rebinding."""
+    """A host name that an attacker points at this machine is refused with every method (DNS rebinding)."""
     for path in EVERY_PAGE:
         assert "ALLOWED_HOSTS" in refused(client.get(path, headers={"Host": host}), 421, "unknown_host")
     refused(client.put("/upload/a", data=b"x", headers={"Host": host}), 421, "unknown_host")
@@ -1463,7 +1464,7 @@ def test_a_costly_body_is_refused_in_a_few_words(client: FlaskClient, path: str,
 
 
 def test_at_most_ten_problems_are_told(client: FlaskClient) -> None:
-    """Ten problems of a body are told, and how many more there are."""
+    """The answer names ten problems of a body, and the number of others."""
     body = {"name": "a", "size": 1, **{f"unknown{n}": 0 for n in range(500)}}
     message = refused(client.post("/uploads", json=body), 400, "invalid_request")
 
@@ -1494,7 +1495,7 @@ BODIES: list[tuple[str, str, str, str]] = [
 def test_a_refused_body_is_not_read(
     make_client: MakeClient, call: tuple[str, str, str, str], who: str
 ) -> None:
-    """Who may not is told so before a byte of the body is read."""
+    """A caller without the permission is refused before a byte of the body is read."""
     method, path, content_type, verb = call
     granted = [other for other in BY_VERB if other != verb or who != "without the verb"]
     client = make_client(allow_anonymous=False, api_tokens=[entry(granted)])
@@ -1511,7 +1512,7 @@ def test_a_refused_body_is_not_read(
 
 
 def test_every_route_has_a_verb(client: FlaskClient) -> None:
-    """No route of the API can be added without saying what a caller must be allowed."""
+    """Every route of the API has an entry for the permission that it needs."""
     endpoints = {rule.endpoint for rule in client.application.url_map.iter_rules()}
 
     assert {one for one in endpoints if one.startswith("api.")} - PUBLIC == set(VERBS)
@@ -1545,7 +1546,7 @@ def test_a_large_file_of_a_form_is_no_field(client: FlaskClient, store: MemorySt
 
 
 def test_large_bodies_have_two_places(client: FlaskClient) -> None:
-    """Two large bodies are worked on at once; a third is told to come again, and a small one is not."""
+    """Two large bodies are processed at once; a third is 503, and a small one is processed."""
     large = json.dumps({"files": ["x" * 1000] * 100})
     with json_bodies._places, json_bodies._places:
         refused(client.post("/delete", data=large, content_type="application/json"), 503, "too_busy")

@@ -1,4 +1,4 @@
-"""The life of the processes: starting, stopping, being killed, and `make run`; nothing of it is simulated."""
+"""The processes: starting, stopping, being killed, and `make run`, without simulation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    # One that has ended and that nobody has asked about is still there by its number.
+    # A process that has ended, and whose parent has not waited for it, still has its number.
     status = Path(f"/proc/{process}/stat")
     return not (status.exists() and ") Z " in status.read_text())
 
@@ -185,7 +185,7 @@ def test_connections_are_kept_for_longer_than_a_load_balancer_keeps_them(
 
 
 def fill_with_foreign(directory: Path) -> dict[Path, bytes]:
-    """What users may keep in the directory, some of it named almost as the service names its own folders."""
+    """Files that users may keep in the directory, some with names almost like the service's own folders."""
     digits = "0123456789abcdef" * 2
     elsewhere = directory.parent / "elsewhere"
     elsewhere.mkdir()
@@ -231,7 +231,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
 def test_sweeps_touch_nothing_but_what_the_service_staged(
     seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
 ) -> None:
-    """Whatever else lies in STAGING_DIR survives every sweep, byte for byte; what was staged goes."""
+    """Other files in STAGING_DIR survive every sweep unchanged; staged files are removed."""
     bucket = seaweedfs_s3.make_bucket(bucket_name)
     staging = tmp_path / "uploads"
     staging.mkdir()
@@ -254,7 +254,7 @@ def test_sweeps_touch_nothing_but_what_the_service_staged(
             until(lambda: contents(tmp_path).keys() > ours, "a file is being staged")
             answer = requests.post(service.at("/upload"), files={"file": ("whole", b"w")}, timeout=60)
             half = contents(tmp_path)
-        until(lambda: contents(tmp_path) == foreign, "only what is foreign is left")
+        until(lambda: contents(tmp_path) == foreign, "only foreign files are left")
         refused = requests.post(service.at("/upload"), data={"prefix": "x"}, timeout=60)
 
     assert at_start == foreign
@@ -384,7 +384,7 @@ def test_a_wrong_configuration_ends_it_with_a_message_that_names_the_variable(
 
 
 def test_a_taken_port_ends_it(seaweedfs_service: Service, seaweedfs_s3: S3, tmp_path: Path) -> None:
-    """A service whose port is taken ends with a status, and the one that has it goes on."""
+    """A service whose port is taken ends with a status; the service that has the port continues."""
     port = urlsplit(seaweedfs_service.url).port
     environment = service_environment(seaweedfs_s3, "day02-shared", tmp_path, port=port, metrics_port=0)
     ended = subprocess.run(
@@ -486,7 +486,7 @@ def ministack_installed() -> None:
 
 @pytest.mark.usefixtures("ministack_installed")
 def test_make_run_keeps_the_data_and_stops_all_it_started(tmp_path: Path) -> None:
-    """What was uploaded is there in the next run; Ctrl-C ends both processes; a second run is told off."""
+    """Uploaded files are there in the next run; Ctrl-C ends both processes; a second run is refused."""
     data = tmp_path / ".data"
     with running_local(data) as local:
         upload = requests.put(f"{local.url}/upload/kept.txt", data=b"kept", timeout=30)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as users' tools take it: a linter, and two generators whose clients do real work."""
+"""The OpenAPI document in users' tools: a linter, and two generators whose clients do real work."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def node(package: str, program: str) -> tuple[str, Path]:
-    """What runs a program of an npm package."""
+    """The command that runs a program of an npm package."""
     found = shutil.which("node")
     need(found, "Node.js is not installed; the OpenAPI document is not tried with its tools")
     need((NODE_MODULES / ".ready").exists(), f"{NODE_MODULES} is not complete: `make test` installs it")

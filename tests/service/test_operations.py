@@ -1,4 +1,4 @@
-"""What an operator meets: configuration, tokens, the doctor, logs and metrics."""
+"""The operator's side: configuration, tokens, the doctor, logs and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from s3api import files, health, manage, observability
+from s3api import failures, health, manage, observability
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
@@ -103,7 +103,7 @@ def test_a_wrong_variable_is_named_and_not_shown(
 
 
 def test_every_wrong_variable_is_named_at_once(environment: Callable[..., None]) -> None:
-    """One start tells all that is wrong."""
+    """One start reports all errors."""
     environment(BUCKET=None, SIGNING_KEY="short", PORT="x")
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment()
@@ -144,7 +144,7 @@ def run(*arguments: str, **options: Any) -> click.testing.Result:
 
 
 def test_a_new_token_works(environment: Callable[..., None]) -> None:
-    """The token that is printed is the one the printed entry lets in."""
+    """The printed entry accepts the printed token."""
     made = run("token", "new", "--name", "ci", "--verbs", "read,write", "--prefix", "builds/")
     token = made.stdout.strip()
     entry = made.stderr.splitlines()[-1]
@@ -162,7 +162,7 @@ def test_a_new_token_works(environment: Callable[..., None]) -> None:
     [(["--name", "a b"], "--name"), (["--name", "a", "--verbs", "read,admin"], "admin"), ([], "--name")],
 )
 def test_a_bad_token_request(arguments: list[str], named: str) -> None:
-    """What cannot be a token is refused with what to change."""
+    """Invalid options for a token are refused with what to change."""
     made = run("token", "new", *arguments)
 
     assert made.exit_code == 2
@@ -187,11 +187,11 @@ def report(**changes: Any) -> BucketReport:
 
 
 class Reports:
-    def __init__(self, result: BucketReport | files.FileError) -> None:
+    def __init__(self, result: BucketReport | failures.FileError) -> None:
         self._result = result
 
     def report(self) -> BucketReport:
-        if isinstance(self._result, files.FileError):
+        if isinstance(self._result, failures.FileError):
             raise self._result
         return self._result
 
@@ -223,8 +223,8 @@ def test_a_finding_for_each_check(
 
 
 def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
-    """Without a bucket there is nothing else to say."""
-    (finding,) = diagnose(Reports(files.BucketNotFound("no such bucket")), settings_for(tmp_path))
+    """Without a bucket, the doctor reports only that."""
+    (finding,) = diagnose(Reports(failures.BucketNotFound("no such bucket")), settings_for(tmp_path))
 
     assert finding.verdict is Verdict.FAILED
 
@@ -257,7 +257,7 @@ def test_the_doctor_on_a_real_bucket(
 
 
 def test_the_doctor_says_what_is_not_configured(environment: Callable[..., None]) -> None:
-    """A wrong environment is told like everywhere else."""
+    """A wrong environment is reported as by the service."""
     environment(BUCKET=None)
     outcome = run("doctor")
 
@@ -266,7 +266,7 @@ def test_the_doctor_says_what_is_not_configured(environment: Callable[..., None]
 
 
 def test_a_refused_look_is_unknown(seaweedfs_s3: S3, bucket_name: str) -> None:
-    """A configuration that may not be read is told as unknown, not as absent."""
+    """A configuration that may not be read is reported as unknown, not as absent."""
     seaweedfs_s3.make_bucket(bucket_name)
     store = s3_store(seaweedfs_s3, bucket_name)
     refused = S3("x", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "no", "AWS_SECRET_ACCESS_KEY": "no"})
@@ -318,7 +318,7 @@ def test_the_cause_of_a_failure_is_logged_not_told(
     monkeypatch.setattr(
         observability.log, "error", lambda event, **fields: said.append({"event": event, **fields})
     )
-    error = files.StoreUnavailable("S3 cannot be reached; try again")
+    error = failures.StoreUnavailable("S3 cannot be reached; try again")
     error.__cause__ = RuntimeError(
         'arn:aws:iam::1:role/x at "http://s3/a?X-Amz-Signature=secret&b=c": refused'
     )

@@ -1,4 +1,4 @@
-"""Names and cursors, whatever they are: what is allowed goes round, what is not goes nowhere."""
+"""Names and cursors of any kind: valid ones come back unchanged, others are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
 from s3api.app import create_app
-from s3api.files import InvalidName, check_name, guess_content_type
+from s3api.failures import InvalidName
+from s3api.names import check_name, guess_content_type
 from s3api.presentation import disposition
 from s3api.schemas import NAME_SCHEMA
 from support.memory_store import MemoryStore
@@ -172,7 +173,7 @@ def _url(route: str, name: str) -> str:
 
 
 def _path(route: str, name: str) -> dict[str, str]:
-    """A decoded path as a server hands it on, which a test client would mend first."""
+    """A decoded path as a server passes it on; a test client would normalise it."""
     return {"PATH_INFO": (route + name).encode("utf-8", "surrogatepass").decode("latin-1")}
 
 
@@ -390,7 +391,7 @@ def test_cursor_of_another_query_is_refused(
 @MANY
 @given(st.text(max_size=200))
 def test_cursor_that_never_was_is_refused(memory: Memory, cursor: str) -> None:
-    """What was not given out is no cursor."""
+    """Text that the service did not sign is not a cursor."""
     answer = memory.client.get("/list_files", query_string={"cursor": cursor})
 
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_cursor")

@@ -116,7 +116,7 @@ def test_dot_segments_do_not_leave_the_prefix(proxied: Proxied) -> None:
 
 
 def test_large_uploads_stream(proxied: Proxied) -> None:
-    """Neither a limit of nginx nor its disk is in the way: it warns of each body that it keeps in a file."""
+    """nginx neither limits a body nor writes it to its disk, of which it would warn."""
     piece, pieces = b"0123456789abcdef" * 65536, 24
     try:
         assert proxied.send("PUT", "/upload/large", iter([piece] * pieces))[0] == 200

@@ -12,8 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from s3api import files, headers
-from s3api.files import Body, Conditions, OpenFile, guess_content_type
+from s3api import failures, headers
+from s3api.bodies import Body
+from s3api.file_store import Conditions, OpenFile
+from s3api.names import guess_content_type
 from s3api.observability import _trace_id
 from support.memory_store import MemoryStore
 
@@ -142,7 +144,7 @@ def test_a_file_that_is_always_replaced_is_503(
 
     def never_the_same(name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
         if with_body:
-            raise files.FileChanged("The file does not match")
+            raise failures.FileChanged("The file does not match")
         return real(name, conditions, with_body=with_body)
 
     monkeypatch.setattr(store, "open", never_the_same)

@@ -19,10 +19,11 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3api import files
+from s3api import failures
+from s3api.bodies import Body
 from s3api.doctor import Verdict, diagnose
 from s3api.errors import status_of
-from s3api.files import Body, Conditions, PartPlan
+from s3api.file_store import Conditions, Page, Part, PartPlan, StoredFile
 from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
 from s3api.s3_store import S3FileStore
 from s3api.s3_values import page, size_of_range, stored_file
@@ -44,7 +45,7 @@ PAGE = b"<html><head><title>Welcome</title></head><body>Log in to use this netwo
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done once `prepare` has run, and which of its requests fails."""
+    """The operation after `prepare`, and which of its requests fails."""
 
     prepare: Callable[[S3FileStore], Callable[[], object]]
     fails: Callable[[Asked], bool]
@@ -131,7 +132,7 @@ OPERATIONS = {
         with_plan(lambda store, plan: store.list_parts(plan)), asked_for("GET", "uploadId")
     ),
     "complete_parts": Operation(
-        with_plan(lambda store, plan: store.complete_parts(plan, [files.Part(1, MD5_OF_PART, 5)])),
+        with_plan(lambda store, plan: store.complete_parts(plan, [Part(1, MD5_OF_PART, 5)])),
         asked_for("POST", "uploadId"),
     ),
     "abort_parts": Operation(
@@ -200,18 +201,18 @@ def test_what_s3_does_not_answer_is_a_failure(
     faulty.asked.clear()
     faulty.sent = 0
     began = time.monotonic()
-    with faulty.failing(BAD[bad], operation.fails), pytest.raises(files.FileError) as failed:
+    with faulty.failing(BAD[bad], operation.fails), pytest.raises(failures.FileError) as failed:
         call()
 
     assert status_of(failed.value) in (502, 503)
-    assert isinstance(failed.value, files.StoreUnavailable | files.StoreFailed)
+    assert isinstance(failed.value, failures.StoreUnavailable | failures.StoreFailed)
     assert time.monotonic() - began < DEADLINE
     assert len([asked for asked in faulty.asked if operation.fails(asked)]) <= 2
     assert faulty.sent < ANSWER_BYTES + 24 * MiB  # what the sockets between hold is not read
 
 
 def test_a_client_sees_no_empty_listing(faulty: FaultyS3, seaweedfs_s3: S3, tmp_path: Path) -> None:
-    """The service answers 503, not 200 with no files, to whoever lists while S3 says SlowDown in a 200."""
+    """A listing is answered 503, not 200 without files, while S3 answers SlowDown in a 200."""
     bucket = seaweedfs_s3.make_bucket("day02-answers-listing")
     with (
         running_service(faulty.s3, bucket, tmp_path) as service,
@@ -231,15 +232,13 @@ WHOLE = f"""<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><N
 {ENTRY}</ListBucketResult>"""
 
 
-def page_of(listing: str, limit: int = 10) -> files.Page:
+def page_of(listing: str, limit: int = 10) -> Page:
     return page(parse(listing.encode()), "day02-b", "", limit, "1")
 
 
 def test_a_whole_listing_is_a_page() -> None:
     """What the next test changes is a page as it is, with S3's namespace and without."""
-    expected = files.Page(
-        [files.StoredFile("a", 1, datetime(2026, 11, 26, 1, 10, 35, tzinfo=UTC), "e")], [], "2"
-    )
+    expected = Page([StoredFile("a", 1, datetime(2026, 11, 26, 1, 10, 35, tzinfo=UTC), "e")], [], "2")
 
     assert page_of(WHOLE) == expected
     assert page_of(WHOLE.replace(' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"', "")) == expected
@@ -280,7 +279,7 @@ def test_a_listing_that_s3_would_not_send(old: str, new: str) -> None:
 
 
 def test_a_listing_of_another_prefix_is_none() -> None:
-    """A page with names that do not begin with what was asked for is shown to nobody."""
+    """A page with names that do not begin with the requested prefix is refused."""
     with pytest.raises(UnexpectedAnswer):
         page(parse(WHOLE.encode()), "day02-b", "team/", 10, None)
 
@@ -309,7 +308,7 @@ def listings(draw: st.DrawFn) -> str:
 @settings(max_examples=500, deadline=None)
 @given(listing=st.one_of(listings().map(str.encode), st.binary(max_size=200)))
 def test_any_bytes_are_a_page_or_no_answer(listing: bytes) -> None:
-    """Whatever stands in a listing, it is a page, or told as no answer of S3; nothing else is raised."""
+    """Any listing is a page or `UnexpectedAnswer`; nothing else is raised."""
     try:
         found = page(parse(listing), "day02-b", "", 1000, None)
     except UnexpectedAnswer:
@@ -341,7 +340,7 @@ HEADERS = {"ETag": '"e"', "Last-Modified": "Thu, 26 Nov 2026 01:10:35 GMT"}
     asked=st.from_regex(r"\Abytes=([0-9]{1,3}-[0-9]{0,3}|-[0-9]{1,3})\Z"),
 )
 def test_any_header_is_read_or_no_answer(headers: dict[str, str], content_range: str, asked: str) -> None:
-    """Whatever stands in a header, it is read, or told as no answer of S3; nothing else is raised."""
+    """Any header is read or `UnexpectedAnswer`; nothing else is raised."""
     with suppress(UnexpectedAnswer):
         assert stored_file("name", headers, 1).last_modified.tzinfo
     with suppress(UnexpectedAnswer):
@@ -356,7 +355,7 @@ def test_a_file_without_its_headers_is_none(
     """A file whose answer has no ETag, date or length is a failure of S3."""
     kept = tuple((name, value) for name, value in HEADERS.items() if name != lacking)
     fault = Instead(200, (REQUEST_ID, *kept), b"12345", endless=lacking == "Content-Length")
-    with faulty.failing(fault), pytest.raises(files.StoreUnavailable):
+    with faulty.failing(fault), pytest.raises(failures.StoreUnavailable):
         store.open("name", Conditions(), with_body=with_body)
 
 
@@ -380,7 +379,7 @@ def test_another_range_is_no_answer(
     """RFC 9110, section 15.3.7: 206 says which range it has; any but the one asked for is a failure of S3."""
     told = (("Content-Range", content_range),) if content_range else ()
     fault = Instead(status, (REQUEST_ID, *HEADERS.items(), *told), b"12345")
-    with faulty.failing(fault), pytest.raises(files.StoreUnavailable):
+    with faulty.failing(fault), pytest.raises(failures.StoreUnavailable):
         store.open("name", Conditions(byte_range=asked), with_body=True)
 
 
@@ -437,7 +436,7 @@ def test_an_answer_that_lacks_what_is_read(
     operation = OPERATIONS[name]
     call = operation.prepare(store)
     fault = Instead(200, XML, f"<{root}>{inner}</{root}>".encode())
-    with faulty.failing(fault, operation.fails), pytest.raises(files.StoreUnavailable):
+    with faulty.failing(fault, operation.fails), pytest.raises(failures.StoreUnavailable):
         call()
 
 
@@ -466,12 +465,12 @@ def test_a_wrong_clock_is_told(store: S3FileStore, faulty: FaultyS3, name: str, 
     error = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>"
     with (
         faulty.failing(Instead(403, (*XML, date), error), operation.fails),
-        pytest.raises(files.FileError) as failed,
+        pytest.raises(failures.FileError) as failed,
     ):
         call()
 
     minutes = round(abs(ahead).total_seconds() / 60)
-    assert type(failed.value) is files.ClockSkewed
+    assert type(failed.value) is failures.ClockSkewed
     assert failed.value.message == (
         f"The service's clock differs from S3's by {minutes} minutes; its operator must set it"
     )
@@ -523,7 +522,7 @@ def test_another_owner_is_told(store: S3FileStore, faulty: FaultyS3) -> None:
         == "'day02-answers' is there and answers, and belongs to 123456789012"
     )
     with faulty.failing(AnswerError(403, "AccessDenied")):
-        with pytest.raises(files.StoreDenied, match="BUCKET_OWNER"):
+        with pytest.raises(failures.StoreDenied, match="BUCKET_OWNER"):
             store.check()
         findings = diagnose(store, asked)
 

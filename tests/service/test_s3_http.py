@@ -1,8 +1,10 @@
-"""Requests that go past boto3 are those that boto3 would have sent, and end as its own do."""
+"""Requests without boto3 are the same as boto3 would have sent, with the same results."""
 
 from __future__ import annotations
 
 import base64
+import socket
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import boto3.session
 import pytest
 from botocore.config import Config
+from botocore.exceptions import HTTPClientError
 
-from s3api import files
+from s3api import failures
+from s3api.file_store import Conditions
 from s3api.s3_http import S3Requests
 from s3api.s3_store import S3FileStore
 from support.faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
@@ -111,9 +115,9 @@ def test_headers_are_signed_as_they_are_sent(seaweedfs_s3: S3, bucket_name: str)
     store = s3_store(seaweedfs_s3, seaweedfs_s3.make_bucket(bucket_name))
     put(store, "name")
 
-    assert store.open("name", files.Conditions(if_none_match='"é\xa0日"'), with_body=False).length == 4
-    with pytest.raises(files.FileChanged):
-        store.open("name", files.Conditions(if_match='"é"'), with_body=True)
+    assert store.open("name", Conditions(if_none_match='"é\xa0日"'), with_body=False).length == 4
+    with pytest.raises(failures.FileChanged):
+        store.open("name", Conditions(if_match='"é"'), with_body=True)
 
 
 # --- failing
@@ -144,7 +148,7 @@ def test_what_may_pass_is_tried_twice(
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
     put(store, "name")
     faulty.asked.clear()
-    with faulty.failing(fault), pytest.raises(files.FileError):
+    with faulty.failing(fault), pytest.raises(failures.FileError):
         store.list_page("", "", 10, None)
     asked = len(faulty.asked)
     once = iter([True])
@@ -152,7 +156,7 @@ def test_what_may_pass_is_tried_twice(
         if attempts == 2:
             assert [file.name for file in store.list_page("", "", 10, None).files] == ["name"]
         else:
-            with pytest.raises(files.FileError):
+            with pytest.raises(failures.FileError):
                 store.list_page("", "", 10, None)
 
     assert asked == attempts
@@ -171,7 +175,7 @@ def test_a_small_file_is_sent_again(
 
     with faulty.failing(AnswerError(500, "InternalError"), first):
         if create_only:
-            with pytest.raises(files.StoreUnavailable):
+            with pytest.raises(failures.StoreUnavailable):
                 store.put("name", body(b"data"), "text/plain", create_only=True)
         else:
             store.put("name", body(b"data"), "text/plain", create_only=False)
@@ -180,12 +184,12 @@ def test_a_small_file_is_sent_again(
 
 
 def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
-    """A bucket that S3 has in another region is an error that says which setting is wrong."""
+    """A bucket in another region is an error that names the wrong setting."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: store.list_page("", "", 10, None)):
         with (
             faulty.failing(AnswerError(301, "PermanentRedirect")),
-            pytest.raises(files.StoreFailed, match="AWS_REGION"),
+            pytest.raises(failures.StoreFailed, match="AWS_REGION"),
         ):
             call()
 
@@ -193,11 +197,47 @@ def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name
 def test_a_listing_that_is_cut_off_is_no_short_listing(
     seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str
 ) -> None:
-    """A listing that is no whole XML document is a failure of S3."""
+    """A listing that is not a complete XML document is a failure of S3."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
     put(store, "name")
-    with faulty.failing(AnswerError(200, "<")), pytest.raises(files.StoreUnavailable):
+    with faulty.failing(AnswerError(200, "<")), pytest.raises(failures.StoreUnavailable):
         store.list_page("", "", 10, None)
+
+
+# --- proxies
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        # RFC 9112, sections 3.2.2 and 3.2.3: a proxy gets the whole URL, or is asked for a tunnel.
+        ("http://s3.example", b"HEAD http://s3.example/day02-files/name HTTP/1.1"),
+        ("https://s3.example", b"CONNECT s3.example:443 HTTP/1.0"),
+    ],
+)
+def test_requests_go_through_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, line: bytes
+) -> None:
+    """What boto3 reads of the environment holds for the requests that go past it."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv("HTTP_PROXY", address)
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        ours, _ = requests_and_client(None, endpoint)
+        asked: list[bytes] = []
+
+        def refuse() -> None:
+            client, _ = proxy.accept()
+            with client, client.makefile("rb") as lines:
+                asked.extend(iter(lambda: lines.readline().rstrip(), b""))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(HTTPClientError):
+            ours.send("HEAD", "name")
+        thread.join()
+
+    assert asked[0] in (line, line.replace(b"HTTP/1.0", b"HTTP/1.1"))
 
 
 # --- TLS
@@ -210,10 +250,10 @@ def tls(seaweedfs_s3: S3, tmp_path: Path) -> Iterator[TlsFront]:
 
 
 def test_tls_is_verified(tls: TlsFront, seaweedfs_s3: S3, bucket_name: str) -> None:
-    """An S3 whose certificate nobody vouches for is not spoken to, on any path."""
+    """The service sends no request to an S3 whose certificate is not trusted, on any path."""
     store = s3_store(tls.s3, seaweedfs_s3.make_bucket(bucket_name))
     for call in (store.check, lambda: put(store, "name"), lambda: put(store, "name", b"x" * MiB)):
-        with pytest.raises(files.StoreUnavailable):
+        with pytest.raises(failures.StoreUnavailable):
             call()
 
     assert not tls.seen

@@ -1,4 +1,4 @@
-"""The staging directory: its budget, its sweep, and what it must never touch."""
+"""The staging directory: its budget, its cleaning, and the files that it must never touch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from s3api.files import FileTooLarge, StagingFull
+from s3api.failures import FileTooLarge, StagingFull
 from s3api.private import lock_path
 from s3api.settings import Settings, SettingsError
 from s3api.staging import STEP, Staging
@@ -75,7 +75,7 @@ def test_the_limit_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_budget_is_shared(tmp_path: Path) -> None:
-    """What one request has reserved another cannot have, until it is given back."""
+    """A request cannot use what another request has reserved, until that is released."""
     shared = staging(tmp_path, budget=STEP)
     other = staging(tmp_path, budget=STEP)
     with shared.folder(60) as folder:
@@ -88,7 +88,7 @@ def test_the_budget_is_shared(tmp_path: Path) -> None:
 
 
 def test_what_is_announced_costs_nothing_until_it_comes(tmp_path: Path) -> None:
-    """A form that announces the whole budget and sends little leaves the rest to others."""
+    """A form that announces the whole budget but sends little leaves the rest to others."""
     shared = staging(tmp_path, budget=3 * STEP)
     with shared.folder(3 * STEP) as slow, shared.folder(2 * STEP) as other:
         slow.new_file().write(b"x")
@@ -139,7 +139,7 @@ def test_an_unknown_length_reserves_as_it_grows(tmp_path: Path) -> None:
 
 
 def test_a_length_that_lies_is_held_to_the_budget(tmp_path: Path) -> None:
-    """Who announces little and sends much reserves the rest as it comes."""
+    """A form that announces little and sends much reserves more as its bytes arrive."""
     with staging(tmp_path, budget=STEP + 1).folder(1) as folder:
         staged = folder.new_file()
         staged.write(b"x" * (STEP + 1))
@@ -149,7 +149,7 @@ def test_a_length_that_lies_is_held_to_the_budget(tmp_path: Path) -> None:
 
 
 def test_concurrent_requests_never_exceed_the_budget(tmp_path: Path) -> None:
-    """Of many requests at once only as many stage as the budget has room for."""
+    """Of many requests at once, only as many stage files as the budget allows."""
     shared = staging(tmp_path, budget=4 * STEP)
     all_in = threading.Barrier(16)
     outcomes: list[bool] = []
@@ -175,7 +175,7 @@ def test_concurrent_requests_never_exceed_the_budget(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_full_staging_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk without room is told as such, and leaves nothing behind."""
+    """A full disk is reported as such, and leaves nothing behind."""
     shared = staging(tmp_path)
 
     def no_space(*_: Any) -> int:
@@ -330,7 +330,7 @@ print("staged")
 
 
 def test_another_user_cannot_block_uploads(shared: Path) -> None:
-    """Whatever locks another user takes, in a directory of the service's as people make it, uploads go on."""
+    """Uploads work whatever locks another user takes in a staging directory with usual permissions."""
     directory = shared / "uploads"
     directory.mkdir(mode=0o755)
     with staging(directory).folder(10) as folder:

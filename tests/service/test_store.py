@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from s3api import files
-from s3api.files import Body, Conditions, FileStore, PartPlan
+from s3api import failures, files
+from s3api.bodies import Body
+from s3api.file_store import Conditions, FileStore, NotModified, PartPlan, SignedPost, Upload
 from s3api.s3_store import S3FileStore
 from support.faulty_s3 import Asked, FaultyS3, Hang, running_faulty_s3
 from support.memory_store import MemoryStore
@@ -70,7 +71,7 @@ def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
 
     opened = any_store.open("a/b.txt", Conditions(), with_body=True)
     assert b"".join(opened.chunks) == data
-    assert stored == files.Upload("a/b.txt", len(data), stored.etag, sha256(data))
+    assert stored == Upload("a/b.txt", len(data), stored.etag, sha256(data))
     assert (opened.length, opened.content_type, opened.content_range) == (len(data), "text/plain", None)
     assert any_store.stat("a/b.txt").etag == stored.etag == opened.file.etag
 
@@ -80,7 +81,7 @@ def test_what_is_put_is_read(any_store: FileStore, data: bytes) -> None:
 def test_a_declared_sha256_stays_with_the_file(
     any_store: FileStore, size: int | None, *, declared: bool
 ) -> None:
-    """Whoever reads the file, or only looks at it, learns the SHA-256 that its sender declared, if any."""
+    """Reads and HEADs of a file return the SHA-256 that its sender declared, if any."""
     data = b"x" * (9 * MiB)
     digest = sha256(data) if declared else None
     any_store.put("name", body(data, size=size, sha256=digest), "text/plain", create_only=False)
@@ -122,7 +123,7 @@ def test_create_only_never_replaces(any_store: FileStore, size: int | None, leng
     """With create_only the first put creates and the second raises, leaving the first."""
     first, second = b"1" * length, b"2" * length
     any_store.put("name", body(first, size=size), "text/plain", create_only=True)
-    with pytest.raises(files.FileExists):
+    with pytest.raises(failures.FileExists):
         any_store.put("name", body(second, size=size), "text/plain", create_only=True)
 
     assert any_store.stat("name").size == length
@@ -134,15 +135,15 @@ def test_create_only_never_replaces(any_store: FileStore, size: int | None, leng
 def test_if_match_replaces_that_file_alone(any_store: FileStore, size: int | None, length: int) -> None:
     """A put with If-Match stores over the file of this ETag, and raises over another or none."""
 
-    def replace(data: bytes, etag: str) -> files.Upload:
+    def replace(data: bytes, etag: str) -> Upload:
         stream = body(data, size=size)
         return any_store.put("name", stream, "text/plain", create_only=False, if_match=f'"{etag}"')
 
-    with pytest.raises(files.FileChanged):
+    with pytest.raises(failures.FileChanged):
         replace(b"0" * length, "0" * 32)
     first = put(any_store, "name", b"first")
     second = replace(b"2" * length, first.etag)
-    with pytest.raises(files.FileChanged):
+    with pytest.raises(failures.FileChanged):
         replace(b"3" * length, first.etag)
 
     assert any_store.stat("name").etag == second.etag
@@ -153,7 +154,7 @@ def test_a_deletion_with_if_match(any_store: FileStore) -> None:
     """A deletion with If-Match leaves another file than the one of this ETag."""
     first = put(any_store, "name", b"first")
     put(any_store, "name", b"second")
-    with pytest.raises(files.FileChanged):
+    with pytest.raises(failures.FileChanged):
         files.delete_file(any_store, "name", f'"{first.etag}"')
 
     assert content(any_store, "name") == b"second"
@@ -167,7 +168,7 @@ def test_of_concurrent_creations_one_wins(any_store: FileStore) -> None:
         try:
             any_store.put("name", body(data), "text/plain", create_only=True)
             outcomes.append("created")
-        except (files.FileExists, files.Conflict):
+        except (failures.FileExists, failures.Conflict):
             outcomes.append("refused")
 
     threads = [threading.Thread(target=create, args=(bytes([n]) * 1000,)) for n in range(8)]
@@ -183,12 +184,12 @@ def test_of_concurrent_creations_one_wins(any_store: FileStore) -> None:
 @pytest.mark.parametrize("length", [0, 10, 9 * MiB], ids=["empty", "small", "large"])
 def test_a_wrong_digest_stores_nothing(any_store: FileStore, size: int | None, length: int) -> None:
     """A body that does not match its SHA-256 is refused, and nothing is stored or left open."""
-    with pytest.raises(files.DigestMismatch):
+    with pytest.raises(failures.DigestMismatch):
         any_store.put(
             "name", body(b"x" * length, size=size, sha256=sha256(b"y")), "text/plain", create_only=False
         )
 
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         any_store.stat("name")
     assert_no_open_uploads(any_store)
 
@@ -208,10 +209,10 @@ def test_a_right_digest_is_accepted(any_store: FileStore, size: int | None) -> N
 @pytest.mark.parametrize("announced", [20, 20 * MiB], ids=["small", "large"])
 def test_a_body_that_ends_early_stores_nothing(any_store: FileStore, announced: int) -> None:
     """A stream that ends before its announced length raises, and nothing is stored."""
-    with pytest.raises(files.UploadInterrupted):
+    with pytest.raises(failures.UploadInterrupted):
         any_store.put("name", body(b"x" * (announced // 2), size=announced), "text/plain", create_only=False)
 
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         any_store.stat("name")
 
 
@@ -225,10 +226,10 @@ def test_a_body_that_fails_in_its_second_part_leaves_nothing_open(any_store: Fil
             return super().read(amount)
 
     stream = Body(Breaks(b"x" * (20 * MiB)), None, 1 << 40)
-    with pytest.raises(files.UploadInterrupted):
+    with pytest.raises(failures.UploadInterrupted):
         any_store.put("name", stream, "text/plain", create_only=False)
 
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         any_store.stat("name")
     assert_no_open_uploads(any_store)
 
@@ -236,12 +237,12 @@ def test_a_body_that_fails_in_its_second_part_leaves_nothing_open(any_store: Fil
 @pytest.mark.parametrize("length", [101, 9 * MiB], ids=["small", "large"])
 def test_a_body_over_the_limit_stores_nothing(any_store: FileStore, length: int) -> None:
     """A stream of unknown length that grows over the limit is refused, and nothing is stored."""
-    with pytest.raises(files.FileTooLarge):
+    with pytest.raises(failures.FileTooLarge):
         any_store.put(
             "name", body(b"x" * length, size=None, limit=length - 1), "text/plain", create_only=False
         )
 
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         any_store.stat("name")
     assert_no_open_uploads(any_store)
 
@@ -277,7 +278,7 @@ def test_a_range_outside_the_file_is_refused(any_store: FileStore) -> None:
     """A range that begins after the end raises."""
     put(any_store, "name", b"0123456789")
 
-    with pytest.raises(files.RangeNotSatisfiable):
+    with pytest.raises(failures.RangeNotSatisfiable):
         any_store.open("name", Conditions(byte_range="bytes=10-"), with_body=True)
 
 
@@ -295,11 +296,11 @@ def test_conditions(any_store: FileStore, *, with_body: bool) -> None:
     assert opens(if_none_match='"other"')
     assert opens(if_modified_since=before)
     assert opens(if_unmodified_since=after)
-    with pytest.raises(files.FileChanged):
+    with pytest.raises(failures.FileChanged):
         opens(if_match='"other"')
-    with pytest.raises(files.FileChanged):
+    with pytest.raises(failures.FileChanged):
         opens(if_unmodified_since=before)
-    with pytest.raises(files.NotModified):
+    with pytest.raises(NotModified):
         opens(if_none_match=f'"{etag}"')
 
 
@@ -318,7 +319,7 @@ def test_a_missing_file_raises(any_store: FileStore, call: str) -> None:
         "stat": lambda: any_store.stat("no such file"),
         "open": lambda: any_store.open("no such file", Conditions(), with_body=True),
     }
-    with pytest.raises(files.FileNotFound) as caught:
+    with pytest.raises(failures.FileNotFound) as caught:
         calls[call]()
 
     assert caught.value.message == f"The file 'no such file' was not found on the bucket '{any_store.bucket}'"
@@ -377,7 +378,7 @@ def test_a_listing_tells_size_and_etag(any_store: FileStore) -> None:
 
 
 def test_deleting_is_idempotent(any_store: FileStore) -> None:
-    """A deleted file is gone, and deleting what is not there is no error."""
+    """A deleted file is gone, and deleting a missing file is no error."""
     put(any_store, "name")
     any_store.delete("name")
     any_store.delete("name")
@@ -402,7 +403,7 @@ def test_restoring(versioned_store: FileStore) -> None:
     put(versioned_store, "name", b"old")
     put(versioned_store, "name", b"newest")
     put(versioned_store, "name, longer", b"another")
-    with pytest.raises(files.FileNotDeleted):
+    with pytest.raises(failures.FileNotDeleted):
         versioned_store.restore("name")
     versioned_store.delete("name")
     restored = versioned_store.restore("name")
@@ -410,7 +411,7 @@ def test_restoring(versioned_store: FileStore) -> None:
     assert content(versioned_store, "name") == b"newest"
     assert versioned_store.open("name", Conditions(), with_body=False).content_type == "text/plain"
     assert restored.size == 6
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         versioned_store.restore("nam")
 
 
@@ -449,7 +450,7 @@ def test_restoring_never_replaces_a_file_that_was_stored_meanwhile(
         return False
 
     created: list[Asked] = []
-    with proxy.failing(Hang(), create), pytest.raises(files.FileNotDeleted, match="it stays"):
+    with proxy.failing(Hang(), create), pytest.raises(failures.FileNotDeleted, match="it stays"):
         store.restore("name")
 
     assert created
@@ -505,7 +506,7 @@ def test_what_was_deleted_while_versioning_was_suspended_is_not_restored(
         versioning("Enabled")
         client.delete_object(Bucket=store.bucket, Key="name")
 
-    with pytest.raises(files.VersioningOff, match="nothing was restored"):
+    with pytest.raises(failures.VersioningOff, match="nothing was restored"):
         store.restore("name")
     assert names_of(store) == []
 
@@ -544,7 +545,7 @@ def test_without_versions_nothing_is_restored(real_store: tuple[S3, S3FileStore]
     put(store, "name")
     store.delete("name")
 
-    with pytest.raises(files.VersioningOff):
+    with pytest.raises(failures.VersioningOff):
         store.restore("name")
 
 
@@ -561,12 +562,12 @@ def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, kind: str) ->
     """Every call on a bucket that is not there raises, and names it."""
     store = s3_store(s3_of(request, kind), "day02-not-there")
 
-    with pytest.raises(files.BucketNotFound, match="'day02-not-there'"):
+    with pytest.raises(failures.BucketNotFound, match="'day02-not-there'"):
         store.check()
-    with pytest.raises(files.BucketNotFound):
+    with pytest.raises(failures.BucketNotFound):
         store.list_page("", "", 10, None)
     if kind != "seaweedfs":  # it makes a bucket that is written to
-        with pytest.raises(files.BucketNotFound):
+        with pytest.raises(failures.BucketNotFound):
             put(store, "name")
 
 
@@ -577,19 +578,19 @@ def test_wrong_credentials_are_a_refusal_that_names_the_operation(seaweedfs_s3: 
         "seaweedfs", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "unknown", "AWS_SECRET_ACCESS_KEY": "wrong"}
     )
 
-    with pytest.raises(files.StoreDenied) as caught:
+    with pytest.raises(failures.StoreDenied) as caught:
         s3_store(refused, bucket).list_page("", "", 10, None)
     assert caught.value.code == "s3_list_objects_denied"
     assert "unknown" not in caught.value.message
 
 
 def test_an_unreachable_store_raises_within_its_deadline() -> None:
-    """Nothing listening is told as such, quickly."""
+    """A closed port is reported quickly."""
     nowhere = S3("nowhere", "http://127.0.0.1:9", {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
     store = s3_store(nowhere, "day02-bucket", s3_connect_timeout_seconds=0.5)
     started = time.monotonic()
 
-    with pytest.raises(files.StoreUnavailable):
+    with pytest.raises(failures.StoreUnavailable):
         store.list_page("", "", 10, None)
     assert time.monotonic() - started < 10
 
@@ -625,7 +626,7 @@ def test_urls_need_no_header_that_a_plain_client_does_not_send(real_store: tuple
     assert "checksum" not in (download + part).lower()
 
 
-def post(signed: files.SignedPost, data: bytes) -> requests.Response:
+def post(signed: SignedPost, data: bytes) -> requests.Response:
     return requests.post(signed.url, data=dict(signed.fields), files={"file": ("sent.bin", data)}, timeout=30)
 
 
@@ -637,7 +638,7 @@ def test_a_signed_post_stores_exactly_what_was_planned(real_store: tuple[S3, S3F
     assert post(signed, b"longer").status_code in (400, 403)
     assert post(signed, b"no").status_code in (400, 403)
     assert post(signed, b"wrong").status_code == 400
-    with pytest.raises(files.FileNotFound):
+    with pytest.raises(failures.FileNotFound):
         store.stat("up/ü.txt")
     assert post(signed, b"right").status_code in (200, 201, 204)
     opened = store.open("up/ü.txt", Conditions(), with_body=True)
@@ -656,7 +657,7 @@ def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3Fil
 
     assert requests.put(first.url, data=data[: 8 * MiB], timeout=30).status_code == 200
     assert [(part.number, part.size) for part in store.list_parts(plan)] == [(1, 8 * MiB)]
-    with pytest.raises(files.InvalidParts) as caught:
+    with pytest.raises(failures.InvalidParts) as caught:
         files.complete_upload(store, plan)
     assert caught.value.details == {"missing": [2]}
     assert requests.put(second.url, data=data[8 * MiB :], timeout=30).status_code == 200
@@ -664,7 +665,7 @@ def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3Fil
     assert files.complete_upload(store, plan) == etag
     assert content(store, "big.bin") == data
     assert store.open("big.bin", Conditions(), with_body=False).declared_sha256 == sha256(data)
-    with pytest.raises(files.InvalidParts):
+    with pytest.raises(failures.InvalidParts):
         store.sign_parts(plan, [3], 60)
 
 
@@ -685,16 +686,16 @@ def test_a_completed_upload_is_confirmed_by_its_own_file_only(any_store: FileSto
     files.abort_upload(any_store, aborted)
     etag = files.complete_upload(any_store, first)
     confirmed = files.complete_upload(any_store, first)
-    with pytest.raises(files.UploadNotFound, match="'name' that is there now is not of this upload"):
+    with pytest.raises(failures.UploadNotFound, match="'name' that is there now is not of this upload"):
         files.complete_upload(any_store, aborted)
     second = sent_in_one_part(any_store, "name", b"third")
     files.complete_upload(any_store, second)
 
     assert confirmed == etag
-    with pytest.raises(files.UploadNotFound, match="replaced since"):
+    with pytest.raises(failures.UploadNotFound, match="replaced since"):
         files.complete_upload(any_store, first)
     any_store.delete("name")
-    with pytest.raises(files.UploadNotFound):
+    with pytest.raises(failures.UploadNotFound):
         files.complete_upload(any_store, second)
     assert_no_open_uploads(any_store)
 
@@ -705,7 +706,7 @@ def test_a_completed_upload_is_not_aborted(any_store: FileStore) -> None:
     files.complete_upload(any_store, plan)
 
     for _ in range(2):
-        with pytest.raises(files.UploadCompleted, match="the file stays"):
+        with pytest.raises(failures.UploadCompleted, match="the file stays"):
             files.abort_upload(any_store, plan)
     assert content(any_store, "name") == b"12345"
 
@@ -757,15 +758,15 @@ def test_an_aborted_upload_is_gone(real_store: tuple[S3, S3FileStore]) -> None:
     found = [files.abort_upload(store, plan) for _ in range(2)]
 
     assert found == [True, False]
-    with pytest.raises(files.UploadNotFound):
+    with pytest.raises(failures.UploadNotFound):
         store.list_parts(plan)
-    with pytest.raises(files.UploadNotFound):
+    with pytest.raises(failures.UploadNotFound):
         files.complete_upload(store, plan)
     assert_no_open_uploads(store)
 
 
 def test_temporary_credentials_bound_the_expiry(seaweedfs_s3: S3) -> None:
-    """A URL signed with credentials that end soon says that it ends with them."""
+    """A URL signed with credentials that expire soon expires with them."""
     own = S3("seaweedfs", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "temporary", "AWS_SECRET_ACCESS_KEY": "x"})
     store = s3_store(own, "day02-any")
     ends = datetime.now(UTC) + timedelta(seconds=30)

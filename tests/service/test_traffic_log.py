@@ -1,4 +1,4 @@
-"""What the log and the metrics say of a request's bytes and trace, over real connections."""
+"""The bytes and the trace of a request in the log and the metrics, over real connections."""
 
 from __future__ import annotations
 

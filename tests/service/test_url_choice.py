@@ -1,4 +1,4 @@
-"""What docs/api.md says of the URLs of a file: which clients forward a token, and what lasts."""
+"""The statements of docs/api.md about URLs: which clients forward a token, and how long URLs work."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ import requests
 from local_servers import without_aws
 from s3api import manage
 from s3api.auth import ALL_VERBS, new_token
+from support.http_server import serving
 from support.servers import ROOT, S3, Service, presigned, until
 
 TOKEN, ENTRY = new_token("redirected", ALL_VERBS, "")
@@ -94,24 +94,15 @@ def redirecting(ministack_s3: S3, make_service: Callable[..., Service]) -> Itera
             self.do_HEAD()
             self.wfile.write(b"bytes")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            service = make_service(
-                ministack_s3,
-                ministack_s3.make_bucket("day02-redirecting"),
-                api_tokens=f"[{manage.entry_json(ENTRY)}]",
-                allow_anonymous=False,
-                s3_public_endpoint_url=f"http://localhost:{server.server_port}",
-            )
-            yield Redirecting(service, seen)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        service = make_service(
+            ministack_s3,
+            ministack_s3.make_bucket("day02-redirecting"),
+            api_tokens=f"[{manage.entry_json(ENTRY)}]",
+            allow_anonymous=False,
+            s3_public_endpoint_url=f"http://localhost:{port}",
+        )
+        yield Redirecting(service, seen)
 
 
 def test_the_table_lists_the_clients_that_are_tried() -> None:

@@ -1,4 +1,4 @@
-"""Uploads with any mixture of headers: what is answered is what happened."""
+"""Uploads with any mixture of headers: the answer says what happened."""
 
 from __future__ import annotations
 

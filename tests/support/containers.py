@@ -28,7 +28,7 @@ SCANNERS = ROOT / ".venv-scanners" / "bin"
 
 @contextmanager
 def docker_engine() -> Iterator[docker.DockerClient]:
-    """The engine that `docker` talks to, with the plug-ins that build and compose."""
+    """The engine of the `docker` command; its plug-ins buildx and compose are required."""
     need(shutil.which("docker"), "Docker is not installed")
     for plugin in ("buildx", "compose"):
         found = subprocess.run(["docker", plugin, "version"], capture_output=True, check=False)
@@ -45,7 +45,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
 
 
 def image_or_need(engine: docker.DockerClient, name: str) -> None:
-    """Have the image, from this machine or else from its registry."""
+    """Require the image; pull it when this machine does not have it."""
     with suppress(ImageNotFound):
         engine.images.get(name)
         return
@@ -59,7 +59,7 @@ def image_or_need(engine: docker.DockerClient, name: str) -> None:
 
 
 def copy_context(to: Path) -> Path:
-    """What a build may see, as it is now: what is edited later must not disturb a test of caching."""
+    """Copy the files of a build, so that later edits do not disturb a test of caching."""
     for path in (".dockerignore", "docker/Dockerfile", "services/requirements.txt"):
         (to / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, to / path)
@@ -71,7 +71,7 @@ def copy_context(to: Path) -> Path:
 
 @functools.cache
 def revision() -> str:
-    """The commit that is checked out when the first image is built."""
+    """The commit that was checked out at the first call."""
     found = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -80,13 +80,13 @@ def revision() -> str:
 
 @dataclass(frozen=True)
 class Build:
-    """How a build went: the instructions that were carried out, as far as the cache did not have them."""
+    """A build. `executed` has the instructions that did not come from the cache."""
 
     executed: Sequence[str]
 
 
 def build(context: Path, tag: str) -> Build:
-    """Build the image as `make image` does. DOCKER_BUILD_FLAGS is for machines that need more, for both."""
+    """Build the image as `make image` does, with the same DOCKER_BUILD_FLAGS."""
     command = ["docker", "build", "--progress=plain", "-f", str(context / "docker" / "Dockerfile"), "-t", tag]
     command += ["--build-arg", f"REVISION={revision()}", "--build-arg", "VERSION=0"]
     command += shlex.split(os.environ.get("DOCKER_BUILD_FLAGS", ""))
@@ -117,7 +117,7 @@ def run_in(container: Container, *command: str, user: str = "") -> tuple[int, st
 
 @dataclass
 class Api:
-    """A running container of the service, and the URL at which this machine reaches it."""
+    """A running container of the service, and its URL on this machine."""
 
     container: Container
     url: str
@@ -126,7 +126,7 @@ class Api:
         return f"{self.url}{route}{quote(name, safe='')}"
 
     def attribute(self, *path: str) -> Any:
-        """A value of `docker inspect`, as it is now."""
+        """The current value in `docker inspect`."""
         self.container.reload()
         value: Any = self.container.attrs
         for key in path:
@@ -134,7 +134,7 @@ class Api:
         return value
 
     def run(self, *command: str, user: str = "") -> tuple[int, str]:
-        """Exit status and output of a command inside."""
+        """Exit status and output of a command inside the container."""
         return run_in(self.container, *command, user=user)
 
     def output(self, *command: str, user: str = "") -> str:
@@ -143,14 +143,14 @@ class Api:
         return output.strip()
 
     def peak_bytes(self) -> int:
-        """The most memory it has had, tmpfs included."""
+        """The peak memory, with tmpfs."""
         return int(self._from_cgroup("memory.peak", "memory/memory.max_usage_in_bytes"))
 
     def bytes_now(self) -> int:
         return int(self._from_cgroup("memory.current", "memory/memory.usage_in_bytes"))
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed; the engine's OOMKilled tells of the first one only."""
+        """The number of processes that the kernel has killed; Docker's OOMKilled is about process 1 only."""
         told = self._from_cgroup("memory.events", "memory/memory.oom_control")
         return int(dict(line.split() for line in told.splitlines())["oom_kill"])
 
@@ -171,7 +171,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Compose:
-    """docker/compose.yaml as a project of its own, on free ports."""
+    """docker/compose.yaml as a separate project, on free ports."""
 
     project: str
     image: str
@@ -181,7 +181,7 @@ class Compose:
     s3_port: int = field(default_factory=free_port)
 
     def __call__(self, *arguments: str) -> str:
-        """Run `docker compose`, in the way of a user, whose environment holds no other choice."""
+        """Run `docker compose` with these settings and nothing else of AWS or compose in the environment."""
         clean = {k: v for k, v in without_aws(os.environ).items() if not k.startswith("COMPOSE_")}
         profiles = [f"--profile={profile}" for profile in self.profiles]
         done = subprocess.run(
@@ -214,7 +214,7 @@ class Compose:
         return found
 
     def left(self, engine: docker.DockerClient) -> list[str]:
-        """The names of what the engine still has of the project."""
+        """The names of the project's containers, networks and volumes that still exist."""
         mine: dict[str, str | list[str] | bool] = {"label": f"com.docker.compose.project={self.project}"}
         things: list[Any] = [*engine.containers.list(all=True, filters=mine)]
         things += engine.networks.list(filters=mine)
@@ -222,14 +222,14 @@ class Compose:
         return [thing.name for thing in things]
 
 
-#: Starts another container of the service, confined as the composed one is, with other settings, and waits
+#: Starts another container of the service with other settings and the limits of the composed one, and waits
 #: until the route `ready` answers.
 MakeApi = Callable[..., Api]
 
 
 @contextmanager
 def running_like(engine: docker.DockerClient, model: Api, **settings: str) -> Iterator[Api]:
-    """A container like the model: its image, network, limits and settings, save the `settings` given."""
+    """A container with the image, network, limits and settings of the model, changed by `settings`."""
     config, host = model.attribute("Config"), model.attribute("HostConfig")
     environment = dict(entry.split("=", 1) for entry in config["Env"])
     port = free_port()

@@ -1,4 +1,4 @@
-"""A real S3 behind a proxy that can be told to fail: to refuse, hang, reset, answer errors, stop half-way."""
+"""A proxy in front of a real S3 that fails on request: it refuses, hangs, resets, answers errors or stops."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from support.raw_client import RESET_ON_CLOSE
 from support.servers import S3
 
 PIECE = 64 * 1024
-#: What every answer of S3 has.
+#: Every answer of S3 has this header.
 REQUEST_ID = ("x-amz-request-id", "4442587FB7D0A2F9")
-#: Stands in every error of the proxy, as such names do in those of S3; no client may see it.
+#: Every error of the proxy contains it, as errors of S3 do. No client may see it.
 ARN = "arn:aws:sts::123456789012:assumed-role/s3api-task/0a1b2c"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it reaches S3."""
+    """A request that reached S3."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class AnswerError:
-    """Answer with S3's own kind of error, without asking S3; `after` so many bytes, or all, of the body."""
+    """Answer with an error in S3's format, without asking S3, `after` this many bytes of the body, or all."""
 
     status: int
     code: str
@@ -44,9 +44,9 @@ class AnswerError:
 
 @dataclass(frozen=True)
 class Instead:
-    """Answer with this, without asking S3; the `body` over and over, without an end, where it is `endless`.
+    """Answer with this, without asking S3. An `endless` answer repeats the `body` without end.
 
-    Its length is told as `length`, and the connection ends after the body.
+    `length` is the Content-Length of the answer. The connection ends after the body.
     """
 
     status: int
@@ -58,19 +58,19 @@ class Instead:
 
 @dataclass(frozen=True)
 class Hang:
-    """Take the request and never answer."""
+    """Read the request and never answer."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Reset the connection after this many bytes of the request's body have gone on to S3."""
+    """Reset the connection after this number of bytes of the body has reached S3."""
 
     after: int = 0
 
 
 @dataclass(frozen=True)
 class BreakAnswer:
-    """Pass on the head of S3's answer and this many bytes of its body; then end the connection, or hang."""
+    """Pass on the head of S3's answer and this number of bytes of its body; then close, or hang."""
 
     after: int
     hang: bool = False
@@ -78,12 +78,12 @@ class BreakAnswer:
 
 @dataclass(frozen=True)
 class Swallow:
-    """Read the body and answer that it was stored; for bodies that are too large to keep."""
+    """Read the body, drop it, and answer that it was stored; for bodies that are too large to store."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Change one byte of the request's body, this many after its beginning."""
+    """Change the byte of the request's body at this offset."""
 
     at: int = 50_000
 
@@ -96,7 +96,7 @@ def always(_asked: Asked) -> bool:
 
 
 class FaultyS3:
-    """The proxy. It is `url` to its clients; without a fault every request goes on to S3 as it came."""
+    """The proxy. Clients use `s3`. Without a fault every request goes on to S3 unchanged."""
 
     def __init__(self, upstream: S3) -> None:
         parts = urlsplit(upstream.url)
@@ -107,14 +107,14 @@ class FaultyS3:
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self.asked: list[Asked] = []
-        #: The bytes of bodies that it has sent `Instead` of S3's.
+        #: How many bytes of bodies it has sent for `Instead`.
         self.sent = 0
         self._server = self._listen(*(upstream.proxy_ports or (0,)))
         self.s3 = S3("faulty", f"http://127.0.0.1:{self._server.server_port}", upstream.credentials)
 
     @contextmanager
     def failing(self, fault: Fault, when: Callable[[Asked], bool] = always) -> Iterator[None]:
-        """Fail every request for which `when` is true, until the block ends."""
+        """Until the block ends, fail every request for which `when` is true."""
         self._over.clear()
         self._fault = fault, when
         try:
@@ -126,7 +126,7 @@ class FaultyS3:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse every connection, until the block ends."""
+        """Until the block ends, refuse every connection."""
         port = self._server.server_port
         self.close()
         try:
@@ -141,7 +141,7 @@ class FaultyS3:
         self._drop_connections()
 
     def _listen(self, *ports: int) -> ThreadingHTTPServer:
-        """A server at the first of the ports that is free."""
+        """A server at the first free port of these."""
         *others, last = ports
         for port in others:
             with suppress(OSError):
@@ -194,7 +194,7 @@ class FaultyS3:
 
     def _answer_error(self, handler: BaseHTTPRequestHandler, fault: AnswerError) -> None:
         if "100-continue" in handler.headers.get("Expect", ""):
-            handler.close_connection = True  # as S3 does: the body is not wanted any more
+            handler.close_connection = True  # as S3 does when it does not want the body
         else:
             received = 0
             for data in _body(handler):
@@ -238,7 +238,7 @@ class FaultyS3:
             sent = 0
             for data in _body(handler):
                 if isinstance(fault, Damage) and 0 <= (here := fault.at - sent) < len(data):
-                    data = data[:here] + bytes([data[here] ^ 1]) + data[here + 1 :]  # noqa: PLW2901
+                    data = data[:here] + bytes([data[here] ^ 1]) + data[here + 1 :]  # noqa: PLW2901 - the changed piece is sent
                 upstream.send(data)
                 sent += len(data)
                 if isinstance(fault, Reset) and sent >= fault.after:
@@ -318,12 +318,12 @@ class _Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         if struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0]:
-            self.close_request(request)  # an orderly shutdown first would be no reset
+            self.close_request(request)  # after an orderly shutdown there would be no reset
         else:
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is what this server is for."""
+        """Broken connections are intended here."""
 
 
 def _handler(proxy: FaultyS3) -> type[BaseHTTPRequestHandler]:
@@ -342,10 +342,10 @@ def _handler(proxy: FaultyS3) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             proxy.serve(self)
 
-        do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - the names that http.server calls
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - http.server calls these names
 
         def handle_expect_100(self) -> bool:
-            return True  # said only where the body is wanted
+            return True  # `_body` sends it when the body is wanted
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""LocalStack as a container of its own, and sessions on it; for tests."""
+"""LocalStack in a container, and clients of it, for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 def mounts() -> list[str]:
-    """The guard and the correction, as LocalStack runs them; not the hook that makes a bucket."""
+    """The mounts of the guard and of the corrected listing, without the hook that makes a bucket."""
     places = {
         "docker/localstack/start.d": "/etc/localstack/init/start.d",
         "docker/localstack/ready.d/correct_listing.py": "/etc/localstack/init/ready.d/correct_listing.py",
@@ -39,7 +39,7 @@ def mounts() -> list[str]:
 
 @contextmanager
 def running_localstack(*origins: str, port: int = 0) -> Iterator[S3]:
-    """LocalStack on a port of loopback (a free one when 0), without a bucket; gone at the end."""
+    """LocalStack without a bucket, on a port of loopback (0 chooses a free one); removed at the end."""
     with docker_engine() as engine:
         image_or_need(engine, IMAGE)
         port = port or free_port()
@@ -72,14 +72,14 @@ def is_ready(url: str) -> bool:
 
 
 def keys_of(container: Container) -> Mapping[str, str]:
-    """The keys that an emulator has made, as environment variables."""
+    """The keys that the emulator made, as environment variables."""
     code, text = run_in(container, "cat", "/keys/credentials")
     assert code == 0, text
     return credentials_in(text)
 
 
 def s3_client(url: str, credentials: Mapping[str, str]) -> Any:
-    """A client of LocalStack's S3 at the URL, whatever endpoint the environment names."""
+    """A client of LocalStack's S3 at this URL; an endpoint in the environment is ignored."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         patch.delenv("USE_SSL", raising=False)

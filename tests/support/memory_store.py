@@ -1,4 +1,4 @@
-"""A `FileStore` in memory, for tests of our own code's decisions; the contract's suite holds for it too."""
+"""A `FileStore` in memory, for tests that need no S3. `test_store` holds it to the contract of S3."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from s3api.files import (
-    NOTHING,
-    Body,
-    Conditions,
+from s3api.bodies import Body
+from s3api.failures import (
     FileChanged,
     FileError,
     FileExists,
     FileNotDeleted,
     FileNotFound,
     InvalidParts,
+    RangeNotSatisfiable,
+    UploadNotFound,
+)
+from s3api.file_store import (
+    NOTHING,
+    Conditions,
     NotModified,
     OpenFile,
     Page,
     Part,
     PartPlan,
-    RangeNotSatisfiable,
     SignedPost,
     SignedPut,
     SignedUrl,
     StartedUpload,
     StoredFile,
     Upload,
-    UploadNotFound,
-    check_match,
 )
+from s3api.files import check_match
 
 
 @dataclass
@@ -60,7 +62,7 @@ class _Upload:
 
 @dataclass
 class MemoryStore:
-    """Keeps versions. `fails_with`, while set, is raised by every call, as a store that is down would."""
+    """Keeps versions. While `fails_with` is set, every call raises it, as when S3 is down."""
 
     bucket: str = "day02-memory"
     fails_with: FileError | None = None

@@ -1,4 +1,4 @@
-"""A client that sends a request piece by piece, as slow, vanishing and stalling clients do."""
+"""A client that controls each byte it sends: for slow, stalled and vanished clients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import requests
 
-#: The value of SO_LINGER that makes a close a TCP reset, and drops what has not been sent.
+#: With this value of SO_LINGER, close() sends a TCP reset and drops data that is not sent yet.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class RawClient:
-    """One connection to a service; use it as a context manager, so that it is closed."""
+    """One connection to a service. As a context manager it closes the connection."""
 
     def __init__(self, url: str, *, receive_buffer: int | None = None) -> None:
         parts = urlsplit(url)
@@ -35,18 +35,18 @@ class RawClient:
         self.socket.close()
 
     def begin(self, method: str, path: str, **headers: object) -> None:
-        """Send the head; underscores in the names of headers stand for hyphens."""
+        """Send the head. In the names of headers, underscores become hyphens."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode())
 
     def send(self, data: bytes) -> None:
-        """Send, or stop where the service has stopped listening: what it said is there to be read."""
+        """Send. If the service has closed the connection, ignore it: its answer can still be read."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(data)
 
     def send_chunk(self, data: bytes) -> None:
-        """One chunk of a chunked body; an empty one is its end."""
+        """Send one chunk of a chunked body; an empty chunk ends the body."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def answer(self, seconds: float = 60) -> Answer:
@@ -59,13 +59,13 @@ class RawClient:
             response.close()
 
     def vanish(self) -> None:
-        """Be gone as a client is whose machine loses its power: no orderly end, but a reset."""
+        """Reset the connection, as when the client's machine loses power."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.socket.close()
 
 
 class Answer:
-    """What came back, whole."""
+    """An answer that was read whole."""
 
     def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
         self.status = status
@@ -77,7 +77,7 @@ class Answer:
 
 
 def form(*files: tuple[str, bytes]) -> tuple[str, bytes]:
-    """The content type and the body of a form with these files."""
+    """Content type and body of a form with these files."""
     prepared = requests.Request(
         "POST", "http://unused.test/", files=[("file", one) for one in files]
     ).prepare()

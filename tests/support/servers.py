@@ -1,4 +1,4 @@
-"""Real servers for tests, each on a free port of loopback and gone at the end: two S3s, and the service."""
+"""Real servers for tests: two S3s and the service. Each has a free port of loopback and stops at the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIGNING_KEY = "a key for tests only, 32 characters or more"
 
 
 def need(condition: object, reason: str) -> None:
-    """Skip a test whose tool is missing on a user's machine; in CI a missing tool is a failure."""
+    """Skip the test when its tool is missing; in CI a missing tool is a failure."""
     if condition:
         return
     if os.environ.get("CI") == "true":
@@ -44,7 +44,7 @@ def need(condition: object, reason: str) -> None:
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """The first true value of the condition; fails when none comes in time."""
+    """Wait until the condition is true, and return its value; fail when the time is over."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -58,7 +58,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 @functools.cache
 def _session(key: str, secret: str, ca_bundle: str | None) -> boto3.session.Session:
-    """One for all clients of the same credentials: it reads S3's description, which takes a while, once."""
+    """One session for the same credentials, because loading the description of S3 takes long."""
     session = botocore.session.Session()
     session.set_config_variable("ca_bundle", ca_bundle)
     return boto3.session.Session(
@@ -68,11 +68,10 @@ def _session(key: str, secret: str, ca_bundle: str | None) -> boto3.session.Sess
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3. `credentials` are environment variables, with AWS_CA_BUNDLE where it speaks TLS.
+    """A running S3. `credentials` are environment variables, with AWS_CA_BUNDLE when it speaks TLS.
 
-    `ports` are SeaweedFS's, by its flags.
-
-    `proxy_ports` are those at which a proxy may stand, where the S3 answers to no other name.
+    `ports` has the ports of SeaweedFS by the names of its flags. `proxy_ports` are the ports that a proxy may
+    use when the S3 checks the Host header.
     """
 
     kind: str
@@ -105,7 +104,7 @@ class S3:
         return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
 
     def open_uploads(self, bucket: str) -> list[str]:
-        """The keys of the bucket's multipart uploads that are neither complete nor aborted."""
+        """The keys of the multipart uploads that are neither completed nor aborted."""
         return [
             entry["Key"] for entry in self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", ())
         ]
@@ -113,7 +112,7 @@ class S3:
 
 @contextmanager
 def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
-    """The S3 of `make run`, behind its guard. `origins` are the pages that may talk to it."""
+    """The S3 of `make run`, behind its guard. Pages of these `origins` may use it."""
     _need_ministack()
     proxies = (free_port(), free_port())
     with embedded_s3(MINISTACK_PYTHON, data, origins, ports=proxies) as s3:
@@ -122,7 +121,7 @@ def running_ministack(data: Path, *origins: str) -> Iterator[S3]:
 
 @contextmanager
 def unguarded_ministack(data: Path, *services: str) -> Iterator[S3]:
-    """MiniStack alone, with services other than S3."""
+    """MiniStack without the guard, with these services."""
     _need_ministack()
     port = free_port()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -143,7 +142,7 @@ def _need_ministack() -> None:
 def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
     """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures.
 
-    With `tls` it speaks HTTPS, with a certificate of a CA that only AWS_CA_BUNDLE of its credentials knows.
+    With `tls` it speaks HTTPS. AWS_CA_BUNDLE of its credentials names the CA of its certificate.
     """
     key, secret = next(iter(SEAWEEDFS_KEYS.items()))
     credentials = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
@@ -192,14 +191,14 @@ def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
     try:
         scheme = "https" if tls else "http"
         s3 = S3("seaweedfs", f"{scheme}://127.0.0.1:{ports['s3.port']}", credentials, ports)
-        if not tls:  # what waits knows no CA
+        if not tls:  # `wait_for` does not know the CA
             wait_for(s3.url, process, "SeaweedFS", log)
         until(lambda: _lists(s3), "SeaweedFS lists its buckets")
         yield s3
     except CannotRun as error:
         raise CannotRun(f"{error}, which ends: {log.read_text()[-2000:]}") from None
     finally:
-        process.kill()  # its data goes with it, and its orderly stop takes half a minute
+        process.kill()  # an orderly stop takes half a minute, and its data is removed anyway
         process.wait()
         shutil.rmtree(data, ignore_errors=True)
 
@@ -226,7 +225,7 @@ class Service:
     log_path: Path
 
     def at(self, route: str, name: str = "") -> str:
-        """The URL of a route, with a file's name percent-encoded once."""
+        """The URL of a route; the file's name is percent-encoded once."""
         return f"{self.url}{route}{quote(name, safe='')}"
 
     def terminate(self) -> None:
@@ -236,13 +235,13 @@ class Service:
         return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
 
     def staged(self) -> list[Path]:
-        """The files below the staging directory, without the lock, which stays."""
+        """The files in the staging directory, without the lock file, which stays."""
         lock = lock_path(self.staging)
         return [path for path in self.staging.rglob("*") if path.is_file() and path != lock]
 
 
 def service_environment(s3: S3, bucket: str, directory: Path, **settings: object) -> dict[str, str]:
-    """The environment of a service: `settings` by their names in `Settings`."""
+    """The environment of a service. `settings` have the names of the fields of `Settings`."""
     return {
         **without_aws(os.environ),
         **s3.credentials,
@@ -259,7 +258,7 @@ def service_environment(s3: S3, bucket: str, directory: Path, **settings: object
 
 @contextmanager
 def running_service(s3: S3, bucket: str, directory: Path, **settings: object) -> Iterator[Service]:
-    """The API under gunicorn, as it runs everywhere, on a free port; stopped at the end."""
+    """The API under gunicorn with its own configuration, on a free port; stopped at the end."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = {"port": free_port(), "metrics_port": free_port(), **settings}
     environment = service_environment(s3, bucket, directory, **settings)
@@ -289,7 +288,7 @@ def running_service(s3: S3, bucket: str, directory: Path, **settings: object) ->
 
 
 def presigned(answer: requests.Response) -> str:
-    """The URL inside an answer of /download."""
+    """The presigned URL in an answer of /download."""
     assert answer.status_code == 200, answer.text
     url: str = answer.json()["content"]
     return url

@@ -1,4 +1,4 @@
-"""Settings and stores for tests, and what tests put into stores and read from them."""
+"""Settings and stores for tests, and helpers that put and read files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from s3api import files
-from s3api.files import Body, Conditions, FileStore
+from s3api.bodies import Body
+from s3api.file_store import Conditions, FileStore, Upload
 from s3api.s3_store import S3FileStore
 from s3api.settings import Settings
 from support.servers import S3, SIGNING_KEY
 
 
 def settings_for(tmp_path: Path, **values: Any) -> Settings:
-    """Settings that do not come from the environment."""
+    """Settings that ignore the environment."""
     given: dict[str, Any] = {
         "bucket": "day02-memory",
         "signing_key": SecretStr(SIGNING_KEY),
@@ -38,7 +38,7 @@ def body(data: bytes, *, size: int | None = -1, sha256: str | None = None, limit
     return Body(io.BytesIO(data), len(data) if size == -1 else size, limit, sha256)
 
 
-def put(store: FileStore, name: str, data: bytes = b"data") -> files.Upload:
+def put(store: FileStore, name: str, data: bytes = b"data") -> Upload:
     return store.put(name, body(data), "text/plain", create_only=False)
 
 

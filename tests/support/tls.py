@@ -1,4 +1,4 @@
-"""TLS in front of a server that speaks plain HTTP, with a certificate that only one CA file vouches for."""
+"""TLS in front of a server that speaks plain HTTP, with a certificate that only one CA file verifies."""
 
 from __future__ import annotations
 

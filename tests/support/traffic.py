@@ -1,4 +1,4 @@
-"""Traffic for tests: many clients at once, each request's fate kept; bounded in count and time."""
+"""Traffic for tests: many clients at once, with a limit of requests and of time; failures are recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 
 import requests
 
-# A client's requests that are under way when its task dies are lost; nobody else's.
+# Only the requests in progress on a task that dies are lost.
 NOTICED_WITHIN = 0.1
 # Python for inside a container: every process but the first stands still.
 HANG = """
@@ -24,12 +24,14 @@ for p in os.listdir("/proc"):
         os.kill(int(p), 19)
 """
 MOST_REQUESTS = 60_000
+# Between two requests of a client. Without it they take the processors that a deployment under them needs.
+PAUSE_SECONDS = 0.01
 LONGEST_SECONDS = 400.0
 
 
 @dataclass(frozen=True)
 class Fate:
-    """A request that failed: when it began and ended (monotonic seconds), what it was, what became of it."""
+    """A failed request: its begin and end (monotonic seconds), the request, and its outcome."""
 
     begun: float
     ended: float
@@ -39,9 +41,9 @@ class Fate:
 
 @dataclass
 class Traffic:
-    """Clients that read, list and upload until told to stop.
+    """Clients that read, list and upload until the context ends.
 
-    `stored` is what was acknowledged, with its SHA-256.
+    `stored` has the acknowledged uploads with their SHA-256.
     """
 
     url: str
@@ -85,7 +87,7 @@ class Traffic:
             thread.join(self.timeout + 5)
 
     def until(self, number: int) -> None:
-        """Return once so many requests have been made."""
+        """Return when this number of requests has been made."""
         while self.made < number and time.monotonic() < self._deadline:
             time.sleep(0.05)
 
@@ -99,10 +101,11 @@ class Traffic:
 
     def _read(self, session: requests.Session, turn: int) -> None:
         self._send(session, "GET", "/list_files?prefix=traffic/small&limit=5" if turn % 20 == 0 else "/")
+        self._stop.wait(PAUSE_SECONDS)
 
     def _write(self, session: requests.Session, _turn: int) -> None:
         self._upload(session, "small", secrets.token_bytes(2_000))
-        self._stop.wait(0.02)
+        self._stop.wait(2 * PAUSE_SECONDS)
 
     def _write_big(self, session: requests.Session, _turn: int) -> None:
         if self.big >= self.most_big:
@@ -129,7 +132,7 @@ class Traffic:
         return not outcome
 
     def lost(self) -> list[str]:
-        """The acknowledged uploads that are not there as they were sent."""
+        """The acknowledged uploads that are missing or differ from what was sent."""
         missing = []
         with requests.Session() as session:
             session.trust_env = False

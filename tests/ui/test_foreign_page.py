@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Error, Page, expect
 
+from support.http_server import serving
 from support.servers import S3, Service, presigned
 from ui.conftest import allow_origin
 from ui.window import Window
@@ -57,16 +57,8 @@ def foreign_url() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"<!doctype html><title>evil</title><body></body>")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Empty)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://evil.test:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Empty) as port:
+        yield f"http://evil.test:{port}/"
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
-"""An init hook that corrects the listings of LocalStack 4.14.0 beyond ASCII.
+"""An init hook that corrects the listings of LocalStack 4.14.0 for names that are not ASCII.
 
-It reads the token of a page as ASCII, so the page that begins with an accent is an error. And it compares
-percent-encoded names, in another order than the one it has sorted them in, so that pages repeat some.
-With this a page is made of the plain names and encoded at the end, as S3 does it.
+LocalStack decodes a continuation token as ASCII, so a page that starts at a name with an accent is an error.
+It also sorts plain names but compares percent-encoded ones, so that pages repeat names. With this correction,
+pages are made from plain names, which are encoded at the end, as in S3.
 """
-# ruff: noqa: INP001 - a script of LocalStack's, no package
+# ruff: noqa: INP001 - a script of LocalStack, not a package
 
 import base64
 from typing import Any

@@ -1,5 +1,5 @@
-"""An init hook of LocalStack, run in its process before it listens: puts the guard in front of it."""
-# ruff: noqa: INP001 - a script of LocalStack's, no package
+"""An init hook of LocalStack that installs the guard in its process before it listens."""
+# ruff: noqa: INP001 - a script of LocalStack, not a package
 
 import os
 import sys
@@ -11,6 +11,6 @@ try:
 
     localstack.install()
 except BaseException:
-    # LocalStack would log the error and serve without the guard.
+    # LocalStack would only log the error and then serve without the guard.
     traceback.print_exc()
     os._exit(1)

@@ -1,4 +1,4 @@
-# The plans made here are also read, from the JSON that `terraform test -json -verbose` prints, by tests/infra.
+# tests/infra also reads these plans, from the output of `terraform test -json -verbose`.
 
 mock_provider "aws" {
   source = "../../tests/infra/mocks"
@@ -63,7 +63,7 @@ run "replace" {
   }
 }
 
-run "refuses_a_bucket_of_another_name" {
+run "refuses_a_bucket_without_the_prefix" {
   command = plan
 
   variables {

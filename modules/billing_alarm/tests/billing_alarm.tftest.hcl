@@ -24,12 +24,12 @@ run "plan" {
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.this.comparison_operator == "GreaterThanOrEqualToThreshold" && aws_cloudwatch_metric_alarm.this.threshold == 1
-    error_message = "It goes off at the limit."
+    error_message = "The limit triggers it."
   }
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.this.period >= 21600
-    error_message = "It looks no more often than the metric is updated."
+    error_message = "Its period is that of the metric."
   }
 
   assert {
@@ -71,7 +71,7 @@ run "refuses_a_topic_name_that_sns_does_not_take" {
   expect_failures = [var.topic_name]
 }
 
-run "refuses_what_is_no_address" {
+run "refuses_an_invalid_address" {
   command = plan
 
   variables {
@@ -81,7 +81,7 @@ run "refuses_what_is_no_address" {
   expect_failures = [var.email]
 }
 
-run "refuses_a_limit_of_nothing" {
+run "refuses_a_limit_of_zero" {
   command = plan
 
   variables {

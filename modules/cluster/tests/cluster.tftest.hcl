@@ -23,32 +23,32 @@ run "plan" {
 
   assert {
     condition     = aws_autoscaling_group.this.min_size == 2 && aws_autoscaling_group.this.max_size == 2 && aws_autoscaling_group.this.health_check_type == "ELB"
-    error_message = "The group has the size given, and the mission's health check."
+    error_message = "The group has the given size and the health check of the course."
   }
 
   assert {
     condition     = aws_autoscaling_group.this.vpc_zone_identifier == toset(var.subnet_ids)
-    error_message = "The group spans the subnets given."
+    error_message = "The group uses the given subnets."
   }
 
   assert {
     condition     = { for tag in aws_autoscaling_group.this.tag : tag.key => tag.value if tag.propagate_at_launch } == { "Autoscaling Flask" = "flask-asg", AmazonECSManaged = "true", Name = "day02-flask", project_name = "day02" }
-    error_message = "Instances carry the tags given and the default tags."
+    error_message = "Instances have the given tags and the default tags."
   }
 
   assert {
     condition     = aws_autoscaling_group.this.instance_refresh[0].strategy == "Rolling" && aws_autoscaling_group.this.force_delete
-    error_message = "A new template replaces the instances one by one, and destroy does not wait for them."
+    error_message = "A new template replaces at most half of the instances at a time, and destroy does not wait for them."
   }
 
   assert {
     condition     = aws_launch_template.this.instance_type == "t2.micro" && aws_launch_template.this.image_id == "ami-0123456789abcdef0" && aws_launch_template.this.key_name == null
-    error_message = "Instances are of the type given, from the recommended image, without a key pair."
+    error_message = "Instances have the given type, the recommended image and no key pair."
   }
 
   assert {
     condition     = aws_launch_template.this.metadata_options[0].http_tokens == "required" && aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1
-    error_message = "A container cannot take the instance's role."
+    error_message = "A container cannot use the instance's role."
   }
 
   assert {
@@ -58,12 +58,12 @@ run "plan" {
 
   assert {
     condition     = strcontains(base64decode(aws_launch_template.this.user_data), "\nECS_CLUSTER=day02\nECS_RESERVED_MEMORY=128\n") && startswith(base64decode(aws_launch_template.this.user_data), "#!/bin/bash\n")
-    error_message = "Instances join the cluster and keep 128 MiB for themselves."
+    error_message = "Instances join the cluster and reserve 128 MiB for themselves."
   }
 
   assert {
     condition     = aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].managed_draining == "ENABLED" && aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].managed_termination_protection == "DISABLED"
-    error_message = "Tasks move away before their instance goes, and nothing keeps the group from being destroyed."
+    error_message = "Tasks leave an instance before its termination, and no protection prevents the destruction of the group."
   }
 
   assert {
@@ -78,17 +78,17 @@ run "plan" {
 
   assert {
     condition     = aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-0123456789abcdef0" && aws_vpc_security_group_ingress_rule.load_balancer.from_port == 32768 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 65535
-    error_message = "Only the load balancer reaches the tasks' ports."
+    error_message = "Only the load balancer can reach the ports of the tasks."
   }
 
   assert {
     condition     = aws_vpc_security_group_egress_rule.https.from_port == 443 && aws_vpc_security_group_egress_rule.https.to_port == 443
-    error_message = "Instances call out over HTTPS only."
+    error_message = "Instances can only use HTTPS to the outside."
   }
 
   assert {
     condition     = one([for setting in aws_ecs_cluster.this.setting : setting.value if setting.name == "containerInsights"]) == "disabled"
-    error_message = "Container Insights are off unless asked for."
+    error_message = "Container Insights are off by default."
   }
 
   assert {
@@ -103,19 +103,19 @@ run "plan" {
 
   assert {
     condition     = { for statement in jsondecode(aws_iam_role_policy.ecs_agent.policy).Statement : statement.Sid => statement.Resource } == { Endpoint = "*", Cluster = "arn:aws:ecs:eu-west-1:123456789012:cluster/day02", Instances = "*" }
-    error_message = "An instance joins this cluster and no other."
+    error_message = "An instance can join only this cluster."
   }
 
   assert {
     condition     = one([for statement in jsondecode(aws_iam_role_policy.ecs_agent.policy).Statement : statement.Condition if statement.Sid == "Instances"]) == { ArnEquals = { "ecs:cluster" = "arn:aws:ecs:eu-west-1:123456789012:cluster/day02" } }
-    error_message = "The agent takes work from this cluster and no other."
+    error_message = "The agent can poll only this cluster."
   }
 }
 
 run "wired" {
   assert {
     condition     = aws_ecs_capacity_provider.this.name == "day02-flask" && aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].auto_scaling_group_arn == aws_autoscaling_group.this.arn
-    error_message = "The capacity provider is the group's, by a name known before either is made."
+    error_message = "The capacity provider uses the group and has a name that is known at plan time."
   }
 
   assert {
@@ -130,7 +130,7 @@ run "wired" {
 
   assert {
     condition     = aws_vpc_security_group_egress_rule.load_balancer.security_group_id == "sg-0123456789abcdef0" && aws_vpc_security_group_egress_rule.load_balancer.referenced_security_group_id == aws_security_group.this.id
-    error_message = "The load balancer may call the instances, and nothing else."
+    error_message = "The load balancer can reach only the instances."
   }
 }
 
@@ -145,12 +145,12 @@ run "scaling_and_ssh" {
 
   assert {
     condition     = aws_ecs_capacity_provider.this.auto_scaling_group_provider[0].managed_scaling[0].status == "ENABLED"
-    error_message = "A group that may grow is scaled."
+    error_message = "A group whose maximum exceeds its minimum scales."
   }
 
   assert {
     condition     = aws_vpc_security_group_ingress_rule.ssh[0].cidr_ipv4 == "203.0.113.7/32" && aws_vpc_security_group_ingress_rule.ssh[0].from_port == 22 && aws_launch_template.this.key_name == "owner"
-    error_message = "SSH is open to the range given, with the key pair given."
+    error_message = "SSH is open to the given range, with the given key pair."
   }
 
   assert {
@@ -179,7 +179,7 @@ run "refuses_no_instances" {
   expect_failures = [var.min_instances]
 }
 
-run "refuses_a_most_below_the_least" {
+run "refuses_a_maximum_below_the_minimum" {
   command = plan
 
   variables {

@@ -15,12 +15,12 @@ run "plain_http" {
 
   assert {
     condition     = aws_lb.this.load_balancer_type == "application" && aws_lb.this.internal == false && aws_lb.this.enable_cross_zone_load_balancing
-    error_message = "It is an application load balancer, reachable from outside, across zones."
+    error_message = "It is a public application load balancer across zones."
   }
 
   assert {
     condition     = aws_lb.this.drop_invalid_header_fields
-    error_message = "Malformed headers go no further."
+    error_message = "Invalid headers are dropped."
   }
 
   assert {
@@ -30,32 +30,32 @@ run "plain_http" {
 
   assert {
     condition     = aws_lb_listener.this.port == 5000 && aws_lb_listener.this.protocol == "HTTP" && length(aws_lb_listener.redirect) == 0
-    error_message = "Without a certificate it listens to HTTP on the port given, and nothing redirects."
+    error_message = "Without a certificate there is one HTTP listener on the given port and no redirect."
   }
 
   assert {
     condition     = aws_lb_target_group.this.target_type == "instance" && aws_lb_target_group.this.protocol == "HTTP"
-    error_message = "Targets are instances: tasks in bridge mode have no address of their own."
+    error_message = "Targets are instances, because tasks in bridge mode have no address of their own."
   }
 
   assert {
     condition     = aws_lb_target_group.this.health_check[0].path == "/readyz" && aws_lb_target_group.this.health_check[0].interval == 30 && aws_lb_target_group.this.health_check[0].healthy_threshold == 2
-    error_message = "Readiness is asked every 30 s; two good answers make a task healthy."
+    error_message = "Readiness is checked every 30 s, and two successes make a task healthy."
   }
 
   assert {
     condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 30 && output.deregistration_delay_seconds == 30
-    error_message = "A leaving task goes on serving for 30 s, and says so to the service."
+    error_message = "A deregistered task has 30 s to finish, and the output says so."
   }
 
   assert {
     condition     = keys(aws_vpc_security_group_ingress_rule.listener) == ["0.0.0.0/0"] && alltrue([for rule in aws_vpc_security_group_ingress_rule.listener : rule.from_port == 5000 && rule.to_port == 5000 && rule.ip_protocol == "tcp"])
-    error_message = "The allowed ranges reach the listener's port, and that alone."
+    error_message = "The allowed ranges can reach only the listener's port."
   }
 
   assert {
     condition     = length(aws_wafv2_web_acl.this) == 0 && length(aws_lb.this.access_logs) == 0 && aws_lb.this.enable_deletion_protection == false
-    error_message = "Firewall, access logs and deletion protection are off unless asked for."
+    error_message = "Firewall, access logs and deletion protection are off by default."
   }
 }
 
@@ -73,7 +73,7 @@ run "https" {
 
   assert {
     condition     = aws_lb_listener.this.protocol == "HTTPS" && aws_lb_listener.this.ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06" && aws_lb_listener.this.certificate_arn == var.certificate_arn
-    error_message = "With a certificate the listener is HTTPS, TLS 1.3 or 1.2."
+    error_message = "With a certificate, the listener is HTTPS with TLS 1.2 or 1.3."
   }
 
   assert {
@@ -83,7 +83,7 @@ run "https" {
 
   assert {
     condition     = keys(aws_vpc_security_group_ingress_rule.redirect) == ["198.51.100.7/32", "203.0.113.0/24"]
-    error_message = "The same ranges reach the redirect."
+    error_message = "The same ranges can reach the redirect."
   }
 
   assert {
@@ -93,12 +93,12 @@ run "https" {
 
   assert {
     condition     = one([for rule in aws_wafv2_web_acl.this[0].rule : rule.statement[0].rate_based_statement[0].limit if rule.name == "request-limit-per-ip"]) == 2000
-    error_message = "The firewall blocks an address after the requests given."
+    error_message = "The firewall blocks an address after the given number of requests."
   }
 
   assert {
     condition     = aws_wafv2_web_acl_logging_configuration.this[0].redacted_fields[0].single_header[0].name == "authorization"
-    error_message = "The firewall's log holds no token."
+    error_message = "The firewall's log contains no token."
   }
 }
 
@@ -119,7 +119,7 @@ run "wired" {
 
   assert {
     condition     = aws_wafv2_web_acl_association.this[0].resource_arn == aws_lb.this.arn
-    error_message = "The firewall stands before the balancer."
+    error_message = "The firewall protects the balancer."
   }
 
   assert {
@@ -159,7 +159,7 @@ run "refuses_port_80_with_a_certificate" {
   expect_failures = [var.port]
 }
 
-run "refuses_no_range_at_all" {
+run "refuses_an_empty_list_of_ranges" {
   command = plan
 
   variables {
@@ -189,7 +189,7 @@ run "refuses_a_delay_that_no_task_can_outlast" {
   expect_failures = [var.deregistration_delay_seconds]
 }
 
-run "refuses_what_is_no_certificate" {
+run "refuses_an_invalid_certificate_arn" {
   command = plan
 
   variables {
@@ -199,7 +199,7 @@ run "refuses_what_is_no_certificate" {
   expect_failures = [var.certificate_arn]
 }
 
-run "refuses_a_limit_that_waf_does_not_take" {
+run "refuses_a_limit_that_waf_does_not_support" {
   command = plan
 
   variables {

@@ -17,7 +17,7 @@ run "plan" {
 
   assert {
     condition     = aws_vpc.this.cidr_block == "10.0.0.0/16" && aws_vpc.this.enable_dns_hostnames && aws_vpc.this.enable_dns_support
-    error_message = "The VPC has the range given, and DNS names."
+    error_message = "The VPC has the given range and DNS names."
   }
 
   assert {
@@ -32,7 +32,7 @@ run "plan" {
 
   assert {
     condition     = alltrue([for subnet in aws_subnet.public : subnet.map_public_ip_on_launch])
-    error_message = "Instances get a public address: without one they reach nothing."
+    error_message = "Instances get a public address, without which they could not reach AWS."
   }
 
   assert {
@@ -53,29 +53,29 @@ run "plan" {
   # The provider leaves rules that are not given as they are computed, so none may be given.
   assert {
     condition     = aws_default_security_group.this.tags.Name == "day02-unused"
-    error_message = "The default security group is adopted."
+    error_message = "The default security group is managed."
   }
 
   assert {
     condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.s3.service_name == "com.amazonaws.eu-west-1.s3"
-    error_message = "The S3 endpoint is the free one, of the region."
+    error_message = "The S3 endpoint is a gateway endpoint of the region."
   }
 
   assert {
     condition     = jsondecode(aws_vpc_endpoint.s3.policy).Statement[0].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
-    error_message = "The S3 endpoint lets the data bucket through, and no other bucket of anyone's."
+    error_message = "The S3 endpoint allows the data bucket and no other bucket of a user."
   }
 
   assert {
     condition = alltrue([for bucket in ["prod-eu-west-1-starport-layer-bucket", "al2023-repos-eu-west-1-de612dc2"] :
       contains(jsondecode(aws_vpc_endpoint.s3.policy).Statement[1].Resource, "arn:aws:s3:::${bucket}/*")
     ])
-    error_message = "The S3 endpoint lets ECR's layers and the packages of AL2023 through."
+    error_message = "The S3 endpoint allows the layers of ECR and the packages of AL2023."
   }
 
   assert {
     condition     = length(aws_flow_log.this) == 0
-    error_message = "Flow logs are off unless asked for."
+    error_message = "Flow logs are off by default."
   }
 }
 
@@ -115,7 +115,7 @@ run "flow_logs" {
 
   assert {
     condition     = aws_flow_log.this[0].traffic_type == "ALL" && aws_cloudwatch_log_group.flow_logs[0].retention_in_days == 365
-    error_message = "Flow logs keep all traffic, as long as asked for."
+    error_message = "Flow logs record all traffic and have the given retention."
   }
 
   assert {
@@ -123,11 +123,11 @@ run "flow_logs" {
       StringEquals = { "aws:SourceAccount" = "123456789012" }
       ArnLike      = { "aws:SourceArn" = "arn:aws:ec2:eu-west-1:123456789012:vpc-flow-log/*" }
     }
-    error_message = "Only flow logs of this account and region use the role."
+    error_message = "Only flow logs of this account and region can use the role."
   }
 }
 
-run "refuses_a_vpc_range_that_aws_does_not_take" {
+run "refuses_a_vpc_range_that_aws_does_not_support" {
   command = plan
 
   variables {
@@ -163,7 +163,7 @@ run "refuses_a_subnet_outside_the_vpc" {
   expect_failures = [var.public_subnets]
 }
 
-run "refuses_a_retention_that_aws_does_not_take" {
+run "refuses_a_retention_that_aws_does_not_support" {
   command = plan
 
   variables {

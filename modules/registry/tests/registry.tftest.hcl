@@ -11,17 +11,17 @@ run "plan" {
 
   assert {
     condition     = aws_ecr_repository.this.name == "day02" && aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE"
-    error_message = "A tag, once pushed, means one image for ever."
+    error_message = "A pushed tag can never name another image."
   }
 
   assert {
     condition     = aws_ecr_repository.this.image_scanning_configuration[0].scan_on_push
-    error_message = "Images are scanned as they are pushed."
+    error_message = "Images are scanned when they are pushed."
   }
 
   assert {
     condition     = aws_ecr_repository.this.force_delete == false
-    error_message = "Images are not deleted with the repository unless asked for."
+    error_message = "Images are not deleted with the repository by default."
   }
 
   assert {
@@ -33,11 +33,11 @@ run "plan" {
 run "wired" {
   assert {
     condition     = aws_ecr_lifecycle_policy.this.repository == aws_ecr_repository.this.name && output.repository_url == aws_ecr_repository.this.repository_url
-    error_message = "The policy is the repository's, and its URL is put out."
+    error_message = "The lifecycle policy belongs to the repository, and the output is its URL."
   }
 }
 
-run "refuses_a_name_that_ecr_does_not_take" {
+run "refuses_a_name_that_ecr_does_not_support" {
   command = plan
 
   variables {

@@ -30,12 +30,12 @@ run "deployment" {
 
   assert {
     condition     = aws_ecs_service.this.desired_count == 2 && aws_ecs_service.this.deployment_minimum_healthy_percent == 100 && aws_ecs_service.this.deployment_maximum_percent == 200
-    error_message = "Two tasks run, and while a deployment rolls never fewer."
+    error_message = "Two tasks run, and never fewer during a deployment."
   }
 
   assert {
     condition     = aws_ecs_service.this.deployment_circuit_breaker[0].enable && aws_ecs_service.this.deployment_circuit_breaker[0].rollback
-    error_message = "A deployment whose tasks do not come up is rolled back."
+    error_message = "A deployment whose tasks do not start is rolled back."
   }
 
   assert {
@@ -45,12 +45,12 @@ run "deployment" {
 
   assert {
     condition     = aws_ecs_service.this.wait_for_steady_state
-    error_message = "Apply ends when the tasks serve."
+    error_message = "Apply waits until the service is steady."
   }
 
   assert {
     condition     = one(aws_ecs_service.this.capacity_provider_strategy).capacity_provider == "day02-flask" && aws_ecs_service.this.force_new_deployment
-    error_message = "Tasks are placed by the capacity provider, and a change of it does not replace the service."
+    error_message = "The capacity provider places tasks, and a change of it does not replace the service."
   }
 
   assert {
@@ -70,7 +70,7 @@ run "deployment" {
 
   assert {
     condition     = length(aws_appautoscaling_target.this) == 0 && length(aws_cloudwatch_dashboard.this) == 0 && length(aws_cloudwatch_metric_alarm.balancer) == 0 && length(aws_sns_topic.alarms) == 0
-    error_message = "Scaling, alarms and dashboard are off unless asked for."
+    error_message = "Scaling, alarms and dashboard are off by default."
   }
 }
 
@@ -79,22 +79,22 @@ run "container" {
 
   assert {
     condition     = aws_ecs_task_definition.this.network_mode == "bridge" && aws_ecs_task_definition.this.requires_compatibilities == toset(["EC2"])
-    error_message = "Tasks use the bridge of their instance."
+    error_message = "Tasks use bridge mode."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].image == var.image
-    error_message = "The image is the one given, by digest."
+    error_message = "The image is the given one, by digest."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].memoryReservation == 256 && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].memory == 384
-    error_message = "A task is placed by 256 MiB and never exceeds 384."
+    error_message = "A task reserves 256 MiB and is limited to 384 MiB."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].portMappings == [{ containerPort = 5000, hostPort = 0, protocol = "tcp" }]
-    error_message = "The host's port is a free one."
+    error_message = "The host port is chosen by Docker."
   }
 
   assert {
@@ -109,7 +109,7 @@ run "container" {
       PROJECT_NAME       = "day02"
       TRUSTED_PROXY_HOPS = "1"
     }
-    error_message = "The API gets its settings, and no other."
+    error_message = "The API gets exactly these settings."
   }
 
   assert {
@@ -124,49 +124,49 @@ run "container" {
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].linuxParameters.capabilities.drop == ["ALL"] && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].dockerSecurityOptions == ["no-new-privileges"]
-    error_message = "The container has no capability, and can gain none."
+    error_message = "The container has no capabilities and cannot gain any."
   }
 
   assert {
     condition     = one(aws_ecs_task_definition.this.volume).docker_volume_configuration[0].scope == "task" && jsondecode(aws_ecs_task_definition.this.container_definitions)[0].mountPoints == [{ containerPath = "/srv/uploads", readOnly = false, sourceVolume = "staging" }]
-    error_message = "Uploads are staged on a volume that goes with the task."
+    error_message = "Uploads are staged on a volume that is deleted with the task."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].healthCheck.command == ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:5000/livez"]
-    error_message = "The container is asked whether it lives."
+    error_message = "The container has a check of its liveness."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].stopTimeout == 60
-    error_message = "A task has longer to stop than it drains."
+    error_message = "The stop timeout is longer than the drain."
   }
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].logConfiguration.options.mode == "non-blocking"
-    error_message = "The API does not wait for its log."
+    error_message = "A slow log does not block the API."
   }
 }
 
 run "permissions" {
   assert {
     condition     = aws_ecs_task_definition.this.task_role_arn == aws_iam_role.task.arn && aws_ecs_task_definition.this.execution_role_arn == aws_iam_role.execution.arn
-    error_message = "The API runs as its own role, and ECS starts it as another."
+    error_message = "The API and ECS have different roles."
   }
 
   assert {
     condition     = output.task_role_name == "s3_access"
-    error_message = "The role of the API has the name given."
+    error_message = "The role of the API has the given name."
   }
 
   assert {
     condition     = jsondecode(aws_iam_role.task.assume_role_policy).Statement[0].Principal.Service == "ecs-tasks.amazonaws.com" && jsondecode(aws_iam_role.task.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
-    error_message = "Only tasks of this account take the role."
+    error_message = "Only tasks of this account can use the role."
   }
 
   assert {
     condition     = jsondecode(aws_iam_role_policy.task.policy).Statement[*].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
-    error_message = "The role reaches one bucket."
+    error_message = "The role allows one bucket."
   }
 
   assert {
@@ -176,12 +176,12 @@ run "permissions" {
 
   assert {
     condition     = one([for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Resource if statement.Sid == "Secrets"]) == ["arn:aws:ssm:eu-west-1:123456789012:parameter/day02/signing_key"]
-    error_message = "ECS reads the secrets given, and no other."
+    error_message = "ECS can read only the given secrets."
   }
 
   assert {
     condition     = output.service_name == "day02" && output.task_definition_arn == aws_ecs_task_definition.this.arn && output.log_group_name == "/ecs/day02"
-    error_message = "The outputs tell a deployment what to compare and where the log is."
+    error_message = "The outputs name the task definition and the log group."
   }
 }
 
@@ -198,22 +198,22 @@ run "production" {
 
   assert {
     condition     = aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 6 && aws_appautoscaling_target.this[0].resource_id == "service/day02/day02"
-    error_message = "The service scales between the least and the most."
+    error_message = "The service scales between the minimum and the maximum."
   }
 
   assert {
     condition     = { for key, policy in aws_appautoscaling_policy.this : key => policy.target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type } == { cpu = "ECSServiceAverageCPUUtilization", requests = "ALBRequestCountPerTarget" }
-    error_message = "It follows the CPU and the requests."
+    error_message = "It scales by CPU and by requests."
   }
 
   assert {
     condition     = aws_appautoscaling_policy.this["requests"].target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].resource_label == "app/day02-alb/0123456789abcdef/targetgroup/day02-tg/0123456789abcdef"
-    error_message = "The requests are those of the service's target group."
+    error_message = "It counts the requests of the service's target group."
   }
 
   assert {
     condition     = keys(aws_cloudwatch_metric_alarm.balancer) == ["elb-5xx", "latency", "unhealthy-hosts"] && length(aws_cloudwatch_metric_alarm.tasks_missing) == 1
-    error_message = "There is an alarm for each way to fail."
+    error_message = "There is an alarm for each kind of failure."
   }
 
   assert {
@@ -223,12 +223,12 @@ run "production" {
 
   assert {
     condition     = length(jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets) == 5
-    error_message = "One dashboard shows it all."
+    error_message = "There is one dashboard with all graphs."
   }
 
   assert {
     condition     = aws_sns_topic_subscription.alarms[0].endpoint == "oncall@example.com" && aws_cloudwatch_log_group.this.retention_in_days == 365
-    error_message = "The owner is told, and the log is kept."
+    error_message = "The owner is notified, and the log has the given retention."
   }
 }
 
@@ -239,7 +239,7 @@ run "production_is_wired" {
 
   assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.balancer), aws_cloudwatch_metric_alarm.tasks_missing, [aws_cloudwatch_metric_alarm.target_5xx]) : alarm.alarm_actions == toset([aws_sns_topic.alarms[0].arn])])
-    error_message = "Every alarm tells the owner."
+    error_message = "Every alarm notifies the owner."
   }
 }
 
@@ -253,7 +253,7 @@ run "refuses_an_image_by_tag" {
   expect_failures = [var.image]
 }
 
-run "refuses_what_is_no_bucket" {
+run "refuses_an_invalid_bucket_name" {
   command = plan
 
   variables {
@@ -263,7 +263,7 @@ run "refuses_what_is_no_bucket" {
   expect_failures = [var.data_bucket_name]
 }
 
-run "refuses_a_role_name_that_iam_does_not_take" {
+run "refuses_a_role_name_that_iam_does_not_support" {
   command = plan
 
   variables {
@@ -293,7 +293,7 @@ run "refuses_no_signing_key" {
   expect_failures = [var.secrets]
 }
 
-run "refuses_that_no_one_may_call" {
+run "refuses_an_api_that_no_client_can_call" {
   command = plan
 
   variables {
@@ -303,7 +303,7 @@ run "refuses_that_no_one_may_call" {
   expect_failures = [var.secrets]
 }
 
-run "refuses_a_most_below_the_least" {
+run "refuses_a_maximum_below_the_minimum" {
   command = plan
 
   variables {
@@ -323,7 +323,7 @@ run "refuses_a_reservation_above_the_limit" {
   expect_failures = [var.memory_mib]
 }
 
-run "refuses_memory_that_two_tasks_do_not_find_on_an_instance" {
+run "refuses_memory_limits_that_exceed_an_instance" {
   command = plan
 
   variables {
@@ -333,7 +333,7 @@ run "refuses_memory_that_two_tasks_do_not_find_on_an_instance" {
   expect_failures = [var.memory_mib]
 }
 
-run "refuses_a_retention_that_aws_does_not_take" {
+run "refuses_a_retention_that_aws_does_not_support" {
   command = plan
 
   variables {
@@ -343,7 +343,7 @@ run "refuses_a_retention_that_aws_does_not_take" {
   expect_failures = [var.log_retention_days]
 }
 
-run "refuses_what_is_no_address" {
+run "refuses_an_invalid_address" {
   command = plan
 
   variables {

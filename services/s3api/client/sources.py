@@ -119,7 +119,7 @@ def _glob(reporter: Reporter, pattern: Path) -> list[Path]:
         for found in glob.glob(str(parent), recursive=True):  # noqa: PTH207 - of any path, absolute or not
             if _kind(Path(found)) == stat.S_IFDIR and not os.access(found, os.R_OK | os.X_OK):
                 reporter.failed(Failure("local_file_error", f"skipped {found}: the folder cannot be read"))
-    return [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207
+    return [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 - as above
 
 
 def _matched(reporter: Reporter, pattern: Path, matches: Iterable[Path]) -> Iterator[Source]:

@@ -97,7 +97,7 @@ def metered(output: Output) -> Iterator[Meter]:
         yield Meter()
         return
     from rich.console import Console  # noqa: PLC0415 - takes longer to load than a small command to run
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415 - as above
         BarColumn,
         DownloadColumn,
         Progress,

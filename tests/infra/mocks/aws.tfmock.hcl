@@ -1,5 +1,5 @@
-# What AWS would answer. A mocked provider makes up random strings, which the provider's own checks of ARNs and policies
-# refuse; here are the values that must have a form, or that plans are read for.
+# Answers of the mocked AWS. A mocked provider invents random strings, but the provider checks ARNs and policies. So the
+# values with a fixed format are here, and those that tests read from plans.
 
 mock_data "aws_region" {
   defaults = { name = "eu-west-1" }

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from deploy.environments import REGION, Environment, LocalAws
+from deploy.environments import REGION, EmulatedAws, Environment
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 from guard.keys import installed
@@ -38,130 +38,132 @@ _KEY_INSIDE = "run/keys/credentials"
 _PERMISSIONS_INSIDE = "/run/permissions.jsonl"
 
 
-def root_key(local: LocalAws) -> dict[str, str]:
+def root_key(emulated: EmulatedAws) -> dict[str, str]:
     """The key of the root of the emulated AWS, made on first use. It has no rights anywhere else."""
     try:
-        keys = installed(local.keys)
+        keys = installed(emulated.keys)
     except (OSError, ValueError, KeyError, ConfigError) as error:
         raise Failed(
-            f"the key of the emulated AWS in {local.keys} cannot be read: {type(error).__name__}",
-            f"Remove the key and the container that uses it: rm -r {local.keys}; docker rm -f {local.name}",
+            f"the key of the emulated AWS in {emulated.keys} cannot be read: {type(error).__name__}",
+            f"Remove the key and its container: rm -r {emulated.keys}; docker rm -f {emulated.name}",
         ) from None
     return {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret.key}
 
 
-def start(engine: docker.DockerClient, local: LocalAws, report: Reporter) -> LocalAws:
+def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) -> EmulatedAws:
     """Start the container unless it runs; return its actual ports."""
-    running = container(engine, local)
+    running = container(engine, emulated)
     if running is not None and running.status == "running":
-        found = _with_ports_of(running, local)
+        found = _with_ports_of(running, emulated)
         _wait(found)
         _check_key(found)
-        report.say(f"already runs at {found.url}; the key of its root is in {local.keys / 'credentials'}")
+        report.say(f"already runs at {found.url}; the key of its root is in {emulated.keys / 'credentials'}")
         return found
     if running is not None:
         running.remove(force=True)
-    for port, variable in ((local.aws_port, "AWS_PORT"), (local.api_port, "PORT")):
+    for port, variable in ((emulated.aws_port, "AWS_PORT"), (emulated.api_port, "PORT")):
         _check_port(port, variable)
     build(engine, report, IMAGE, dockerfile="docker/aws/Dockerfile")
-    network = _network(engine, local)
-    root_key(local)
+    network = _network(engine, emulated)
+    root_key(emulated)
     made = engine.containers.create(
         IMAGE,
-        name=local.name,
-        hostname=local.name,  # the emulator finds itself and the tasks' network by this name
-        ports={"4566/tcp": ("127.0.0.1", local.aws_port), "5000/tcp": ("127.0.0.1", local.api_port)},
+        name=emulated.name,
+        hostname=emulated.name,  # the emulator finds itself and the tasks' network by this name
+        ports={"4566/tcp": ("127.0.0.1", emulated.aws_port), "5000/tcp": ("127.0.0.1", emulated.api_port)},
         environment={
             "MINISTACK_REGION": REGION,
-            "TASK_AWS_ADDRESS": local.address,
-            "TASK_NETWORK": local.subnet,
-            "REGISTRY_HOST": f"127.0.0.1:{local.aws_port}",
+            "TASK_AWS_ADDRESS": emulated.address,
+            "TASK_NETWORK": emulated.subnet,
+            "REGISTRY_HOST": f"127.0.0.1:{emulated.aws_port}",
             "GUARD_HOSTS": ",".join(
                 f"{host}:{port}"
                 for host, port in (
-                    ("127.0.0.1", local.aws_port),
-                    ("localhost", local.aws_port),
-                    (local.address, AWS_PORT_INSIDE),
+                    ("127.0.0.1", emulated.aws_port),
+                    ("localhost", emulated.aws_port),
+                    (emulated.address, AWS_PORT_INSIDE),
                     ("127.0.0.1", AWS_PORT_INSIDE),  # its own health check
                 )
             ),
-            "GUARD_ORIGINS": ",".join(local.origins),
-            "TIME_SCALE": str(local.time_scale),
+            "GUARD_ORIGINS": ",".join(emulated.origins),
+            "TIME_SCALE": str(emulated.time_scale),
             "LOG_LEVEL": "WARNING",
         },
-        volumes=["/var/run/docker.sock:/var/run/docker.sock", f"{local.volume}:/data"],
+        volumes=["/var/run/docker.sock:/var/run/docker.sock", f"{emulated.volume}:/data"],
         network=network,
-        networking_config={network: engine.api.create_endpoint_config(ipv4_address=local.address)},
+        networking_config={network: engine.api.create_endpoint_config(ipv4_address=emulated.address)},
     )
     # Not an environment variable, which `docker inspect` shows; not a mount, as the engine may be remote.
-    made.put_archive("/", _archive(_KEY_INSIDE, (local.keys / "credentials").read_bytes()))
+    made.put_archive("/", _archive(_KEY_INSIDE, (emulated.keys / "credentials").read_bytes()))
     made.start()
-    _wait(local, made)
-    _check_key(local)
-    report.say(f"container {local.name} answers at {local.url}; its data is in volume {local.volume}")
-    report.say(f"the key of its root is in {local.keys / 'credentials'}")
-    return local
+    _wait(emulated, made)
+    _check_key(emulated)
+    report.say(
+        f"container {emulated.name} answers at {emulated.url}; its data is in volume {emulated.volume}"
+    )
+    report.say(f"the key of its root is in {emulated.keys / 'credentials'}")
+    return emulated
 
 
-def stop(engine: docker.DockerClient, local: LocalAws) -> None:
+def stop(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
     """Stop and remove the container, after it has saved its state. The volume with the bucket stays."""
-    running = container(engine, local)
+    running = container(engine, emulated)
     if running is not None:
         running.stop(timeout=STOPPED_WITHIN)
         running.remove(force=True)
-    for network in engine.networks.list(names=[f"^{local.name}$"]):
+    for network in engine.networks.list(names=[f"^{emulated.name}$"]):
         network.remove()
 
 
-def purge(engine: docker.DockerClient, local: LocalAws) -> None:
+def purge(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
     """Remove everything, including the data (tests only)."""
-    for task in tasks(engine, local):
+    for task in tasks(engine, emulated):
         task.remove(force=True, v=True)
-    running = container(engine, local)
+    running = container(engine, emulated)
     if running is not None:
         running.remove(force=True, v=True)
-    for network in engine.networks.list(names=[f"^{local.name}$"]):
+    for network in engine.networks.list(names=[f"^{emulated.name}$"]):
         network.remove()
     with suppress(NotFound):
-        engine.volumes.get(local.volume).remove()
+        engine.volumes.get(emulated.volume).remove()
 
 
-def tasks(engine: docker.DockerClient, local: LocalAws, *, every: bool = True) -> list[Any]:
+def tasks(engine: docker.DockerClient, emulated: EmulatedAws, *, every: bool = True) -> list[Any]:
     """The containers of the ECS tasks: all of them, or only those that run."""
     found: list[Any] = engine.containers.list(
-        all=every, ignore_removed=True, filters={"label": "ministack=ecs", "network": local.name}
+        all=every, ignore_removed=True, filters={"label": "ministack=ecs", "network": emulated.name}
     )
     return found
 
 
-def container(engine: docker.DockerClient, local: LocalAws) -> Any | None:
+def container(engine: docker.DockerClient, emulated: EmulatedAws) -> Any | None:
     try:
-        return engine.containers.get(local.name)
+        return engine.containers.get(emulated.name)
     except NotFound:
         return None
 
 
 def running(engine: docker.DockerClient, environment: Environment) -> Environment:
     """The environment with the actual ports of its running container and the key of its root."""
-    assert environment.local is not None
-    found = container(engine, environment.local)
+    assert environment.emulated is not None
+    found = container(engine, environment.emulated)
     if found is None or found.status != "running":
         raise Failed("the emulated AWS does not run", "Start it: make deploy ENV=local")
-    local = _with_ports_of(found, environment.local)
-    _check_key(local)
-    return replace(environment, local=local, credentials=root_key(local))
+    emulated = _with_ports_of(found, environment.emulated)
+    _check_key(emulated)
+    return replace(environment, emulated=emulated, credentials=root_key(emulated))
 
 
 def deployer(environment: Environment, report: Reporter) -> Environment:
     """The environment as seen by a user with the deployer's policies and no other permission."""
-    assert environment.local is not None
-    iam = replace(environment, credentials=root_key(environment.local)).client("iam")
+    assert environment.emulated is not None
+    iam = replace(environment, credentials=root_key(environment.emulated)).client("iam")
     try:
         iam.create_user(UserName=DEPLOYER)
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
-    for policy in sorted(environment.local.policies.glob("deployer-*.json")):
+    for policy in sorted(environment.emulated.policies.glob("deployer-*.json")):
         iam.put_user_policy(UserName=DEPLOYER, PolicyName=policy.stem, PolicyDocument=policy.read_text())
     for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
@@ -176,32 +178,32 @@ def deployer(environment: Environment, report: Reporter) -> Environment:
     )
 
 
-def permissions(engine: docker.DockerClient, local: LocalAws) -> list[tuple[str, str, bool]]:
+def permissions(engine: docker.DockerClient, emulated: EmulatedAws) -> list[tuple[str, str, bool]]:
     """The actions used since the start: the access key, the action, and whether it was allowed."""
-    running: Any = engine.containers.get(local.name)
+    running: Any = engine.containers.get(emulated.name)
     status, said = running.exec_run(["cat", _PERMISSIONS_INSIDE])
     if status != 0:
         raise Failed(
-            "the emulated AWS has recorded no permissions", f"Read its log: docker logs {local.name}"
+            "the emulated AWS has recorded no permissions", f"Read its log: docker logs {emulated.name}"
         )
     entries = [json.loads(line) for line in said.decode().splitlines()]
     return [(key, action, allowed) for key, action, _, allowed in entries]
 
 
-def _network(engine: docker.DockerClient, local: LocalAws) -> str:
-    if not engine.networks.list(names=[f"^{local.name}$"]):
+def _network(engine: docker.DockerClient, emulated: EmulatedAws) -> str:
+    if not engine.networks.list(names=[f"^{emulated.name}$"]):
         # The emulator treats the first address as this machine's and the others as those of tasks.
-        gateway = str(ipaddress.IPv4Network(local.subnet)[1])
-        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=local.subnet, gateway=gateway)])
+        gateway = str(ipaddress.IPv4Network(emulated.subnet)[1])
+        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=emulated.subnet, gateway=gateway)])
         try:
-            engine.networks.create(local.name, ipam=pool)
+            engine.networks.create(emulated.name, ipam=pool)
         except APIError as error:
             raise Failed(
-                f"cannot make the network {local.subnet}, in which tasks get their credentials: "
+                f"cannot make the network {emulated.subnet}, in which tasks get their credentials: "
                 f"{error.explanation}",
                 "Another network may use these addresses: find it with `docker network ls` and remove it",
             ) from None
-    return local.name
+    return emulated.name
 
 
 def _check_port(port: int, variable: str) -> None:
@@ -216,27 +218,27 @@ def _check_port(port: int, variable: str) -> None:
             ) from None
 
 
-def _with_ports_of(running: Any, local: LocalAws) -> LocalAws:
+def _with_ports_of(running: Any, emulated: EmulatedAws) -> EmulatedAws:
     published = running.attrs["HostConfig"]["PortBindings"]
     return replace(
-        local,
+        emulated,
         aws_port=int(published["4566/tcp"][0]["HostPort"]),
         api_port=int(published["5000/tcp"][0]["HostPort"]),
     )
 
 
-def _check_key(local: LocalAws) -> None:
+def _check_key(emulated: EmulatedAws) -> None:
     """Check that the running container has the key in the file."""
-    known = Environment("local", "", "", local=local, credentials=root_key(local))
+    known = Environment("local", "", "", emulated=emulated, credentials=root_key(emulated))
     try:
         known.client("sts").get_caller_identity()
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 403:
             raise
         raise Failed(
-            f"the emulated AWS does not know the key in {local.keys}",
+            f"the emulated AWS does not know the key in {emulated.keys}",
             "It was started with a key that is lost, or by an older version. Stop it and deploy again; "
-            f"its data stays: docker stop --time {STOPPED_WITHIN} {local.name}",
+            f"its data stays: docker stop --time {STOPPED_WITHIN} {emulated.name}",
         ) from None
 
 
@@ -250,11 +252,11 @@ def _archive(name: str, content: bytes) -> bytes:
     return packed.getvalue()
 
 
-def _wait(local: LocalAws, made: Any = None) -> None:
+def _wait(emulated: EmulatedAws, made: Any = None) -> None:
     deadline = time.monotonic() + STARTED_WITHIN
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{local.url}/_guard/ready", timeout=2):
+            with urllib.request.urlopen(f"{emulated.url}/_guard/ready", timeout=2):
                 return
         except urllib.error.HTTPError as error:
             if error.code != 503:
@@ -268,6 +270,6 @@ def _wait(local: LocalAws, made: Any = None) -> None:
                 break
     said = made.logs(tail=20).decode(errors="replace") if made is not None else ""
     raise Failed(
-        f"the emulated AWS does not answer at {local.url}: {said[-1500:]}",
-        f"Read its log: docker logs {local.name}",
+        f"the emulated AWS does not answer at {emulated.url}: {said[-1500:]}",
+        f"Read its log: docker logs {emulated.name}",
     )

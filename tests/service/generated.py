@@ -1,7 +1,8 @@
-"""The table of settings in docs/configuration.md, made from `Settings`. `make docs` writes it."""
+"""The tables of docs/ that come from the code, the settings and the layers: `make docs` writes them."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,39 @@ from pydantic.fields import FieldInfo
 from s3api.settings import GiB, MiB, Settings
 from support.servers import ROOT
 
-PAGE = ROOT / "docs" / "configuration.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 BEGIN = "<!-- generated: make docs -->\n"
 END = "<!-- end -->\n"
 
 
-def page() -> str:
-    """docs/configuration.md with the table as it is now."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+def pages() -> dict[Path, str]:
+    """The generated pages, with their text as it should be now."""
+    return {
+        CONFIGURATION: _with_table(CONFIGURATION, settings_table()),
+        ARCHITECTURE: _with_table(ARCHITECTURE, layers_table()),
+    }
+
+
+def _with_table(page: Path, table: str) -> str:
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
+    return f"{before}{BEGIN}{table}{END}{after}"
+
+
+def settings_table() -> str:
     rows = "".join(_row(name, field) for name, field in Settings.model_fields.items())
-    return f"{before}{BEGIN}| variable | default | meaning |\n|---|---|---|\n{rows}{END}{after}"
+    return f"| variable | default | meaning |\n|---|---|---|\n{rows}"
+
+
+def layers_table() -> str:
+    """The layers of `s3api` in pyproject.toml, which import-linter enforces, from the top to the bottom."""
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = configured["tool"]["importlinter"]["contracts"]
+    [layers] = [one["layers"] for one in contracts if one.get("containers") == ["s3api"]]
+    named = [[f"`{module.strip(' ()')}`" for module in layer.split("|")] for layer in layers]
+    rows = "".join(f"| {number} | {', '.join(names)} |\n" for number, names in enumerate(named, 1))
+    return f"| layer | modules |\n|---|---|\n{rows}"
 
 
 def variables(name: str, field: FieldInfo) -> list[str]:
@@ -54,4 +77,5 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

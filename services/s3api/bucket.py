@@ -1,0 +1,163 @@
+"""What a data bucket must be: made, corrected and judged by the same rules everywhere.
+
+`make run`, `make up` and `make bucket` apply them, `s3api doctor` judges a bucket by them. `make up` copies
+this file alone into the emulator's container, so it imports nothing of the service, and only botocore.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+#: Deleted and replaced files can be restored.
+VERSIONED = {"Status": "Enabled"}
+#: The parts of uploads that are never completed cost money; S3 removes them after a day.
+ABORT_INCOMPLETE: Mapping[str, Any] = {
+    "ID": "abort-incomplete-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+CLOSED = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+_WHOLE_BUCKET: tuple[Mapping[str, str], ...] = ({}, {"Prefix": ""})
+_ABSENT = ("NoSuch", "ServerSideEncryptionConfigurationNotFound")
+
+
+def open_to_pages(origins: Sequence[str]) -> dict[str, Any]:
+    """The CORS rule by which pages of these origins may use presigned URLs.
+
+    A page needs the ETag of each part to complete an upload.
+    """
+    return {
+        "AllowedMethods": ["GET", "PUT", "POST"],
+        "AllowedOrigins": list(origins),
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag"],
+    }
+
+
+def tls_only(bucket: str) -> dict[str, Any]:
+    """The statement that refuses requests without TLS."""
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def is_versioned(configuration: Mapping[str, Any]) -> bool:
+    """Judges the answer to GetBucketVersioning."""
+    return configuration.get("Status") == VERSIONED["Status"]
+
+
+def days_to_abort(rules: Sequence[Mapping[str, Any]]) -> int | None:
+    """The days after which these lifecycle rules abort every incomplete upload; None where none does."""
+    return min(
+        (
+            rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
+            for rule in rules
+            if rule["Status"] == "Enabled"
+            and (rule.get("Filter") or {"Prefix": rule.get("Prefix", "")}) in _WHOLE_BUCKET
+            and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
+        ),
+        default=None,
+    )
+
+
+def exposes_etag(rules: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether these CORS rules let a page read the ETag of what it uploads."""
+    exposed = {header.lower() for rule in rules for header in rule.get("ExposeHeaders", ())}
+    return not exposed.isdisjoint(("etag", "*"))
+
+
+def make(s3: Any, bucket: str, region: str, origins: Sequence[str]) -> None:
+    """Have the bucket on an emulator, over plain HTTP. A bucket of an earlier version is corrected."""
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+    correct(s3, bucket, origins=origins, tls=False)
+
+
+def correct(
+    s3: Any, bucket: str, *, pages: bool = True, origins: Sequence[str] | None = None, tls: bool = True
+) -> list[str]:
+    """Correct the settings of a bucket that are not as they must be; returns what was changed.
+
+    The owner's other rules and statements stay, and so does encryption with another key. With `origins`, the
+    pages of exactly these may use presigned URLs. Without, the owner's CORS rules stay, and a bucket that has
+    none is opened to all pages.
+    """
+    changed: list[str] = []
+
+    def ensure(what: str, right: bool, put: Callable[[], object]) -> None:
+        if not right:
+            put()
+            changed.append(what)
+
+    ensure(
+        "versioned",
+        is_versioned(s3.get_bucket_versioning(Bucket=bucket)),
+        lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=VERSIONED),
+    )
+    ensure(
+        "encrypted",
+        bool(_setting(s3.get_bucket_encryption, bucket, "ServerSideEncryptionConfiguration")),
+        lambda: s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=ENCRYPTED),
+    )
+    ensure(
+        "public access blocked",
+        _setting(s3.get_public_access_block, bucket, "PublicAccessBlockConfiguration") == CLOSED,
+        lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
+    )
+    rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
+    others = [rule for rule in rules if rule.get("ID") != ABORT_INCOMPLETE["ID"]]
+    ensure(
+        "incomplete uploads aborted after a day",
+        days_to_abort(rules) == 1,
+        lambda: s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket, LifecycleConfiguration={"Rules": [*others, ABORT_INCOMPLETE]}
+        ),
+    )
+    if pages:
+        known = _setting(s3.get_bucket_cors, bucket, "CORSRules") or []
+        rule = open_to_pages(origins or ["*"])
+        ensure(
+            "open to pages with presigned URLs",
+            len(known) == 1 and rule.items() <= known[0].items() if origins else bool(known),
+            lambda: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]}),
+        )
+    if tls:
+        policy = json.loads(_setting(s3.get_bucket_policy, bucket, "Policy") or '{"Version": "2012-10-17"}')
+        statement = tls_only(bucket)
+        kept = [entry for entry in policy.get("Statement", []) if entry.get("Sid") != statement["Sid"]]
+        ensure(
+            "TLS only",
+            statement in policy.get("Statement", []),
+            lambda: s3.put_bucket_policy(
+                Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*kept, statement]})
+            ),
+        )
+    return changed
+
+
+def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:
+    """A setting of the bucket, or None where it has none."""
+    try:
+        return get(Bucket=bucket).get(key)
+    except ClientError as error:
+        if error.response["Error"]["Code"].startswith(_ABSENT):
+            return None
+        raise

@@ -1,0 +1,96 @@
+"""Clients that read an answer slowly, or not at all: how long they hold a connection."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from support.raw_client import RawClient
+from support.servers import S3, Service, running_service, until
+
+MiB = 1024 * 1024
+MINIMUM = 128 * 1024
+PATIENCE = 2
+
+
+@pytest.fixture(scope="module")
+def service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a file of 8 MiB, whose clients must read 128 KiB a second and may pause for two."""
+    bucket = seaweedfs_s3.make_bucket("day02-slow-readers")
+    limits = {"client_stall_seconds": PATIENCE, "client_min_bytes_per_second": MINIMUM}
+    with running_service(seaweedfs_s3, bucket, tmp_path_factory.mktemp("readers"), **limits) as service:
+        data = os.urandom(8 * MiB)
+        requests.put(service.at("/upload/", "file"), data=data, timeout=60).raise_for_status()
+        yield service
+
+
+def read(client: RawClient, rate: int, seconds: float) -> int:
+    """Read at this rate until the connection ends, or for this long; returns how many bytes came."""
+    started = time.monotonic()
+    received = 0
+    client.socket.settimeout(seconds)
+    while (elapsed := time.monotonic() - started) < seconds:
+        wanted = int(elapsed * rate) - received
+        if wanted <= 0:
+            time.sleep(0.01)  # the pace is what is tested
+            continue
+        try:
+            data = client.socket.recv(wanted)
+        except ConnectionResetError:
+            return received
+        if not data:
+            return received
+        received += len(data)
+    raise AssertionError(f"the connection still stands, after {received} bytes")
+
+
+def ended(service: Service) -> list[str]:
+    """The ids of the requests that were ended because their client read too slowly, by the log."""
+    events = [line["event"] for line in service.log_lines()]
+    return [event.split()[4] for event in events if event.startswith("The client of request ")]
+
+
+@pytest.mark.parametrize("rate", [0, MINIMUM // 4])
+def test_a_client_below_the_minimum_rate_is_ended(service: Service, rate: int) -> None:
+    """A download that is read too slowly, or not at all, ends; the log says why, and the metrics count it."""
+    name = f"reader-{rate}"
+    counted = 's3api_slow_clients_total{part="answer"} '
+    before = requests.get(service.metrics_url, timeout=10).text.partition(counted)[2].partition("\n")[0]
+    with RawClient(service.url, receive_buffer=16 * 1024) as client:
+        client.begin("GET", "/files/file", X_Request_Id=name)
+        if rate:
+            received = read(client, rate, 60)
+        until(lambda: name in ended(service), "the log tells why it ended")
+        if not rate:
+            received = read(client, 100 * MiB, 60)
+    after = requests.get(service.metrics_url, timeout=10).text.partition(counted)[2].partition("\n")[0]
+    lines = [line for line in service.log_lines() if line.get("request_id") == name]
+
+    assert received < 8 * MiB
+    assert float(after) == float(before or 0) + 1
+    assert [line["event"] for line in lines] == ["request"]
+    assert lines[0]["sent_bytes"] < 8 * MiB
+
+
+def test_a_client_at_twice_the_minimum_rate_gets_the_whole(service: Service) -> None:
+    """A client that reads slowly, in steps that the kernel's buffers make, is waited for."""
+    with RawClient(service.url, receive_buffer=16 * 1024) as client:
+        client.begin("GET", "/files/file", Range=f"bytes=0-{2 * MiB - 1}", Connection="close")
+        received = read(client, 2 * MINIMUM, 120)
+
+    assert received > 2 * MiB  # with the head
+
+
+def test_a_pause_within_the_patience_is_no_fault(service: Service) -> None:
+    """A client that pauses once, for less than CLIENT_STALL_SECONDS, then reads at speed, gets the whole."""
+    with RawClient(service.url, receive_buffer=16 * 1024) as client:
+        client.begin("GET", "/files/file", Connection="close")
+        assert client.socket.recv(1000)
+        time.sleep(PATIENCE / 2)
+        received = read(client, 100 * MiB, 60)
+
+    assert received > 8 * MiB - 1000
