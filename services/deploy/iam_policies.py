@@ -162,7 +162,7 @@ DEPLOYMENT = """
     ecr:GetAuthorizationToken ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart
     ecs:DeleteTaskDefinitions ecs:DescribeTasks ecs:ListTaskDefinitions ecs:ListTasks
     elasticloadbalancing:DescribeTargetHealth iam:CreateServiceLinkedRole iam:DetachRolePolicy
-    logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
+    ec2:DescribeInstances ec2:DescribeVolumes logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:PutParameter
     tag:GetResources"""

@@ -22,10 +22,10 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import commands, emulated_aws, prepare
+from deploy import commands, emulated_aws, leftovers, prepare
 from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
-from deploy.service import Service, _tagged, audit, delete_task_definitions
+from deploy.service import Service, delete_task_definitions
 from deploy.stack import Stack
 from deploy.steps import Failed, Reporter
 from support.servers import ROOT, until
@@ -466,7 +466,7 @@ def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws:
     steps: dict[str, Callable[[], object]] = {
         "ssm:DescribeParameters": lambda: prepare.parameters(stack, Reporter()),
         "ecs:ListTaskDefinitions": lambda: delete_task_definitions(replace(stack, name="prod")),
-        "tag:GetResources": lambda: audit(stack),
+        "tag:GetResources": lambda: leftovers.find(stack),
         "elasticloadbalancing:DescribeTargetHealth": lambda: service(stack).wait_until_healthy(Reporter()),
     }
     for action, step in steps.items():
@@ -537,7 +537,7 @@ def test_destroy_leaves_the_files_and_nothing_else(
     Each service is asked for resources that are left. The bucket and its objects stay.
     """
     assert stack.emulated is not None
-    tagged, before = _tagged(aws), inventory(aws)
+    tagged, before = leftovers.find(aws).exist, inventory(aws)
     root = aws.client("s3")
     root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
     reduced = limited_to(tmp_path, stack, "ec2:DeleteVpc")
