@@ -47,7 +47,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def overlap(first: str, second: str) -> bool:
-    """Whether some text matches both patterns, in which `*` stands for any text."""
+    """Whether some text matches both patterns, in which `*` matches any text."""
     if not first or not second:
         return (first or second).strip("*") == ""
     if first[0] == "*" or second[0] == "*":
