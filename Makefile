@@ -20,10 +20,10 @@ help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: run
-run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= moves it) beside an embedded S3
+run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= moves it) with an embedded S3
 	@exec $(BIN)/python services/run_local.py --port $(PORT)
 
-# What this machine's builds need beside: make image DOCKER_BUILD_FLAGS='--network host'
+# More options for `docker build`: make image DOCKER_BUILD_FLAGS='--network host'
 DOCKER_BUILD_FLAGS ?=
 IMAGE ?= s3api:local
 COMPOSE := docker compose -f docker/compose.yaml
@@ -52,7 +52,7 @@ sbom: image $(SCANNERS)/.ready ## List what the image holds, as CycloneDX, in di
 		print(len(json.load(open("$(SBOM)"))["components"]), "components of $(IMAGE): $(SBOM)")'
 
 .PHONY: up
-up: image ## Run the image beside LocalStack; PROFILE=persistent keeps the files
+up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
 	@install -d -m 700 .data
 	@$(COMPOSE) --progress quiet cp --index 1 api:/run/secrets/credentials .data/compose_credentials

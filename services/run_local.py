@@ -96,10 +96,9 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
 def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
     """Run the API until it is stopped; raise `CannotRun` if it fails. `more` is added to the banner."""
     port = environment["PORT"]
-    config = Path(__file__).parent / "s3api" / "gunicorn.conf.py"
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--config", str(config)],
-        env=dict(environment),
+        [sys.executable, "-m", "s3api.serve"],
+        env={**environment, "PYTHONPATH": str(Path(__file__).parent)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

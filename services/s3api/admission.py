@@ -11,7 +11,7 @@ from flask import Flask, request
 from flask.globals import app_ctx, request_ctx
 from flask.wrappers import Request
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
 from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
@@ -57,8 +57,10 @@ _REFUSED_BY_SOME = frozenset(
         *headers.PRECONDITIONS,
         *headers.DIGESTS,
         "Content-Encoding",
+        "Content-Transfer-Encoding",
     )
 )
+_FOR_S3 = "HTTP_X_AMZ_"
 
 
 def register(app: Flask) -> None:
@@ -89,16 +91,20 @@ def admit() -> None:
         )
     if blueprint == API:
         caller.require(VERBS[str(endpoint)])
-        if asked.method not in ("GET", "HEAD") and not _REFUSED_BY_SOME.isdisjoint(environ):
+        if asked.method not in ("GET", "HEAD") and (
+            not _REFUSED_BY_SOME.isdisjoint(environ) or any(name.startswith(_FOR_S3) for name in environ)
+        ):
             _refuse_what_would_be_ignored()
         _check_query(asked)
 
 
 def _refuse_what_would_be_ignored() -> None:
     """Refuse a write with a header that changes its meaning but that its view would ignore."""
-    for name, instead in headers.UNSUPPORTED_IN_WRITES.items():
-        if name in request.headers:
-            raise BadRequest(f"The header {name} is not supported: {instead}")
+    if unsupported := headers.unsupported_in_write(request.headers.keys()):
+        name, instead = unsupported
+        raise BadRequest(f"The header {name} is not supported: {instead}")
+    if not headers.is_binary(request.headers.get("Content-Transfer-Encoding")):
+        raise UnsupportedMediaType("Content-Transfer-Encoding is not supported; send the bytes as they are")
     for name in headers.PRECONDITIONS:
         if name in request.headers and request.endpoint not in CONDITIONAL:
             raise BadRequest(f"This request takes no {name}: S3 has no condition for it; nothing was changed")
@@ -121,6 +127,9 @@ def _check_target(environ: Mapping[str, Any]) -> None:
     authority = raw[: len(raw) - len(target)].partition("://")[2]
     if authority and authority.lower() != environ.get("HTTP_HOST", "").lower():
         raise BadRequest("The URL and the Host header name different hosts")  # RFC 9112, section 3.2.2
+    if target.startswith("//"):
+        # The router would drop a slash. A proxy that keeps some paths to itself would not.
+        raise NotFound
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")
         raise BadRequest(f"The URL contains a raw '{wrong[0]}'; send it percent-encoded, as '{escaped}'")

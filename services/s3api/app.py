@@ -86,7 +86,8 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         VALIDATION_ERROR_STATUS_CODE=400,
         SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the envelope begins with the status
+    app.json = json_bodies.JsonProvider(app)
+    app.json.sort_keys = False  # the envelope begins with the status
     app.url_map.merge_slashes = False
     app.url_map.converters["name"] = routes.NameConverter
     Services(

@@ -30,6 +30,8 @@ class Received:
                 return b""
         try:
             data = self.stream.read(amount)
+        except FileError:
+            raise
         except TimeoutError as error:
             raise ClientTooSlow(TOO_SLOW) from error
         except Exception as error:  # the server has its own errors for a broken connection

@@ -33,6 +33,7 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.InvalidParts: 400,
     failures.DigestMismatch: 400,
     failures.UploadInterrupted: 400,
+    failures.MalformedBody: 400,
     failures.ClientTooSlow: 408,
     failures.FileNotFound: 404,
     failures.UploadNotFound: 404,

@@ -72,6 +72,12 @@ class UploadInterrupted(FileError):
     code = "upload_interrupted"
 
 
+class MalformedBody(FileError):
+    """The bytes of the body do not have the form that the head announces."""
+
+    code = "malformed_request"
+
+
 class ClientTooSlow(FileError):
     """The body arrived more slowly than the minimum rate, or stopped arriving."""
 

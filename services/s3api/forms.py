@@ -176,13 +176,13 @@ def _decoded_fields(raw: MultiDict[str, str]) -> MultiDict[str, str]:
 
 def _check_part(part: Headers) -> None:
     """Refuse a part whose headers say that it is not the plain file."""
-    for name in (*headers.UNSUPPORTED_IN_WRITES, *headers.DIGESTS):
-        if name in part and name != "Content-Disposition":
-            raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
+    others = [name for name in part.keys() if name.lower() != "content-disposition"]  # noqa: SIM118 - pairs
+    unsupported = headers.unsupported_in_write(others)
+    for name in (*(unsupported or ())[:1], *(name for name in headers.DIGESTS if name in part)):
+        raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
     if part.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("A form's part takes no Content-Encoding; PUT /upload/<file> keeps it")
-    if part.get("Content-Transfer-Encoding", "binary").lower() not in ("binary", "7bit", "8bit"):
-        # RFC 7578, section 4.7: deprecated. A part in Base64 would be stored as Base64.
+    if not headers.is_binary(part.get("Content-Transfer-Encoding")):
         raise UnsupportedMediaType(
             "A form's part takes no Content-Transfer-Encoding; send the bytes as they are"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from werkzeug.http import parse_date
@@ -43,7 +43,9 @@ _LANGUAGES = re.compile(
 # RFC 9110, sections 8.8.3 and 5.6.1: a list of entity tags. Its elements can be empty.
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 _ENTITY_TAGS = re.compile(rf"[ \t,]*+{_ENTITY_TAG}(?:[ \t]*+,[ \t,]*+{_ENTITY_TAG})*+[ \t,]*+")
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})")
+# RFC 9110, sections 14.1.1 and 5.6.1: a set of ranges, here of one, in which an element may be empty.
+_RANGE = re.compile(r"bytes=[ \t,]*+(?:([0-9]++)-([0-9]*+)|-([0-9]++))[ \t,]*+", re.IGNORECASE)
+_MAX_POSITION = 10**18 - 1  # beyond every file, and within what every S3 parses
 
 
 def media_type(value: str) -> str | None:
@@ -82,10 +84,33 @@ UNSUPPORTED_IN_WRITES: Mapping[str, str] = {
     "X-HTTP-Method-Override": "send the method itself",
     "X-HTTP-Method": "send the method itself",
     "X-Method-Override": "send the method itself",
-    "X-Amz-Copy-Source": "the service copies no file; send its bytes",  # S3's CopyObject is a PUT
+    "X-Content-Range": f"no request writes a part of a file; {_WHOLE}",  # nginx's upload module
     "If": "the service is no WebDAV server; use If-Match",  # RFC 4918, section 10.4
     "Content-Disposition": "the service decides what is shown and what is saved; leave the header out",
 }
+#: What S3 understands in a PUT to a bucket, by the beginnings of the names. Other `X-Amz-` headers are
+#: signatures and identifiers, which proxies of AWS add.
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+_FOR_S3 = tuple(
+    f"x-amz-{name}"
+    for name in (
+        "acl",
+        "checksum-",
+        "copy-",
+        "decoded-content-length",
+        "expected-bucket-owner",
+        "grant-",
+        "meta-",
+        "object-lock-",
+        "sdk-checksum-algorithm",
+        "server-side-encryption",
+        "storage-class",
+        "tagging",
+        "trailer",
+        "website-redirect-location",
+        "write-offset-bytes",
+    )
+)
 #: RFC 9110, section 13.1. If-Range and If-Modified-Since have no meaning in a write.
 PRECONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 #: RFC 9530, the obsolete RFC 3230, and RFC 1864. In a PUT each is the digest of the body as it is sent,
@@ -96,7 +121,30 @@ _DIGEST_BYTES: Mapping[str, Mapping[str, int]] = {
     "Repr-Digest": {"sha-256": 32, "sha-512": 64},
     "Digest": {"md5": 16, "sha-256": 32, "sha-512": 64},
 }
+_UNSUPPORTED = {name.lower(): (name, instead) for name, instead in UNSUPPORTED_IN_WRITES.items()}
 _OLD_DIGEST = re.compile(r"[ \t]*+([A-Za-z0-9-]++)=([A-Za-z0-9+/]*+={0,2})[ \t]*+")
+
+
+def unsupported_in_write(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first of these headers that changes what a write means, and what to do instead."""
+    for name in names:
+        if unsupported := _UNSUPPORTED.get(name.lower()):
+            return unsupported
+        if name.lower().startswith(_FOR_S3):
+            return name, "it is for S3 itself; leave it out, or upload directly to S3 with POST /uploads"
+    return None
+
+
+def unsupported_in_trailer(names: Iterable[str]) -> str | None:
+    """The first of these trailers that would be ignored, though it changes what the upload means.
+
+    RFC 9110, section 6.5.1, lets a recipient drop trailers. A digest that nothing checks would mislead.
+    """
+    refused = {name.lower() for name in (*DIGESTS, *PRECONDITIONS, "Content-Encoding", "Content-Language")}
+    for name in names:
+        if name.lower() in refused or unsupported_in_write([name]):
+            return name
+    return None
 
 
 def _quote(text: str) -> str:
@@ -191,14 +239,35 @@ def cache_control(value: str | None, *, private: bool) -> str | None:
     return ", ".join(found)
 
 
+def is_binary(transfer_encoding: str | None) -> bool:
+    """Whether a Content-Transfer-Encoding, which is a header of mail, leaves the bytes as they are.
+
+    RFC 7578, section 4.7: it is deprecated in forms. A body in Base64 would be stored as Base64.
+    """
+    return (transfer_encoding or "binary").lower() in ("binary", "7bit", "8bit")
+
+
 def visible(value: str | None) -> str | None:
     """The value if it is one line of visible ASCII. Another client of S3 may have stored any value."""
     return value if value and re.fullmatch(r"[\x20-\x7e]{1,1024}", value) else None
 
 
 def byte_range(value: str | None) -> str | None:
-    """One range of bytes. A server may ignore any other Range (RFC 9110, section 14.2)."""
+    """One range of bytes, in canonical form. RFC 9110, section 14.2: any other range may be ignored.
+
+    RFC 9110, section 14.1: the unit has no case. A number may be of any length, section 14.1.1; one that is
+    larger than every file is as good as another.
+    """
     match = _RANGE.fullmatch(value or "")
-    if match is None or (match[2] and int(match[1]) > int(match[2])):
+    if match is None:
         return None
-    return match[0]
+    first, last, suffix = (_position(digits) if digits else None for digits in match.groups())
+    if first is None:
+        return f"bytes=-{suffix}"
+    if last is None:
+        return f"bytes={first}-"
+    return None if last < first else f"bytes={first}-{last}"
+
+
+def _position(digits: str) -> int:
+    return min(int(digits.lstrip("0")[:19] or "0"), _MAX_POSITION)

@@ -1,6 +1,6 @@
-"""Liveness and readiness, and the probe a container asks with: `python3 -m s3api.health URL`.
+"""Liveness and readiness, and the container's health check: `python3 -m s3api.health URL`.
 
-Little of the standard library is imported, so that the probe, which is asked often, starts quickly.
+The health check runs often. This module imports little, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CACHED_SECONDS = 1.0
 
 
 class DrainFlag:
-    """Set once, by the process that gets SIGTERM; seen by every process forked from it."""
+    """The process that gets SIGTERM sets it, and every process that was forked from it sees that."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 1)
@@ -34,7 +34,7 @@ draining = DrainFlag()
 
 
 class Readiness:
-    """Asks `check`, at most once a second whatever the number of probes; a failure is what `check` raised."""
+    """Calls `check` at most once a second; concurrent probes share one call. A failure is what it raised."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
@@ -55,7 +55,7 @@ class Readiness:
 
 
 def probe(url: str) -> int:
-    """0 when the URL answers 200 within two seconds, else 1."""
+    """0 if the URL answers 200 within two seconds, otherwise 1."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
     try:

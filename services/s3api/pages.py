@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, request
 
+from s3api.errors import failure
 from s3api.services import current_services
 
 _TYPES = {
@@ -23,7 +24,7 @@ _TYPES = {
     "json": "application/json",
     "svg": "image/svg+xml",
 }
-_UI_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "upload.js", "ui.svg"}
+_UI_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.svg"}
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -95,6 +96,8 @@ def _packaged(name: str, data: bytes) -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
+    if response.status_code == 412:
+        return failure(412, "precondition_failed", "The page does not match the condition of the request")
     return response
 
 

@@ -111,7 +111,7 @@ def index() -> Response:
 @bp.doc(responses={status: HTTPStatus(status).phrase for status in (400, 500)}, operation_id="livez")
 @bp.output(Envelope)
 def livez() -> Response:
-    """Tell that the process answers; touches nothing."""
+    """Say that the process answers. Nothing else is checked."""
     return answer("The service is alive")
 
 
@@ -126,7 +126,7 @@ def livez() -> Response:
 )
 @bp.output(Envelope)
 def readyz() -> Response:
-    """Tell whether requests can be served: S3 answers, and the process is not about to stop."""
+    """Say whether requests can be served: S3 answers, and the process is not about to stop."""
     if draining.is_set():
         return failure(503, "draining", "The service is draining and will stop")
     error = current_services().readiness.failure()
@@ -145,10 +145,10 @@ def readyz() -> Response:
 @bp.input(ListQuery, location="query", arg_name="query")
 @documented(answers=FileList)
 def list_files(query: ListQuery) -> Response:
-    """List the files, a page at a time, or all of them as a stream of JSON lines.
+    """List the files: one page, or the whole listing as a stream of JSON lines.
 
-    With `Accept: application/x-ndjson` the whole listing is streamed, one file's details on each line; of the
-    parameters only `prefix` applies then.
+    With `Accept: application/x-ndjson` the answer is the whole listing, with the details of one file on each
+    line. Only the parameter `prefix` is allowed then.
     """
     services = current_services()
     prefix = check_prefix(query.prefix)
@@ -190,7 +190,7 @@ def _json_lines(pages: Iterator[Page]) -> Iterator[bytes]:
 @bp.post("/upload")
 @documented(404, 409, 413, 415, 507, answers=UploadedFiles)
 def upload() -> Response:
-    """Upload the files of a form: staged on disk, sent to S3, removed from disk."""
+    """Upload the files of a form. They are staged on disk, sent to S3, and removed from disk."""
     services = current_services()
     length = request.content_length
     if length is not None and length > services.settings.max_file_bytes + forms.MAX_OVERHEAD:
@@ -206,12 +206,13 @@ def upload() -> Response:
 @bp.put("/upload/<name:name>")
 @documented(409, 411, 412, 413, 415, answers=UploadedFiles)
 def upload_raw(name: str) -> Response:
-    """Upload the raw body of the request, streamed to S3: no disk, bounded memory.
+    """Upload the raw body of the request. It is streamed to S3, without disk and with limited memory.
 
-    `If-None-Match: *` creates or answers 412; `If-Match` with one ETag replaces that file or answers 412. A
-    `Content-Digest`, `Repr-Digest`, `Digest` or `Content-MD5` that does not match stores nothing.
-    `Content-Encoding` and `Content-Language` stay with the file. A header that would change the meaning of
-    the upload and is not supported, such as `Content-Range`, is 400.
+    With `If-None-Match: *` the request creates the file or answers 412. With `If-Match` and one ETag it
+    replaces that file or answers 412. Nothing is stored if a `Content-Digest`, `Repr-Digest`, `Digest` or
+    `Content-MD5` does not match. `Content-Encoding` and `Content-Language` are stored with the file. A header
+    that would change the meaning of the upload and is not supported, such as `Content-Range` or `x-amz-acl`,
+    answers 400. So does a digest in a trailer, because nothing would check it.
     """
     services = current_services()
     check_name(name)
@@ -251,10 +252,10 @@ def _uploaded(stored: Sequence[Upload]) -> Response:
 @bp.input(UploadPlanRequest, arg_name="wanted")
 @documented(413, 415, answers=UploadPlan)
 def plan_upload(wanted: UploadPlanRequest) -> Response:
-    """Plan an upload that goes to S3 directly: one presigned POST, or the parts of a multipart upload.
+    """Plan an upload directly to S3: one presigned POST, or the parts of a multipart upload.
 
-    A name with `${filename}`, which S3 would replace in a POST, is planned in parts, or with
-    `multipart: false` as one presigned PUT.
+    S3 would replace `${filename}` in the name of a POST. A file with such a name is uploaded in parts, or
+    with one presigned PUT if `multipart` is false.
     """
     services = current_services()
     name = check_name(wanted.name)
@@ -293,7 +294,7 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
 @bp.input(PartUrlsRequest, arg_name="wanted")
 @documented(404, 413, 415, answers=PartUrls)
 def sign_parts(upload_id: str, wanted: PartUrlsRequest) -> Response:
-    """Presign the URLs of parts; PUT each part's bytes to its URL."""
+    """Presign the URLs of parts. The client sends each part's bytes to its URL with PUT."""
     services, plan = _open_plan(upload_id)
     signed = services.store.sign_parts(plan, wanted.parts, services.settings.upload_url_seconds)
     return answer(
@@ -313,22 +314,22 @@ def sign_parts(upload_id: str, wanted: PartUrlsRequest) -> Response:
 @bp.get("/uploads/<upload_id>/parts")
 @documented(404, answers=UploadedParts)
 def list_parts(upload_id: str) -> Response:
-    """List the parts that S3 has received, so that an upload can be resumed."""
+    """List the parts that S3 has received, so that the client can resume the upload."""
     services, plan = _open_plan(upload_id)
     parts = [asdict(part) for part in services.store.list_parts(plan)]
     return answer(f"Successfully listed the received parts of '{plan.name}'", parts)
 
 
 @bp.post("/uploads/<upload_id>/complete")
-@documented(404, 409, 412, answers=Completed)
+@documented(404, 409, 412, 415, answers=Completed)
 def complete_upload(upload_id: str) -> Response:
-    """Complete a multipart upload from the parts that S3 has received; safe to repeat.
+    """Complete a multipart upload from the parts that S3 has received. The request can be repeated.
 
-    `If-None-Match: *` creates the file or answers 412; `If-Match` with one ETag replaces that file or answers
-    412, and the upload stays open.
+    With `If-None-Match: *` the request creates the file or answers 412. With `If-Match` and one ETag it
+    replaces that file or answers 412. After a 412 the upload stays open.
 
-    An upload that is gone is confirmed only while its own file is there: a file of the same name that came
-    another way answers 404.
+    A completed upload is confirmed again while its own file exists. If another file has its name, the answer
+    is 404.
     """
     services, plan = _open_plan(upload_id)
     create_only, if_match = write_headers.condition()
@@ -340,12 +341,12 @@ def complete_upload(upload_id: str) -> Response:
 
 
 @bp.delete("/uploads/<upload_id>")
-@documented(404, answers=Aborted, others={409: "The upload was completed before; its file stays"})
+@documented(404, 415, answers=Aborted, others={409: "The upload was completed before; its file stays"})
 def abort_upload(upload_id: str) -> Response:
-    """Abort a multipart upload and drop its parts; safe to repeat.
+    """Abort a multipart upload and delete its parts. The request can be repeated.
 
-    `aborted` is false when there was nothing to abort any more. A completed upload answers 409
-    `upload_completed`, and its file stays.
+    `aborted` is false if there was nothing left to abort. A completed upload answers 409 `upload_completed`,
+    and its file stays.
     """
     services, plan = _open_plan(upload_id)
     aborted = files.abort_upload(services.store, plan)
@@ -375,7 +376,7 @@ def _to_the_second(moment: datetime) -> datetime:
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @documented(404, answers=PresignedUrl, others={302: "To the presigned URL, with `redirect=true`"})
 def download(name: str, query: DownloadQuery) -> Response:
-    """Hand out a presigned URL of the file, which S3 itself serves until it expires."""
+    """Return a presigned URL of the file. S3 serves the URL until it expires."""
     services = current_services()
     check_name(name)
     current_caller().require("read", name)
@@ -401,9 +402,10 @@ def download(name: str, query: DownloadQuery) -> Response:
 def read_file(name: str) -> Response:
     """Serve the file's bytes through the service, for clients that cannot reach S3.
 
-    Understands Range, If-Range, If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since. Answers
-    with `Repr-Digest`, the SHA-256 of the whole file, where its sender gave one and it was checked. What the
-    sender of a multipart upload declared is in `X-Declared-SHA-256`, in hex; nothing has checked it.
+    The request may have Range, If-Range, If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since.
+    `Repr-Digest` is the SHA-256 of the whole file, if its sender sent one; it was checked when the file was
+    stored. `X-Declared-SHA-256`, in hex, was declared by the sender of a multipart upload and was never
+    checked.
     """
     services = current_services()
     check_name(name)
@@ -472,9 +474,9 @@ def _conditions() -> files.ReadConditions:
 
 
 @bp.delete("/delete/<name:name>")
-@documented(404, 409, 412)
+@documented(404, 409, 412, 415)
 def delete(name: str) -> Response:
-    """Delete one file; with `If-Match` only while it has that ETag."""
+    """Delete one file. With `If-Match`, delete it only if it has that ETag."""
     services = current_services()
     check_name(name)
     current_caller().require("delete", name)
@@ -488,10 +490,10 @@ def delete(name: str) -> Response:
 @bp.input(DeleteRequest, arg_name="wanted")
 @documented(413, 415, answers=DeleteResults)
 def delete_many(wanted: DeleteRequest) -> Response:
-    """Delete up to 1,000 files; each has its own result, and a missing one is no error.
+    """Delete up to 1,000 files. Each file has its own result, and a missing file is not an error.
 
-    A name that is not allowed is a result too, `invalid_file_name`. A name that the token may not delete
-    refuses the whole request.
+    A name that is not allowed has the result `invalid_file_name`. If the token may not delete one of the
+    files, the whole request is refused.
     """
     services = current_services()
     current_caller().require("delete", *filter(is_name, wanted.files))
@@ -513,12 +515,12 @@ def _shown(name: str) -> str:
 
 
 @bp.post("/restore/<name:name>")
-@documented(404, 409, answers=RestoredFile)
+@documented(404, 409, 415, answers=RestoredFile)
 def restore(name: str) -> Response:
-    """Undelete a file, where the bucket keeps versions; never over a file that is there.
+    """Restore a deleted file, if the bucket keeps versions. An existing file is never replaced.
 
-    409 `file_not_deleted` when there is a file, also one that was stored meanwhile. 409 `versioning_off` when
-    the bucket kept no version of what was deleted.
+    The answer is 409 `file_not_deleted` if the file exists, even if it was stored during this request, and
+    409 `versioning_off` if the bucket kept no version of the deleted file.
     """
     services = current_services()
     check_name(name)

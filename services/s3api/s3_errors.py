@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
@@ -196,3 +197,13 @@ class S3Errors:
             owner=self._owner,
         )
         return StoreDenied(sentence, operation) if meaning is _DENIED else meaning.error(sentence)
+
+
+def look(call: Callable[[], dict[str, Any]], absent: str) -> dict[str, Any] | None:
+    """The configuration; {} if there is none, None if it cannot be read."""
+    try:
+        return call()
+    except ClientError as error:
+        return {} if error.response.get("Error", {}).get("Code") == absent else None
+    except (BotoCoreError, ResponseParserError, ValueError):
+        return None

@@ -24,7 +24,7 @@ from s3api.json_text import to_json
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = sha256().hexdigest()
-#: What stands for the hash of a payload that is not signed, and of one whose checksum follows it.
+#: In place of the hash: of a payload that is not signed, and of one whose checksum follows it.
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 UNSIGNED_PAYLOAD_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 

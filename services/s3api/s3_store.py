@@ -21,7 +21,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,21 +32,17 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from s3api.bodies import Body
 from s3api.bucket import days_to_abort, exposes_etag, is_versioned
 from s3api.failures import (
     FileError,
     FileExists,
-    FileNotDeleted,
     FileNotFound,
     RangeNotSatisfiable,
     StoreFailed,
     StoreUnavailable,
-    UploadNotFound,
-    VersioningOff,
     changed,
 )
 from s3api.file_store import (
@@ -67,8 +63,10 @@ from s3api.file_store import (
     part_size_for,
 )
 from s3api.s3_answers import UnexpectedAnswer, check_answers, expect_owner
-from s3api.s3_errors import NOT_S3, S3Errors, is_denial
+from s3api.s3_errors import S3Errors, is_denial, look
 from s3api.s3_http import S3Requests
+from s3api.s3_multipart import S3Multipart
+from s3api.s3_restore import S3Restore
 from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
 from s3api.settings import Settings
 from s3api.upload_memory import UploadMemory
@@ -82,24 +80,9 @@ UNPLACED_BYTES = 256 * 1024
 LOOKUP_THREADS = 16
 # Completing an upload or copying can take minutes, during which S3 sends white space.
 SLOW_ANSWER_SECONDS = 900
-# A file above S3's limit for one part is restored in parts of this size, several at the same time.
-COPIED_PART_BYTES = 1024**3
-COPY_THREADS = 8
-
 # The metadata of a file: the SHA-256 that was checked when the file was stored, the SHA-256 that the sender
 # of a multipart upload declared, and the nonce of the upload's plan.
 SHA256, DECLARED_SHA256, NONCE = "sha256", "declared-sha256", "s3api-upload"
-# The fields that a restored file takes over from its version, in boto3's names.
-_RESTORED = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-    "Expires",
-    "Metadata",
-)
-
 # XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
 _NOT_XML = re.compile("[\ufffe\uffff]")
 
@@ -152,6 +135,8 @@ class S3FileStore:
         if owner:
             expect_owner(self._api, owner)
             expect_owner(self._transfer, owner)
+        self._multipart = S3Multipart(self._api, self._transfer, self.bucket, self._errors)
+        self._restoring = S3Restore(self._api, self._transfer, self.bucket, self._errors, self._multipart)
         self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=owner)
         self._large = S3Requests(self._transfer, self._session, self.bucket, owner=owner)
         self._public = S3Requests(public, self._session, self.bucket)
@@ -329,22 +314,22 @@ class S3FileStore:
         with self._memory.part(body, data) as data:
             if len(data) < self._part_size:
                 return self._put_held(name, data, fields, condition)
-            upload_id = self._create_multipart_upload(name, **fields)["UploadId"]
+            upload_id = self._multipart.create(name, **fields)["UploadId"]
             plan = PartPlan(name, upload_id, size=0, part_size=self._part_size, nonce="")
             try:
-                parts = [self._put_part(plan, 1, data)]
+                parts = [self._multipart.put_part(plan, 1, data)]
             except BaseException:
-                self._abort_quietly(plan)
+                self._multipart.abort_quietly(plan)
                 raise
         try:
             while len(data) == self._part_size:
-                data = b""  # or two parts are held while the next is read
+                data = b""  # otherwise two parts are in memory while the next one is read
                 with self._memory.part(body) as data:
                     if data:
-                        parts.append(self._put_part(plan, len(parts) + 1, data))
-            return self._complete(plan, parts, _of_boto(condition))
+                        parts.append(self._multipart.put_part(plan, len(parts) + 1, data))
+            return self._multipart.complete(plan, parts, _of_boto(condition))
         except BaseException:
-            self._abort_quietly(plan)
+            self._multipart.abort_quietly(plan)
             raise
 
     def _put_held(
@@ -356,13 +341,6 @@ class S3FileStore:
                     Bucket=self.bucket, Key=name, Body=data, **fields, **_of_boto(condition)
                 )
             )
-
-    def _put_part(self, plan: PartPlan, number: int, data: bytes) -> Part:
-        with self._errors("put_object", plan.name):
-            answer = self._transfer.upload_part(
-                Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumber=number, Body=data
-            )
-        return Part(number=number, etag=etag_of(answer), size=len(data))
 
     def delete(self, name: str, if_match: str | None = None) -> None:
         condition = _of_boto(_condition(create_only=False, if_match=if_match))
@@ -392,113 +370,8 @@ class S3FileStore:
         return failed
 
     def restore(self, name: str) -> StoredFile:
-        """Copy the newest version over the delete marker, which needs no permission to destroy anything.
-
-        S3 accepts the copy only if no file has this name; a delete marker is no file. The condition is on the
-        completion of a multipart upload, because not every S3 honours it for CopyObject.
-        """
-        version = self._newest_version(name)
-        with self._errors("get_object_version", name):
-            head = self._api.head_object(Bucket=self.bucket, Key=name, VersionId=version)
-        kept = {key: head[key] for key in _RESTORED if head.get(key)}
-        size: int = head["ContentLength"]
-        try:
-            if size:
-                self._copy_version(name, version, size, kept)
-            else:  # S3 cannot copy an empty range to a part
-                with self._errors("put_object", name):
-                    self._transfer.put_object(Bucket=self.bucket, Key=name, Body=b"", IfNoneMatch="*", **kept)
-        except FileExists:
-            raise FileNotDeleted(
-                f"The file '{name}' is not deleted any more: another one was stored meanwhile, and it stays"
-            ) from None
+        self._restoring.restore(name)
         return self.stat(name)
-
-    def _copy_version(self, name: str, version: str, size: int, kept: Mapping[str, Any]) -> None:
-        part_size = size if size <= MAX_SINGLE_PUT_BYTES else COPIED_PART_BYTES
-        upload_id = self._create_multipart_upload(name, **kept)["UploadId"]
-        plan = PartPlan(name, upload_id, size, part_size, nonce="")
-
-        def copy(number: int) -> Part:
-            first, length = (number - 1) * part_size, plan.size_of(number)
-            piece = {"CopySourceRange": f"bytes={first}-{first + length - 1}"} if plan.parts > 1 else {}
-            with self._errors("put_object", name):
-                answer = self._transfer.upload_part_copy(
-                    Bucket=self.bucket,
-                    Key=name,
-                    UploadId=upload_id,
-                    PartNumber=number,
-                    CopySource={"Bucket": self.bucket, "Key": name, "VersionId": version},
-                    **piece,
-                )
-            return Part(number=number, etag=etag_of(answer["CopyPartResult"]), size=length)
-
-        try:
-            with ThreadPoolExecutor(COPY_THREADS, thread_name_prefix="s3-copy") as threads:
-                copied = [threads.submit(copy, number) for number in range(1, plan.parts + 1)]
-                try:
-                    parts = [part.result() for part in copied]
-                except BaseException:
-                    threads.shutdown(cancel_futures=True)
-                    raise
-            self._complete(plan, parts, {"IfNoneMatch": "*"})
-        except BaseException:
-            self._abort_quietly(plan)
-            raise
-
-    def _newest_version(self, name: str) -> str:
-        position: dict[str, str] = {}
-        markers: list[Mapping[str, Any]] = []
-        while True:
-            with self._errors("list_object_versions", name):
-                answer = self._api.list_object_versions(
-                    Bucket=self.bucket, Prefix=name, MaxKeys=100, **position
-                )
-            found = [entry for entry in answer.get("DeleteMarkers", ()) if entry["Key"] == name]
-            versions = [entry for entry in answer.get("Versions", ()) if entry["Key"] == name]
-            markers += found
-            if any(version["IsLatest"] for version in versions):
-                raise FileNotDeleted(f"The file '{name}' is not deleted, there is nothing to restore")
-            if versions:
-                newest = max(versions, key=lambda version: version["LastModified"])
-                self._raise_if_replaced_unkept(name, newest, markers)
-                return str(newest["VersionId"])
-            # S3 lists the versions of a key before those of longer keys.
-            if not answer["IsTruncated"] or not found:
-                break
-            if position.get("VersionIdMarker") == answer["NextVersionIdMarker"]:
-                raise StoreUnavailable(NOT_S3)  # otherwise the same page would be requested without end
-            position = {
-                "KeyMarker": answer["NextKeyMarker"],
-                "VersionIdMarker": answer["NextVersionIdMarker"],
-            }
-        if not any(marker["IsLatest"] for marker in markers):
-            self._raise_unless_versioned(name)
-        raise FileNotFound(f"The file '{name}' was not found on the bucket '{self.bucket}'")
-
-    @staticmethod
-    def _raise_if_replaced_unkept(
-        name: str, newest: Mapping[str, Any], markers: Sequence[Mapping[str, Any]]
-    ) -> None:
-        # A deletion while versioning is suspended destroys the file that was stored during the suspension,
-        # and leaves a marker with the version "null". The newest version can then be older than the deleted
-        # file.
-        if any(
-            marker["VersionId"] == "null" and marker["LastModified"] >= newest["LastModified"]
-            for marker in markers
-        ):
-            raise VersioningOff(
-                f"'{name}' was deleted while the bucket kept no versions, so what was deleted may be lost; "
-                "nothing was restored. The bucket's owner can look at the older versions"
-            )
-
-    def _raise_unless_versioned(self, name: str) -> None:
-        versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
-        if versioning is not None and not is_versioned(versioning):
-            raise VersioningOff(
-                f"The bucket '{self.bucket}' keeps no versions, so '{name}' cannot be restored; "
-                "with versioning on, what is deleted from then on can be"
-            )
 
     # --- direct transfers
 
@@ -565,16 +438,9 @@ class S3FileStore:
     ) -> StartedUpload:
         metadata = {NONCE: nonce, **({DECLARED_SHA256: sha256} if sha256 else {})}
         stored = _of_boto({"Content-Type": content_type, **kept})
-        answer = self._create_multipart_upload(name, Metadata=metadata, **stored)
+        answer = self._multipart.create(name, Metadata=metadata, **stored)
         keyed = "kms" in answer.get("ServerSideEncryption", "")
         return StartedUpload(upload_id=answer["UploadId"], md5_etags=not keyed)
-
-    def _create_multipart_upload(self, name: str, **fields: Any) -> Mapping[str, Any]:
-        with self._errors("put_object", name):
-            answer: Mapping[str, Any] = self._api.create_multipart_upload(
-                Bucket=self.bucket, Key=name, **fields
-            )
-        return answer
 
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         return [
@@ -590,22 +456,7 @@ class S3FileStore:
         ]
 
     def list_parts(self, plan: PartPlan) -> Sequence[Part]:
-        parts: list[Part] = []
-        marker = 0
-        while True:
-            with self._errors("list_parts", plan.name):
-                answer = self._api.list_parts(
-                    Bucket=self.bucket, Key=plan.name, UploadId=plan.upload_id, PartNumberMarker=marker
-                )
-            parts += [
-                Part(number=part["PartNumber"], etag=etag_of(part), size=part["Size"])
-                for part in answer.get("Parts", ())
-            ]
-            if not answer["IsTruncated"]:
-                return parts
-            if answer["NextPartNumberMarker"] <= marker:
-                raise StoreUnavailable(NOT_S3)  # otherwise the same page would be requested without end
-            marker = answer["NextPartNumberMarker"]
+        return self._multipart.list_parts(plan)
 
     def complete_parts(
         self,
@@ -617,39 +468,10 @@ class S3FileStore:
     ) -> str:
         condition = _of_boto(_condition(create_only=create_only, if_match=if_match))
         with _not_matching(plan.name, if_match):
-            return self._complete(plan, parts, condition)
-
-    def _complete(self, plan: PartPlan, parts: Sequence[Part], condition: Mapping[str, str]) -> str:
-        with self._errors("put_object", plan.name):
-            answer = self._transfer.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=plan.name,
-                UploadId=plan.upload_id,
-                MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": f'"{p.etag}"'} for p in parts]},
-                **condition,
-            )
-        return etag_of(answer)
+            return self._multipart.complete(plan, parts, condition)
 
     def abort_parts(self, plan: PartPlan) -> bool:
-        of = {"Bucket": self.bucket, "Key": plan.name, "UploadId": plan.upload_id}
-        try:
-            with self._errors("list_parts", plan.name):
-                self._api.list_parts(**of, MaxParts=1)  # not every S3 reports that an abort found nothing
-            with self._errors("abort_multipart_upload", plan.name):
-                self._api.abort_multipart_upload(**of)
-        except UploadNotFound:
-            return False
-        return True
-
-    def _abort_quietly(self, plan: PartPlan) -> None:
-        # The caller reports the error that led here. The bucket's lifecycle rule is the last resort.
-        for pause in (0, 0.5, 2):
-            time.sleep(pause)
-            try:
-                self.abort_parts(plan)
-            except FileError:
-                continue
-            return
+        return self._multipart.abort(plan)
 
     def _sign(
         self,
@@ -684,12 +506,12 @@ class S3FileStore:
         now = datetime.now(UTC)
         offset = clock_offset(headers, now)
         skew = None if offset is None else abs(offset)
-        versioning = self._look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
-        lifecycle = self._look(
+        versioning = look(lambda: self._api.get_bucket_versioning(Bucket=self.bucket), "")
+        lifecycle = look(
             lambda: self._api.get_bucket_lifecycle_configuration(Bucket=self.bucket),
             "NoSuchLifecycleConfiguration",
         )
-        cors = self._look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
+        cors = look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
         days = days_to_abort((lifecycle or {}).get("Rules", ()))
         return BucketReport(
             region=headers.get("x-amz-bucket-region"),
@@ -711,15 +533,6 @@ class S3FileStore:
         except urllib3.exceptions.HTTPError as error:
             return type(error).__name__
         return None if answer.status == 404 else f"HTTP {answer.status}"
-
-    def _look(self, call: Callable[[], dict[str, Any]], absent: str) -> dict[str, Any] | None:
-        """The configuration; {} if there is none, None if it cannot be read."""
-        try:
-            return call()
-        except ClientError as error:
-            return {} if error.response.get("Error", {}).get("Code") == absent else None
-        except (BotoCoreError, ResponseParserError, ValueError):
-            return None
 
 
 def _http_date(moment: datetime | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -45,6 +46,15 @@ def _whole(value: object) -> object:
 
 
 Whole = BeforeValidator(_whole)
+
+
+def _digits(value: object) -> object:
+    """Of a query, where pydantic takes '1_0', '+1' and ' 1' as well."""
+    if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value):
+        raise ValueError("Input should be decimal digits")
+    return value
+
+
 MIN_S3_PART = 5 * MiB  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 
@@ -56,7 +66,9 @@ class ListQuery(BaseModel):
     delimiter: Annotated[
         str, Field(max_length=16, description="Roll names up to the next delimiter into `prefixes`")
     ] = ""
-    limit: Annotated[int, Field(ge=1, le=1000, description="Names on a page")] = 1000
+    limit: Annotated[int, Field(ge=1, le=1000, description="Names on a page"), BeforeValidator(_digits)] = (
+        1000
+    )
     cursor: Annotated[str | None, Field(description="The `next` of the page before")] = None
     details: Annotated[bool, Field(description="Objects instead of names")] = False
 

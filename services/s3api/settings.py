@@ -31,7 +31,7 @@ Verb = Literal["list", "read", "write", "delete"]
 
 
 class SettingsError(Exception):
-    """The environment does not make a valid configuration; the message names every variable at fault."""
+    """The environment is not a valid configuration; the message names every wrong variable."""
 
 
 class TokenEntry(BaseModel):

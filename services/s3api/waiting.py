@@ -1,8 +1,9 @@
-"""Waiting in a process whose requests take turns on one thread (gevent), and in one that has many threads.
+"""How a request waits for the disk and for S3, with gevent and without.
 
-Under gunicorn the standard library's sockets, locks and threads are gevent's: a wait for the network lets
-other requests run. A wait for the disk, or for a lock of the kernel, would stop them all, so it goes to a
-real thread. Where gevent has replaced nothing (the command line, most tests) these functions simply call.
+Under gunicorn all requests of a process run on one thread, and the standard library's sockets, locks and
+threads are gevent's. A wait for the network lets other requests run. A wait for the disk, or for a file lock,
+would stop them all, so it happens on a real thread. Without gevent (the command line, most tests) there are
+only real threads, and these functions call directly.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 def on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `work`, which may wait for the disk or a file lock; other requests run meanwhile."""
+    """Call `work`, which may wait for the disk or for a file lock. Other requests run in the meantime."""
     if not monkey.is_module_patched("threading"):
         return work(*args, **kwargs)
     result: T = gevent.get_hub().threadpool.apply(work, args, kwargs)
@@ -28,10 +29,10 @@ def on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 @contextmanager
 def at_most(seconds: float, *, running: bool = True) -> Iterator[Callable[[], None]]:
-    """Raise `TimeoutError` in the block once it has taken this long in all, whatever it waits for.
+    """Raise `TimeoutError` in the block once it has taken `seconds` in all, whatever it waits for.
 
-    Yields what starts the time, for a block that begins with something else (`running` is then false).
-    Without gevent nothing can interrupt the block; the timeouts of its sockets bound each wait alone.
+    Yields a function that starts the time, for blocks that do something else first; `running` is then false.
+    Without gevent nothing can interrupt the block, and the timeouts of its sockets bound each wait alone.
     """
     if not monkey.is_module_patched("threading"):
         yield lambda: None

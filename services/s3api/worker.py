@@ -6,15 +6,18 @@ is being closed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import resource
 import secrets
 import socket
 import struct
+import sys
+import termios
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -27,9 +30,12 @@ from gunicorn.http import RequestParser, wsgi
 from gunicorn.http import errors as malformed
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client import Counter
 
+from s3api.failures import MalformedBody
+from s3api.headers import unsupported_in_trailer
 from s3api.observability import registry
 from s3api.settings import Settings
 
@@ -37,9 +43,6 @@ log = logging.getLogger("s3api")
 
 #: gunicorn receives up to 1 MiB of a body at once. With many uploads a small task has no memory for that.
 RECEIVE_BYTES = 64 * 1024
-#: The kernel accepts this much of an answer before it can send it. With its default, megabytes, a slow reader
-#: would look like one that has stopped: the kernel takes no more until it has sent a third of its buffer.
-UNSENT_BYTES = 256 * 1024
 #: After a refusal, clients may continue to send. The service reads and drops this much at most.
 LINGER_BYTES = 256 * 1024 * 1024
 LINGER_SECONDS = 30.0
@@ -81,6 +84,13 @@ class AnswerTooSlow(TimeoutError):
     """The client reads the answer more slowly than the minimum, or not at all."""
 
 
+class UnknownVersion(malformed.ParseException):  # type: ignore[misc]
+    """The request is in another major version of HTTP."""
+
+    def __str__(self) -> str:
+        return "unknown version"
+
+
 #: The status, code and message of requests that are refused before the application is asked. The default is
 #: 400.
 REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
@@ -109,6 +119,12 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
         "malformed_request",
         "The only Transfer-Encoding that is understood is 'chunked'",
     ),
+    # RFC 9110, section 15.6.6
+    UnknownVersion: (
+        "505 HTTP Version Not Supported",
+        "malformed_request",
+        "The service speaks HTTP/1.1 and HTTP/1.0",
+    ),
 }
 
 
@@ -128,42 +144,31 @@ def connections_within(files: int, requests: int) -> int:
     return max(requests, min(MAX_CONNECTIONS, files - FILES_OF_PROCESS - FILES_PER_REQUEST * requests))
 
 
-class Credit:
-    """For how many seconds a client may still be waited for.
-
-    Waiting uses the credit, and each byte adds to it at the minimum rate, up to what the credit was at the
-    start. So a client may pause once, but may not drip.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._most = settings.client_stall_seconds
-        self._rate = settings.client_min_bytes_per_second
-        self.left = self._most
-
-    def spend(self, seconds: float, size: int) -> None:
-        self.left = min(self._most, self.left - seconds + size / self._rate)
-
-
 class Receiver(SocketUnreader):  # type: ignore[misc]
-    """Receives from a client: a head within CLIENT_STALL_SECONDS in all, a body at the minimum rate."""
+    """Receives from a client: a head within CLIENT_STALL_SECONDS in all, a body at the minimum rate.
+
+    A body has a credit of CLIENT_STALL_SECONDS. Waiting uses the credit, and each byte adds to it at the
+    minimum rate, up to what it was at the start. So a client may pause once, but may not drip.
+    """
 
     max_body_chunk = RECEIVE_BYTES
 
     def __init__(self, sock: Any, settings: Settings) -> None:
         super().__init__(sock)
-        self._settings = settings
+        self._stall = settings.client_stall_seconds
+        self._rate = settings.client_min_bytes_per_second
         self._deadline: float | None = None
-        self._credit = Credit(settings)
+        self._credit = self._stall
         #: The part of the request that came too slowly: "head" or "body".
         self.late: str | None = None
 
     def expect_head(self) -> None:
         """The next bytes are a head, which has just begun."""
-        self._deadline = time.monotonic() + self._settings.client_stall_seconds
+        self._deadline = time.monotonic() + self._stall
 
     def expect_body(self) -> None:
         self._deadline = None
-        self._credit = Credit(self._settings)
+        self._credit = self._stall
 
     def idle(self, seconds: float) -> bool:
         """Wait for a request; False if none begins within this time."""
@@ -181,7 +186,7 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
         """Raises `HeadTooSlow` and `BodyTooSlow`."""
         started = time.monotonic()
         in_head = self._deadline is not None
-        patience = self._credit.left if self._deadline is None else self._deadline - started
+        patience = self._credit if self._deadline is None else self._deadline - started
         data: bytes | None = None
         if patience > 0:
             self.sock.settimeout(patience)
@@ -191,32 +196,63 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
             self.late = "head" if in_head else "body"
             raise HeadTooSlow if in_head else BodyTooSlow
         if not in_head:
-            self._credit.spend(time.monotonic() - started, len(data))
+            waited = time.monotonic() - started
+            self._credit = min(self._stall, self._credit - waited + len(data) / self._rate)
             gevent.sleep(0)  # a client that sends at full speed would let no other request run
         return data
 
 
 class Sender:
-    """Sends an answer to a client, which must read it at the minimum rate."""
+    """Sends a connection's answers. In CLIENT_STALL_SECONDS of waiting, the client must receive that many
+    seconds' worth of bytes at the minimum rate.
+
+    The kernel holds megabytes of an answer, and accepts more only in large steps. So what counts is what has
+    left the kernel, not what it accepts.
+    """
 
     def __init__(self, sock: Any, settings: Settings) -> None:
-        self._sock = sock
-        self._credit = Credit(settings)
+        self.sock = sock
+        self._stall = settings.client_stall_seconds
+        self._least = self._stall * settings.client_min_bytes_per_second
+        self._patience = self._stall
+        self._accepted = 0  # bytes that the kernel has accepted
+        self._received = 0  # bytes that the client's kernel had acknowledged when the patience began
+
+    def begin(self) -> None:
+        """An answer begins."""
+        self._patience = self._stall
 
     def sendall(self, data: bytes) -> None:
         """Raises `AnswerTooSlow`."""
         left = memoryview(data)
         while left:
-            if self._credit.left <= 0:
-                raise AnswerTooSlow
             started = time.monotonic()
-            self._sock.settimeout(self._credit.left)
-            try:
-                sent = self._sock.send(left)
-            except TimeoutError:
-                raise AnswerTooSlow from None
-            self._credit.spend(time.monotonic() - started, sent)
-            left = left[sent:]
+            self.sock.settimeout(self._patience)
+            with suppress(TimeoutError):
+                sent = self.sock.send(left)
+                self._accepted += sent
+                left = left[sent:]
+            self._patience -= time.monotonic() - started
+            if self._patience <= 0:
+                self._check_rate()
+
+    def _check_rate(self) -> None:
+        received = self._accepted - unacknowledged(self.sock)
+        if received - self._received < self._least:
+            raise AnswerTooSlow
+        self._received = received
+        self._patience = self._stall
+
+
+def unacknowledged(sock: Any) -> int:
+    """How many of the bytes that the kernel has accepted the other side has not acknowledged.
+
+    Linux: SIOCOUTQ in tcp(7), which is TIOCOUTQ. Where a system does not tell, all have been.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 class Input:
@@ -225,30 +261,45 @@ class Input:
     RFC 9110, section 10.1.1: a server that answers with a final status need not send 100 first.
     """
 
-    def __init__(self, body: Any, ask: Callable[[], None] | None) -> None:
-        self._body = body
+    def __init__(self, request: Any, ask: Callable[[], None] | None) -> None:
+        self._request = request
         self._ask = ask
 
-    def _asked(self) -> Any:
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
         if self._ask is not None:
             ask, self._ask = self._ask, None
             ask()
-        return self._body
+        try:
+            yield self._request.body
+        except malformed.ParseException as error:
+            raise MalformedBody("The chunks of the body are not valid (RFC 9112, section 7.1)") from error
 
     def read(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().read(size)
+        """Raises `MalformedBody`."""
+        with self._asked() as body:
+            data: bytes = body.read(size)
+        if not data:
+            self._check_trailers()
         return data
 
     def readline(self, size: int | None = None) -> bytes:
-        data: bytes = self._asked().readline(size)
+        with self._asked() as body:
+            data: bytes = body.readline(size)
         return data
 
     def readlines(self, hint: int | None = None) -> list[bytes]:
-        lines: list[bytes] = self._asked().readlines(hint)
+        with self._asked() as body:
+            lines: list[bytes] = body.readlines(hint)
         return lines
 
-    def __iter__(self) -> Any:
-        return iter(self._asked())
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+    def _check_trailers(self) -> None:
+        if name := unsupported_in_trailer(name for name, _ in self._request.trailers):
+            raise MalformedBody(f"A {name.title()} in a trailer is not checked; send it as a header")
 
 
 def has_ended(body: Any) -> bool:
@@ -260,7 +311,13 @@ def has_ended(body: Any) -> bool:
 
 
 def check(request: Any) -> None:
-    """Refuse codings that gunicorn accepts and the service would store as they are."""
+    """Correct what gunicorn takes from a head, and refuse codings that would be stored as they are."""
+    # RFC 9112, section 2.3: a higher minor version is answered as the one that the service speaks.
+    request.version = min(request.version, (1, 1))
+    # RFC 9110, section 7.6.1: Connection is a list. gunicorn compares the whole value.
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION").lower()
+    if "close" in (option.strip(" \t") for option in options.split(",")):
+        request.force_close()
     codings = [value.strip().lower() for name, value in request.headers if name == "TRANSFER-ENCODING"]
     if codings not in ([], ["chunked"]):
         raise malformed.UnsupportedTransferCoding(codings)
@@ -306,8 +363,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _listen(self, sock: Any, app: WSGIApplication, connections: int) -> Any:
         sock.setblocking(1)
-        # Accepted connections inherit this.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         server = StreamServer(sock, handle=partial(self.handle, app, sock), spawn=Pool(connections))
         if self.cfg.workers > 1:
             server.max_accept = 1  # leave the next connection to another worker
@@ -320,6 +375,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         request = None
         unread = False
         incoming = Receiver(client, self.settings)
+        outgoing = Sender(client, self.settings)
         try:
             parser = RequestParser(self.cfg, client, addr)
             parser.unreader = incoming
@@ -338,7 +394,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 request = next(parser)
                 incoming.expect_body()
                 check(request)
-                keep = self._serve(app, server, request, client, addr)
+                keep = self._serve(app, server, request, addr, outgoing)
                 unread = not has_ended(request.body)
                 if not keep or unread:
                     return
@@ -362,18 +418,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
             with suppress(OSError):
                 client.close()
 
-    def _serve(self, app: WSGIApplication, server: Any, request: Any, client: Any, addr: Any) -> bool:
+    def _serve(self, app: WSGIApplication, server: Any, request: Any, addr: Any, outgoing: Sender) -> bool:
         """Answer the request; returns whether the connection can be used for another one."""
         expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
-        response, environ = wsgi.create(request, client, addr, server, self.cfg)
-        response.sock = Sender(client, self.settings)
+        response, environ = wsgi.create(request, outgoing.sock, addr, server, self.cfg)
+        outgoing.begin()
+        response.sock = outgoing
 
         def ask() -> None:
             if not response.headers_sent:
-                response.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                outgoing.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         environ["wsgi.multithread"] = True
-        environ["wsgi.input"] = Input(request.body, ask if expects else None)
+        environ["wsgi.input"] = Input(request, ask if expects else None)
 
         def start_response(*args: Any) -> Any:
             # RFC 9112, section 9.3: the next request would begin within the rest of this one's body.
@@ -415,6 +472,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
             log.error("An answer broke off", exc_info=exc)
             return
+        if isinstance(exc, malformed.InvalidHTTPVersion) and isinstance(exc.version, tuple):
+            exc = UnknownVersion()  # a valid version, and one that gunicorn does not take
         status, code, message = REFUSALS.get(
             type(exc),
             ("400 Bad Request", "malformed_request", f"The request is not valid HTTP ({type(exc).__name__})"),
@@ -433,9 +492,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             envelope["request_id"],
         )
         body = json.dumps(envelope) + "\n"
+        # RFC 9110, section 6.6.1: an answer to a client's error has a Date.
         head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-Id: {envelope['request_id']}\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         if req is not None and req.method == "HEAD":
             body = ""  # RFC 9110, section 9.3.2

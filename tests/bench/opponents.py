@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from local_servers import REGION, free_port, stop, wait_for, without_aws
 from support import nginx as nginx_server
-from support.servers import ROOT, S3, running_service, service_environment
+from support.servers import ROOT, S3, explained_by, running_service, service_environment
 
 HERE = Path(__file__).resolve().parent
 OPPONENTS = ROOT / ".venv-bench" / "bin"
@@ -134,7 +134,8 @@ def started(
             start_new_session=True,
         )
     try:
-        wait_for(url + answers_at, process, name, log)
+        with explained_by(log):
+            wait_for(url + answers_at, process, name, log)
         yield Server(url, process)
     finally:
         stop(process)

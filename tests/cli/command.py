@@ -1,4 +1,4 @@
-"""The command itself, run as people and scripts run it."""
+"""Runs the command as users and scripts do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ran:
 
 
 class Command:
-    """`s3api` in a folder of its own, with nothing of this machine's environment but what it needs."""
+    """`s3api` in its own folder, with only the environment that it needs."""
 
     def __init__(self, url: str, folder: Path, **environment: str) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Command:
 
     @contextmanager
     def running(self, *arguments: str | Path, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """The command under way; killed at the end, if it is still there."""
+        """The running command, which is killed at the end."""
         streams = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -85,5 +85,5 @@ class Command:
         return path
 
     def unfinished(self) -> list[Path]:
-        """What is noted of unfinished uploads."""
+        """The journal's entries of unfinished uploads."""
         return list(self.state.rglob("*.json"))

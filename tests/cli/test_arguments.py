@@ -1,4 +1,4 @@
-"""Unusual arguments and files: each is done or refused in a line, none is dropped, and the status says so."""
+"""Unusual arguments and files: each is handled or refused with one line and the right exit status."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_folder_markers_become_folders(s3api: Command, ministack_s3: S3) -> None
 
 @pytest.mark.parametrize("name", ["x/", "x/dir/"])
 def test_a_folder_marker_with_contents_is_an_error(s3api: Command, ministack_s3: S3, name: str) -> None:
-    """The bytes of an object with a folder's name cannot be stored in a folder: that is said."""
+    """An object with a folder's name and contents cannot become a folder: the command says so."""
     ministack_s3.client().put_object(Bucket=BUCKET, Key=name, Body=b"bytes")
     ran = s3api("download", "x/")
 
@@ -148,7 +148,7 @@ def test_a_path_that_cannot_be_uploaded(
 
 @pytest.mark.parametrize("argument", ["empty", "emp*"])
 def test_a_folder_without_files(s3api: Command, ministack_s3: S3, argument: str) -> None:
-    """An argument for which nothing is uploaded is never a success."""
+    """An argument that uploads nothing is a failure."""
     (s3api.folder / "empty" / "inner").mkdir(parents=True)
     s3api.file("last", b"x")
     ran = s3api("upload", argument, "last")
@@ -185,7 +185,7 @@ def test_arguments_that_cannot_be(tmp_path: Path, arguments: list[str], status: 
 
 
 def test_a_prefix_that_fails_does_not_stop_the_next(s3api: Command, ministack_s3: S3) -> None:
-    """Each argument of download and delete is done, whatever happened to those before."""
+    """Each argument of download and delete is handled, even after failures of others."""
     for name in ("good/a", "b"):
         ministack_s3.client().put_object(Bucket=BUCKET, Key=name, Body=b"x")
     downloaded = s3api("download", os.fsdecode(b"\xff/"), "none/", "good/", "--to", "to")
@@ -343,10 +343,10 @@ def test_usage_errors_are_json(tmp_path: Path, line: str) -> None:
 def test_usage_errors_beside_a_file_on_standard_output(tmp_path: Path) -> None:
     """With --to - standard output is the file, so the object goes to standard error; -- ends the options."""
     s3api = Command("http://127.0.0.1:1", tmp_path)
-    beside = s3api("download", "a", "b", "--to", "-", "--json")
+    streamed = s3api("download", "a", "b", "--to", "-", "--json")
     text = s3api("upload", "--name", "c", "--", "a", "--json")
 
-    assert (beside.status, beside.out, json.loads(beside.err)["code"]) == (2, "", "usage")
+    assert (streamed.status, streamed.out, json.loads(streamed.err)["code"]) == (2, "", "usage")
     assert (text.status, text.out) == (2, "")
     assert text.err.startswith("Usage: ")
 

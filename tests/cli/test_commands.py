@@ -1,4 +1,4 @@
-"""Each command as it is typed: names, results, failures, exit statuses."""
+"""Each command: names, results, failures, exit statuses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def names(listed: Ran) -> list[str]:
 
 
 def test_a_file_goes_round(s3api: Command) -> None:
-    """Uploaded, listed, downloaded the same, presigned, deleted, restored; each told in a line."""
+    """A file is uploaded, listed, downloaded, presigned, deleted and restored, with one line for each."""
     s3api.file("a.csv", DATA)
     uploaded = s3api("upload", "a.csv")
     listed = s3api("list")
@@ -76,7 +76,7 @@ def test_a_file_goes_round(s3api: Command) -> None:
 
 
 def test_the_course_client(s3api: Command) -> None:
-    """--ip and --filename are all that the course's client knows."""
+    """The course's client knows only --ip and --filename."""
     s3api.file("a.csv", DATA)
     address = urlsplit(s3api.environment["S3API_URL"]).netloc
     given = ("--ip", address, "--filename", "a.csv")
@@ -104,8 +104,8 @@ def test_the_course_client(s3api: Command) -> None:
 )
 def test_the_address(tmp_path: Path, arguments: list[str], tried: str) -> None:
     """The port is 5000 where none is given, and IPv6 addresses are understood."""
-    nobody = f"http://127.0.0.1:{free_port()}"  # as a proxy: so that nothing at these addresses is disturbed
-    s3api = Command("", tmp_path, http_proxy=nobody, no_proxy="")
+    closed = f"http://127.0.0.1:{free_port()}"  # as a proxy: so that nothing at these addresses is disturbed
+    s3api = Command("", tmp_path, http_proxy=closed, no_proxy="")
     ran = s3api("ping", *arguments)
 
     assert ran.status == 5
@@ -162,7 +162,7 @@ def test_json_goes_beside_a_file_on_standard_output(s3api: Command) -> None:
 
 
 def test_quiet(s3api: Command) -> None:
-    """--quiet leaves failures and what was asked for."""
+    """--quiet prints only failures and requested data."""
     s3api.file("a.csv", DATA)
     runs = [
         s3api(*line.split(), "-q")
@@ -254,7 +254,7 @@ def test_two_files_for_one_name(tree: Command) -> None:
 
 
 def test_some_fail(tree: Command) -> None:
-    """One file that fails does not stop the others; a reason of its own has its own status."""
+    """One failing file does not stop the others; each kind of failure has its own status."""
     missing = tree("upload", "logs/2.gz", "nothing*", "nowhere")
     mixed = tree("upload", "logs/3.txt", "nowhere", "/dev/null")
 
@@ -263,7 +263,7 @@ def test_some_fail(tree: Command) -> None:
 
 
 def test_a_name_that_is_not_utf8(s3api: Command) -> None:
-    """A file whose name is no UTF-8 is refused in words, and goes under another name."""
+    """A file whose name is not UTF-8 is refused with a message, and accepted under another name."""
     path = s3api.folder.joinpath(os.fsdecode(b"bad\xff"))
     path.write_bytes(b"x")
     refused = s3api("upload", str(path))
@@ -315,7 +315,7 @@ def test_a_prefix_into_a_folder(tree: Command) -> None:
 
 
 def test_other_contents_are_not_replaced(s3api: Command) -> None:
-    """A file with other contents stays, unless --force says otherwise."""
+    """A file with other contents is kept, except with --force."""
     s3api("upload", "-", "--name", "a.csv", stdin=DATA)
     s3api.file("a.csv", b"mine")
     refused = s3api("download", "a.csv")
@@ -329,7 +329,7 @@ def test_other_contents_are_not_replaced(s3api: Command) -> None:
 def test_delete_by_prefix_survives_names_that_the_service_does_not_take(
     s3api: Command, ministack_s3: S3
 ) -> None:
-    """A key with a line break, of another S3 client, is told as skipped, and all others are deleted."""
+    """A key with a line break, from another S3 client, is reported as skipped, and all others are deleted."""
     client = ministack_s3.client()
     for name in ("odd/a", "odd/line\nbreak", "odd/z"):
         client.put_object(Bucket=BUCKET, Key=name, Body=b"x")
@@ -343,7 +343,7 @@ def test_delete_by_prefix_survives_names_that_the_service_does_not_take(
 
 
 def test_hostile_names(s3api: Command, ministack_s3: S3) -> None:
-    """Whatever a bucket holds, nothing is written outside the folder, and the harmless files come."""
+    """Hostile names are not written outside the folder, and the other files are downloaded."""
     client = ministack_s3.client()
     outside = s3api.folder / "outside"
     outside.mkdir()
@@ -390,7 +390,7 @@ def test_a_pipe_as_target(s3api: Command) -> None:
 
 
 def test_targets_that_cannot_be(s3api: Command) -> None:
-    """Two files cannot become one, be it by --to or because their names end alike."""
+    """Two files never get the same path, neither by --to nor because their names end alike."""
     for name in ("x/a", "y/a"):
         s3api("upload", "-", "--name", name, stdin=name.encode())
     s3api.file("file", b"")
@@ -514,7 +514,7 @@ def test_no_option_takes_a_token() -> None:
 
 
 def test_a_server_that_is_not_the_api(tmp_path: Path) -> None:
-    """What answers in another way is named as such; a redirect is not followed with a token in hand."""
+    """A server that is not the service is reported; a redirect is never followed with the token."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -539,7 +539,7 @@ def test_a_server_that_is_not_the_api(tmp_path: Path) -> None:
 
 
 def test_retry_after_is_honoured(tmp_path: Path) -> None:
-    """A server that asks to come back in a second is not asked again before."""
+    """A server that asks for a retry after a second gets no request before that."""
     asked: list[float] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -591,7 +591,7 @@ def test_the_list_of_commands_says_what_their_help_says() -> None:
 
 
 def test_the_client_starts_without_the_service() -> None:
-    """No command of the client, no help and no completion loads Flask, boto3 or pydantic; `token` does."""
+    """Only operators' commands such as `token` load Flask, boto3 or pydantic."""
     script = (
         "import sys; from s3api.__main__ import main\n"
         "try: main(sys.argv[1:], prog_name='s3api')\n"

@@ -1,4 +1,4 @@
-"""What the client leaves on this machine while it works: other users cannot read, lock or replace it."""
+"""Other users cannot read, lock or replace the client's files on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNFINISHED = Unfinished("http://127.0.0.1:1", "name", 10, "0" * 64, "id", 5)
 
 @contextmanager
 def slow_server(go_on: threading.Event) -> Iterator[str]:
-    """A service that sends half a file, and the rest when it may."""
+    """A service that sends half a file, and the rest when the test allows it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -76,7 +76,7 @@ def test_a_download_is_private_until_it_is_whole(tmp_path: Path, umask: int, fin
 
 @pytest.mark.parametrize("attack", ["file", "link", "pipe"])
 def test_a_part_that_another_user_prepared_is_refused(tmp_path: Path, attack: str) -> None:
-    """Where another user could foresee the .part file's name, nothing is written to what they put there."""
+    """The client does not write to a file that another user has put at the .part file's name."""
     if os.geteuid() != 0:
         pytest.skip("only root can make files of another user")
     go_on = threading.Event()
@@ -123,7 +123,7 @@ def test_the_journal_is_private(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_user_is_left_alone(tmp_path: Path) -> None:
-    """In a folder that is another user's nothing is noted, and nothing that is noted there is believed."""
+    """A journal in another user's folder is neither written nor read."""
     if os.geteuid() != 0:
         pytest.skip("only root can make files of another user")
     folder = tmp_path / "uploads"

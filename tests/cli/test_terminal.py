@@ -1,4 +1,4 @@
-"""What reaches a terminal: nothing of others that controls it, whatever they call their files.
+"""Names and messages of others cannot control the terminal.
 
 The sequences are those of ECMA-48 (CSI, in 7 and in 8 bits), xterm's control sequences (OSC 8 is a link, OSC
 52 writes the clipboard), and the bidirectional controls of CVE-2021-42574.
@@ -141,7 +141,7 @@ def test_answers_of_a_hostile_server(tmp_path: Path, line: str) -> None:
     ids=lambda arguments: " ".join(arguments).split("a\x1b")[0].strip() or "command",
 )
 def test_names_of_files_of_this_machine(tmp_path: Path, arguments: list[str]) -> None:
-    """A name that the shell's wildcard brings in cannot control the terminal, whatever option it becomes."""
+    """A name from a shell's wildcard cannot control the terminal, even if it becomes an option."""
     with hostile_server(lie) as url:
         s3api = Command(url, tmp_path)
         s3api.file(NAME, b"x")

@@ -1,4 +1,4 @@
-"""Transfers that are interrupted, damaged, far away or large; S3 is real, behind a proxy that fails."""
+"""Interrupted, damaged, slow and large transfers, with a real S3 behind a proxy that fails."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_upload_resumes_after_kill_9(
 def test_a_part_that_is_wrong_in_s3_is_sent_again(
     ministack_s3: S3, make_service: Callable[..., Service], bucket_name: str, tmp_path: Path
 ) -> None:
-    """Of what S3 says it has nothing is believed that does not match the file."""
+    """Parts at S3 that do not match the file are not used."""
     # SeaweedFS lists a part that came twice twice.
     bucket = ministack_s3.make_bucket(bucket_name)
     client = ministack_s3.client()
@@ -179,7 +179,7 @@ def test_a_file_that_has_changed_begins_anew(
 def test_an_upload_that_was_aborted_begins_anew(
     s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path
 ) -> None:
-    """What S3 has thrown away, as after a day, is sent from the beginning."""
+    """An upload that S3 has removed, as after a day, is sent from the beginning."""
     interrupted(s3api, far_s3, seaweedfs_s3, big, 2)
     client = seaweedfs_s3.client()
     for one in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]:
@@ -211,7 +211,7 @@ def test_an_upload_that_was_completed_unheard_is_not_sent_again(
 
 
 def test_a_lost_network(s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path) -> None:
-    """With S3 gone for longer than the retries the command ends; with S3 back it goes on where it was."""
+    """The command ends when S3 is away for longer than the retries, and continues when S3 is back."""
     interrupted(s3api, far_s3, seaweedfs_s3, big, 3)
     with far_s3.down():
         lost = s3api("upload", big, "--retries", "1")
@@ -232,7 +232,7 @@ def test_a_lost_network(s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big:
 def test_a_part_that_fails_is_sent_again(
     s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path, fault: Reset | AnswerError | Damage
 ) -> None:
-    """A connection that is reset, an S3 that is busy, a URL that has expired, a damaged part: sent again."""
+    """A reset connection, a busy S3, an expired URL and a damaged part are retried."""
     failed: list[int] = []
 
     def first_time(asked: Asked) -> bool:
@@ -281,7 +281,7 @@ def test_damage_that_s3_overlooks(bucket_name: str, tmp_path: Path) -> None:
 def test_s3_out_of_reach(
     seaweedfs_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
 ) -> None:
-    """Where S3 cannot be reached from here, files large and small go both ways through the service."""
+    """If S3 cannot be reached, uploads and downloads of any size go through the service."""
     bucket = seaweedfs_s3.make_bucket(bucket_name)
     service = make_service(
         seaweedfs_s3,
@@ -321,7 +321,7 @@ def test_a_file_that_is_written_to_meanwhile(s3api: Command, far_s3: FaultyS3, b
 
 
 def test_the_journal_is_of_one_file_and_one_name(tmp_path: Path) -> None:
-    """What is noted for one file, name and service is not found for another; nor what is illegible."""
+    """An entry is used only for its file, name and service; an invalid entry is ignored."""
     journal = Journal(tmp_path / "state")
     path = tmp_path / "a"
     noted = Unfinished("http://one", "a", 10, "0" * 64, "id", 5)
@@ -352,7 +352,7 @@ def contents() -> bytes:
 
 @pytest.fixture
 def there(service: Service, seaweedfs_s3: S3, contents: bytes, bucket_name: str) -> str:
-    """The name of a large file in S3, with its SHA-256 beside it."""
+    """The name of a large file in S3, with its SHA-256."""
     assert service
     digest = hashlib.sha256(contents).hexdigest()
     seaweedfs_s3.client().put_object(
@@ -362,7 +362,7 @@ def there(service: Service, seaweedfs_s3: S3, contents: bytes, bucket_name: str)
 
 
 def begun(s3api: Command, far_s3: FaultyS3, name: str, size: int) -> Path:
-    """Kill a download, as kill -9 does, when so many bytes have come; returns where they are, or most."""
+    """Kill a download with SIGKILL when `size` bytes have arrived; returns the file that has most of them."""
 
     def part() -> Path | None:
         found = list(s3api.folder.glob("copy.*.part"))
@@ -400,7 +400,7 @@ def test_a_download_resumes_after_kill_9(
 def test_a_download_of_what_has_changed_begins_anew(
     s3api: Command, far_s3: FaultyS3, there: str, seaweedfs_s3: S3
 ) -> None:
-    """Bytes of an older version are not mixed in, and do not stay behind."""
+    """Bytes of an older version are not used, and are removed."""
     part = begun(s3api, far_s3, there, MiB)
     seaweedfs_s3.client().put_object(Bucket=BUCKET, Key=there, Body=b"a new version" * 1000)
     ran = s3api("download", there, "--to", "copy", "--json")
@@ -411,7 +411,7 @@ def test_a_download_of_what_has_changed_begins_anew(
 
 
 def test_a_damaged_part_file_is_found_out(s3api: Command, far_s3: FaultyS3, there: str) -> None:
-    """Bytes that changed on this machine meanwhile make a failure, and no file; the next run is well."""
+    """Bytes that changed on this machine cause a failure and no file; the next run succeeds."""
     part = begun(s3api, far_s3, there, MiB)
     with part.open("r+b") as stream:
         stream.write(b"damage")
@@ -426,7 +426,7 @@ def test_a_damaged_part_file_is_found_out(s3api: Command, far_s3: FaultyS3, ther
 def test_a_connection_that_breaks_is_taken_up_again(
     s3api: Command, far_s3: FaultyS3, there: str, contents: bytes, target: str
 ) -> None:
-    """Within one run a download goes on at the byte where it broke, to standard output too."""
+    """Within one run a broken download continues at the next byte, also to standard output."""
     broken: list[str | None] = []
 
     def twice(asked: Asked) -> bool:
@@ -447,7 +447,7 @@ def test_a_connection_that_breaks_is_taken_up_again(
 def test_through_the_service_it_resumes_too(
     s3api: Command, far_s3: FaultyS3, there: str, contents: bytes
 ) -> None:
-    """What began straight from S3 goes on through the service, checked alike."""
+    """A download that began from S3 continues through the service, with the same checks."""
     begun(s3api, far_s3, there, 10 * MiB)
     ran = s3api("download", there, "--to", "copy", "--via", "service", "--json")
     result = ran.objects()[0]
@@ -508,7 +508,7 @@ def test_a_single_part_is_checked_by_its_md5(s3api: Command, seaweedfs_s3: S3, b
 def test_a_file_in_parts_is_checked_by_what_its_sender_declared(
     s3api: Command, seaweedfs_s3: S3, big: Path, via: str
 ) -> None:
-    """What nothing but the sender vouches for is compared with what comes, whichever way it comes."""
+    """A digest that only the sender has declared is compared with the bytes, from S3 and from the service."""
     s3api("upload", big)
     ran = s3api("download", big.name, "--to", "copy", "--via", via, "--json")
     head = seaweedfs_s3.client().head_object(Bucket=BUCKET, Key=big.name)
@@ -522,7 +522,7 @@ def test_a_file_in_parts_is_checked_by_what_its_sender_declared(
 
 
 def test_deleting_by_prefix_asks_on_a_terminal(s3api: Command, bucket_name: str) -> None:
-    """It says how many files it is about; only a yes deletes them."""
+    """The question names the number of files; only "yes" deletes them."""
     s3api("upload", "-", "--name", f"{bucket_name}/a", stdin=b"x")
 
     def answered(answer: bytes) -> tuple[int, bytes]:
@@ -572,13 +572,13 @@ def bar(big: Path) -> re.Pattern[bytes]:
 def test_progress_and_ctrl_c_on_a_terminal(
     s3api: Command, far_s3: FaultyS3, seaweedfs_s3: S3, big: Path, number: signal.Signals
 ) -> None:
-    """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130, and what is there is kept."""
+    """On a terminal a bar shows rate and remaining time; Ctrl-C ends with 130 and keeps the bytes."""
     with (
         far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
         on_a_terminal(s3api, "upload", big) as (process, terminal, _),
     ):
         screen = read_until(process, terminal, bar(big))
-        # What is shown has been sent; S3 has yet to say that it has it.
+        # The bar shows bytes that were sent; S3 may not have confirmed them yet.
         until(lambda: parts_stored(seaweedfs_s3, big.name) == [1, 2], "the parts are stored")
         process.send_signal(number)
         screen += read_until(process, terminal, re.compile(b"interrupted.*\n"))
@@ -607,7 +607,7 @@ def fill(terminal: int) -> None:
 def test_ctrl_c_with_a_terminal_that_nothing_reads(
     s3api: Command, far_s3: FaultyS3, big: Path, times: str
 ) -> None:
-    """The command ends soon after Ctrl-C though every write to its terminal waits; at once when repeated."""
+    """Ctrl-C ends the command soon, even if writes to its terminal block; a second one ends it at once."""
     with (
         far_s3.failing(Hang(), lambda asked: part_of(asked) >= 3),
         on_a_terminal(s3api, "upload", big) as (process, terminal, writing),
@@ -644,7 +644,7 @@ def test_an_output_that_is_full(s3api: Command, there: str, arguments: list[str]
 
 
 def test_memory_does_not_grow_with_the_file(seaweedfs_service: Service, tmp_path: Path) -> None:
-    """Half a gigabyte, up and down, straight and through the service, within 80 MiB."""
+    """Transfers of half a gigabyte, direct and through the service, need less than 80 MiB of memory."""
     need(Path("/proc/self/status").exists(), "the peak of memory is read from /proc")
     s3api = Command(seaweedfs_service.url, tmp_path)
     sparse = s3api.file("sparse", b"")

@@ -54,7 +54,7 @@ def test_entrypoint(image: Image) -> None:
     """The service is process 1, without a shell."""
     config = image.attrs["Config"]
 
-    assert config["Entrypoint"] == ["gunicorn", "-c", "/srv/app/s3api/gunicorn.conf.py"]
+    assert config["Entrypoint"] == ["python3", "-m", "s3api.serve"]
     assert not config["Cmd"]
     assert list(config["ExposedPorts"]) == ["5000/tcp"]
 
@@ -93,6 +93,7 @@ def test_environment(image: Image) -> None:
         "HOST",
         "LOG_FORMAT",
         "MALLOC_ARENA_MAX",
+        "MALLOC_MMAP_THRESHOLD_",
         "METRICS_PORT",
         "PATH",
         "PORT",
@@ -152,7 +153,7 @@ def test_modules_import(shell: Container) -> None:
     """The interpreter has the modules that the service needs, and botocore the services that it uses."""
     script = """
 import ctypes, fcntl, mmap, sqlite3, ssl, zlib
-import boto3, gunicorn.workers.gthread, s3api.app, s3api.manage
+import boto3, gunicorn.workers.ggevent, s3api.app, s3api.manage
 for service in ("s3", "sts", "sso", "sso-oidc"):
     boto3.session.Session(region_name="eu-west-1").client(service)
 assert ssl.create_default_context().get_ca_certs()

@@ -92,7 +92,7 @@ def test_staging_is_private(composed: Api) -> None:
 
 def test_first_process(composed: Api) -> None:
     """gunicorn is process 1 and reaps orphaned processes with any exit status."""
-    assert "gunicorn" in composed.output("cat", "/proc/1/cmdline")
+    assert "s3api.serve" in composed.output("cat", "/proc/1/cmdline")
 
     # A worker of gunicorn exits with 3 if it cannot start, and then gunicorn ends.
     orphan = composed.output("sh", "-c", "(sleep 1; exit 3) >/dev/null 2>&1 & echo $!")

@@ -1,4 +1,4 @@
-"""The service as a client sees it, by HTTP alone. Every test works in a folder of its own."""
+"""The service as a client sees it, by HTTP only. Every test works in its own folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass
 class Answer:
-    """What came back over a plain connection, which sends the path as it stands."""
+    """The answer on a plain connection, which sends the path unchanged."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Api:
-    """A client. `folder` begins every name it makes; `tidy` removes whatever it made."""
+    """A client. Its names begin with `folder`; `tidy` removes what it made."""
 
     target: Target
     folder: str
@@ -73,7 +73,7 @@ class Api:
     # --- requests
 
     def call(self, method: str, route: str, name: str = "", **options: Any) -> requests.Response:
-        """A request; a file's name is percent-encoded once, whole."""
+        """Send a request. A file's whole name is percent-encoded once."""
         options = {"timeout": TIMEOUT, "allow_redirects": False, **options}
         return self.session.request(method, f"{self.target.url}{route}{quote(name, safe='')}", **options)
 
@@ -84,7 +84,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """A request whose path nobody normalises."""
+        """A request whose path is sent as it is."""
         url = urlsplit(self.target.url)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.netloc, timeout=TIMEOUT)
@@ -104,7 +104,7 @@ class Api:
             connection.close()
 
     def s3(self, method: str, url: str, **options: Any) -> requests.Response:
-        """A request to a presigned URL, without anything of the service's own."""
+        """Send a request to a presigned URL, without the service's headers."""
         headers = dict(options.pop("headers", {}))
         if self.target.presigned_host:
             parts = urlsplit(url)
@@ -123,7 +123,7 @@ class Api:
         return name
 
     def put(self, name: str, data: bytes, **headers: str) -> dict[str, Any]:
-        """Upload raw bytes; the answer's `content` of the file."""
+        """Upload raw bytes; returns the answer's `content` for the file."""
         self._names.add(name)
         answer = self.call("PUT", "/upload/", name, data=data, headers=headers)
         [content] = good(answer)["content"]
@@ -152,7 +152,7 @@ class Api:
         return [json.loads(line)["name"] for line in answer.content.splitlines()]
 
     def tidy(self) -> None:
-        """Abort what is open and delete what is there; never mind what is not."""
+        """Abort open uploads and delete files; ignore those that are gone."""
         for upload in self._uploads:
             self.call("DELETE", f"/uploads/{upload}")
         names = sorted(self._names.union(self.names(self.folder)))
@@ -169,7 +169,7 @@ def good(answer: requests.Response) -> dict[str, Any]:
 
 
 def refused(answer: requests.Response | Answer, status: int, code: str) -> str:
-    """The sentence of a failure, whose envelope is as it must be."""
+    """The sentence of a failure, after a check of its envelope."""
     found = answer.status_code if isinstance(answer, requests.Response) else answer.status
     assert found == status, answer
     body = answer.json()
@@ -205,7 +205,7 @@ def joined(listing: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 @contextmanager
 def working_in_folder(target: Target, run: str) -> Iterator[Api]:
-    """A client whose names begin with the run's own prefix, and are gone afterwards, whatever happened."""
+    """A client whose names begin with the run's prefix. Its files are always removed at the end."""
     api = Api(target, f"{run}{secrets.token_hex(4)}/")
     try:
         yield api
@@ -215,7 +215,7 @@ def working_in_folder(target: Target, run: str) -> Iterator[Api]:
 
 
 def bucket_of(target: Target) -> str:
-    """The bucket, as the service itself says it."""
+    """The name of the bucket, as the service reports it."""
     api = Api(target, "")
     message = good(api.call("GET", "/list_files", params={"limit": 1}))["message"]
     match = re.fullmatch(r"Successfully listed files on s3 bucket '(day02-[^']+)'", message)

@@ -27,7 +27,7 @@ COURSE_FILE_BYTES = 2_600_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The URL that must have died is looked at last, so that the run does its waiting."""
+    """Test the expired URL last, so that the run's other tests pass the time."""
     items.sort(key=lambda item: "expired" in item.name and "e2e" in item.path.parts)
 
 
@@ -61,7 +61,7 @@ def bucket(target: Target) -> str:
 
 @pytest.fixture(scope="session")
 def run() -> str:
-    """What every name of this run begins with."""
+    """The prefix of every name of this run."""
     return f"e2e-{secrets.token_hex(6)}-"
 
 
@@ -89,7 +89,7 @@ def course_file() -> bytes:
 
 @pytest.fixture(scope="session", autouse=WAIT_FOR_EXPIRY)
 def url_from_the_start(target: Target, run: str) -> Iterator[tuple[Api, str, str]]:
-    """A presigned URL made when the run begins, and when it says that it dies."""
+    """A presigned URL made when the run begins, and when it says that it expires."""
     with working_in_folder(target, run) as api:
         api.put(api.name("old.txt"), b"soon out of reach")
         body = good(api.call("GET", "/download/", api.name("old.txt")))

@@ -41,7 +41,7 @@ def test_delete_many(api: Api, bucket: str) -> None:
 
 
 def test_delete_many_names_one_twice(api: Api) -> None:
-    """A name that is given twice is deleted, and told, once."""
+    """A name that is given twice is deleted once, and has one result."""
     name = api.name("twice")
     api.put(name, b"x")
     body = good(api.call("POST", "/delete", json={"files": [name, name]}))
@@ -53,14 +53,14 @@ def test_delete_many_names_one_twice(api: Api) -> None:
     "body", [{}, {"files": []}, {"files": "a"}, {"files": [1]}, [], {"files": ["e2e"] * 1001}]
 )
 def test_delete_of_what_is_no_list_of_names(api: Api, body: object) -> None:
-    """One to a thousand names in a list are what it takes."""
+    """It takes a list of one to a thousand names."""
     refused(api.call("POST", "/delete", json=body), 400, "invalid_request")
     broken = api.call("POST", "/delete", data=b"{", headers={"Content-Type": "application/json"})
     refused(broken, 400, "bad_request")
 
 
 def test_a_link_does_not_delete(api: Api) -> None:
-    """Reading the URL of a deletion deletes nothing."""
+    """A GET of the deletion's URL deletes nothing."""
     name = api.name("stays")
     api.put(name, b"x")
     answer = api.call("GET", "/delete/", name)
@@ -71,7 +71,7 @@ def test_a_link_does_not_delete(api: Api) -> None:
 
 
 def test_restore(api: Api, bucket: str) -> None:
-    """What is deleted comes back where the bucket keeps versions; elsewhere the answer says why not."""
+    """A deleted file is restored if the bucket keeps versions; otherwise the answer says why not."""
     name = api.name("back.txt")
     api.put(name, b"older")
     api.put(name, b"newest")
@@ -82,7 +82,7 @@ def test_restore(api: Api, bucket: str) -> None:
         keeps_versions = answer.status_code == 200
 
     if not keeps_versions:
-        # A role that may not look at the bucket's versioning cannot tell it from a file that never was.
+        # A role that may not read the bucket's versioning cannot tell this from a file that never existed.
         assert (answer.status_code, answer.json()["code"]) in {
             (409, "versioning_off"),
             (404, "file_not_found"),
@@ -97,7 +97,7 @@ def test_restore(api: Api, bucket: str) -> None:
 
 
 def test_restore_of_a_file_that_is_there(api: Api) -> None:
-    """There is nothing to restore of a file that is not deleted."""
+    """A file that is not deleted cannot be restored."""
     name = api.name("there.txt")
     api.put(name, b"x")
     answer = api.call("POST", "/restore/", name)

@@ -37,7 +37,7 @@ def _received(api: Api, plan: dict[str, Any]) -> list[int]:
 
 
 def test_post(api: Api, bucket: str, course_file: bytes) -> None:
-    """A small file goes to S3 by one form, which the service has signed."""
+    """A small file goes to S3 in one form that the service has signed."""
     name = api.name("posted é.csv")
     answer = api.call("POST", "/uploads", json={"name": name, "size": len(course_file)})
     posted = _post(api, good(answer)["content"], course_file)
@@ -69,7 +69,7 @@ def test_post_under_another_name(api: Api) -> None:
 
 
 def test_post_with_sha256(api: Api) -> None:
-    """A form signed for a SHA-256 stores the bytes that have it, and no others."""
+    """A form signed for a SHA-256 stores only bytes that have it."""
     name = api.name("hashed.bin")
     forged = _post(api, api.plan(name, 4, sha256=sha256(b"good")), b"evil")
 
@@ -92,7 +92,7 @@ def test_plan_above_the_limit(api: Api) -> None:
     "wrong", [{"size": -1}, {"size": "1"}, {"sha256": "abc"}, {"content_type": "a\nb"}, {"unknown": 1}]
 )
 def test_plan_that_is_wrong(api: Api, wrong: dict[str, Any]) -> None:
-    """A plan of wrong fields is refused, and the field named."""
+    """A plan with wrong fields is refused, and the field is named."""
     body = {"name": api.name("a"), "size": 1, **wrong}
     message = refused(api.call("POST", "/uploads", json=body), 400, "invalid_request")
 
@@ -103,7 +103,7 @@ def test_plan_that_is_wrong(api: Api, wrong: dict[str, Any]) -> None:
 
 
 def test_parts_resumed_and_completed(api: Api, bucket: str) -> None:
-    """A large file goes up in parts, is resumed from what S3 has, completed, and completed again."""
+    """A large file is sent in parts, resumed from the parts at S3, completed, and completed again."""
     name = api.name("large.bin")
     plan = api.plan(name, LARGE, content_type="application/x-large")
     assert plan["method"] == "MULTIPART"
@@ -200,7 +200,7 @@ def test_another_file_confirms_no_upload(api: Api) -> None:
 
 
 def test_sha256_of_parts(api: Api) -> None:
-    """A SHA-256 that the parts do not have is told as declared, never as the file's own."""
+    """A SHA-256 that the parts do not have is reported as declared, never as the file's own."""
     name = api.name("${filename}")
     plan = _sent(api, name, b"these bytes", sha256=sha256(b"other bytes"))
     good(api.call("POST", f"/uploads/{plan['id']}/complete"))

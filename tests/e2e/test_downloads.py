@@ -26,7 +26,7 @@ def _changed(url: str, changes: Mapping[str, str]) -> str:
 
 
 def test_presigned_file_is_a_download(api: Api) -> None:
-    """What a browser must not show comes as an attachment under the file's own name."""
+    """A type that a browser must not show comes as an attachment with the file's name."""
     name = api.name("deep/page.html")
     api.put(name, b"<script>alert(1)</script>")
     fetched = api.s3("GET", good(api.call("GET", "/download/", name))["content"])
@@ -36,7 +36,7 @@ def test_presigned_file_is_a_download(api: Api) -> None:
 
 
 def test_presigned_name_in_full(api: Api) -> None:
-    """A name beyond ASCII comes in full, beside one that every client understands."""
+    """A name beyond ASCII comes in full, together with one that every client understands."""
     name = api.name("été 😀.txt")
     api.put(name, b"x")
     fetched = api.s3("GET", good(api.call("GET", "/download/", name))["content"])
@@ -47,7 +47,7 @@ def test_presigned_name_in_full(api: Api) -> None:
 
 
 def test_redirect(api: Api) -> None:
-    """With `redirect=true` the URL is where the answer leads."""
+    """With `redirect=true` the answer redirects to the URL."""
     name = api.name("a.bin")
     api.put(name, DATA)
     answer = api.call("GET", "/download/", name, params={"redirect": "true"})
@@ -68,7 +68,7 @@ def test_attachment(api: Api) -> None:
 
 
 def test_unchecked(api: Api) -> None:
-    """With `check=false` it is S3 that tells of a missing file."""
+    """With `check=false` S3 reports a missing file."""
     name = api.name("a.bin")
     api.put(name, DATA)
     urls = [
@@ -102,7 +102,7 @@ def test_presigned_range(api: Api) -> None:
     ids="".join,
 )
 def test_altered_url_is_dead(api: Api, changes: Mapping[str, str]) -> None:
-    """A presigned URL of which anything is altered, its expiry too, is refused by S3."""
+    """S3 refuses a presigned URL if any part of it, including its expiry, was altered."""
     name = api.name("secret.html")
     api.put(name, b"secret")
     url = good(api.call("GET", "/download/", name))["content"]
@@ -127,7 +127,7 @@ def test_url_of_another_file_is_dead(api: Api) -> None:
 
 @pytest.mark.skipif(os.environ.get("S3API_WAIT_FOR_EXPIRY") != "1", reason="S3API_WAIT_FOR_EXPIRY is not 1")
 def test_url_has_expired(url_from_the_start: tuple[Api, str, str]) -> None:
-    """A presigned URL dies when the answer said it would."""
+    """A presigned URL expires when the answer says."""
     api, url, expires_at = url_from_the_start
     dies = datetime.fromisoformat(expires_at).timestamp()
     while (answer := api.s3("GET", url)).status_code == 200:
@@ -141,7 +141,7 @@ def test_url_has_expired(url_from_the_start: tuple[Api, str, str]) -> None:
 @pytest.mark.parametrize("name", ["page.txt", "page.png", "page", "page.html"])
 @pytest.mark.parametrize("stored_as", ["text/html", "image/svg+xml", "application/xhtml+xml"])
 def test_a_page_is_never_shown(api: Api, name: str, stored_as: str) -> None:
-    """What a browser would run is a download, by S3 and through the service, whatever its name promises."""
+    """Types that a browser would run are downloads, from S3 and the service, whatever the name."""
     name = api.name(name)
     api.put(name, b"<script>alert(1)</script>", **{"Content-Type": stored_as})
     for query in ("", "?check=false"):
@@ -170,7 +170,7 @@ def test_a_content_type_that_is_not_one(api: Api) -> None:
 
 @pytest.fixture
 def stored(api: Api) -> tuple[str, str]:
-    """A file, and its ETag as HTTP has it."""
+    """A file, and its ETag in HTTP's form."""
     name = api.name("bytes.bin")
     return name, f'"{api.put(name, DATA)["etag"]}"'
 
@@ -194,7 +194,7 @@ def test_head(api: Api, stored: tuple[str, str]) -> None:
     """HEAD answers as GET does, without the bytes."""
     name, _ = stored
     got, head = api.call("GET", "/files/", name), api.call("HEAD", "/files/", name)
-    # A balancer may write the names of headers otherwise than the service did.
+    # A load balancer may change the case of headers' names.
     ignored = {"date", "x-request-id", "connection", "keep-alive", "server"}
 
     assert (head.status_code, head.content) == (200, b"")
@@ -232,7 +232,7 @@ def test_range_outside(api: Api, stored: tuple[str, str]) -> None:
 
 
 def test_client_that_has_the_file(api: Api, stored: tuple[str, str]) -> None:
-    """304 while the file is what the client has, and the file when it is not."""
+    """304 while the client's copy is current, and the file after a change."""
     name, etag = stored
     modified = api.call("HEAD", "/files/", name).headers["Last-Modified"]
 
@@ -251,7 +251,7 @@ def test_client_that_has_the_file(api: Api, stored: tuple[str, str]) -> None:
 
 
 def test_if_range(api: Api, stored: tuple[str, str]) -> None:
-    """A download is resumed only while the file is the same; else it begins anew."""
+    """A download is resumed only if the file is the same; otherwise it starts again."""
     name, etag = stored
     same = api.call("GET", "/files/", name, headers={"Range": "bytes=5-", "If-Range": etag})
     api.put(name, DATA[::-1])

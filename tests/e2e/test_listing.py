@@ -27,7 +27,7 @@ def listed(api: Api) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 5, 11, 12, 13, 1000])
 def test_pages_give_every_name_once(api: Api, listed: list[str], limit: int) -> None:
-    """Whatever the page's length, the pages together are the listing, in order."""
+    """For every page length, the pages together are the listing, in order."""
     found = list(pages(api, prefix=api.folder, limit=limit))
 
     assert joined(found) == listed
@@ -52,7 +52,7 @@ def test_link_header_leads_on(api: Api, listed: list[str]) -> None:
 
 
 def test_delimiter_rolls_names_up(api: Api, listed: list[str]) -> None:
-    """With a delimiter, what lies deeper shows as one prefix, on whichever page it falls."""
+    """With a delimiter, deeper names appear as one prefix, on any page."""
     found = list(pages(api, prefix=api.folder, delimiter="/", limit=2))
 
     assert joined(found) == [name for name in listed if "/" not in name.removeprefix(api.folder)]
@@ -84,7 +84,7 @@ def test_stream_of_json_lines(api: Api, listed: list[str]) -> None:
 
 
 def test_nothing_to_list(api: Api) -> None:
-    """A prefix that no name has lists nothing, which is no error."""
+    """A prefix that no name has lists nothing, without an error."""
     body = good(api.call("GET", "/list_files", params={"prefix": f"{api.folder}none"}))
 
     assert body["content"] == []
@@ -100,7 +100,7 @@ def test_bad_limit(api: Api, limit: str) -> None:
 
 
 def test_cursor_of_another_query(api: Api, listed: list[str]) -> None:
-    """A cursor works for the query that it was given out for, and for no other."""
+    """A cursor works only for the query that produced it."""
     assert listed
     cursor = good(api.call("GET", "/list_files", params={"prefix": api.folder, "limit": 1}))["next"]
 

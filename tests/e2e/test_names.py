@@ -1,4 +1,4 @@
-"""Names: what is allowed goes round unchanged, what is not is refused before S3 sees it."""
+"""Names: valid ones come back unchanged, others are refused before S3 sees them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ALLOWED = [
     "deep/er/and/deeper.txt",
     "x" * 255,
 ]
-# What some S3 servers that keep files on a disk do not list back.
+# Names that some S3 servers, which keep files on a disk, do not list.
 UNUSUAL_PATHS = ["a//b", "folder/", "a/ /b"]
 LIKE_DOTS = [".", "..", "a/..", "a/../b", "./a", "a/./b", "a/."]
 
 
 @pytest.mark.parametrize("own", ALLOWED, ids=ascii)
 def test_name_goes_round(api: Api, bucket: str, own: str) -> None:
-    """A name is the same in every answer, by every way in and out."""
+    """A name is the same in every answer, for every kind of upload and download."""
     name = api.name(own)
     data = own.encode()
     raw = good(api.call("PUT", "/upload/", name, data=data))
@@ -84,7 +84,7 @@ def test_plus_is_no_space(api: Api) -> None:
 
 
 def test_name_is_decoded_once(api: Api) -> None:
-    """What is encoded twice is a name with a percent sign, not another file."""
+    """A path that is encoded twice is a name with a percent sign, not another file."""
     api.put(api.name("a/b"), b"x")
 
     assert api.raw("GET", f"/files/{api.folder}a%2Fb").body == b"x"
@@ -136,7 +136,7 @@ def test_longest_names(api: Api, own: str) -> None:
     ids=lambda path: path[:40],
 )
 def test_name_that_is_refused(api: Api, path: str) -> None:
-    """A name that is not allowed is 400 on every route, sent as it stands."""
+    """A name that is not allowed, sent unchanged, is 400 on every route."""
     answers = [
         api.raw("GET", f"/download/{path}"),
         api.raw("GET", f"/files/{path}"),

@@ -1,4 +1,4 @@
-"""Reads by the rules of HTTP, as any client sees them: conditions, ranges, targets, parameters, caches."""
+"""Reads by the rules of HTTP: conditions, ranges, targets, parameters, caches."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_target_that_is_none(api: Api, name: str, wrong: str) -> None:
 
 
 def test_parameters_are_refused_by_name(api: Api, name: str) -> None:
-    """What a route does not know, is given twice or does not apply would be ignored."""
+    """A parameter that is unknown, given twice or does not apply is refused, because it would be ignored."""
     unknown = api.call("GET", "/list_files?Limit=1")
     assert "'Limit'" in refused(unknown, 400, "bad_request")
     assert "limit" in unknown.json()["message"]
@@ -120,7 +120,7 @@ def test_head_follows_the_redirect(api: Api, name: str) -> None:
 
 
 def test_json_is_in_no_cache(api: Api, name: str) -> None:
-    """RFC 9111, section 4.2.2: without a word a cache may store a listing by a guess."""
+    """RFC 9111, section 4.2.2: without Cache-Control a cache may store a listing heuristically."""
     for path in ("/", "/list_files?limit=1", f"/download/{quote(name)}", "/nothing", "/files/nothing"):
         assert api.call("GET", path).headers["Cache-Control"] == "no-store"
     assert api.call("GET", "/list_files?limit=1").headers["Vary"] == "Accept"

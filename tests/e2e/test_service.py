@@ -1,4 +1,4 @@
-"""What is not about files: health, the document, unknown URLs, request ids, tokens."""
+"""Health, the OpenAPI document, unknown URLs, request ids, tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_health(api: Api) -> None:
 
 
 def test_health_needs_no_token(api: Api) -> None:
-    """The root and the probes answer whoever asks."""
+    """The root and the probes need no token."""
     headers = {"Host": api.target.host} if api.target.host else {}
 
     for path in ("/", "/livez", "/readyz"):
@@ -77,7 +77,7 @@ def test_unknown_url(api: Api, path: str) -> None:
     ],
 )
 def test_unknown_method(api: Api, method: str, path: str, allowed: str) -> None:
-    """A method that a URL does not answer to is 405, and the answer says which it does."""
+    """A method that a URL does not support is 405, and the answer names those that it supports."""
     answer = api.raw(method, path)
 
     refused(answer, 405, "method_not_allowed")
@@ -85,7 +85,7 @@ def test_unknown_method(api: Api, method: str, path: str, allowed: str) -> None:
 
 
 def test_request_id(api: Api) -> None:
-    """Every answer has an id of its request, the client's own where it sends a sound one."""
+    """Every answer has a request id: the client's own, if it sends a valid one."""
     own = api.call("GET", "/livez", headers={"X-Request-Id": "my-own.id-1"})
     unsound = api.call("GET", "/livez", headers={"X-Request-Id": "<script>"})
     ids = {api.call("GET", "/livez").headers["X-Request-Id"] for _ in range(3)}
@@ -96,7 +96,7 @@ def test_request_id(api: Api) -> None:
 
 
 def test_nothing_is_sniffed(api: Api) -> None:
-    """No answer may be taken for another type than it says."""
+    """A browser must not guess another type for an answer."""
     for path in ("/", "/nothing", "/docs", "/list_files?limit=0"):
         assert api.call("GET", path).headers["X-Content-Type-Options"] == "nosniff"
 
@@ -112,7 +112,7 @@ def test_no_answer_is_framed(api: Api) -> None:
 
 
 def test_the_page_names_no_bucket(api: Api, bucket: str) -> None:
-    """What is served without a token does not tell the bucket's name."""
+    """Answers without a token do not contain the bucket's name."""
     for path in ("/", "/ui", "/docs", "/openapi.json"):
         answer = requests.get(
             f"{api.target.url}{path}",
@@ -126,7 +126,7 @@ def test_the_page_names_no_bucket(api: Api, bucket: str) -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
 def test_a_foreign_page_changes_nothing(api: Api, origin: str) -> None:
-    """Whatever the caller may do, a browser does not do it for a page of another origin."""
+    """A page of another origin cannot use what the caller may do."""
     name = api.name("mine.txt")
     api.put(name, b"mine")
     foreign: dict[str, Any] = {"headers": {"Origin": origin}}
@@ -148,7 +148,7 @@ def test_json_only_as_json(api: Api) -> None:
 
 
 def test_a_costly_body_is_refused(api: Api) -> None:
-    """A body that is larger than any request needs, or that has more values, is refused in a few words."""
+    """A body that is larger, or has more values, than any request needs is refused with a short answer."""
     json = {"Content-Type": "application/json"}
     many = b'{"files":[' + b",".join([b"[]"] * 100_000) + b"]}"
 

@@ -21,7 +21,7 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def test_known_length(api: Api, bucket: str, course_file: bytes) -> None:
-    """A raw body is stored as it came."""
+    """A raw body is stored unchanged."""
     name = api.name("raw.csv")
     body = good(api.call("PUT", "/upload/", name, data=course_file))
 
@@ -32,7 +32,7 @@ def test_known_length(api: Api, bucket: str, course_file: bytes) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2_600_000, 9 * 1024 * 1024])
 def test_unknown_length(api: Api, size: int) -> None:
-    """A body in chunks, of a length that nobody knows beforehand, is stored as it came."""
+    """A body in chunks, of unknown length, is stored unchanged."""
     name = api.name("chunked.bin")
     data = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
     body = good(api.call("PUT", "/upload/", name, data=_chunks(data)))
@@ -56,7 +56,7 @@ def test_create_only(api: Api) -> None:
 
 
 def test_replaced(api: Api) -> None:
-    """Without a condition an upload replaces what is there."""
+    """Without a condition an upload replaces an existing file."""
     name = api.name("twice.txt")
     api.put(name, b"first")
     api.put(name, b"second")
@@ -95,7 +95,7 @@ def test_bad_digest_keeps_what_was_there(api: Api) -> None:
 
 
 def test_digest_that_is_none(api: Api) -> None:
-    """A Content-Digest that cannot be understood is refused, not ignored."""
+    """An invalid Content-Digest is refused, not ignored."""
     answer = api.call("PUT", "/upload/", api.name("a"), data=b"x", headers={"Content-Digest": "md5=:AA==:"})
 
     refused(answer, 400, "bad_request")
@@ -103,7 +103,7 @@ def test_digest_that_is_none(api: Api) -> None:
 
 
 def test_too_large(api: Api) -> None:
-    """A body that is announced above the limit is refused before any of it is sent."""
+    """A body whose announced length is above the limit is refused before it is sent."""
     answer = api.raw("PUT", f"/upload/{api.name('huge')}", {"Content-Length": str(2**60)})
 
     refused(answer, 413, "file_too_large")

@@ -1,4 +1,4 @@
-"""What a write means: a header or a form that asks for something else than a whole file is refused."""
+"""Writes: a header or a form that asks for something other than storing a whole file is refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_range_in_a_put_means_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_put_if_match(api: Api, chunked: bool) -> None:
-    """If-Match replaces the file that the client knows, and no other."""
+    """If-Match replaces only the version that the client knows."""
     name = api.name("known.txt")
     api.put(name, b"first")
     first = _etag(api, name)
@@ -119,7 +119,7 @@ def test_put_if_match_of_a_missing_file(api: Api) -> None:
     ids=str,
 )
 def test_a_precondition_that_s3_cannot_hold(api: Api, given: dict[str, str]) -> None:
-    """A PUT with a condition that S3 has not is refused, and replaces nothing."""
+    """A PUT with a condition that S3 does not support is refused, and replaces nothing."""
     name = api.name("kept.txt")
     api.put(name, b"kept")
 
@@ -143,7 +143,7 @@ def test_a_precondition_that_does_not_count(api: Api, given: dict[str, str]) -> 
 
 
 def test_delete_if_match(api: Api) -> None:
-    """A deletion with If-Match takes away the file that the client knows, and no other."""
+    """A deletion with If-Match deletes only the version that the client knows."""
     name = api.name("known.txt")
     api.put(name, b"first")
     first = _etag(api, name)
@@ -194,9 +194,9 @@ def _send_parts(api: Api, plan: dict[str, object], data: bytes) -> None:
 
 
 def test_complete_with_a_condition(api: Api) -> None:
-    """A multipart upload becomes a file only under its condition, and stays open where it does not hold."""
+    """A multipart upload is completed only if its condition holds; otherwise it stays open."""
     name = api.name("parts.bin")
-    # Some S3s answer 409 where the file was stored after the upload had begun.
+    # Some S3 servers answer 409 if the file was stored after the upload had begun.
     api.put(name, b"meanwhile")
     plan = api.plan(name, 5, multipart=True)
     _send_parts(api, plan, b"parts")
@@ -225,7 +225,7 @@ def _digest_headers(data: bytes) -> dict[str, str]:
 @pytest.mark.parametrize("header", list(_digest_headers(b"")))
 @pytest.mark.parametrize("chunked", [False, True])
 def test_every_digest_is_checked(api: Api, header: str, chunked: bool) -> None:
-    """A right digest is stored, a wrong one stores nothing, and one that is none is refused."""
+    """A body with a correct digest is stored; one with a wrong or an invalid digest is not."""
     name = api.name("digest.bin")
     data = b"d" * 100_000
 
@@ -251,7 +251,7 @@ def test_two_digests_of_one_body(api: Api) -> None:
 
 
 def test_content_encoding_stays(api: Api) -> None:
-    """A body that was sent compressed is told as compressed by S3, however it came."""
+    """S3 reports a compressed body as compressed, for every kind of upload."""
     data = gzip.compress(b"text " * 1000)
     whole, chunked, posted, parts = (
         api.name(f"{kind}.txt") for kind in ("whole", "chunked", "post", "parts")
@@ -289,7 +289,7 @@ def test_restore_keeps_what_the_file_had(api: Api) -> None:
 
 @pytest.mark.parametrize("value", ["aws-chunked", "gzip, aws-chunked", "not a coding!", "a b"])
 def test_content_encoding_that_is_refused(api: Api, value: str) -> None:
-    """The wrapping of S3's own protocol, and what is no coding, are 415."""
+    """`aws-chunked`, which belongs to S3's protocol, and invalid codings are 415."""
     name = api.name("wrapped")
     given = {"Content-Encoding": value}
     plan = {"name": name, "size": 1, "content_encoding": value}
@@ -304,7 +304,7 @@ def test_content_encoding_that_is_refused(api: Api, value: str) -> None:
 
 
 def _form(api: Api, *parts: bytes, kind: str = "multipart/form-data") -> requests.Response:
-    """A form of these parts, each with its own headers, as raw bytes."""
+    """A form with these parts, each with its own headers, as raw bytes."""
     body = b"".join(b"--limit\r\n" + part + b"\r\n" for part in parts) + b"--limit--\r\n"
     return api.call("POST", "/upload", data=body, headers={"Content-Type": f"{kind}; boundary=limit"})
 
@@ -319,7 +319,7 @@ def _field(field: str, value: bytes) -> bytes:
 
 
 def test_two_files_of_one_name(api: Api) -> None:
-    """Two files that would be one are refused before any is stored, and the name is told."""
+    """Two files with the same name are refused before any is stored, and the name is in the answer."""
     name = api.name("same.txt")
     prefix = _field("prefix", api.folder.encode())
     answer = _form(api, prefix, _file("other.txt"), _file("a/same.txt"), _file("b/same.txt"))
@@ -354,7 +354,7 @@ def test_a_piece_in_a_part(api: Api) -> None:
     ids=str,
 )
 def test_a_widget_that_sends_pieces(api: Api, fields: dict[str, str], accepted: bool) -> None:
-    """A piece of a file is refused with what to do; a file in one piece is a file."""
+    """A piece of a file is refused, and the answer says what to do; a file in one piece is stored."""
     name = api.name("widget.bin")
     parts = [_field(key, value.encode()) for key, value in fields.items()]
     answer = _form(api, *parts, _field("prefix", api.folder.encode()), _file("widget.bin"))
@@ -423,7 +423,7 @@ def test_two_prefixes(api: Api) -> None:
 
 @pytest.mark.parametrize("own", FOREIGN, ids=ascii)
 def test_names_that_xml_cannot_carry(api: Api, own: str) -> None:
-    """XML 1.0, section 2.2: U+FFFE and U+FFFF are no characters. Every way in refuses them alike."""
+    """XML 1.0, section 2.2: U+FFFE and U+FFFF are not characters. Every kind of upload refuses them."""
     name = api.folder + own
     answers = [
         api.call("PUT", "/upload/", name, data=b"small"),
@@ -480,7 +480,7 @@ def test_many_uploads_of_unknown_length(api: Api, size: int) -> None:
 
 
 def test_small_uploads_of_unknown_length_need_no_place(api: Api) -> None:
-    """Slow clients that have sent little take no place from others."""
+    """Slow clients that have sent little do not use up the places of others."""
     connections = []
     try:
         for number in range(12):
@@ -505,7 +505,7 @@ def test_small_uploads_of_unknown_length_need_no_place(api: Api) -> None:
 
 
 def test_a_plan_in_parts_of_a_size(api: Api) -> None:
-    """The client chooses parts and their size, and the plan says both."""
+    """The client chooses a multipart upload and the part size, and the plan repeats both."""
     plan = api.plan(api.name("small"), 11 * MiB, multipart=True, part_size=5 * MiB)
     by_size = api.plan(api.name("by-size"), 11 * MiB, part_size=6 * MiB)
     small = api.plan(api.name("post"), 11 * MiB)
@@ -541,7 +541,7 @@ def test_a_plan_that_cannot_be(api: Api, more: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("checked", [False, True])
 def test_a_name_that_a_form_would_replace(api: Api, checked: bool) -> None:
-    """`${filename}` goes in one piece by a presigned PUT, of exactly the planned bytes."""
+    """A name with `${filename}` is uploaded by one presigned PUT of exactly the planned size."""
     name = api.name("${filename} x")
     more = {"sha256": hashlib.sha256(b"right").hexdigest()} if checked else {}
     plan = api.plan(name, 5, multipart=False, content_type="text/x-own", **more)
@@ -557,7 +557,7 @@ def test_a_name_that_a_form_would_replace(api: Api, checked: bool) -> None:
 
 
 def test_creation_is_race_free(api: Api) -> None:
-    """Of many writers with one known ETag exactly one replaces the file."""
+    """Of many writers that send the same ETag, exactly one replaces the file."""
     name = api.name("raced")
     api.put(name, b"before")
     etag = _etag(api, name)

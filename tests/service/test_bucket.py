@@ -83,7 +83,7 @@ def test_a_rule_for_other_methods_is_corrected(ministack_s3: S3, bucket_name: st
 
 
 def test_the_doctor_agrees(ministack_s3: S3, bucket_name: str, tmp_path: Path) -> None:
-    """What is made here is well to the doctor; a rule for some of the names only is not."""
+    """The doctor accepts a bucket that was made here, and not a rule that covers only some names."""
     s3 = ministack_s3.client()
     bucket.make(s3, bucket_name, "eu-west-1", ORIGINS)
     store = s3_store(ministack_s3, bucket_name)

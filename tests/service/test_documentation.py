@@ -306,7 +306,7 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 #: Phrases that made texts hard to read, and what to write instead. In quotes, `nobody` can be a Unix user.
 BANNED = {
-    r"(?<![\"'`_])\bnobody\b(?![\"'`_])": "no one, no caller, none",
+    r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",
     r"\bfor ever\b": "permanently, endlessly, without a limit",
     r"\bof which there\b": "say how many in a sentence of its own",

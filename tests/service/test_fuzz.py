@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 import requests
 import schemathesis
 from click.testing import CliRunner
+from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 
-from s3api import manage
+from s3api import headers, manage
 from s3api.__main__ import main
 from s3api.app import create_app
 from s3api.auth import ALL_VERBS, new_token
@@ -98,6 +101,221 @@ def test_operation_answers_as_its_document_says(case: schemathesis.Case[Any], fu
 
     assert response.status_code not in (500, 502, 503), response.text
     case.validate_response(response)
+
+
+# --- the same operations, with headers and targets that the document does not describe
+
+#: Dates in the calendar and outside it, in the three forms of RFC 9110, section 5.6.7, and in none.
+DATES = st.one_of(
+    st.builds(
+        "{}, {:02d} {} {} {:02d}:{:02d}:{:02d} GMT".format,
+        st.sampled_from(["Mon", "Sun", "mon", "Xyz"]),
+        st.integers(0, 32),
+        st.sampled_from(["Jan", "Feb", "Dec", "Foo"]),
+        st.sampled_from(["0000", "0001", "1969", "1970", "2027", "9999", "10000", "99999999999"]),
+        *(st.integers(0, 61),) * 3,
+    ),
+    st.builds("Monday, {:02d}-Jan-{:02d} 00:00:00 GMT".format, st.integers(0, 32), st.integers(0, 99)),
+    st.builds("Mon Jan {:2d} 00:00:00 {:04d}".format, st.integers(0, 32), st.integers(0, 9999)),
+    st.sampled_from(
+        [
+            *("9999999999", "-1", "1 Jan 9999999999 00:00:00", "Mon, 01 Jan 99999999999 00:00:00 GMT"),
+            *("Mon, 01 Jan 2027 00:00:00 +9999999999999", "Fri, 31 Dec 9999 23:59:59 -2359"),
+        ]
+    ),
+)
+#: Header values; requests sends text as Latin-1.
+TEXT = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=30)
+NUMBERS = st.sampled_from(["", "0", "4", "28", "-1", "+1", "007", "9" * 18, "9" * 40, "9" * 5000, "x"])
+TAGS = st.sampled_from(['"a"', 'W/"a"', "*", '"', "a", ',"a",,', '"ü"', '""', 'w/"a"', "W/*"])
+DIGEST = base64.b64encode(bytes(32)).decode()
+DIGESTS = st.sampled_from(
+    [
+        *(f"sha-256=:{DIGEST}:", f"SHA-256={DIGEST}", f"sha-512=:{DIGEST}:", f"crc32c=:{DIGEST}:"),
+        *(DIGEST, "sha-256=::", "sha-256=:=:", "sha-256=?1", "=", ",", "sha-256=:" + "A" * 5000 + ":"),
+    ]
+)
+QUALITIES = st.sampled_from(
+    ["*", "*;q=0", "identity;q=0", "gzip;q=1.0000", ";q", "a;q=nan", "application/x-ndjson", "*/*;q=9,", "/"]
+)
+CONDITIONAL: dict[str, st.SearchStrategy[str]] = {
+    name: values | TEXT
+    for name, values in {
+        "If-Match": TAGS,
+        "If-None-Match": TAGS,
+        "If-Modified-Since": DATES,
+        "If-Unmodified-Since": DATES,
+    }.items()
+}
+OF_READS = {
+    **CONDITIONAL,
+    "If-Range": TAGS | DATES | TEXT,
+    "Range": st.builds("bytes={}-{}".format, NUMBERS, NUMBERS) | st.just("bytes=0-1,3-4") | TEXT,
+    "Accept": QUALITIES | TEXT,
+    "Accept-Encoding": QUALITIES | TEXT,
+}
+OF_WRITES = {
+    **CONDITIONAL,
+    "Content-Range": st.builds("bytes {}-{}/{}".format, NUMBERS, NUMBERS, NUMBERS) | TEXT,
+    **dict.fromkeys(headers.DIGESTS, DIGESTS | TEXT),
+    "Content-Encoding": st.sampled_from(["gzip", "identity", "aws-chunked", "gzip, gzip", ","]) | TEXT,
+    "Content-Language": st.sampled_from(["de", "-", "de;q=1"]) | TEXT,
+}
+OF_ALL = {
+    **dict.fromkeys(["Accept-Language", "Accept-Charset", "TE"], QUALITIES | TEXT),
+    # Not `chunked` alone: the body that is sent is not in chunks.
+    "Transfer-Encoding": st.sampled_from(["gzip", "identity", "gzip, chunked", "chunked;a=b", "xchunked"]),
+    "Expect": st.sampled_from(["100-continue", "100-CONTINUE", "tea"]),
+    "Origin": st.sampled_from(["null", "https://a.test", "\xff"]),
+    **dict.fromkeys(["Forwarded", "X-Forwarded-Host", "X-Forwarded-Prefix"], TEXT),
+    **dict.fromkeys(["X-Request-Id", "traceparent", "Cookie"], TEXT),
+}
+#: What is added to the path and to the query, as it is.
+ENDINGS = st.sampled_from(
+    [
+        *([""] * 60),
+        *(
+            "%FF",
+            "%C0%AF",
+            "%ED%A0%80",
+            "%00",
+            "%0D%0AX:%20y",
+            "%2F..%2F..",
+            "/%2e%2e",
+            "%EF%BF%BE",
+            "/",
+            "//",
+        ),
+        *(
+            "%25",
+            "%2525",
+            "%E2%80%AE",
+            "e%CC%81",
+            "+",
+            ";a=b",
+            "?",
+            "?&",
+            "?x=1",
+            "?prefix=%FF",
+            "?limit=%00",
+        ),
+        *(
+            "?limit=1&limit=2",
+            "?limit=1_0",
+            "?cursor=a",
+            "?details",
+            "?redirect=maybe",
+            "?%FF=1",
+            "?=",
+            "?a=%",
+        ),
+    ]
+)
+#: What the framing of a request, whatever the operation, can be refused with.
+FRAMING = {417, 431, 501}
+
+noisy = schemathesis.openapi.from_dict(
+    DOCUMENT,
+    config=SchemathesisConfig.from_dict(
+        {
+            "dictionaries": {"names": {"values": NAMES}, "uploads": {"values": [UPLOAD_ID]}},
+            "parameters": {
+                "path.name": {"dictionary": "names", "probability": 0.8},
+                "path.upload_id": {"dictionary": "uploads", "probability": 0.8},
+            },
+            "auth": {"openapi": {"bearer": {"bearer": TOKEN}}},
+            "generation": {"mode": "positive", "max-examples": 60, "deterministic": True},
+            "phases": {"coverage": {"enabled": False}, "examples": {"enabled": False}},
+        }
+    ),
+)
+
+
+@noisy.hook
+def before_generate_case(
+    context: schemathesis.HookContext, strategy: st.SearchStrategy[schemathesis.Case[Any]]
+) -> st.SearchStrategy[schemathesis.Case[Any]]:
+    """Add one or two headers of the operation's kind to each request, and to some any other header."""
+    assert context.operation is not None
+    own = OF_READS if context.operation.method.upper() in ("GET", "HEAD") else OF_WRITES
+    noise = _some(own, 1, 2) | st.builds(operator.or_, _some(own, 0, 1), _some(OF_ALL, 1, 1))
+
+    def disturbed(case: schemathesis.Case[Any], added: dict[str, str]) -> schemathesis.Case[Any]:
+        case.headers.update({name: value.strip() for name, value in added.items()})
+        return case
+
+    return st.builds(disturbed, strategy, noise)
+
+
+def _some(
+    kinds: Mapping[str, st.SearchStrategy[str]], least: int, most: int
+) -> st.SearchStrategy[dict[str, str]]:
+    names = st.lists(st.sampled_from(sorted(kinds)), min_size=least, max_size=most, unique=True)
+    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: kinds[name] for name in chosen}))
+
+
+@noisy.given(ending=ENDINGS)
+@noisy.parametrize()
+def test_any_headers_and_targets_are_answered(
+    case: schemathesis.Case[Any], ending: str, fuzzed: Service
+) -> None:
+    """Each answer is documented, each refusal in the envelope, and what RFC 9110 decides is so."""
+    request = requests.Request(**_request(case, fuzzed.url)).prepare()
+    path, _, query = str(request.url).partition("?")
+    added = ending.partition("?")
+    request.url = path + added[0] + "?" + "&".join(part for part in (query, added[2]) if part)
+    request.url = request.url.removesuffix("?")
+    with requests.Session() as session:
+        answer = session.send(request, timeout=60, allow_redirects=False)
+
+    _check_envelope(answer)
+    documented = {int(status) for status in case.operation.definition.raw["responses"]} | FRAMING
+    # With another ending it can be another operation, or none.
+    assert answer.status_code in documented or (added[0] and answer.status_code in (404, 405)), answer.text
+    _check_meaning(answer, request.headers)
+
+
+def _request(case: schemathesis.Case[Any], url: str) -> dict[str, Any]:
+    sent = case.as_transport_kwargs(base_url=url)
+    return {name: value for name, value in sent.items() if name not in ("timeout", "allow_redirects")}
+
+
+def _check_envelope(answer: requests.Response) -> None:
+    """An error is in the envelope, with the id that the header has too."""
+    assert answer.status_code not in (500, 502, 503), answer.text
+    assert answer.headers["X-Request-Id"]
+    if answer.status_code >= 400 and answer.request.method != "HEAD":
+        told = answer.json()
+        assert told["status"] == answer.status_code
+        assert told["request_id"] == answer.headers["X-Request-Id"]
+        assert told["message"]
+        assert told["code"]
+
+
+def _check_meaning(answer: requests.Response, sent: Mapping[str, str]) -> None:
+    """RFC 9110: what the status says follows from what was sent."""
+    writes = answer.request.method not in ("GET", "HEAD")
+    conditions = set(CONDITIONAL).intersection(sent)
+    if answer.status_code == 206:  # section 15.3.7
+        assert "Range" in sent
+        first, last, _ = re.split("[-/]", answer.headers["Content-Range"].removeprefix("bytes "))
+        assert len(answer.content) == int(last) - int(first) + 1 == int(answer.headers["Content-Length"])
+    if answer.status_code == 304:  # section 15.4.5
+        assert {"If-None-Match", "If-Modified-Since"} & conditions
+        assert not answer.content
+    if answer.status_code == 412:  # section 15.5.13
+        assert conditions - {"If-Modified-Since"}
+    if answer.status_code == 416:  # section 15.5.17
+        assert "Range" in sent
+        assert answer.headers["Content-Range"].startswith("bytes */")
+    if answer.status_code == 417:  # section 15.5.18
+        assert sent["Expect"].lower() != "100-continue"
+    if answer.status_code == 501:
+        assert "Transfer-Encoding" in sent
+    if answer.ok:
+        assert "Transfer-Encoding" not in sent  # RFC 9112, section 6.1
+        assert sent.get("Expect", "100-continue").lower() == "100-continue"
+        assert not writes or "Content-Range" not in sent  # section 14.5
 
 
 def test_fuzzing_leaves_a_healthy_service(fuzzed: Service) -> None:

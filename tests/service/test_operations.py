@@ -18,6 +18,7 @@ from s3api import failures, health, manage, observability
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
+from s3api.s3_errors import look
 from s3api.s3_store import BucketReport
 from s3api.settings import Settings, SettingsError, TokenEntry
 from support.memory_store import MemoryStore
@@ -113,11 +114,12 @@ def test_every_wrong_variable_is_named_at_once(environment: Callable[..., None])
 
 def test_an_empty_variable_is_an_absent_one(environment: Callable[..., None]) -> None:
     """An empty variable means what an absent one does, for boto3 too."""
-    environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="")
+    environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="", WEB_CONCURRENCY="")
     settings = Settings.from_environment()
 
     assert (settings.s3_endpoint_url, settings.api_tokens, settings.port) == (None, (), 5000)
-    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert settings.web_concurrency == 1
+    assert not {"AWS_ENDPOINT_URL", "WEB_CONCURRENCY"} & os.environ.keys()
 
 
 def test_hosts_and_origins_are_words(environment: Callable[..., None]) -> None:
@@ -272,8 +274,8 @@ def test_a_refused_look_is_unknown(seaweedfs_s3: S3, bucket_name: str) -> None:
     refused = S3("x", seaweedfs_s3.url, {"AWS_ACCESS_KEY_ID": "no", "AWS_SECRET_ACCESS_KEY": "no"})
     other = s3_store(refused, bucket_name)
 
-    assert store._look(lambda: store._api.get_bucket_versioning(Bucket=bucket_name), "") is not None
-    assert store._look(lambda: other._api.get_bucket_versioning(Bucket=bucket_name), "") is None
+    assert look(lambda: store._api.get_bucket_versioning(Bucket=bucket_name), "") is not None
+    assert look(lambda: other._api.get_bucket_versioning(Bucket=bucket_name), "") is None
 
 
 # --- health, logs, metrics

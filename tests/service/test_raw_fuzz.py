@@ -1,4 +1,4 @@
-"""Requests of any bytes over a socket: what is not HTTP is refused, and nothing is an internal error."""
+"""Requests of any bytes over a socket: invalid HTTP is refused, and nothing is an internal error."""
 
 from __future__ import annotations
 

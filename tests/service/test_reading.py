@@ -476,7 +476,7 @@ def test_head_redirects_to_where_head_works(client: FlaskClient) -> None:
     ],
 )
 def test_trace_id(value: str, trace: str | None) -> None:
-    """W3C Trace Context, section 3.2: what is valid is taken, and nothing else."""
+    """W3C Trace Context, section 3.2: only a valid header is used."""
     assert _trace_id(value) == trace
 
 

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from s3api.observability import _watched
+from support.raw_client import RawClient
 from support.servers import S3, Service
 
 DATA = b"x" * 100_000
@@ -85,6 +86,31 @@ def test_a_broken_download_counts_what_was_sent() -> None:
     chunks.close()
 
     assert fields["sent_bytes"] == 3
+
+
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_a_broken_download_counts_what_passed(service: Service, how: str) -> None:
+    """The log and the metric say how much of the file the client's side took, and not the file's whole size.
+
+    The difference is what both sockets' buffers hold: bytes that were sent, and that the client never read.
+    """
+    size = 64 * 1024 * 1024
+    stored = requests.put(service.at("/upload/", "large"), bytes(size), timeout=120)
+    assert stored.status_code == 200
+    before = counted(service)["sent"]
+    with RawClient(service.url, receive_buffer=64 * 1024) as client:
+        client.begin("GET", "/files/large", X_Request_Id=f"broken-{how}-0001")
+        received = 0
+        while received < 8 * 1024 * 1024:
+            received += len(client.socket.recv(64 * 1024))
+        if how == "resets":
+            client.vanish()
+    line = line_of(service, f"broken-{how}-0001")
+    sent = counted(service)["sent"] - before
+
+    assert line["status"] == 200
+    assert line["sent_bytes"] == sent
+    assert received - 1024 * 1024 <= line["sent_bytes"] <= received + 16 * 1024 * 1024
 
 
 def test_the_trace_is_in_the_log(service: Service) -> None:

@@ -19,7 +19,7 @@ from local_servers import without_aws
 from s3api import manage
 from s3api.auth import ALL_VERBS, new_token
 from support.http_server import serving
-from support.servers import ROOT, S3, Service, presigned, until
+from support.servers import ROOT, S3, Service, need, presigned, until
 
 TOKEN, ENTRY = new_token("redirected", ALL_VERBS, "")
 #: The clients of the documentation's table, and whether each sends the token on to another host.
@@ -114,8 +114,7 @@ def test_the_table_lists_the_clients_that_are_tried() -> None:
 def test_a_client_forwards_the_token_or_not(client: str, redirecting: Redirecting, tmp_path: Path) -> None:
     """`?redirect=true` leads to another host; a logging server there sees whether the token came along."""
     program = COMMANDS[client][0]
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: what {client} does with a token is not tried")
+    need(shutil.which(program), f"{program} is not installed: what {client} does with a token is not tried")
     (tmp_path / "Fetch.java").write_text(JAVA)
     redirecting.seen.clear()
     url = redirecting.service.at("/download/", "any.txt") + "?redirect=true&check=false"

@@ -53,6 +53,15 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     return value
 
 
+@contextmanager
+def explained_by(log: Path) -> Iterator[None]:
+    """Add the end of the log to a `CannotRun`: the log itself is removed with its directory."""
+    try:
+        yield
+    except CannotRun as error:
+        raise CannotRun(f"{error}, which ends: {log.read_text()[-2000:]}") from None
+
+
 # --- S3
 
 
@@ -192,11 +201,10 @@ def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
         scheme = "https" if tls else "http"
         s3 = S3("seaweedfs", f"{scheme}://127.0.0.1:{ports['s3.port']}", credentials, ports)
         if not tls:  # `wait_for` does not know the CA
-            wait_for(s3.url, process, "SeaweedFS", log)
+            with explained_by(log):
+                wait_for(s3.url, process, "SeaweedFS", log)
         until(lambda: _lists(s3), "SeaweedFS lists its buckets")
         yield s3
-    except CannotRun as error:
-        raise CannotRun(f"{error}, which ends: {log.read_text()[-2000:]}") from None
     finally:
         process.kill()  # an orderly stop takes half a minute, and its data is removed anyway
         process.wait()
@@ -275,7 +283,8 @@ def running_service(s3: S3, bucket: str, directory: Path, **settings: object) ->
         )
     url = f"http://127.0.0.1:{settings['port']}"
     try:
-        wait_for(f"{url}/livez", process, "the service", log)
+        with explained_by(log):
+            wait_for(f"{url}/livez", process, "the service", log)
         yield Service(
             process,
             url,

@@ -1,4 +1,4 @@
-"""Fixtures: the browser, services for the page, and for each test a window on one of them."""
+"""Fixtures: the browser, services for the page, and a window for each test."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def make_window(browser: Browser) -> Iterator[MakeWindow]:
-    """Open windows; at the end none may have had an error that its test did not name."""
+    """Open windows. At the end, no window may have had an error that its test did not expect."""
     windows: list[Window] = []
     with ExitStack() as stack:
 
@@ -124,7 +124,7 @@ def guarded(
     make_service: Callable[..., Service],
     tokens: dict[str, tuple[str, str]],
 ) -> tuple[Service, S3, str]:
-    """A service that wants a token."""
+    """A service that needs a token."""
     origin = f"http://127.0.0.1:{pages[1]}"
     bucket = allow_origin(page_s3, page_s3.make_bucket("day02-guarded"), origin)
     entries = json.dumps([json.loads(entry) for _, entry in tokens.values()])

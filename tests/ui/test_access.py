@@ -1,4 +1,4 @@
-"""The page for everybody: by keyboard, to a screen reader, on a phone, in the dark; and its pictures."""
+"""Access to the page: keyboard, screen reader, phone, dark mode; and its pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PICTURE_BYTES = 150_000
 
 
 def is_wide(page: Page) -> bool:
-    """Whether one must scroll sideways."""
+    """Whether the page is wider than the window."""
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
 
@@ -36,7 +36,7 @@ def is_wide(page: Page) -> bool:
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press Tab until what has this name has the focus; it must be seen to have it."""
+    """Press Tab until the element with this name has the focus, which must be visible."""
     for _ in range(60):
         page.keyboard.press("Tab")
         found = page.evaluate(
@@ -123,7 +123,7 @@ def test_what_a_screen_reader_hears(window: Window, tmp_path: Path) -> None:
 def test_axe_and_width(
     make_window: MakeWindow, unversioned: tuple[Service, S3, str], tmp_path: Path, look: str
 ) -> None:
-    """In no state does axe find a fault, or is the page wider than the screen."""
+    """In every state, axe finds no fault, and the page is not wider than the screen."""
     window = make_window(*unversioned, **LOOKS[look])
     window.forgiven = ["409", "403", "dialog beforeunload"]
     page = window.page
@@ -209,7 +209,7 @@ def test_axe_of_the_token_form(make_window: MakeWindow, guarded: tuple[Service, 
 
 
 def test_reduced_motion(make_window: MakeWindow, versioned: tuple[Service, S3, str]) -> None:
-    """Who asks for less motion gets none."""
+    """A user who prefers reduced motion sees no motion."""
     window = make_window(*versioned, reduced_motion="reduce")
     window.put("a.txt")
     window.open()
@@ -239,7 +239,7 @@ FILES = [
 
 @pytest.fixture
 def picture_folder(tmp_path: Path) -> Path:
-    """Where pictures go: into the documentation where that is asked for, else nowhere to stay."""
+    """The folder of the pictures: the documentation's if requested, otherwise a temporary one."""
     return PICTURES if os.environ.get("S3API_PICTURES") else tmp_path
 
 

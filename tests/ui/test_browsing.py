@@ -1,4 +1,4 @@
-"""What the page shows of the files, and what can be done with them there."""
+"""The page's listing, and its actions on files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from support.servers import S3, Service
 from ui.window import MakeWindow, Window
 
-# The page loads so many at once.
+# The number of entries that the page loads at once.
 PAGE_SIZE = 200
 
 HOSTILE = [
@@ -42,7 +42,7 @@ def shown(name: str) -> str:
 
 
 def test_listing(window: Window) -> None:
-    """A folder's files are listed with their sizes and dates, readable, and exact where one looks closer."""
+    """A folder's files are listed with readable sizes and dates, and the exact values as tooltips."""
     window.put("notes.txt", b"x" * 1_234_567)
     window.put("empty.bin", b"")
     window.open()
@@ -103,7 +103,7 @@ def test_double_slash(window: Window) -> None:
 
 
 def test_empty(window: Window) -> None:
-    """A folder without files says how they come here."""
+    """An empty folder says how to add files."""
     window.open()
 
     expect(window.page.locator("#empty")).to_contain_text("No files here yet")
@@ -112,7 +112,7 @@ def test_empty(window: Window) -> None:
 
 
 def test_paging_and_search(window: Window) -> None:
-    """More is loaded when asked for; the search looks at what is loaded, and says so."""
+    """A button loads more entries. The search covers the loaded entries, and says so."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(window.put, [f"{number:03}.txt" for number in range(PAGE_SIZE + 5)]))
     window.open()
@@ -134,7 +134,7 @@ def test_paging_and_search(window: Window) -> None:
 
 
 def test_failure(window: Window) -> None:
-    """What the API refuses is told in its words, with the request's id; trying again is one button."""
+    """A refusal is shown in the API's words with the request id, and a button tries again."""
     window.forgiven = ["503"]
     window.put("a.txt")
     listing = "**/list_files**"
@@ -167,7 +167,7 @@ def test_download(window: Window) -> None:
 
 
 def test_open(window: Window) -> None:
-    """A click on the name shows what is safe to show, in a tab that knows nothing of the page."""
+    """A click on the name shows types that are safe to show, in a tab without access to the page."""
     window.put("notes.txt", b"some text", ContentType="text/plain")
     window.open()
     with window.context.expect_page() as opened:
@@ -182,7 +182,7 @@ def test_open(window: Window) -> None:
 
 
 def test_copy_link(window: Window) -> None:
-    """A link is copied, its end told; whoever has it gets the file without a word to the service."""
+    """The link is copied with its expiry; it works without a request to the service."""
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     window.put("notes.txt", b"some text")
     window.open()
@@ -203,7 +203,7 @@ def test_copy_link(window: Window) -> None:
 
 
 def test_link_without_a_clipboard(window: Window) -> None:
-    """Where the browser has no clipboard for the page, the link is there, selected, to be copied by hand."""
+    """If the page has no clipboard, the link is selected so that the user can copy it."""
     window.page.add_init_script(
         "Object.defineProperty(Navigator.prototype, 'clipboard', { value: undefined })"
     )
@@ -225,7 +225,7 @@ def delete(window: Window, button: str) -> None:
 
 
 def test_delete_and_undo(window: Window) -> None:
-    """What is deleted after a question comes back by Undo, where the bucket keeps versions."""
+    """A deletion needs a confirmation, and Undo reverses it if the bucket keeps versions."""
     window.put("a.txt", b"first")
     window.put("b.txt")
     window.open()
@@ -246,7 +246,7 @@ def test_delete_and_undo(window: Window) -> None:
 
 
 def test_delete_several_and_undo(window: Window) -> None:
-    """Files that are picked are deleted together, and come back together; folders are never picked."""
+    """Selected files are deleted and restored together; folders cannot be selected."""
     for name in ("a.txt", "b.txt", "c.csv", "folder/d.txt"):
         window.put(name, name.encode())
     window.open()
@@ -267,7 +267,7 @@ def test_delete_several_and_undo(window: Window) -> None:
 
 
 def test_undo_without_versions(large_window: Window) -> None:
-    """Where the bucket keeps no versions the page says so: before, that it may be; after, that it is."""
+    """If the bucket keeps no versions, the page warns before a deletion and explains after it."""
     window = large_window
     window.forgiven = ["409"]
     window.put("a.txt")
@@ -283,7 +283,7 @@ def test_undo_without_versions(large_window: Window) -> None:
 
 
 def test_delete_what_is_gone(window: Window) -> None:
-    """A file that somebody else has deleted meanwhile is told as what it is."""
+    """A file that was deleted by another client is reported as missing."""
     window.put("a.txt")
     window.open()
     window.client.delete_object(Bucket=window.bucket, Key=window.folder + "a.txt")
@@ -342,7 +342,7 @@ def test_hostile_folders(window: Window) -> None:
 
 
 def test_policy(versioned: tuple[Service, S3, str]) -> None:
-    """The policy lets in the page's own files, the service and its S3, and nothing that is inline."""
+    """The policy allows the page's own files, the service and its S3, and nothing inline."""
     service, s3, _ = versioned
     answer = requests.get(f"{service.url}/ui", timeout=10)
     policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
@@ -363,7 +363,7 @@ def test_policy(versioned: tuple[Service, S3, str]) -> None:
 
 
 def test_policy_holds(window: Window) -> None:
-    """The browser itself refuses text that would become HTML or script, should the page ever let it."""
+    """The browser refuses to turn text into HTML or script, even if the page tried."""
     window.forgiven = ["."]
     window.open()
     reported = "Content-Security-Policy: require-trusted-types-for"
@@ -385,7 +385,7 @@ def test_through_the_public_endpoint(
     make_service: Callable[..., Service],
     make_window: MakeWindow,
 ) -> None:
-    """Where clients reach S3 elsewhere than the service does, the policy names that place."""
+    """If clients reach S3 at another host than the service does, the policy names it."""
     _, s3, bucket = versioned
     elsewhere = s3.url.replace("127.0.0.1", "localhost")
     window = make_window(make_service(s3, bucket, s3_public_endpoint_url=elsewhere), s3, bucket)
@@ -399,9 +399,11 @@ def test_through_the_public_endpoint(
     assert download.value.url.startswith(elsewhere)
 
 
-@pytest.mark.parametrize("asset", ["ui.js", "api.js", "md5.js", "upload.js", "ui.css", "ui.svg"])
+@pytest.mark.parametrize(
+    "asset", ["ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"]
+)
 def test_assets(versioned: tuple[Service, S3, str], asset: str) -> None:
-    """What the page loads is asked for again each time, and sent again only when it has changed."""
+    """The page's files are revalidated each time, and sent again only after a change."""
     url = f"{versioned[0].url}/ui/{asset}"
     first = requests.get(url, timeout=10)
     again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=10)
@@ -415,3 +417,21 @@ def test_nothing_else_is_an_asset(versioned: tuple[Service, S3, str]) -> None:
     """Only the page's own files are served there."""
     for name in ("openapi.json", "api.md", "..%2fpage.py", "nothing"):
         assert requests.get(f"{versioned[0].url}/ui/{name}", timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("bad", ["line\nbreak.txt", "a\rb", "back\\slash"])
+def test_delete_all_with_a_name_of_another_client(window: Window, bad: str) -> None:
+    """Select all, and delete: a name that the service refuses stays, is named, and stops no other file."""
+    for name in ("a.txt", "z.txt", bad):
+        window.put(name)
+    window.open()
+    window.page.locator("#pick-all").check()
+    window.page.locator("#delete-selected").click()
+    window.page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(window.page.locator("#problem-text")).to_contain_text("another S3 client must delete this name")
+    expect(window.page.locator("#problem-text")).to_contain_text(
+        re.sub(r"[\n\r]", lambda mark: f"⟨U+{ord(mark[0]):04X}⟩", bad)
+    )
+    expect(window.page.locator("#notice")).to_contain_text("Deleted 2 files")
+
+    assert window.stored() == {bad}

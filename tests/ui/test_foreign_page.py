@@ -204,7 +204,7 @@ def test_the_own_page_works_under_a_plain_name(attack: Attack) -> None:
     assert attack.names() == {"precious.txt"}
 
 
-# --- what is stored is never a page
+# --- stored files are never shown as pages
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tokens on the page: asked for when one is needed, kept for the tab, forgotten; and what they may not do."""
+"""Tokens on the page: the form, storage in the tab, forgetting, and missing permissions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_token(window: Window, tokens: Tokens, tmp_path: Path) -> None:
     window.put("a.txt")
     window.open()
     why = window.page.locator("#token-why")
-    expect(why).to_have_text("This service wants to know who asks.")
+    expect(why).to_have_text("This service needs a token.")
     expect(window.page.get_by_label("API token")).to_be_focused()
     expect(window.page.locator("#browser")).to_be_hidden()
     enter(window, "wrong")
@@ -65,7 +65,7 @@ def test_token_is_kept_for_the_tab(window: Window, tokens: Tokens) -> None:
 
 
 def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
-    """A button forgets the token, and with it all that was shown."""
+    """A button forgets the token and clears the page."""
     window.put("a.txt")
     window.open()
     enter(window, tokens["everything"][0])
@@ -80,7 +80,7 @@ def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
 
 
 def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -> None:
-    """What the token does not allow is refused in the API's words, and what it does goes on."""
+    """Forbidden actions are refused in the API's words, and allowed ones work."""
     window.put("a.txt")
     window.open()
     enter(window, tokens["reader"][0])
@@ -101,7 +101,7 @@ def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -
 
 
 def test_folder_that_the_token_may_list(window: Window, tokens: Tokens) -> None:
-    """Where a token is held to a folder, the page says which, and a field leads there."""
+    """If a token is limited to a folder, the page names it, and a field opens it."""
     window.client.put_object(Bucket=window.bucket, Key="team/a.txt", Body=b"team")
     window.open("")
     enter(window, tokens["team"][0])
@@ -115,7 +115,7 @@ def test_folder_that_the_token_may_list(window: Window, tokens: Tokens) -> None:
 
 
 def test_upload_without_leave_to_list(window: Window, tokens: Tokens, tmp_path: Path) -> None:
-    """Who may only write may upload, and is told that a file of that name would be replaced."""
+    """A token that may only write can upload, after a warning that files may be replaced."""
     window.open()
     enter(window, tokens["uploader"][0])
     expect(window.page.locator("#problem")).to_contain_text("The token 'uploader' may not list files")
@@ -129,7 +129,7 @@ def test_upload_without_leave_to_list(window: Window, tokens: Tokens, tmp_path: 
 
 
 def test_page_needs_no_token(guarded: tuple[Service, S3, str]) -> None:
-    """The page itself is no secret."""
+    """The page itself is public."""
     service, _, _ = guarded
 
     assert requests.get(f"{service.url}/ui", timeout=10).status_code == 200

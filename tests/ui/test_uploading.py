@@ -53,7 +53,7 @@ def same(window: Window, path: Path) -> bool:
 
 
 def test_button(window: Window, tmp_path: Path) -> None:
-    """Files that are chosen go straight to S3, the service only plans; then they are listed."""
+    """Chosen files go directly to S3 by the service's plan, and are then listed."""
     window.open()
     with window.page.expect_file_chooser() as chooser:
         window.button("Upload files").click()
@@ -69,7 +69,7 @@ def test_button(window: Window, tmp_path: Path) -> None:
 
 
 def test_drag_and_drop(window: Window, tmp_path: Path) -> None:
-    """What is dropped goes into the folder that is shown, folders with all that is in them."""
+    """Dropped files and folders, with their contents, go into the folder that is shown."""
     window.open(f"{window.folder}inner/")
     one = text(tmp_path, "one.txt", "1")
     text(tmp_path, "tree/two.txt", "2")
@@ -83,7 +83,7 @@ def test_drag_and_drop(window: Window, tmp_path: Path) -> None:
 
 
 def test_folder_by_button(window: Window, tmp_path: Path) -> None:
-    """A folder that is chosen keeps its shape."""
+    """A chosen folder keeps its structure."""
     text(tmp_path, "tree/two.txt", "2")
     text(tmp_path, "tree/deep/three.txt", "3")
     window.open()
@@ -112,7 +112,7 @@ def test_hostile_name(window: Window, tmp_path: Path) -> None:
 
 
 def test_many_files(window: Window, tmp_path: Path) -> None:
-    """However many files are chosen, a few are under way at once, and all arrive."""
+    """Of many chosen files, a few are sent at once, and all arrive."""
     window.open()
     paths = [text(tmp_path, f"{number}.txt", str(number)) for number in range(20)]
     window.choose(*paths)
@@ -125,7 +125,7 @@ def test_many_files(window: Window, tmp_path: Path) -> None:
 
 
 def test_replace(window: Window, tmp_path: Path) -> None:
-    """A name that is taken is told, with what is there; only a yes replaces it."""
+    """An existing file is shown, and replaced only after a confirmation."""
     window.put("a.txt", b"old text")
     window.open()
     ask = window.page.locator("#ask")
@@ -178,7 +178,7 @@ def test_large_file(large_window: Window, large: Path) -> None:
 
 
 def test_cancel(large_window: Window, large: Path) -> None:
-    """A cancelled upload leaves nothing: no file, no parts in S3, no memory of it."""
+    """A cancelled upload leaves no file, no parts at S3, and no entry in the browser's storage."""
     window = large_window
     window.open()
     with window.slow_network(SLOWLY):
@@ -215,7 +215,7 @@ def settled_parts(window: Window) -> set[int]:
 
 
 def test_resume_after_reload(large_window: Window, large: Path) -> None:
-    """After a reload, choosing the same file sends the parts that S3 has not, and no other."""
+    """After a reload, choosing the same file sends only the parts that S3 does not have."""
     window = large_window
     window.forgiven = ["dialog beforeunload"]
     received = interrupt(window, large)
@@ -297,7 +297,7 @@ def test_one_tab_uploads_at_a_time(large_window: Window, large: Path) -> None:
 
 
 def test_network_lost(large_window: Window, large: Path) -> None:
-    """A network that goes and comes back costs the parts that were on their way, and no click."""
+    """After a network failure the page resends the interrupted parts without a click."""
     window = large_window
     window.forgiven = ["ERR_INTERNET_DISCONNECTED"]
     window.open()
@@ -323,7 +323,7 @@ def refusing(window: Window, **answer: Any) -> Iterator[None]:
 
 
 def test_refused_by_s3(large_window: Window, large: Path) -> None:
-    """What S3 refuses is told in its words; trying again resumes."""
+    """S3's refusals are shown in its words, and trying again resumes the upload."""
     window = large_window
     window.forgiven = ["403"]
     window.open()
@@ -358,7 +358,7 @@ def test_slow_down(large_window: Window, large: Path) -> None:
 
 
 def test_file_that_changes(large_window: Window, large: Path) -> None:
-    """A file that changes while it is sent is not sent by halves; the page says to choose it again."""
+    """A file that changes during its upload is not stored; the page asks to choose it again."""
     window = large_window
     window.forgiven = ["ERR_UPLOAD_FILE_CHANGED", "ERR_FILE_NOT_FOUND", "ERR_ACCESS_DENIED", "Failed to load"]
     window.open()
@@ -431,7 +431,7 @@ def test_damaged_part(faulty: FaultyWindow, three_parts: Path) -> None:
 
 
 def test_part_that_is_damaged_every_time(faulty: FaultyWindow, three_parts: Path) -> None:
-    """What S3 does not store as it was sent becomes no file, and the page says so; trying again resumes."""
+    """If S3 stores other bytes, the upload fails, the page says so, and trying again resumes it."""
     window = faulty.window
     window.open()
     line = window.upload(window.folder + three_parts.name)
@@ -495,7 +495,7 @@ def test_damaged_form(
 
 
 def test_resumed_part_of_other_bytes(large_window: Window, large: Path) -> None:
-    """Of the parts that S3 has from before only those that are the file's count."""
+    """Only parts at S3 that match the file are reused."""
     window = large_window
     window.forgiven = ["dialog beforeunload"]
     received = interrupt(window, large)

@@ -1,4 +1,4 @@
-"""The page in a tab of a real browser, and what is behind it: the service, and its S3."""
+"""The page in a tab of a real browser, with its service and its S3."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Window:
         self.new_tab()
 
     def new_tab(self) -> None:
-        """Another tab of the same browser, from now on the one that is worked in."""
+        """Open another tab of the same browser, and use it from now on."""
         self.page = page = self.context.new_page()
         page.on("console", self._said)
         page.on("pageerror", self._threw)
@@ -78,7 +78,7 @@ class Window:
     # --- the page
 
     def open(self, folder: str | None = None) -> None:
-        """Load the page anew, at a folder."""
+        """Reload the page, at a folder."""
         shown = self.folder if folder is None else folder
         self.page.goto("about:blank")  # or a URL that differs only in its fragment loads nothing
         self.page.goto(f"{self.service.url}/ui#{quote(shown)}")

@@ -1,7 +1,7 @@
-"""The HTTP client of the file API: one request, its retries, and what an answer means. No server code here.
+"""The HTTP client of the file API: requests, retries, and what each answer means.
 
 `Api` makes small requests and opens large ones; `uploads` and `downloads` move files with it. Every error is
-a `Failure`, which knows the exit status of the command line.
+a `Failure`, which has the exit status of the command.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, NOT_VERIFIED, EXISTS = 1, 3, 4, 5, 
 
 _STATUSES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 503: UNREACHABLE, 504: UNREACHABLE}
 _CODES = {"file_exists": EXISTS, "digest_mismatch": NOT_VERIFIED, "BadDigest": NOT_VERIFIED}
-# S3 says with the first that a body came too slowly, with the others that it arrived damaged.
+# S3 answers the first for a body that came too slowly, the others for a body that arrived damaged.
 _PASSING_CODES = {"RequestTimeout", "BadDigest", "XAmzContentChecksumMismatch"}
 
 
@@ -93,7 +93,7 @@ class Api:
 
     `retries` counts attempts after the first, each after a longer pause; `timeout` is the seconds without any
     progress after which a request is given up. `stopped`, once set, ends every transfer at its next block.
-    `on_pause` is told of each failure that is to be tried again, and in how many seconds.
+    `on_pause` is called with each failure that will be retried, and the seconds until then.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Api:
     ) -> Any:
         """A small request, retried; returns the envelope.
 
-        `repeat=False` is for what must not be done twice: sent again only where the service has not done it.
+        With `repeat=False` the request is sent again only when the service has certainly not handled it.
         """
         url = self.at(route, name)
         headers = {"Accept": "application/json"}
@@ -153,9 +153,9 @@ class Api:
         headers: Mapping[str, str] | None = None,
         to_s3: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """One attempt; returns the answer, its body unread, to be read or closed.
+        """Send the request once. The caller reads or closes the body of the answer.
 
-        Raises `Failure` for an error or a redirect. The token goes to the service alone, never to S3.
+        Raises `Failure` for an error or a redirect. Only the service receives the token, never S3.
         """
         sent = {**self._options["headers"], **(headers or {})}
         if self._token and not to_s3:
@@ -178,7 +178,7 @@ class Api:
         return response
 
     def blocks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """The body as it comes. Raises `Failure` where it breaks off, `Stopped` when the user stops."""
+        """The body in blocks. Raises `Failure` where it breaks off, `Stopped` when the user stops."""
         host = urlsplit(response.url or self.url).netloc
         while True:
             if self.stopped.is_set():
@@ -190,7 +190,7 @@ class Api:
             yield data
 
     def retried(self, once: Callable[[], T], *, repeat: bool = True) -> T:
-        """The value of `once`, called again while it fails for a passing reason."""
+        """The value of `once`, which is called again while its failure is passing."""
         failures = 0
         while True:
             try:
@@ -203,8 +203,10 @@ class Api:
                 failures += 1
 
     def pause(self, failures: int, failure: Failure) -> None:
-        """Wait before the next attempt: longer each time, at random so that many clients spread out, and as
-        long as the server asks."""
+        """Wait before the next attempt: longer each time, and at least as long as the server asks.
+
+        The time is random, so that many clients do not retry at once.
+        """
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         seconds = max(seconds, min(failure.retry_after or 0, LONGEST_RETRY_AFTER))
         self.on_pause(failure, seconds)
@@ -212,7 +214,7 @@ class Api:
             raise Stopped
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        """By the usual variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+        """The proxy for a URL, by the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
         parts = urlsplit(url)
         proxies = urllib.request.getproxies()
         proxy = proxies.get(parts.scheme)
@@ -228,7 +230,7 @@ class Api:
             return self._pools[proxy]
 
     def envelope(self, response: urllib3.BaseHTTPResponse) -> Any:
-        """An answer of the service, read whole."""
+        """The envelope of an answer of the service."""
         try:
             answer = json.loads(b"".join(self.blocks(response)), object_hook=Answer)
         except ValueError:
@@ -240,7 +242,7 @@ class Api:
 
 @contextmanager
 def _failures_of(host: str) -> Iterator[None]:
-    """What urllib3 raises, as a `Failure`."""
+    """The `Failure` for an exception of urllib3."""
     try:
         yield
     except NameResolutionError as error:
@@ -268,7 +270,7 @@ def _failures_of(host: str) -> Iterator[None]:
 
 
 def _failure_of(response: urllib3.BaseHTTPResponse, host: str, *, to_s3: bool) -> Failure:
-    """What an answer of the service, of S3 or of something between them means."""
+    """The `Failure` for an error of the service, of S3 or of a proxy."""
     status = response.status
     text = response.read(64 * 1024).decode("utf-8", "replace")
     try:
@@ -279,7 +281,7 @@ def _failure_of(response: urllib3.BaseHTTPResponse, host: str, *, to_s3: bool) -
     if isinstance(body, dict) and "message" in body and "code" in body:
         code, message = str(body["code"]), str(body["message"])
         request_id = str(body.get("request_id") or "") or request_id
-        passing = status in (429, 503)  # with its other statuses the service means what it says
+        passing = status in (429, 503)  # other statuses of the service are final
     elif 300 <= status < 400:
         where = response.headers.get("Location", "elsewhere")
         code, message = "redirected", f"{host} redirects to {where}"

@@ -1,4 +1,4 @@
-"""The client's commands: their options, what they do, and their help, from which docs/cli.md is made."""
+"""The commands of the client, with their options and their help. docs/cli.md is generated from them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from s3api.printing import shown
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000
 BROKEN_PIPE = 128 + signal.SIGPIPE
-END_SECONDS = 5.0  # to show the terminal's cursor again and say a sentence
+END_SECONDS = 5.0  # to restore the terminal's cursor and print a sentence
 ONE_NAME = "--name names one file; --prefix is for several"
-PAGE = 1000  # names on a page of a listing, and in one request to delete
+PAGE = 1000  # names on a page of a listing, and in one request that deletes
 
 HELP = """Files in a bucket, through the file API: list, upload, download, delete.
 
@@ -86,7 +86,7 @@ completes the paths of local files, and asks the service for the names in the bu
 
 @dataclass(frozen=True)
 class Client:
-    """What the shared options make."""
+    """The values of the shared options, and the objects made from them."""
 
     api: Api
     output: Output
@@ -105,7 +105,7 @@ class Client:
 
 
 def _state_folder() -> Path:
-    """Where unfinished uploads are noted; nowhere for a user without a home folder."""
+    """The folder of the journal; None for a user without a home folder."""
     if state := os.environ.get("XDG_STATE_HOME"):
         return Path(state)
     try:
@@ -172,7 +172,7 @@ VIA = click.option(
 def command(
     name: str, *options: Callable[[Any], Any], retries: int = 5
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """A command with its own options and the shared ones, called with the `Client` first.
+    """Make a command with its own options and the shared ones. It is called with the `Client` first.
 
     `retries` is the default of --retries.
     """
@@ -250,7 +250,7 @@ def _token(path: Path | None) -> str | None:
 
 @contextmanager
 def _ending(api: Api, output: Output) -> Iterator[None]:
-    """Every command ends with its exit status and without a traceback, and soon after a signal."""
+    """Run a command. It ends with its exit status, without a traceback, and soon after a signal."""
     signals = _end_soon_after_a_signal()
     try:
         yield
@@ -259,10 +259,10 @@ def _ending(api: Api, output: Output) -> Iterator[None]:
         api.stopped.set()
         output.note("interrupted; run the same command again to continue")
         _leave(128 + (signals[0] if signals else signal.SIGINT))
-    except OSError as error:  # of the output: failures with local files are `Failure`
+    except OSError as error:  # of the output; errors of local files are `Failure`s
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            _leave(BROKEN_PIPE)  # its reader, such as `head`, has read enough
+            _leave(BROKEN_PIPE)  # the reader, such as `head`, has closed the pipe
         api.stopped.set()
         click.echo(f"s3api: the output cannot be written: {error.strerror or error}", err=True)
         _leave(FAILED)
@@ -275,9 +275,9 @@ def _ending(api: Api, output: Output) -> Iterator[None]:
 def _end_soon_after_a_signal() -> list[int]:
     """SIGINT and SIGTERM raise `KeyboardInterrupt` once, and end the process when that does not end it.
 
-    The process ends `END_SECONDS` after the first signal, or at the second one. The main thread may be unable
-    to end it: a write to a terminal that nothing reads, a lock, or a name look-up can hold it. So a thread of
-    its own waits for the signals. Returns a list to which the first signal is added.
+    The process ends `END_SECONDS` after the first signal, or at the second one. The main thread cannot always
+    end it: it may wait for a terminal that nothing reads, a lock, or a name look-up. So another thread waits
+    for the signals. Returns a list to which the first signal is added.
     """
     received: list[int] = []
 
@@ -303,7 +303,7 @@ def _end_soon_after_a_signal() -> list[int]:
 
 
 def _leave(status: int) -> NoReturn:
-    """End at once: other threads may still wait for the network, and their results are not needed."""
+    """End the process at once, without waiting for threads that use the network."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -313,7 +313,7 @@ def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys([*arguments, *filenames]))
     if not names:
         raise click.UsageError("Name at least one file")
-    if "" in names:  # as an empty variable of a script; as a path it would be the current folder
+    if "" in names:  # from an empty variable of a script; as a path it would be the current folder
         raise click.UsageError("The name of a file is empty")
     return names
 
@@ -321,8 +321,8 @@ def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
 def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
     """Every file whose name begins with the prefix, a page at a time, in the order of S3.
 
-    By pages, because the service gives up a stream that nobody reads, and what is done with the names may
-    take its time.
+    The names come in pages and not in one stream: the service ends a stream that is not read for a while, and
+    the caller may need a long time for each name.
     """
     query = {"prefix": prefix, "details": "true", "limit": PAGE}
     while True:
@@ -342,7 +342,7 @@ def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
 
 @command("ping", retries=0)
 def ping(client: Client) -> None:
-    """Ask the service whether it is there, and ready.
+    """Check that the service answers, and is ready.
 
     \b
     Examples:
@@ -367,10 +367,10 @@ def ping(client: Client) -> None:
     click.option("--long", "-l", is_flag=True, help="Size in bytes and date of change (UTC) first."),
 )
 def list_files(client: Client, *, prefix: str, option: str | None, long: bool) -> None:
-    """List the names that begin with PREFIX, or all of them, one a line.
+    """List the names that begin with PREFIX, or all names, one on each line.
 
-    They are printed as they come, however many there are. Into a pipe a name goes as it is; on a terminal
-    what could control it is escaped. A name with a line break in it is safe with --json alone.
+    Names are printed as they arrive. A pipe receives each name unchanged; on a terminal, control characters
+    are escaped. Only --json is safe for names that contain a line break.
 
     \b
     Examples:
@@ -415,26 +415,26 @@ def upload(
     if_absent: bool,
     via: Via,
 ) -> None:
-    """Upload files, folders, what a glob matches, or standard input (-).
+    """Upload files, folders, the matches of a glob, or standard input (-).
 
-    A file is stored under its own name. A folder is uploaded with all its files and keeps its own name too,
-    as in photos/2024/a.jpg. What a quoted glob matches keeps its path from the glob's first wildcard on. A
-    symbolic link is followed when you name it. Links found in folders or by globs, links to nothing, and
-    pipes, sockets and devices are skipped; each is reported, and the exit status is then 1. Empty folders are
-    not stored. A file that changes while it is read is an error, and is not stored.
+    A file is stored under its own name. The files of a folder keep the folder's name and their paths in it,
+    as in photos/2024/a.jpg. The matches of a quoted glob keep their paths from the first wildcard on. A
+    symbolic link is followed when you name it. Links found in folders or by globs, broken links, pipes,
+    sockets and devices are skipped; each is reported, and the exit status is then 1. Empty folders are not
+    stored. A file that changes while it is read is an error, and is not stored.
 
-    Files go to S3 directly, by presigned URLs; through the service where S3 cannot be reached. A file of
-    unknown size, as in /proc, goes through the service, as standard input does. Every other file is
-    read first, and its SHA-256 declared: S3, or the service, then stores nothing else. Of a file in parts S3
-    knows no SHA-256; it checks the MD5 of each part, and its MD5 of all of those is compared in the end. The
-    SHA-256 stays with the file as declared, and a download is compared with it.
+    Files go directly to S3, by presigned URLs, or through the service where S3 cannot be reached. A file of
+    unknown size, as in /proc, and standard input go through the service. Every other file is read first to
+    compute its SHA-256, and S3 or the service stores only bytes that match it. For a file in parts, S3 checks
+    the MD5 of each part instead, and the command compares the MD5 of the whole. The SHA-256 is stored with
+    the file, and a download is compared with it.
 
-    Large files go in parts. After Ctrl-C, kill -9 or a lost network the same command sends only the parts
-    that S3 does not have: it asks S3 which it has, and compares each with the file. A file that has changed
-    is sent from the start. For each unfinished upload this machine keeps its id, the service's URL, and the
-    file's name, size, SHA-256 and part size, in $XDG_STATE_HOME/s3api/uploads, by default
-    ~/.local/state/s3api/uploads. With --if-absent, and from standard input, everything goes through the
-    service in one piece, and starts again after an interruption.
+    Large files go in parts. After Ctrl-C, kill -9 or a network failure the same command sends only the parts
+    that S3 does not have: it asks S3 for its parts, and compares each with the file. A file that has changed
+    is sent from the start. For each unfinished upload this machine keeps the upload's id, the service's URL,
+    and the file's name, size, SHA-256 and part size, in $XDG_STATE_HOME/s3api/uploads, by default
+    ~/.local/state/s3api/uploads. With --if-absent, and from standard input, a file goes through the service
+    in one piece, and starts again after an interruption.
 
     \b
     Examples:
@@ -499,17 +499,18 @@ def download(
     force: bool,
     via: Via,
 ) -> None:
-    """Download files, or all whose names begin with a prefix: one that ends in /, or any with --recursive.
+    """Download files, or all files below a prefix that ends in /; with --recursive, any prefix.
 
-    A file keeps the last part of its name. With a prefix, what follows the prefix's last slash becomes the
-    path below the folder; an empty object whose name ends in / becomes a folder. Nothing is written outside
-    the folder; a name that would lead there, or that no file here can have, is refused. A file that is here
-    with the same contents is left alone; one with other contents is replaced with --force only.
+    A file keeps the last part of its name. With a prefix, the part of the name after the prefix's last slash
+    becomes the path below the folder; an empty object whose name ends in / becomes a folder. Nothing is
+    written outside the folder: a name that would lead outside, or that is not a valid file name here, is
+    refused. An existing file with the same contents is left alone; one with other contents is replaced only
+    with --force.
 
-    The bytes go into a .part file beside the target, which takes the target's name once all is there and
-    checked. After Ctrl-C, kill -9 or a lost network the same command goes on where it broke off, if the file
-    in S3 is still the same one. What comes is checked by the SHA-256 that was declared when it was uploaded,
-    else by the MD5 that S3 has; where there is neither, the result says that only the size was checked.
+    The bytes go into a .part file next to the target. It gets the target's name when it is complete and
+    checked. After Ctrl-C, kill -9 or a network failure the same command continues where it stopped, if the
+    file in S3 has not changed. The bytes are checked by the SHA-256 that the uploader declared, or else by
+    the MD5 that S3 has. Where there is neither, the result says that only the size was checked.
 
     \b
     Examples:
@@ -542,7 +543,7 @@ def download(
 
 
 def _targets(client: Client, names: Sequence[str], folder: Path, *, recursive: bool) -> Iterator[Source]:
-    """Where each file goes; one that cannot go anywhere is reported."""
+    """The target of each file. A file that can have none is reported."""
     taken: dict[Path, str] = {}
     for name in names:
         if not recursive and not name.endswith("/"):
@@ -598,7 +599,7 @@ def _none_begins_with(prefix: str) -> Failure:
 
 
 def _run(client: Client, function: Callable[[Source], Transferred], files: Iterable[Source]) -> None:
-    """Each file in its turn, some at once; one that fails does not stop the others."""
+    """Download the files, several at once. One that fails does not stop the others."""
     pool = ThreadPoolExecutor(client.jobs, thread_name_prefix="file")
     for file, future in spread(pool, function, files, client.jobs):
         try:
@@ -637,9 +638,9 @@ def delete(
     everything: bool,
     yes: bool,
 ) -> None:
-    """Delete files by name, or all whose names begin with a prefix, after asking.
+    """Delete files by name, or all files whose names begin with a prefix, after asking.
 
-    An empty prefix is refused, because a script with an empty variable would delete every file: say --all.
+    An empty prefix is refused, because a script with an empty variable would delete every file. Use --all.
 
     \b
     Examples:
@@ -684,7 +685,7 @@ def _delete(client: Client, names: Sequence[str]) -> None:
             for name in names:
                 client.output.failed(failure, name)
             return
-        for name in names:  # the service refuses them all for one; the others are deleted
+        for name in names:  # one such name makes the service refuse the request; the other names are deleted
             _delete(client, [name])
         return
     for result in results:
@@ -709,7 +710,7 @@ def _delete(client: Client, names: Sequence[str]) -> None:
     click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME."),
 )
 def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
-    """Bring deleted files back, where the bucket keeps versions.
+    """Restore deleted files, where the bucket keeps versions.
 
     \b
     Examples:
@@ -726,9 +727,9 @@ def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
 
 @command("presign", NAMES, FILENAME)
 def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
-    """Print a URL for each file, from which anybody can download it until it expires.
+    """Print a URL for each file. Anyone can download the file from it until it expires.
 
-    The URL goes to standard output, when it expires to standard error.
+    The URL goes to standard output, the time when it expires to standard error.
 
     \b
     Examples:
@@ -751,7 +752,7 @@ def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which a shell completes this command.
+    """Print the script that lets a shell complete this command.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Files that come: resumed, checked, and written without ever replacing what was not meant."""
+"""Downloads: resumed, checked, and written without replacing a file by accident."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from s3api.client.transfer import (
 )
 from s3api.private import NotPrivate, open_private
 
-_UMASK = os.umask(0o077)  # it can only be read by setting it, which here no other thread notices
+_UMASK = os.umask(0o077)  # reading the umask means setting it; no other thread runs yet
 os.umask(_UMASK)
 
 
 class Downloads(Transfer):
-    """Brings files, several at once."""
+    """Downloads files, several at once."""
 
     def download(self, name: str, target: Path, *, force: bool = False) -> Transferred:
-        """Bring the file to the target, at once when it is whole; over another file only with `force`.
+        """Download the file. The target appears when it is complete, and replaces a file only with `force`.
 
         Raises `Failure`.
         """
@@ -54,7 +54,7 @@ class Downloads(Transfer):
             self._meter.end(name)
 
     def download_to(self, name: str, sink: IO[bytes]) -> Transferred:
-        """Write the file to the sink; a connection that breaks is taken up again where it broke."""
+        """Write the file to the sink. After a broken connection, continue at the next byte."""
         try:
             first, facts = self._api.retried(lambda: self._open(name))
             with first:
@@ -101,11 +101,11 @@ class Downloads(Transfer):
                     raise
                 publish(part, path, target)
         for stale in target.parent.glob(f"{glob.escape(stem(target))}.{'[0-9a-f]' * 16}.part"):
-            stale.unlink(missing_ok=True)  # of the same file before it changed
+            stale.unlink(missing_ok=True)  # an earlier version of the same file
         return done
 
     def _unchanged(self, facts: Facts, target: Path) -> Transferred | None:
-        """What there is to say when the target already holds what would come; None when it does not."""
+        """The result when the target already has the same contents; None when it has not."""
         if target.stat().st_size != facts.size:
             return None
         self._meter.begin(facts.name, "comparing", facts.size)
@@ -118,7 +118,7 @@ class Downloads(Transfer):
         return None
 
     def _open(self, name: str, start: int = 0, etag: str = "") -> tuple[urllib3.BaseHTTPResponse, Facts]:
-        """The file from byte `start` on, as long as it is still the one with this ETag."""
+        """The file from byte `start` on, if it still has this ETag."""
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Match": etag}
@@ -144,9 +144,9 @@ class Downloads(Transfer):
         hashes: Hashes,
         done: int,
     ) -> None:
-        """Write what is missing from byte `done` on, of which `first`, if any, is the beginning.
+        """Write the rest of the file from byte `done` on; `first` is the answer that begins there, if any.
 
-        Gives up after as many failures as there are retries, without one byte between them.
+        Fails after as many failures as there are retries, if no byte has arrived between them.
         """
         failures = 0
         while done < facts.size:
@@ -172,14 +172,14 @@ class Downloads(Transfer):
                 failures += 1
 
 
-# --- what is known of a file that comes
+# --- the description of a file
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the head of an answer says: `etag` as it stands there, `sha256` as the sender declared it.
+    """What the headers of an answer say: `etag` as it is there, `sha256` as the uploader declared it.
 
-    `md5` is the ETag where it comes from the MD5 of the whole, as it stands or as that of a single part.
+    `md5` is the ETag where that is the MD5 of the whole file, or of its only part.
     """
 
     name: str
@@ -194,7 +194,7 @@ class Facts:
         length = response.headers.get("Content-Length", "")
         if not length.isdecimal():
             raise Failure("not_the_api", f"The answer does not tell the size of '{name}'", UNREACHABLE)
-        # What the sender declared serves here even if nothing has checked it: it is compared with what comes.
+        # The declared digest may be unchecked; here it is compared with the bytes.
         declared = ("x-amz-meta-sha256", "x-amz-meta-declared-sha256", "X-Declared-SHA-256")
         sha256 = next((response.headers[name] for name in declared if name in response.headers), None)
         if found := re.search(r"sha-256=:([A-Za-z0-9+/]{43}=):", response.headers.get("Repr-Digest", "")):
@@ -218,7 +218,7 @@ class Facts:
         path: str | None = None,
         outcome: Literal["downloaded", "unchanged"] = "downloaded",
     ) -> Transferred:
-        """The result. Raises `Failure` when what came is not what the sender declared, or S3 has stored."""
+        """The result. Raises `Failure` when the bytes match neither the declared digest nor the ETag."""
         sha256 = hashes.sha256.hexdigest()
         verified: Verified = None
         wrong = hashes.size != self.size
@@ -226,7 +226,7 @@ class Facts:
             verified, wrong = "sha256", wrong or sha256 != self.sha256
         elif hashes.md5 and self.md5 in (hashes.md5.hexdigest(), etag_of_parts([hashes.md5.digest()])):
             verified = "md5"
-        elif hashes.md5 and self.via == "s3":  # the service does not tell how S3 has encrypted it
+        elif hashes.md5 and self.via == "s3":  # the service does not say how S3 has encrypted the file
             wrong = True
         if wrong:
             raise not_verified(
@@ -237,13 +237,13 @@ class Facts:
         return Transferred(self.name, outcome, self.size, sha256, etag, self.via, verified, resumed, path)
 
     def part_beside(self, target: Path) -> Path:
-        """Where an unfinished download waits; another version of the file has another."""
+        """The .part file of an unfinished download. Each version of a file has its own."""
         key = hashlib.sha256(f"{self.name}\0{self.etag}".encode()).hexdigest()
         return target.with_name(f"{stem(target)}.{key[:16]}.part")
 
 
 class Hashes:
-    """The SHA-256 of what passes, its length, and its MD5 where that is all there is to compare with."""
+    """The SHA-256 and length of the bytes that pass, and their MD5 where there is no SHA-256 to compare."""
 
     def __init__(self, *, md5: bool) -> None:
         self.size = 0
@@ -257,7 +257,7 @@ class Hashes:
             self.md5.update(data)
 
     def read(self, stream: IO[bytes], count: Count) -> None:
-        """All that is left of the stream."""
+        """The rest of the stream."""
         while data := stream.read(BLOCK):
             self.update(data)
             count(len(data))
@@ -269,11 +269,11 @@ def _check_whole(done: int, facts: Facts) -> None:
         raise Failure("interrupted", message, UNREACHABLE, passing=True)
 
 
-# --- where it is written
+# --- local files
 
 
 def is_kind(path: Path, *kinds: int) -> bool:
-    """Whether the path leads to a file of one of these types. Raises `Failure` where that is unknown."""
+    """Whether the path leads to a file of one of these types. Raises `Failure` if that is not known."""
     try:
         return stat.S_IFMT(path.stat().st_mode) in kinds
     except FileNotFoundError:
@@ -283,9 +283,9 @@ def is_kind(path: Path, *kinds: int) -> bool:
 
 
 def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
-    """Make the folder that a folder marker stands for: an empty object whose name ends in a slash.
+    """Make the folder of a folder marker: an empty object whose name ends in a slash.
 
-    Raises `Failure` where the folder would be elsewhere or cannot be, and where the object has contents.
+    Raises `Failure` if the folder would be outside, cannot be made, or if the object is not empty.
     """
     if size:
         raise Failure(
@@ -304,7 +304,7 @@ def make_folder(name: str, size: int, folder: Path, relative: str) -> Path:
 
 
 def below(folder: Path, relative: str) -> Path:
-    """The path of a name below the folder. Raises `Failure` where it would be elsewhere, or cannot be."""
+    """The path of a name below the folder. Raises `Failure` if it would be outside, or is not valid here."""
     segments = relative.split("/")
     if not all(segments) or any(segment in (".", "..") or "\0" in segment for segment in segments):
         raise Failure("unsafe_name", f"'{relative}' cannot be the path of a file here; use --to FILE")
@@ -321,13 +321,13 @@ def below(folder: Path, relative: str) -> Path:
 
 
 def stem(target: Path) -> str:
-    """Of the target's name as much as leaves room for more, within what file systems take."""
+    """The target's name, cut so that a suffix fits within the limit of file systems."""
     return target.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
 
 
 @contextmanager
 def part_file(path: Path) -> Iterator[IO[bytes]]:
-    """An unfinished download, which one process at a time may go on with, and no other user may open."""
+    """An unfinished download. One process at a time continues it, and no other user can open it."""
     try:
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     except NotPrivate as error:
@@ -335,7 +335,9 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
     with os.fdopen(descriptor, "r+b") as part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(descriptor), path.stat())  # no other has just finished it
+            ours = os.path.samestat(
+                os.fstat(descriptor), path.stat()
+            )  # no other process has just finished it
         except (BlockingIOError, FileNotFoundError):
             ours = False
         if not ours:
@@ -344,6 +346,6 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def publish(part: IO[bytes], path: Path, target: Path) -> None:
-    """Give the finished file its name, and the mode that a new file of this user has."""
+    """Give the finished file its name, and the mode of a new file of this user."""
     os.fchmod(part.fileno(), 0o666 & ~_UMASK)
     path.replace(target)

@@ -1,4 +1,4 @@
-"""The journal: what is noted on this machine of uploads in parts that have begun."""
+"""The journal: the unfinished multipart uploads, stored on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from s3api.private import check_folder, make_folder, open_private
 
-JOURNAL_SECONDS = 7 * 24 * 3600  # as long as the service takes an upload id
+JOURNAL_SECONDS = 7 * 24 * 3600  # as long as the service accepts an upload id
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """An upload in parts that has begun: the file, its destination, and the service's id for the upload."""
+    """An unfinished multipart upload: the file, its destination, and the service's id of the upload."""
 
     url: str
     name: str
@@ -32,23 +32,23 @@ class Unfinished:
         return range(1, max(1, -(-self.size // self.part_size)) + 1)
 
     def range_of(self, number: int) -> tuple[int, int]:
-        """Where the part begins, and its size."""
+        """The position and the size of a part."""
         offset = (number - 1) * self.part_size
         return offset, min(self.part_size, self.size - offset)
 
 
 class Journal:
-    """One small file for each unfinished upload, so that the next run finds it.
+    """One small file for each unfinished upload, so that the next run can resume it.
 
-    An entry holds the fields of `Unfinished`. S3 is asked which parts it has and whether they are right.
-    Where the folder cannot be written, uploads work, and start again after an interruption.
+    An entry holds the fields of `Unfinished`, and not the parts: S3 knows those.
+    If the folder cannot be written, uploads work, and start again after an interruption.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, url: str, name: str, path: Path) -> Unfinished | None:
-        """The unfinished upload of this file under this name; None where there is no valid entry."""
+        """The unfinished upload of this file under this name; None if there is no valid entry."""
         try:
             noted = open_private(self._path(url, name, path), os.O_RDONLY)
             with os.fdopen(noted, encoding="utf-8") as stream:
@@ -58,7 +58,7 @@ class Journal:
         return saved if saved.part_size > 0 else None
 
     def write(self, unfinished: Unfinished, path: Path) -> None:
-        """Write the entry; it survives a crash of the machine after this returns."""
+        """Write the entry. After this returns, it survives a crash of the machine."""
         with suppress(OSError):
             self._prepare()
             final = self._path(unfinished.url, unfinished.name, path)
@@ -84,7 +84,7 @@ class Journal:
         return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
 
     def _prepare(self) -> None:
-        """Make the folder, and give only this user access, also where an older version made it otherwise."""
+        """Make the folder, and give access to this user only, also if it exists with another mode."""
         make_folder(self._folder)
         check_folder(self._folder)
         self._folder.chmod(0o700)

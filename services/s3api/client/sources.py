@@ -1,4 +1,4 @@
-"""The files of this machine that are uploaded: which ones are meant, and how they are read."""
+"""Local files to upload: how arguments select them, and how they are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, Literal, Protocol
 from s3api.client.api import BLOCK, NOT_FOUND, Failure
 from s3api.client.transfer import Count, local_failure
 
-# --- which files
+# --- selecting files
 
 
 class Reporter(Protocol):
@@ -34,7 +34,7 @@ class Source:
 
 
 def sources(reporter: Reporter, arguments: Iterable[str], prefix: str) -> Iterator[Source]:
-    """The files that the arguments stand for: files, folders, globs. No name comes twice."""
+    """The files that the arguments select: files, folders, globs. No name occurs twice."""
     taken: dict[str, Path] = {}
     for source in _found(reporter, arguments):
         name = prefix + source.name
@@ -59,7 +59,7 @@ def _found(reporter: Reporter, arguments: Iterable[str]) -> Iterator[Source]:
 
 @dataclass
 class _Told:
-    """Counts the failures of one argument, so that no argument is dropped without one."""
+    """Counts the failures of one argument, so that none is dropped without a message."""
 
     reporter: Reporter
     failures: int = 0
@@ -82,7 +82,7 @@ def _of(reporter: Reporter, argument: str) -> Iterator[Source]:
             reporter.failed(Failure("local_file_not_found", f"{argument}: no such file", NOT_FOUND))
         return
     if kind == stat.S_IFDIR:
-        own = Path(os.path.normpath(path)).name  # none for . and /
+        own = Path(os.path.normpath(path)).name  # "." and "/" have no name
         yield from _inside(reporter, path, "" if own in ("", "..") else f"{own}/")
     elif kind == stat.S_IFREG:
         yield Source(path, path.name)
@@ -94,24 +94,24 @@ def _of(reporter: Reporter, argument: str) -> Iterator[Source]:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them has been removed
+    except OSError:  # one of them has been deleted
         return False
 
 
 def _skipped(path: Path, error: OSError) -> Failure:
-    """Why a path that was named or found is not uploaded."""
+    """The reason why a path is not uploaded."""
     if error.errno == errno.ENOENT:
         return Failure("not_a_file", f"skipped {path}: a symbolic link to nothing")
     return Failure("local_file_error", f"skipped {path}: {error.strerror}")
 
 
 def _fixed(pattern: Path) -> Path:
-    """What comes before the first wildcard."""
+    """The part of the pattern before the first wildcard."""
     return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
 
 
 def _glob(reporter: Reporter, pattern: Path) -> list[Path]:
-    """What the pattern matches. A folder that cannot be searched, which `glob` ignores, is a failure."""
+    """The matches of the pattern. A folder that cannot be searched is a failure; `glob` ignores it."""
     fixed = _fixed(pattern)
     for parent in pattern.parents:
         if not parent.is_relative_to(fixed):
@@ -127,7 +127,7 @@ def _matched(reporter: Reporter, pattern: Path, matches: Iterable[Path]) -> Iter
     for match in matches:
         relative = match.relative_to(fixed).as_posix()
         if _kind(match) == stat.S_IFDIR:
-            if "**" not in pattern.parts:  # which finds by itself what is inside
+            if "**" not in pattern.parts:  # glob itself finds the files inside
                 yield from _inside(reporter, match, f"{relative}/")
         elif _is_regular(reporter, match):
             yield Source(match, relative)
@@ -146,7 +146,7 @@ def _inside(reporter: Reporter, folder: Path, prefix: str) -> Iterator[Source]:
 
 
 def _kind(path: Path) -> int | None:
-    """The type of the file, of a symbolic link itself; None where it cannot be found out."""
+    """The type of the file, or of the symbolic link itself; None if it cannot be found out."""
     try:
         return stat.S_IFMT(path.lstat().st_mode)
     except OSError:
@@ -154,7 +154,7 @@ def _kind(path: Path) -> int | None:
 
 
 def _is_regular(reporter: Reporter, path: Path) -> bool:
-    """Whether a path found in a folder is uploaded: a link could lead anywhere, a pipe might never end."""
+    """Whether a path in a folder is uploaded. A link could lead anywhere, and a pipe may never end."""
     try:
         kind = stat.S_IFMT(path.lstat().st_mode)
         if kind == stat.S_IFLNK:
@@ -174,7 +174,7 @@ def _is_regular(reporter: Reporter, path: Path) -> bool:
 
 @dataclass
 class LocalFile:
-    """An open file, read from several threads at once. `size` in bytes, when it was opened."""
+    """An open file that several threads read. `size` is its size in bytes when it was opened."""
 
     stream: IO[bytes]
     path: Path
@@ -186,7 +186,7 @@ class LocalFile:
         self.size, self._modified = state.st_size, state.st_mtime_ns
 
     def size_is_known(self) -> bool:
-        """Whether the size is the number of bytes; it is not for the files of /proc and /sys."""
+        """Whether the size is the number of bytes. Files of /proc and /sys have other sizes."""
         descriptor = self.stream.fileno()
         try:
             ends = not os.pread(descriptor, 1, self.size)
@@ -199,10 +199,10 @@ class LocalFile:
             raise
 
     def read(self, amount: int, offset: int) -> bytes:
-        """Raises `Failure` where the file has become shorter, or cannot be read."""
+        """Raises `Failure` if the file has become shorter, or cannot be read."""
         try:
             data = os.pread(self.stream.fileno(), amount, offset)
-        except OSError as error:  # of the file, not of the connection on which it is sent
+        except OSError as error:  # an error of the file, not of the connection
             raise local_failure(error, self.path) from error
         if amount and not data:
             raise self._changed()
@@ -222,7 +222,7 @@ class LocalFile:
         return hashed.digest()
 
     def check_unchanged(self) -> None:
-        """Raises `Failure` when the file was written to while it was sent."""
+        """Raises `Failure` if the file was written to while it was sent."""
         if self._has_changed():
             raise self._changed()
 
@@ -235,7 +235,7 @@ class LocalFile:
 
 
 class Piece:
-    """Bytes of a file on their way out, as urllib3 reads a body."""
+    """A range of a file, as a body for urllib3."""
 
     def __init__(self, local: LocalFile, offset: int, size: int, count: Count) -> None:
         self.sent = 0
@@ -247,14 +247,14 @@ class Piece:
     def read(self, amount: int) -> bytes:
         data = self._local.read(min(amount, self._size - self.sent), self._offset + self.sent)
         if self.sent + len(data) == self._size:
-            self._local.check_unchanged()  # before the last bytes go, so that nothing is stored otherwise
+            self._local.check_unchanged()  # before the last bytes: a changed file is not stored
         self._count(len(data))
         self.sent += len(data)
         return data
 
 
 class Stream:
-    """A stream on its way out, hashed as it passes; `path` is for messages."""
+    """A stream as a body, hashed while it is read; `path` is for messages."""
 
     def __init__(self, stream: IO[bytes], path: Path, count: Count) -> None:
         self.size = 0
@@ -266,7 +266,7 @@ class Stream:
     def read(self, amount: int) -> bytes:
         try:
             data = self._stream.read(amount)
-        except OSError as error:  # of the stream, not of the connection on which it is sent
+        except OSError as error:  # an error of the stream, not of the connection
             raise local_failure(error, self._path) from error
         self._count(len(data))
         self.size += len(data)

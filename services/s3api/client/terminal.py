@@ -1,4 +1,4 @@
-"""What people and scripts see of the client: results, failures, and bars of progress."""
+"""The output of the client: results, failures, and progress bars."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Results go to standard output, failures and notes to standard error; the exit status is kept."""
+    """Prints results to standard output, failures and notes to standard error; keeps the exit status."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self.results_to_stderr = False  # where standard output is for a file itself
+        self.results_to_stderr = False  # when standard output receives the file itself
         self._statuses: set[int] = set()
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a name that the locale cannot show is no reason to stop
+            if hasattr(stream, "reconfigure"):  # print names that the locale cannot encode
                 stream.reconfigure(errors="backslashreplace")
 
     @property
     def exit_status(self) -> int:
-        """That of the failures, where they have the same one."""
+        """The exit status of the failures, if they have the same one."""
         return min(self._statuses, default=0) if len(self._statuses) < 2 else FAILED
 
     def answer(self, text: str, **fields: Any) -> None:
-        """What was asked for: into a pipe as it is, on a terminal safe to look at."""
+        """Print requested data: unchanged into a pipe, with control characters escaped on a terminal."""
         if self.as_json:
             click.echo(json_line(fields))
         elif sys.stdout.isatty():
             click.echo(shown(text))
         else:
-            click.echo(text, color=True)  # else click takes out what it finds to be a colour: another name
+            click.echo(text, color=True)  # otherwise click removes colour codes, and the name is another one
 
     def done(self, text: str, **fields: Any) -> None:
-        """What was done: the text for people, the fields for scripts."""
+        """Report what was done: the text for people, the fields for scripts."""
         if self.as_json:
             click.echo(json_line({"ok": True, **fields}), err=self.results_to_stderr)
         elif not self.quiet:
@@ -68,7 +68,7 @@ class Output:
 
 
 class Bars(Meter):
-    """A bar for each transfer that is under way, with rate and remaining time."""
+    """A progress bar for each running transfer, with rate and remaining time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -92,7 +92,7 @@ class Bars(Meter):
 
 @contextmanager
 def metered(output: Output) -> Iterator[Meter]:
-    """Bars on a terminal, nothing elsewhere."""
+    """Progress bars on a terminal, nothing elsewhere."""
     if output.quiet or output.as_json or not sys.stderr.isatty():
         yield Meter()
         return

@@ -1,4 +1,4 @@
-"""What uploads and downloads share: progress, results, what proves them, and the way round S3."""
+"""What uploads and downloads share: progress, results, checks, and the fallback to the service."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Result = TypeVar("Result")
 
 Via = Literal["auto", "s3", "service"]
 Way = Literal["s3", "service"]
-#: By what the two ends were compared; None where the other end's checksum is not known.
+#: The checksum by which both ends were compared; None if the other end's is not known.
 Verified = Literal["sha256", "md5"] | None
 
 Count = Callable[[int], None]
 
 
 class Meter:
-    """What a transfer tells of its progress, from any thread; this one tells nobody."""
+    """Receives the progress of a transfer, from any thread. This one ignores it."""
 
     def begin(self, name: str, doing: str, total: int | None, done: int = 0) -> None:
-        """A new stage of the transfer: `done` of `total` bytes, None where that is not known."""
+        """A new stage of the transfer: `done` of `total` bytes; None if the total is not known."""
 
     def advance(self, name: str, amount: int) -> None:
-        """So many bytes more; fewer where an attempt failed and its bytes count no more."""
+        """Add `amount`; a negative amount undoes a failed attempt."""
 
     def end(self, name: str) -> None:
-        """The transfer is over, one way or the other."""
+        """The transfer has ended, with or without success."""
 
 
 @dataclass(frozen=True)
 class Transferred:
-    """What was done with one file. `size` in bytes, `sha256` in hex, `resumed` the bytes that were there."""
+    """The result for one file. `size` in bytes, `sha256` in hex, `resumed` the bytes that were there."""
 
     name: str
     outcome: Literal["uploaded", "downloaded", "unchanged"]
@@ -56,7 +56,7 @@ class Transferred:
 
 
 class S3OutOfReach(Exception):
-    """S3 cannot be reached from here at all; the service may be."""
+    """S3 cannot be reached from this machine. The service may be reachable."""
 
 
 def spread(
@@ -69,7 +69,7 @@ def spread(
 ) -> Iterator[tuple[Item, Future[Result]]]:
     """Run the function for each item, `limit` at once, and yield them as they finish; items may be endless.
 
-    `settle`: when the loop ends early, wait for those that are still running.
+    With `settle`, a loop that ends early waits for the calls that still run.
     """
     running: dict[Future[Result], Item] = {}
     try:
@@ -89,7 +89,7 @@ def spread(
 
 
 class Transfer:
-    """One direction: at most `jobs` bodies at once, by the way that works."""
+    """One direction of transfers: at most `jobs` bodies at once, to S3 or to the service."""
 
     def __init__(self, api: Api, *, via: Via, jobs: int, meter: Meter) -> None:
         self._api = api
@@ -100,13 +100,13 @@ class Transfer:
 
     @contextmanager
     def _falling_back(self) -> Iterator[None]:
-        """No connection to S3, which has never answered: there is no way to it from here."""
+        """A connection to S3 failed, and S3 has never answered: use the service from now on."""
         try:
             yield
         except CannotConnect as failure:
             if self._via == "s3" or self._api.s3_answered:
                 raise
-            self._via = "service"  # for what comes after this file, too
+            self._via = "service"  # for the next files, too
             raise S3OutOfReach from failure
 
     def _counter(self, name: str) -> Count:
@@ -128,7 +128,7 @@ def etag_of(response: urllib3.BaseHTTPResponse) -> tuple[str, bool]:
 
 
 def is_md5(response: urllib3.BaseHTTPResponse, etag: str) -> bool:
-    """Whether S3 says an MD5 here: not with keys of KMS or of the customer's own."""
+    """Whether the ETag is an MD5. It is not with keys of KMS or of the customer."""
     keyed = (
         "kms" in response.headers.get("x-amz-server-side-encryption", "")
         or "x-amz-server-side-encryption-customer-algorithm" in response.headers

@@ -1,4 +1,4 @@
-"""Files that go: planned, in parts and resumed from what S3 says it has, or in one piece; and checked."""
+"""Uploads: planned, in parts that can be resumed or in one piece, and checked."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from s3api.client.transfer import (
     spread,
 )
 
-URL_BATCH = 32  # part URLs asked for at once; they expire, so no more than are soon used
+URL_BATCH = 32  # part URLs in one request; they expire, so only as many as are used soon
 
 
 class Uploads(Transfer):
-    """Sends files, several at once; the parts of a large one too."""
+    """Uploads files, and the parts of large files, several at once."""
 
     def __init__(self, api: Api, *, via: Via, jobs: int, meter: Meter, journal: Journal) -> None:
         super().__init__(api, via=via, jobs=jobs, meter=meter)
@@ -56,7 +56,7 @@ class Uploads(Transfer):
     def upload_stream(
         self, stream: IO[bytes], path: Path, name: str, *, if_absent: bool = False
     ) -> Transferred:
-        """Store a stream of any length through the service. It is read once, so nothing is sent again."""
+        """Store a stream of any length through the service. It can be read once, so there is no retry."""
         self._meter.begin(name, "sending", None)
         body = Stream(stream, path, self._counter(name))
         headers = {"If-None-Match": "*"} if if_absent else {}
@@ -73,14 +73,14 @@ class Uploads(Transfer):
         self._meter.begin(name, "reading", local.size)
         sha256 = local.digest("sha256", 0, local.size, self._counter(name)).hex()
         local.check_unchanged()
-        # S3 takes no condition with a presigned form; through the service creating is free of races.
+        # S3 takes no condition with a presigned form. The service creates without a race.
         if not if_absent and self._via != "service":
             with suppress(S3OutOfReach):
                 return self._resumed(local, name, sha256) or self._planned(local, name, sha256)
         return self._put(local, name, sha256, if_absent=if_absent)
 
     def _put(self, local: LocalFile, name: str, sha256: str, *, if_absent: bool) -> Transferred:
-        """One PUT through the service, which computes the SHA-256 and has S3 check it."""
+        """One PUT to the service, which computes the SHA-256 and lets S3 check it."""
         self._meter.begin(name, "sending", local.size)
         headers = {
             "Content-Length": str(local.size),
@@ -103,7 +103,7 @@ class Uploads(Transfer):
 
     def _planned(self, local: LocalFile, name: str, sha256: str) -> Transferred:
         wanted = {"name": name, "size": local.size, "sha256": sha256}
-        with self._slots:  # planned when it is this file's turn, because the plan expires
+        with self._slots:  # planned just before it is sent, because the plan expires
             plan = self._api.call("POST", "/uploads", body=wanted)["content"]
             if plan["method"] == "POST":
                 return self._post(local, name, sha256, plan)
@@ -112,7 +112,7 @@ class Uploads(Transfer):
         return self._send_parts(local, unfinished, {})
 
     def _post(self, local: LocalFile, name: str, sha256: str, plan: Mapping[str, Any]) -> Transferred:
-        """A presigned form. S3 is told the SHA-256, and stores nothing else."""
+        """Send a presigned form. S3 stores only bytes with the SHA-256 in it."""
         md5 = local.digest("md5", 0, local.size)
         self._meter.begin(name, "sending", local.size)
         content_type, head, tail = form(plan["fields"])
@@ -127,12 +127,12 @@ class Uploads(Transfer):
         return Transferred(name, "uploaded", local.size, sha256, etag, "s3", "sha256")
 
     def _resumed(self, local: LocalFile, name: str, sha256: str) -> Transferred | None:
-        """Go on with an interrupted upload of the same bytes; None where there is none."""
+        """Continue an interrupted upload of the same bytes; None if there is none."""
         saved = self._journal.read(self._api.url, name, local.path)
         if saved is None:
             return None
         if (saved.size, saved.sha256) != (local.size, sha256):
-            # The file has changed since: those parts are worth nothing, and S3 should not keep them.
+            # The file has changed, so its parts are useless, and S3 should delete them.
             with suppress(Failure):
                 self._api.call("DELETE", f"/uploads/{saved.id}")
             self._journal.remove(saved, local.path)
@@ -142,7 +142,7 @@ class Uploads(Transfer):
         except Failure as failure:
             if failure.http_status != 404:
                 raise
-            # Gone: it is complete and only the news of that was lost, or it was aborted, or has expired.
+            # It is gone: completed (and the answer was lost), aborted, or expired.
             done = self._completed_before(local, saved)
             self._journal.remove(saved, local.path)
             return done
@@ -176,11 +176,11 @@ class Uploads(Transfer):
         )
 
     def _send_parts(self, local: LocalFile, saved: Unfinished, md5s: dict[int, bytes]) -> Transferred:
-        """Send the parts that S3 does not have, and complete. `md5s` are those of the parts that it has."""
+        """Send the parts that S3 does not have, and complete. `md5s` has the MD5s of those that it has."""
         resumed = sum(saved.range_of(number)[1] for number in md5s)
         missing = [number for number in saved.numbers if number not in md5s]
         if resumed:
-            self._api.s3_answered = True  # some time ago, and from here
+            self._api.s3_answered = True  # earlier, and from this machine
         self._meter.begin(saved.name, "sending", local.size, resumed)
 
         def send(signed: Mapping[str, Any]) -> tuple[bytes, bool]:
@@ -197,7 +197,7 @@ class Uploads(Transfer):
             self._api.call("DELETE", f"/uploads/{saved.id}")
             self._journal.remove(saved, local.path)
             raise
-        local.check_unchanged()  # each part was right as it was read; this is for all of them together
+        local.check_unchanged()  # each part was checked when it was read; this checks the whole
         etag = self._api.call("POST", f"/uploads/{saved.id}/complete")["content"]["etag"]
         self._journal.remove(saved, local.path)
         if comparable and etag != etag_of_parts([md5s[number] for number in saved.numbers]):
@@ -212,7 +212,7 @@ class Uploads(Transfer):
             yield from self._api.call("POST", f"/uploads/{saved.id}/parts", body={"parts": batch})["content"]
 
     def _send_part(self, local: LocalFile, saved: Unfinished, number: int, url: str) -> tuple[bytes, bool]:
-        """Send one part, which S3 checks by Content-MD5. Returns its MD5, and whether the ETag is that."""
+        """Send one part, which S3 checks by Content-MD5. Returns its MD5, and whether the ETag is equal."""
         offset, size = saved.range_of(number)
 
         def once() -> tuple[bytes, bool]:
@@ -223,7 +223,7 @@ class Uploads(Transfer):
                 try:
                     return md5, self._to_s3("PUT", url, body, headers, md5)[1]
                 except Failure as failure:
-                    if failure.http_status == 403:  # the URL has expired, perhaps while the network was gone
+                    if failure.http_status == 403:  # the URL has expired, perhaps while the network was down
                         url = next(self._part_urls(saved, [number]))["url"]
                         failure.passing = True
                     raise
@@ -233,7 +233,7 @@ class Uploads(Transfer):
     def _to_s3(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], md5: bytes
     ) -> tuple[str, bool]:
-        """Returns the ETag, and whether it is the MD5. Raises `Failure` where it should be and is not."""
+        """Returns the ETag, and whether it is the MD5. Raises `Failure` if it should be and is not."""
         with (
             self._falling_back(),
             self._api.open(method, url, body=body, headers=headers, to_s3=True) as answer,
@@ -246,7 +246,7 @@ class Uploads(Transfer):
 
     @contextmanager
     def _piece(self, local: LocalFile, name: str, offset: int, size: int) -> Iterator[Piece]:
-        """A body for one attempt; when the attempt fails, what it counted counts no more."""
+        """The body of one attempt. When the attempt fails, its bytes are subtracted from the progress."""
         piece = Piece(local, offset, size, self._counter(name))
         try:
             yield piece
@@ -256,7 +256,7 @@ class Uploads(Transfer):
 
 
 def _stored(name: str, size: int, sha256: str, stored: Mapping[str, Any]) -> Transferred:
-    """What the service says that it stored. Raises `Failure` when that is not what was sent."""
+    """The description of the stored file. Raises `Failure` if it is not the file that was sent."""
     if (stored["size"], stored["sha256"]) != (size, sha256):
         raise not_verified(f"The service did not store as '{name}' what was sent")
     return Transferred(name, "uploaded", size, sha256, stored["etag"], "service", "sha256")
@@ -277,7 +277,7 @@ class Chained:
 
 
 def form(fields: Mapping[str, str]) -> tuple[str, bytes, bytes]:
-    """The content type of a form, and what stands before and after the file in it."""
+    """The content type of a form, and its bytes before and after the file."""
     boundary = secrets.token_hex(16)
     head = "".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

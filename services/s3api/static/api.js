@@ -1,6 +1,6 @@
-/** The file API as this page uses it: one envelope, and one token, kept for the tab. */
+/** Calls of the file API: the envelope of its answers, and the token, which the tab keeps. */
 
-/** A failure with a sentence for people. `passing` ones may be tried again as they are. */
+/** A failure with a sentence for the user. When it is `passing`, the same request may succeed later. */
 export class Failure extends Error {
   constructor(message, { status = 0, code = "", requestId = "", content = null, passing = false } = {}) {
     super(message);
@@ -8,7 +8,7 @@ export class Failure extends Error {
   }
 }
 
-/** A browser that blocks storage throws at its very name; then nothing outlives the page. */
+/** The browser's storage. Where the browser blocks it, which throws, a store that ends with the page. */
 export function storage(kind) {
   try {
     return window[kind];
@@ -35,13 +35,13 @@ export const token = {
   forget: () => tab.removeItem(TOKEN),
 };
 
-/** The headers that say who asks. */
+/** The headers that authorize a request. */
 export function authorization() {
   const value = token.get();
   return value === null ? {} : { Authorization: `Bearer ${value}` };
 }
 
-/** The URL of a route for one file: its name encoded once and whole, so that no browser tidies its slashes. */
+/** The URL of a route for one file. The whole name is encoded, slashes too, so that no browser changes it. */
 export function at(route, name) {
   if (name === "." || name === "..") {
     throw new Failure("The file name contains a dot segment ('.' or '..')");
@@ -49,13 +49,13 @@ export function at(route, name) {
   return `${route}/${encodeURIComponent(name)}`;
 }
 
-/** What an answer that is no success says; a proxy in between may have put it in words of its own. */
+/** The failure that an answer describes. A proxy's own answer is not in the service's envelope. */
 export function failureOf(status, text, requestId) {
   let told = {};
   try {
     told = JSON.parse(text) ?? {};
   } catch {
-    // not the service's own
+    // not an envelope
   }
   return new Failure(told.message || `The service answered with status ${status}`, {
     status,
@@ -66,7 +66,7 @@ export function failureOf(status, text, requestId) {
   });
 }
 
-/** One request; resolves with the whole envelope, rejects with a `Failure` or the signal's reason. */
+/** Send one request. Resolves with the whole envelope; rejects with a `Failure` or the signal's reason. */
 export async function call(method, path, { query = {}, json, signal } = {}) {
   const search = new URLSearchParams(query).toString();
   const headers = authorization();

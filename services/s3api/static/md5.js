@@ -1,10 +1,10 @@
-/** MD5 (RFC 1321): S3 tells by its ETags what it holds, in this checksum, which no browser offers. */
+/** MD5 (RFC 1321). S3's ETags are MD5 checksums, and browsers cannot compute them. */
 
 const PIECE = 64 * 1024; // a whole number of blocks
 const SINES = Int32Array.from({ length: 64 }, (_, step) => Math.floor(2 ** 32 * Math.abs(Math.sin(step + 1))));
 const SHIFTS = [7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21];
 
-/** Go on from the state with whole blocks of 16 words. Plain variables: destructuring costs several times as much. */
+/** Update the state with blocks of 16 words. It uses plain variables because destructuring is several times slower. */
 function absorb(state, words) {
   let a = state[0], b = state[1], c = state[2], d = state[3];
   for (let block = 0; block < words.length; block += 16) {
@@ -42,15 +42,15 @@ function absorb(state, words) {
   state[3] = d;
 }
 
-/** The MD5s of a blob's ranges, 16 bytes each, read a little at a time; one after the other, as it is one thread.
+/** Computes the MD5s of a blob's ranges, 16 bytes each, one range at a time, and reads the blob in small pieces.
  *
- * Ranges that follow each other are read from one stream, into the same memory: browsers free streams, and what else
- * they read blobs with, so late that a stream for each would add up.
+ * Consecutive ranges are read from one stream into the same memory. Browsers free streams late, so one stream for
+ * each range would use more and more memory.
  */
 export class Md5s {
   #blob;
   #reader = null;
-  #at = 0; // where the reader goes on
+  #at = 0; // the position of the reader
   #buffer = new ArrayBuffer(PIECE);
   #last = Promise.resolve();
 
@@ -76,7 +76,7 @@ export class Md5s {
         absorb(state, new Int32Array(this.#buffer));
         continue;
       }
-      // The end: a bit, zeros, and the length in bits.
+      // The padding: one bit, zeros, and the length in bits.
       const last = new Uint8Array(64 * Math.ceil((held + 9) / 64));
       last.set(new Uint8Array(this.#buffer, 0, held));
       last[held] = 0x80;
@@ -105,7 +105,7 @@ export class Md5s {
     }
   }
 
-  /** A reader into memory that is given to it; false where the browser has none. */
+  /** A reader that fills memory that it is given (BYOB); false where the browser has none. */
   #open() {
     try {
       return this.#blob.slice(this.#at).stream().getReader({ mode: "byob" });
@@ -117,7 +117,7 @@ export class Md5s {
   #close() {
     this.#reader?.cancel?.().catch(() => {});
     this.#reader = null;
-    if (!this.#buffer.byteLength) this.#buffer = new ArrayBuffer(PIECE); // a read that failed has kept it
+    if (!this.#buffer.byteLength) this.#buffer = new ArrayBuffer(PIECE); // a failed read has kept the buffer
   }
 }
 

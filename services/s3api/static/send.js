@@ -1,38 +1,38 @@
-/** Sending one file: direct to S3 by the service's plan, or through the service where the browser cannot.
+/** Sends one file: directly to S3 by the service's plan, or through the service where the browser cannot reach S3.
  *
- * A large file is only ever read in slices, so its size costs no memory. The id of an upload in parts is remembered
- * until the upload ends: when the page is gone in the middle of it, the same file goes on from what S3 has.
+ * Files are read in slices, so a large file needs little memory. The browser stores the id of a multipart upload
+ * until the upload ends. When the page is closed before that, the same file continues from the parts that S3 has.
  *
- * What S3 holds is compared with the file: S3 checks the SHA-256 of a form, where the browser can compute one, and
- * the ETags of parts are compared with their MD5s before and after they are joined.
+ * Every upload is verified. S3 checks the SHA-256 of a form, where the browser can compute one. The ETag of each part,
+ * and of the completed file, is compared with the MD5.
  */
 
 import { Failure, at, authorization, call, failureOf, storage } from "./api.js";
 import { Md5s, hex, md5 } from "./md5.js";
 
-// Two files of three parts each are the six connections that a browser opens to one server.
+// A browser opens six connections to one server: two files with three parts each.
 const PARTS_AT_ONCE = 3;
 const ATTEMPTS = 6;
 const ROUNDS = 3;
 const STALLED_MS = 60_000;
-// The browser computes a SHA-256 only of what is in memory as a whole.
+// The browser computes a SHA-256 only of data that is in memory as a whole.
 const HASHED_AT_ONCE = 64 * 1024 * 1024;
 
-/** S3 did not answer at all: the network, or a bucket whose CORS rules do not let this page in. */
+/** S3 did not answer: the network failed, or the CORS rules of the bucket do not allow this page. */
 class NoAnswer extends Failure {
   constructor() {
     super("S3 cannot be reached from this browser", { passing: true });
   }
 }
 
-let answered = false; // S3 has answered this page before, so a silence is the network's
+let answered = false; // S3 has answered this page before, so its CORS rules allow the page
 let throughServiceOnly = false;
 
-// --- what is remembered
+// --- unfinished uploads
 
 const memory = storage("localStorage");
 const MEMORY = "s3api upload ";
-const running = new Map(); // by key: the plan, once there is one
+const running = new Map(); // by key: the plan, or null before there is one
 
 const keyOf = (name, file) => MEMORY + JSON.stringify([name, file.size, file.lastModified]);
 
@@ -49,7 +49,7 @@ function remember(key, plan) {
   try {
     memory.setItem(key, JSON.stringify(plan));
   } catch {
-    // storage that is full costs resuming, not the upload
+    // with full storage the upload works, and cannot be resumed
   }
 }
 
@@ -58,9 +58,9 @@ function forget(key) {
   memory.removeItem(key);
 }
 
-/** Uploads that a page began and that none is sending now: `{ key, name, size, lastModified, id }` each. */
+/** Uploads that an earlier page began and no page is sending: `{ key, name, size, lastModified, id }` each. */
 export async function interrupted() {
-  // Another tab holds a lock for as long as it sends.
+  // Another tab holds a lock while it sends.
   const locks = await navigator.locks?.query();
   const held = new Set([...running.keys(), ...(locks?.held ?? []).map((lock) => lock.name)]);
   const keys = Array.from({ length: memory.length }, (_, index) => memory.key(index));
@@ -72,7 +72,7 @@ export async function interrupted() {
     });
 }
 
-/** Give up an upload: S3 drops its parts. Resolves with false when it is too late, because the file is complete. */
+/** Abort an upload, so that S3 deletes its parts. Resolves with false when the file is already complete. */
 export async function discard(key) {
   const plan = recall(key);
   forget(key);
@@ -83,7 +83,7 @@ async function abort(id) {
   try {
     await call("DELETE", `uploads/${id}`, { signal: AbortSignal.timeout(10_000) });
   } catch (failure) {
-    // gone already, or out of reach; the bucket's own rule removes what is left
+    // It is gone, or cannot be reached; the bucket's lifecycle rule then deletes the parts.
     return failure.code !== "upload_completed";
   }
   return true;
@@ -98,7 +98,7 @@ function pause(milliseconds, signal) {
   });
 }
 
-/** The step's result; its passing failures are tried again, after a pause that doubles. */
+/** The step's result. Passing failures are retried, after a pause that doubles each time. */
 async function persist(step, signal) {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
@@ -112,7 +112,7 @@ async function persist(step, signal) {
   }
 }
 
-/** Work through the numbers, a few at a time; the first failure stops the others. */
+/** Run the work for each number, `most` at a time. The first failure stops the others. */
 async function inParallel(numbers, most, signal, work) {
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
@@ -132,7 +132,7 @@ async function inParallel(numbers, most, signal, work) {
 
 // --- sending
 
-/** fetch tells no progress of what it sends; this does. Resolves with the answer, whatever its status. */
+/** Send a request and report its progress, which fetch cannot. Resolves with the answer, whatever its status. */
 function transfer(method, url, body, { headers = {}, signal, progress }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -155,7 +155,7 @@ function transfer(method, url, body, { headers = {}, signal, progress }) {
   });
 }
 
-/** A request may fail because its file did: it was changed, moved or removed since it was chosen. */
+/** Fails when the file was changed, moved or deleted after it was chosen, which makes its request fail too. */
 const assertReadable = (file) => readable(() => file.slice(0, 1).arrayBuffer());
 
 async function readable(read) {
@@ -167,7 +167,7 @@ async function readable(read) {
   }
 }
 
-/** The MD5 of a part, of a file's `Md5s`. */
+/** The MD5 of one part of the file. */
 function md5Of(digests, plan, file, number, signal) {
   const start = (number - 1) * plan.part_size;
   return readable(() => digests.of(start, start + sizeOf(plan, file, number), signal));
@@ -197,9 +197,9 @@ async function toS3(method, url, body, file, options) {
 
 /** Send a file under a name.
  *
- * `replace` says that a file of that name may be replaced. `report` is called with `{ sent, via, resumed }`: bytes,
- * "S3" or "the service", and the bytes that S3 already had. Rejects with a `Failure`, or with the signal's reason
- * when it is aborted, after which nothing of the upload is left. An abort that comes too late changes nothing.
+ * `replace` allows an existing file of that name to be replaced. `report` is called with `{ sent, via, resumed }`: the
+ * bytes sent, "S3" or "the service", and the bytes that S3 already had. Rejects with a `Failure`, or with the signal's
+ * reason after an abort has removed the upload. An abort after the upload is complete has no effect.
  */
 export async function send(file, name, { replace, signal, report }) {
   const key = keyOf(name, file);
@@ -229,8 +229,8 @@ async function sendDirectly(file, name, key, options) {
     forget(key);
   } catch (failure) {
     if (!(failure instanceof NoAnswer) || answered) throw failure;
-    // A form whose answer the browser withholds may have been stored: what is there now may be this very file.
-    // Parts make no file.
+    // CORS can hide the answer to a form that S3 has stored. A file of this name may be the one just sent, so it may be
+    // replaced. An upload in parts has not created a file yet.
     const replace = options.replace || recall(key) === null;
     await discard(key);
     await sendThroughService(file, name, { ...options, replace });
@@ -238,7 +238,7 @@ async function sendDirectly(file, name, key, options) {
   }
 }
 
-/** The plan of this very file, begun before, and what S3 has of it. */
+/** The plan of an unfinished upload of this file, and the parts that S3 has. */
 async function resumable(key, file, signal) {
   const plan = recall(key);
   if (!plan?.id) return null;
@@ -253,7 +253,7 @@ async function resumable(key, file, signal) {
   }
 }
 
-/** Of the parts that S3 has, those that are the file's: their MD5s by number. Where ETags are none, not one is sure. */
+/** The MD5s, by number, of the parts at S3 that are equal to the file's. None where the ETags are not MD5s. */
 async function matching(plan, file, parts, signal) {
   const found = new Map();
   if (!plan.md5_etags) return found;
@@ -270,11 +270,11 @@ async function sendPlanned(file, name, key, options) {
   const { signal, report } = options;
   const asked = { name, size: file.size };
   if (file.type) asked.content_type = file.type;
-  // Only an encrypted page, or one on this machine, has it.
+  // Only pages over HTTPS, or on this machine, have `crypto.subtle`.
   if (crypto.subtle && file.size <= HASHED_AT_ONCE) {
     asked.sha256 = hex(new Uint8Array(await readable(async () => crypto.subtle.digest("SHA-256", await file.arrayBuffer()))));
   }
-  // Never cut short: an upload in parts that S3 has begun and whose id nobody knows could not be aborted.
+  // This request is not aborted: S3 may have begun an upload, which cannot be aborted without its id.
   const { content: plan } = await persist(() => call("POST", "uploads", { json: asked }), signal);
   if (plan.method === "MULTIPART") {
     remember(key, plan);
@@ -283,14 +283,14 @@ async function sendPlanned(file, name, key, options) {
   const form = new FormData();
   for (const [field, value] of Object.entries(plan.fields)) form.append(field, value);
   form.append("file", file, "file");
-  // The form's own fields travel too; what is told is the file.
+  // The progress includes the fields of the form; report the bytes of the file.
   const progress = (loaded) => report({ sent: Math.min(loaded, file.size), via: "S3" });
   await persist(() => toS3("POST", plan.url, form, file, { signal, progress }), signal);
 }
 
 const sizeOf = (plan, file, number) => Math.min(plan.part_size, file.size - (number - 1) * plan.part_size);
 
-/** Send the parts that S3 does not have, and complete. `md5s` are those of the parts that it has, by number. */
+/** Send the parts that S3 does not have, and complete. `md5s` has the MD5s, by number, of the parts that it has. */
 async function sendParts(file, plan, md5s, key, { signal, report }) {
   const digests = new Md5s(file);
   const numbers = Array.from({ length: plan.parts }, (_, index) => index + 1);
@@ -322,14 +322,14 @@ async function sendParts(file, plan, md5s, key, { signal, report }) {
       const { content } = await persist(() => call("POST", `uploads/${plan.id}/complete`, { signal }), signal);
       return await assertSent(content.etag, plan, numbers.map((number) => md5s.get(number)), key);
     } catch (failure) {
-      // S3 is who knows what it has.
+      // S3 reports which parts it lacks.
       if (failure.code !== "invalid_parts" || !failure.content?.missing || round === ROUNDS) throw failure;
       missing = failure.content.missing;
     }
   }
 }
 
-/** The parts that S3 holds with other bytes than were sent. */
+/** The numbers of the parts whose bytes at S3 differ from those that were sent. */
 async function differing(plan, md5s, signal) {
   if (!plan.md5_etags) return [];
   const { content } = await persist(() => call("GET", `uploads/${plan.id}/parts`, { signal }), signal);
@@ -337,10 +337,10 @@ async function differing(plan, md5s, signal) {
   return [...new Set(content.map((part) => part.number))].filter((number) => !right.includes(number));
 }
 
-/** The ETag of a file in parts is the MD5 of the MD5s of its parts. */
+/** Check the ETag of a multipart upload, which is the MD5 of the MD5s of its parts. */
 async function assertSent(etag, plan, md5s, key) {
   if (!plan.md5_etags || etag === `${hex(await md5(new Blob(md5s)))}-${md5s.length}`) return;
-  forget(key); // it is complete, so there is nothing to go on with
+  forget(key); // the upload is complete, so it cannot be resumed
   throw new Failure("S3 does not hold the file that was sent; something else wrote to it. Upload it again");
 }
 
