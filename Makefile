@@ -1,4 +1,4 @@
-# `make` shows what there is. The targets are what people run and what CI runs.
+# `make` lists the targets. People and CI run the same ones.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -6,7 +6,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PORT ?= 5000
 
-# An environment each for what must not share versions, made from its hashed lock and kept until that changes.
+# Tools whose dependencies must not mix have an environment each, made anew when its hashed requirements change.
 VENV := .venv
 BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
@@ -16,14 +16,14 @@ COSMIC_RAY := .venv-cosmic-ray
 OPENAPI := .venv-openapi
 
 .PHONY: help
-help: ## Show this
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: run
-run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= moves it) with an embedded S3
+run: $(VENV)/.run $(MINISTACK)/.ready ## Run the API on 127.0.0.1:5000 (PORT= changes the port) with an embedded S3
 	@exec $(BIN)/python services/run_local.py --port $(PORT)
 
-# More options for `docker build`: make image DOCKER_BUILD_FLAGS='--network host'
+# More flags for `docker build`: make image DOCKER_BUILD_FLAGS='--network host'
 DOCKER_BUILD_FLAGS ?=
 IMAGE ?= s3api:local
 COMPOSE := docker compose -f docker/compose.yaml
@@ -37,14 +37,14 @@ image: ## Build the container image (IMAGE= names it)
 	@[ -n "$(BASE_IMAGE)" ] || grep -q '^ARG BASE_IMAGE=.*@sha256:' docker/Dockerfile || \
 		echo "The base image is not pinned by a digest: make base-image pins it" >&2
 
-# Another base than the Dockerfiles', for a machine that reaches no registry: BASE_IMAGE=debian:trixie-slim
+# BASE_IMAGE=debian:trixie-slim replaces the base image of the Dockerfiles, for a machine that reaches no registry.
 .PHONY: base-image
-base-image: $(VENV)/.test ## Pin the base image of the Dockerfiles to the digest that its registry has now
+base-image: $(VENV)/.test ## Pin the base image of the Dockerfiles to its registry's current digest
 	@$(BIN)/python -m deploy.base_image
 
 SBOM := dist/s3api.cdx.json
 .PHONY: sbom
-sbom: image $(SCANNERS)/.ready ## List what the image holds, as CycloneDX, in dist
+sbom: image $(SCANNERS)/.ready ## List the contents of the image, as CycloneDX, in dist
 	@mkdir -p $(dir $(SBOM))
 	@$(SCANNERS)/bin/trivy image --quiet --image-src docker --format cyclonedx --skip-version-check \
 		--disable-telemetry --output $(SBOM) $(IMAGE)
@@ -61,10 +61,11 @@ up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 	@echo "  AWS_SHARED_CREDENTIALS_FILE=.data/compose_credentials aws s3 --endpoint-url http://127.0.0.1:$${S3_PORT:-4566} ls s3://day02-local"
 
 .PHONY: down
-down: ## Stop what `make up` started; the volumes stay, with the keys, and the files of PROFILE=persistent
+down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process. Three run at a time: `deploy` mostly waits.
+# The tests in parts, each one pytest process. `deploy` mostly waits, so two parts that compute run at the same time;
+# `images` measures how fast a container starts, so it runs with `deploy` only.
 # Chromium aborts requests when a Docker network or container comes or goes: `page` waits for the parts that use Docker.
 PARTS := deploy images service plans page
 OTHERS := tests --ignore=tests/deploy --ignore=tests/infra --ignore=tests/ui
@@ -92,7 +93,7 @@ test: ## Run every check and every test
 $(PARTS:%=test-%): test-%:
 	@$(BIN)/pytest --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
-test-service: test-images
+test-service test-plans: test-images
 test-page: test-images test-deploy
 
 .PHONY: environments
@@ -101,8 +102,15 @@ environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.rea
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
-quick: $(MINISTACK)/.ready check ## Run every check, and the tests that need no container, browser, Terraform or service
-	$(BIN)/pytest -q -m "$(QUICK_TESTS)"
+quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that need no container, browser, Terraform or service
+	@$(SIDE_BY_SIDE) -j3 check quick-s3 quick-rest
+
+.PHONY: quick-s3 quick-rest
+quick-s3:
+	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and s3"
+
+quick-rest:
+	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and not s3"
 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
@@ -134,7 +142,7 @@ endef
 export COSMIC_RAY_CONFIG
 
 .PHONY: mutants
-mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change one thing of MODULE at a time, in a copy; list the changes no test sees
+mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE in one place at a time, in a copy; list the changes that no test notices
 	@[ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make mutants MODULE=auth"; exit 1; }
 	@rm -rf .mutants && mkdir .mutants
 	@git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C .mutants
@@ -146,7 +154,7 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change one th
 		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
 		cr-report --show-diff --surviving-only session.sqlite && python tests/mutants.py score session.sqlite
 
-# The same for a laptop and for AWS: ENV=local emulates AWS on this machine, ENV=day02 and ENV=prod are AWS.
+# ENV=local emulates AWS on this machine; ENV=day02 and ENV=prod are AWS. The code is the same.
 ENV ?= local
 DEPLOY := $(BIN)/python -m deploy
 
@@ -154,13 +162,13 @@ DEPLOY := $(BIN)/python -m deploy
 deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod
 	@$(DEPLOY) deploy --env $(ENV)
 
-bucket: $(VENV)/.test ## Make the buckets of ENV, outside Terraform
+bucket: $(VENV)/.test ## Create the buckets of ENV, which Terraform does not manage
 	@$(DEPLOY) bucket --env $(ENV)
 
-url: $(VENV)/.test ## Print where ENV serves
+url: $(VENV)/.test ## Print the URL of ENV
 	@$(DEPLOY) url --env $(ENV)
 
-logs: $(VENV)/.test ## Print what ENV's tasks said in the last minutes
+logs: $(VENV)/.test ## Print the last minutes of the logs of ENV
 	@$(DEPLOY) logs --env $(ENV)
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
@@ -170,12 +178,12 @@ destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')
 
-# Node is not everybody's: without it these opponents stay out, and the page says so.
+# Node is optional: without it the page says which opponents are missing.
 .PHONY: node-opponents
 node-opponents:
 	@if command -v npm >/dev/null; then $(MAKE) --silent tests/bench/node_modules/.ready; fi
 
-# Node is not everybody's: without it, the tests that need it are skipped, and say so; in CI they fail.
+# Node is optional: without it, the tests that need it are skipped. In CI they fail.
 .PHONY: node-clients
 node-clients:
 	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready; fi
@@ -197,7 +205,7 @@ format: $(VENV)/.test ## Format the Python code
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/.test ## Generate what is generated: the API document, the commands, the settings, the layers, the modules' tables, the diagram, the figures
+docs: $(VENV)/.test ## Generate the API document, and the tables, diagrams and figures of the documentation
 	$(BIN)/python -m s3api openapi > services/s3api/static/openapi.json.new
 	mv services/s3api/static/openapi.json.new services/s3api/static/openapi.json
 	PYTHONPATH=tests $(BIN)/python -m cli.docs > docs/cli.md.new
@@ -207,13 +215,13 @@ docs: $(VENV)/.test ## Generate what is generated: the API document, the command
 	PYTHONPATH=tests $(BIN)/python -m bench --render
 
 .PHONY: pictures
-pictures: $(VENV)/.test $(MINISTACK)/.ready ## Take the documentation's pictures of the page anew
+pictures: $(VENV)/.test $(MINISTACK)/.ready ## Take new pictures of the page for the documentation
 	S3API_PICTURES=1 $(BIN)/pytest tests/ui -k picture
 
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
-lock: $(VENV)/.test ## Take the newest versions into the hashed requirement files
+lock: $(VENV)/.test ## Update the hashed requirement files to the newest versions
 	$(COMPILE) --upgrade pyproject.toml -o services/requirements.txt
 	$(COMPILE) --upgrade pyproject.toml --group test -c services/requirements.txt -o tests/requirements.txt
 	$(COMPILE) --upgrade docker/ministack/requirements.in -o docker/ministack/requirements.txt
@@ -225,10 +233,10 @@ lock: $(VENV)/.test ## Take the newest versions into the hashed requirement file
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
-clean: ## Remove the environments and caches; the data of `make run` stays
+clean: ## Remove the environments and caches, not the data of `make run`
 	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-# uv checks every hash and installs in seconds; it comes by pip, from a lock of its own.
+# uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
 
 $(VENV)/.uv: services/uv.txt

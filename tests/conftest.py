@@ -27,12 +27,13 @@ from support.servers import (
 from support.stores import settings_for
 from support.tls import running_tls
 
-#: Markers, and the fixtures that give a test its marker. `make quick` leaves these tests out.
+#: Markers, and the fixtures that give a test its marker. `make quick` leaves out all of these tests but "s3".
 MARKERS: Mapping[str, frozenset[str]] = {
     "docker": frozenset({"engine", "localstack_s3"}),
     "browser": frozenset({"browser"}),
     "terraform": frozenset({"workspace", "checkov", "trivy"}),
     "service": frozenset({"make_service", "base_url", "own_s3"}),
+    "s3": frozenset({"ministack_s3", "seaweedfs_s3", "tls_s3", "s3"}),
 }
 
 
@@ -44,14 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it starts.
 
-    A fixture says it, or a parameter that names LocalStack, or a module that starts services itself.
+    The marks come from the test's fixtures, from a parameter that names an S3, and from `running_service` in
+    the test's module.
     """
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
         fixtures = set(item.fixturenames)
-        if hasattr(item, "callspec") and "localstack" in item.callspec.params.values():
-            fixtures.add("localstack_s3")
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        fixtures |= {
+            f"{kind}_s3" for kind in ("localstack", "ministack", "seaweedfs", "tls") if kind in parameters
+        }
         if "running_service" in vars(item.module):
             fixtures.add("make_service")
         for marker, names in MARKERS.items():
@@ -73,7 +77,7 @@ def seaweedfs_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 @pytest.fixture(scope="session")
 def tls_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """SeaweedFS over TLS, as AWS speaks it: its certificate is checked."""
+    """SeaweedFS over TLS. As with AWS, its certificate is checked."""
     with running_seaweedfs(tmp_path_factory.mktemp("tls"), tls=True) as s3:
         yield s3
 
@@ -91,7 +95,7 @@ def bucket_name() -> str:
 
 @pytest.fixture(scope="session")
 def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """Start services as a test needs them; all are stopped at the end of the session."""
+    """Start a service with the settings of a test. All services end with the session."""
     made: list[Service] = []
     with ExitStack() as stack:
 
@@ -107,7 +111,7 @@ def make_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def seaweedfs_service(seaweedfs_s3: S3, make_service: Callable[..., Service]) -> Service:
-    """One service on SeaweedFS for all tests that do not disturb it; its bucket is `day02-shared`."""
+    """One service on SeaweedFS, with the bucket `day02-shared`, for all tests that do not disturb it."""
     return make_service(seaweedfs_s3, seaweedfs_s3.make_bucket("day02-shared"))
 
 
@@ -126,13 +130,13 @@ def tls_service(tls_ministack_s3: S3, make_service: Callable[..., Service]) -> S
 
 @pytest.fixture(scope="session")
 def ministack_service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
-    """One service on MiniStack, whose bucket `day02-shared` keeps versions."""
+    """One service on MiniStack. Its bucket `day02-shared` keeps versions."""
     return make_service(ministack_s3, ministack_s3.make_bucket("day02-shared", versioned=True))
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A copy of the Terraform code, in which nothing is asked of AWS."""
+    """A copy of the Terraform code that sends no request to AWS."""
     need(shutil.which("terraform"), "terraform is not on the PATH")
     workspace = Workspace(tmp_path_factory.mktemp("terraform"))
     yield workspace

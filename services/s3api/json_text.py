@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 
-def to_json(value: object) -> bytes:
-    """The value as JSON. Dataclasses become objects, and times become text by RFC 3339."""
+def to_json(value: object, default: Callable[[Any], Any] | None = None) -> bytes:
+    """The value as JSON. Dataclasses become objects, and times become text by RFC 3339.
+
+    `default` makes a value of what has no form in JSON. Without it this raises `TypeError`.
+    """
     try:
-        text = orjson.dumps(value, option=orjson.OPT_UTC_Z)
+        text = orjson.dumps(value, default, orjson.OPT_UTC_Z)
     except TypeError:
         # orjson takes no lone surrogate and no integer of more than 64 bits; a client may send either.
-        return json.dumps(value, separators=(",", ":")).encode()
+        def plain(inner: object) -> object:
+            return orjson.loads(orjson.dumps(inner, default, orjson.OPT_UTC_Z))
+
+        return json.dumps(value, default=plain, separators=(",", ":")).encode()
     return text if text.isascii() else _in_ascii(text)
 
 

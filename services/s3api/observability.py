@@ -103,7 +103,7 @@ def configure_logging(settings: Settings) -> dict[str, Any]:
         structlog.processors.format_exc_info,
         _cut,
         *(
-            [structlog.processors.JSONRenderer(serializer=lambda event, **_: to_json(event).decode())]
+            [structlog.processors.JSONRenderer(serializer=lambda event, **_: to_json(event, repr).decode())]
             if as_json
             else [_escape, structlog.dev.ConsoleRenderer(colors=on_terminal)]
         ),

@@ -70,13 +70,14 @@ class _Connections:
     """
 
     def __init__(self, session: Any, origin: str) -> None:
-        # None of these has a public name.
-        proxy = session._proxy_config.proxy_url_for(origin)  # noqa: SLF001 - as above
-        self._pool = session._get_connection_manager(origin, proxy).connection_from_url(origin)  # noqa: SLF001 - as above
+        proxy = session._proxy_config.proxy_url_for(origin)  # noqa: SLF001 - it has no public name
+        manager = session._get_connection_manager(origin, proxy)  # noqa: SLF001 - as above
+        self._pool = manager.connection_from_url(origin)
         session._setup_ssl_cert(self._pool, origin, session._verify)  # noqa: SLF001 - as above
         first = f"{origin}/"
-        #: What of a URL is sent: all of it to a proxy that does not tunnel, else what follows the origin.
-        self._sent_from = 0 if session._get_request_target(first, proxy) == first else len(origin)  # noqa: SLF001 - as above
+        target = session._get_request_target(first, proxy)  # noqa: SLF001 - as above
+        #: Where the part of a URL begins that is sent. A proxy without a tunnel gets the whole URL.
+        self._sent_from = 0 if target == first else len(origin)
 
     def send(self, request: AWSPreparedRequest) -> Answer:
         """The answer, of which only the head has been read. Raises `HTTPClientError`."""
@@ -147,8 +148,8 @@ class S3Requests:
 
     @cached_property
     def _connections(self) -> _Connections:
-        # botocore has no public way to the connections that the client was configured with.
-        return _Connections(self._client._endpoint.http_session, self._origin)  # noqa: SLF001 - it has no public name
+        configured = self._client._endpoint.http_session  # noqa: SLF001 - it has no public name
+        return _Connections(configured, self._origin)
 
     def send(
         self,

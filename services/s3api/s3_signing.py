@@ -24,7 +24,7 @@ from s3api.json_text import to_json
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = sha256().hexdigest()
-#: In place of the hash: of a payload that is not signed, and of one whose checksum follows it.
+#: Sent in place of a payload's hash: for a payload that is not signed, and for one whose checksum follows it.
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 UNSIGNED_PAYLOAD_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
@@ -96,7 +96,7 @@ class S3Signer:
         timestamp: str,
         seconds: int,
     ) -> str:
-        """A URL that lets anyone send this request for so many seconds, and only with these headers."""
+        """A URL that lets anyone send this request, with exactly these headers, for `seconds`."""
         scope = _scope(credentials, self._region, timestamp[:8])
         names, lines = self._canonical_headers(headers)
         pairs = [(percent_encode(name), percent_encode(value)) for name, value in query.items()]

@@ -65,7 +65,7 @@ IMAGE = "s3api:bench"
 
 
 def _build_image(stage: Stage) -> None:
-    """Build the image as `make image` does, until the stage ends; DOCKER_BUILD_FLAGS is used too."""
+    """Build the image as `make image` does, with DOCKER_BUILD_FLAGS; remove it when the stage ends."""
     stage.callback(subprocess.run, ["docker", "rmi", IMAGE], capture_output=True, check=False)
     subprocess.run(["make", "image", f"IMAGE={IMAGE}"], cwd=ROOT, capture_output=True, check=True)
 

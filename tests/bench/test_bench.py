@@ -60,7 +60,7 @@ def test_an_unknown_work_is_refused() -> None:
 
 def test_a_wrong_answer_is_no_figure(ministack_service: Service) -> None:
     """A wrong answer ends the measurement."""
-    asked = [request_bytes("GET", f"{ministack_service.url}/download/nobody-put-this")]
+    asked = [request_bytes("GET", f"{ministack_service.url}/download/a-missing-file")]
 
     with pytest.raises(WrongAnswer, match="404"):
         load(ministack_service.url, asked, connections=2, seconds=1)

@@ -84,5 +84,5 @@ def make_api(engine: docker.DockerClient, composed: Api) -> Iterator[MakeApi]:
 def _answers(api: Api, route: str) -> bool:
     try:
         return requests.get(api.at(route), timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3.session
+import docker
 import pytest
 import requests
 from botocore.config import Config
@@ -43,6 +44,12 @@ def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
     else:
         with running_localstack(PAGE) as running:
             yield running
+
+
+@pytest.fixture
+def engine() -> Iterator[docker.DockerClient]:
+    with docker_engine() as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -339,6 +346,7 @@ def test_forms(s3: S3, bucket: str, size: int) -> None:
 # --- how they start
 
 
+@pytest.mark.usefixtures("engine")
 def test_nothing_is_served_before_the_guard() -> None:
     """While LocalStack starts, every answer to continuous requests is the guard's."""
     statuses: list[int] = []
@@ -365,16 +373,15 @@ def test_nothing_is_served_before_the_guard() -> None:
     assert set(statuses) == {403}
 
 
-def test_localstack_does_not_run_without_the_guard() -> None:
+def test_localstack_does_not_run_without_the_guard(engine: docker.DockerClient) -> None:
     """If the guard cannot start, LocalStack ends instead of running without it."""
-    with docker_engine() as engine:
-        image_or_need(engine, IMAGE)
-        container = engine.containers.run(IMAGE, detach=True, environment=ENVIRONMENT, volumes=mounts())
-        try:
-            ended: Mapping[str, Any] = container.wait(timeout=120)
-            said = container.logs().decode()
-        finally:
-            container.remove(force=True, v=True)
+    image_or_need(engine, IMAGE)
+    container = engine.containers.run(IMAGE, detach=True, environment=ENVIRONMENT, volumes=mounts())
+    try:
+        ended: Mapping[str, Any] = container.wait(timeout=120)
+        said = container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
 
     assert ended["StatusCode"] == 1
     assert "GUARD_HOSTS" in said

@@ -214,3 +214,40 @@ def test_the_other_parser_agrees() -> None:
         found = headers.media_type(value)
         assert found is not None
         assert parse_options_header(found) == parse_options_header(value)
+
+
+LANGUAGES = "abcdefgh-" * 28  # 252 characters
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (headers.media_type, "a/" + "b" * 253),
+        (headers.content_encoding, "b" * 255),
+        (headers.content_language, LANGUAGES + "abc"),
+    ],
+)
+def test_a_value_has_a_longest_form(read: Any, value: str) -> None:
+    """255 characters are read as they are, and one more is refused: S3 limits the metadata of a file."""
+    assert len(value) == headers.MAX_MEDIA_TYPE == 255
+    assert read(value) == value
+    assert read(value + "b") is None
+
+
+MD5 = "XrY7u+Ae7tCTyyK7j1rNww=="  # of b"hello world"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (MD5, {"md5": "5eb63bbbe01eeed093cb22bb8f5acdc3"}),
+        (f" {MD5}\t", {"md5": "5eb63bbbe01eeed093cb22bb8f5acdc3"}),
+        (MD5.replace("+", "+!"), None),
+        (MD5.replace("+", "+ "), None),
+        (MD5[4:], None),
+        ("", None),
+    ],
+)
+def test_a_content_md5_is_base64_of_16_bytes(value: str, found: dict[str, str] | None) -> None:
+    """RFC 1864, section 2: base64 of 128 bits. Characters outside its alphabet are refused, not skipped."""
+    assert headers.digests("Content-MD5", value) == found

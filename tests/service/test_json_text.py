@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -49,3 +50,13 @@ def test_files_become_lines(names: list[str]) -> None:
         [("name", name), ("size", 5), ("last_modified", "2026-11-26T12:00:00Z"), ("etag", "etag")]
         for name in names
     ]
+
+
+def test_what_orjson_refuses_is_written_all_the_same() -> None:
+    """A lone surrogate and a large integer stay as they are, next to a time too; `default` does the rest."""
+    moment = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    text = to_json({"name": "\ud800", "size": 2**70, "at": moment, "of": {1}}, default=sorted)
+
+    assert json.loads(text) == {"name": "\ud800", "size": 2**70, "at": "2026-11-26T12:00:00Z", "of": [1]}
+    with pytest.raises(TypeError):
+        to_json({1})
