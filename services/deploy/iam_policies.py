@@ -155,7 +155,7 @@ DATA: dict[str, str] = {
     "aws_ssm_parameter": "ssm:GetParameter",
 }
 
-# What a deployment does in addition to Terraform: state, image, secrets, the role of ECS itself, logs, removal.
+# What a deployment does in addition to Terraform: state, image, secrets, the role of ECS, logs, removal.
 # iam:DetachRolePolicy takes the managed policies off an instance role from before that role had its own.
 DEPLOYMENT = """
     ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages

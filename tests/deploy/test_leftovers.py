@@ -56,13 +56,6 @@ RESOURCES: dict[str, tuple[str, Callable[[Any], str], Callable[[Any, str], objec
         lambda ecs: ecs.create_cluster(clusterName="left")["cluster"]["clusterArn"],
         lambda ecs, arn: ecs.delete_cluster(cluster=arn),
     ),
-    "task definition": (
-        "ecs",
-        lambda ecs: ecs.register_task_definition(
-            family="left", containerDefinitions=[{"name": "x", "image": "x", "memory": 64}]
-        )["taskDefinition"]["taskDefinitionArn"],
-        lambda ecs, arn: ecs.deregister_task_definition(taskDefinition=arn),
-    ),
     "log group": (
         "logs",
         lambda logs: logs.create_log_group(logGroupName="/left") and f"arn:aws:logs:{HOME}:log-group:/left",
@@ -114,6 +107,23 @@ def test_a_resource_exists_until_it_is_deleted(aws: Environment, kind: str) -> N
     assert leftovers.confirm(aws, REGION, arn) is False
 
 
+def test_a_task_definition_exists_until_it_is_deregistered(aws: Environment) -> None:
+    """ECS keeps describing a deregistered task definition, as inactive."""
+    assert aws.emulated is not None
+    ecs = aws.client("ecs")
+    image = f"127.0.0.1:{aws.emulated.aws_port}/left@sha256:{'0' * 64}"
+    registered = ecs.register_task_definition(
+        family="left", containerDefinitions=[{"name": "x", "image": image, "memory": 64}]
+    )
+    arn = registered["taskDefinition"]["taskDefinitionArn"]
+    existed = leftovers.confirm(aws, REGION, arn)
+
+    ecs.deregister_task_definition(taskDefinition=arn)
+
+    assert existed is True
+    assert leftovers.confirm(aws, REGION, arn) is False
+
+
 def test_a_type_without_a_call_is_unconfirmed(aws: Environment) -> None:
     """A resource that nothing here can confirm is neither there nor gone."""
     assert leftovers.confirm(aws, REGION, f"arn:aws:kinesis:{HOME}:stream/other") is None
@@ -121,17 +131,15 @@ def test_a_type_without_a_call_is_unconfirmed(aws: Environment) -> None:
 
 def test_a_deleted_resource_that_aws_still_lists_is_not_left(aws: Environment) -> None:
     """AWS lists deleted resources for hours (boto3 1704, 3341); none of them counts as left."""
-    ec2, tagging = aws.client("ec2"), aws.client("resourcegroupstaggingapi")
-    specified = [{"ResourceType": "vpc", "Tags": TAGS}]
-    vpc = ec2.create_vpc(CidrBlock="10.6.0.0/16", TagSpecifications=specified)["Vpc"]["VpcId"]
-    arn = f"arn:aws:ec2:{HOME}:vpc/{vpc}"
+    sns, tagging = aws.client("sns"), aws.client("resourcegroupstaggingapi")
+    arn = sns.create_topic(Name="listed", Tags=TAGS)["TopicArn"]
 
     def listed() -> set[str]:
         pages = tagging.get_paginator("get_resources").paginate()
         return {entry["ResourceARN"] for page in pages for entry in page["ResourceTagMappingList"]}
 
     before, exist_before = listed(), leftovers.find(aws).exist
-    ec2.delete_vpc(VpcId=vpc)
+    sns.delete_topic(TopicArn=arn)
 
     assert arn in before
     assert arn in exist_before

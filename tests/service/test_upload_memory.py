@@ -139,9 +139,7 @@ def service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Itera
     directory = tmp_path_factory.mktemp("upload-memory")
     # The settings of malloc are those of the image.
     malloc = {"malloc_arena_max": 2, "malloc_mmap_threshold_": MiB}
-    with running_service(
-        seaweedfs_s3, bucket, directory, upload_buffer_bytes=24 * MiB, **malloc
-    ) as service:
+    with running_service(seaweedfs_s3, bucket, directory, upload_buffer_bytes=24 * MiB, **malloc) as service:
         yield service
 
 

@@ -71,7 +71,7 @@ def checks(
     context: Mapping[str, Any],
     home: str,
 ) -> Iterator[Check]:
-    """The decisions that AWS makes about a call to EC2, beyond the first.
+    """The decisions that AWS makes about a call to EC2, one for each resource.
 
     `tags`: id of a resource -> its tags. `context`: the condition keys of the request. `home`: the part of an
     ARN from `arn:` to the account.
@@ -110,7 +110,7 @@ _parameters: ContextVar[Mapping[str, str]] = ContextVar("parameters")
 
 
 def check_each_resource() -> None:
-    """Let MiniStack make these checks after its own."""
+    """Let MiniStack make these checks."""
     from ministack.core import iam_actions, iam_evaluator
     from ministack.core.responses import get_account_id
     from ministack.services import ec2
@@ -123,15 +123,16 @@ def check_each_resource() -> None:
         return tag_keys(service, action, body, query)
 
     def each(access_key: str, action: str, service: str, region: str, *rest: Any, **named: Any) -> Any:
-        refused = enforce(access_key, action, service, region, *rest, **named)
-        if refused or service not in {"ec2", "ecs", "iam"} or action.startswith("ec2:Describe"):
-            return refused
+        if service not in {"ec2", "ecs", "iam"} or action.startswith("ec2:Describe"):
+            return enforce(access_key, action, service, region, *rest, **named)
         account, parameters = get_account_id(), _parameters.get({})
-        home = f"arn:aws:ec2:{region}:{account}"
-        wanted = list(passed(action, parameters, account))
+        context = named.get("service_context") or {}
+        wanted: list[Check] = []
         if service == "ec2":
-            wanted += checks(action, parameters, ec2._tags, named.get("service_context") or {}, home)
-        for check in wanted:
+            wanted = list(checks(action, parameters, ec2._tags, context, f"arn:aws:ec2:{region}:{account}"))
+        # MiniStack's own check knows no tags of networks, so it is made only where there is no better one.
+        refused = None if wanted else enforce(access_key, action, service, region, *rest, **named)
+        for check in [*wanted, *passed(action, parameters, account)]:
             refused = refused or enforce(
                 access_key,
                 check.action,
