@@ -115,6 +115,7 @@ quick-rest:
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
+NOTICED_errors := $(call SERVICE_TESTS,edges http)
 NOTICED_files := $(call SERVICE_TESTS,use_cases edges http properties)
 NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)

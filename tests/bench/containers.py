@@ -67,7 +67,16 @@ IMAGE = "s3api:bench"
 def _build_image(stage: Stage) -> None:
     """Build the image as `make image` does, with DOCKER_BUILD_FLAGS; remove it when the stage ends."""
     stage.callback(subprocess.run, ["docker", "rmi", IMAGE], capture_output=True, check=False)
-    subprocess.run(["make", "image", f"IMAGE={IMAGE}"], cwd=ROOT, capture_output=True, check=True)
+    built = subprocess.run(
+        ["make", "image", f"IMAGE={IMAGE}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise RuntimeError(f"the image was not built: {built.stdout[-1000:]}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from docker.models.images import Image
 from support.containers import SCANNERS, build, revision, run_in
 from support.servers import ROOT, need
 
-MAX_BYTES_OVER_BASE = 120_000_000
+MAX_BYTES_OVER_BASE = 80_000_000
 DOCKERFILES = ["docker/Dockerfile", "docker/ministack/Dockerfile"]
 
 

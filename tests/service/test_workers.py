@@ -101,12 +101,10 @@ def test_a_killed_worker_leaves_its_counters_and_no_gauge(
 ) -> None:
     """After kill -9 of a worker a new one answers, no counter has fallen, and nothing is in flight."""
     seaweedfs_s3.make_bucket(bucket_name)
-    with (
-        running(seaweedfs_s3, bucket_name, tmp_path, 2) as service,
-        RawClient(service.url) as raw,
-    ):
+    with running(seaweedfs_s3, bucket_name, tmp_path, 2) as service, ExitStack() as stack:
         victim, other = workers(service)
         with only(service, victim):
+            raw = stack.enter_context(RawClient(service.url))
             raw.begin("PUT", "/upload/half", Content_Length=2 * MiB)
             raw.send(b"x" * MiB)
             until(lambda: metric(service, "s3api_requests_in_flight") == 1, "the upload is in flight")
@@ -173,9 +171,9 @@ def test_sigterm_drains_every_worker(seaweedfs_s3: S3, bucket_name: str, tmp_pat
     with running(seaweedfs_s3, bucket, tmp_path, 3, drain_seconds=5) as service, ExitStack() as stack:
         clients = []
         for number, worker in enumerate(workers(service)):
-            client = stack.enter_context(RawClient(service.url))
-            clients.append(client)
             with only(service, worker):
+                client = stack.enter_context(RawClient(service.url))
+                clients.append(client)
                 client.begin("PUT", f"/upload/file-{number}", Content_Length=len(data))
                 client.send(data[:MiB])
                 until(lambda: metric(service, "s3api_requests_in_flight") == len(clients), "it is in flight")
@@ -214,10 +212,11 @@ def test_the_staging_budget_is_that_of_all_workers(
 
     with (
         running(seaweedfs_s3, bucket, tmp_path, 2, staging_max_bytes=8 * MiB) as service,
-        RawClient(service.url) as client,
+        ExitStack() as stack,
     ):
         one, other = workers(service)
         with only(service, one):
+            client = stack.enter_context(RawClient(service.url))
             client.begin("POST", "/upload", Content_Type=content_type, Content_Length=len(body))
             client.send(body[: 6 * MiB])
             until(lambda: sum(p.stat().st_size for p in service.staged()) > 11 * MiB, "the form is staged")
