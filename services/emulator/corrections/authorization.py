@@ -54,6 +54,10 @@ _PASSED = {
     "iam:AddRoleToInstanceProfile": {"RoleName": "ec2.amazonaws.com"},
 }
 
+# Condition keys of IAM's own calls -> the parameter that has their value ("Condition keys for AWS Identity and Access
+# Management" in the Service Authorization Reference).
+_IAM_KEYS = {"iam:AWSServiceName": "AWSServiceName", "iam:PolicyARN": "PolicyArn"}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -126,7 +130,10 @@ def check_each_resource() -> None:
         if service not in {"ec2", "ecs", "iam"} or action.startswith("ec2:Describe"):
             return enforce(access_key, action, service, region, *rest, **named)
         account, parameters = get_account_id(), _parameters.get({})
-        context = named.get("service_context") or {}
+        context = dict(named.get("service_context") or {})
+        if service == "iam":
+            context |= {key: parameters[name] for key, name in _IAM_KEYS.items() if name in parameters}
+            named["service_context"] = context
         wanted: list[Check] = []
         if service == "ec2":
             wanted = list(checks(action, parameters, ec2._tags, context, f"arn:aws:ec2:{region}:{account}"))
