@@ -54,7 +54,7 @@ _PASSED = {
     "iam:AddRoleToInstanceProfile": {"RoleName": "ec2.amazonaws.com"},
 }
 
-# Condition keys of IAM's own calls -> the parameter that has their value ("Condition keys for AWS Identity and Access
+# Condition key of IAM's own calls -> parameter with its value ("Condition keys for AWS Identity and Access
 # Management" in the Service Authorization Reference).
 _IAM_KEYS = {"iam:AWSServiceName": "AWSServiceName", "iam:PolicyARN": "PolicyArn"}
 
