@@ -42,8 +42,15 @@ _MADE = {
     "CreateVpcEndpoint": "vpc-endpoint",
 }
 _ID = re.compile(rf"({'|'.join(sorted(_TYPES, key=len, reverse=True))})-[0-9a-f]{{8,17}}")
-# Parameters that refer to a resource without acting on it. A route's target is one.
-_NOT_ACTED_ON = ("Filter.", "GatewayId", "IpPermissions.", "LaunchTemplateData.", "TagSpecification.")
+# Parameters that refer to a resource without acting on it: the target of a route, the rules that a call revokes.
+_NOT_ACTED_ON = (
+    "Filter.",
+    "GatewayId",
+    "IpPermissions.",
+    "LaunchTemplateData.",
+    "SecurityGroupRuleId.",
+    "TagSpecification.",
+)
 # Call -> parameter with a role -> service that takes the role ("iam:PassedToService" in the IAM User Guide).
 _PASSED = {
     "ec2:CreateFlowLogs": {"DeliverLogsPermissionArn": "vpc-flow-logs.amazonaws.com"},
