@@ -42,7 +42,7 @@ _MADE = {
     "CreateVpcEndpoint": "vpc-endpoint",
 }
 _ID = re.compile(rf"({'|'.join(sorted(_TYPES, key=len, reverse=True))})-[0-9a-f]{{8,17}}")
-# Parameters that refer to a resource without acting on it: the target of a route, the rules that a call revokes.
+# Parameters that refer to a resource without acting on it, such as the target of a route or a revoked rule.
 _NOT_ACTED_ON = (
     "Filter.",
     "GatewayId",
