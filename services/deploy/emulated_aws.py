@@ -117,11 +117,12 @@ def stop(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
 
 def purge(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
     """Remove everything, including the data (tests only)."""
-    for task in tasks(engine, emulated):
-        task.remove(force=True, v=True)
+    # The emulator goes first: it would replace the tasks.
     running = container(engine, emulated)
     if running is not None:
         running.remove(force=True, v=True)
+    for task in tasks(engine, emulated):
+        task.remove(force=True, v=True)
     for network in engine.networks.list(names=[f"^{emulated.name}$"]):
         network.remove()
     with suppress(NotFound):
