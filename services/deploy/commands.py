@@ -9,10 +9,10 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, prepare
+from deploy import emulated_aws, leftovers, prepare
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
-from deploy.service import Service, audit, count_objects, delete_task_definitions
+from deploy.service import Service, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
 from deploy.steps import Failed, Reporter, answer
@@ -147,10 +147,13 @@ def destroy(environment: Environment, report: Reporter) -> str:
     with report.step("task definitions"):
         report.say(f"{delete_task_definitions(environment)} removed")
     with report.step("audit by tag"):
-        left = audit(environment)
-        if left:
+        left = leftovers.find(environment)
+        for arn in left.unconfirmed:
+            report.say(f"AWS still lists {arn}; nothing here can confirm that it exists")
+        if left.exist:
             raise Failed(
-                f"{len(left)} left:\n" + "\n".join(f"    {arn}" for arn in left), "Run make destroy again"
+                f"{len(left.exist)} left:\n" + "\n".join(f"    {arn}" for arn in left.exist),
+                "Run make destroy again",
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.emulated:
@@ -203,5 +206,5 @@ def reason(error: ClientError) -> Failed:
     details = error.response["Error"]
     return Failed(
         f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",
-        "Where a permission is missing: services/deploy/deployer-policy.json has what a deployer needs",
+        "Where a permission is missing: services/deploy/iam has the policies of a deployer",
     )

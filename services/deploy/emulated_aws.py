@@ -117,11 +117,12 @@ def stop(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
 
 def purge(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
     """Remove everything, including the data (tests only)."""
-    for task in tasks(engine, emulated):
-        task.remove(force=True, v=True)
+    # The emulator goes first: it would replace the tasks.
     running = container(engine, emulated)
     if running is not None:
         running.remove(force=True, v=True)
+    for task in tasks(engine, emulated):
+        task.remove(force=True, v=True)
     for network in engine.networks.list(names=[f"^{emulated.name}$"]):
         network.remove()
     with suppress(NotFound):
@@ -155,20 +156,20 @@ def running(engine: docker.DockerClient, environment: Environment) -> Environmen
 
 
 def deployer(environment: Environment, report: Reporter) -> Environment:
-    """The environment as a user sees it who has the deployer's policy and nothing more."""
+    """The environment as seen by a user with the deployer's policies and no other permission."""
     assert environment.emulated is not None
-    policy = environment.emulated.policy
     iam = replace(environment, credentials=root_key(environment.emulated)).client("iam")
     try:
         iam.create_user(UserName=DEPLOYER)
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
-    iam.put_user_policy(UserName=DEPLOYER, PolicyName="deployer", PolicyDocument=policy.read_text())
+    for policy in sorted(environment.emulated.policies.glob("deployer-*.json")):
+        iam.put_user_policy(UserName=DEPLOYER, PolicyName=policy.stem, PolicyDocument=policy.read_text())
     for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
     key = iam.create_access_key(UserName=DEPLOYER)["AccessKey"]
-    report.say(f"from here on as user {DEPLOYER}, with {policy.name} and nothing more")
+    report.say(f"from here on as user {DEPLOYER}, with the deployer's policies only")
     return replace(
         environment,
         credentials={

@@ -17,7 +17,7 @@ from deploy.steps import Failed
 CHECKOUT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
 BILLING_REGION = "us-east-1"
-POLICY = Path(__file__).with_name("deployer-policy.json")
+POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
 # The project name and the SSM parameters in each environment's main.tf. A test compares them.
@@ -34,7 +34,8 @@ class EmulatedAws:
     """The emulated AWS: its container, network and volume, and its ports of 127.0.0.1.
 
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
-    169.254.170.23, so a machine can run two of them. `policy` is all that its deployer may do.
+    169.254.170.23, so a machine can run two of them. `policies` is the directory
+    with the policies of its deployer.
     `keys` is the directory with the key of its root, in the form that AWS tools read.
     """
 
@@ -44,7 +45,7 @@ class EmulatedAws:
     aws_port: int = 4566
     api_port: int = 5000
     time_scale: int = 10
-    policy: Path = POLICY
+    policies: Path = POLICIES
     keys: Path = WORK / "keys"
 
     @property

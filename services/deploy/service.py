@@ -1,4 +1,4 @@
-"""The ECS service after an apply and before a destroy: what runs, why a deployment failed, what is left."""
+"""The ECS service after an apply and before a destroy: what runs, and why a deployment failed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from deploy.environments import BILLING_REGION, REGION, Environment
+from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 
 HEALTHY_WITHIN = 180
 SCALED_WITHIN = 300
-AUDITED_WITHIN = 60
 _BATCH = 10  # the most that DeleteTaskDefinitions accepts
 
 
@@ -142,61 +141,6 @@ def delete_task_definitions(environment: Environment) -> int:
     for start in range(0, len(ordered), _BATCH):
         ecs.delete_task_definitions(taskDefinitions=ordered[start : start + _BATCH])
     return len(gone)
-
-
-def audit(environment: Environment) -> list[str]:
-    """The ARNs of the resources that still have the stack's tags.
-
-    AWS takes a while to forget deleted ones.
-    """
-    deadline = time.monotonic() + AUDITED_WITHIN
-    while (left := _tagged(environment)) and time.monotonic() < deadline:
-        time.sleep(2)
-    return left
-
-
-def _tagged(environment: Environment) -> list[str]:
-    filters = [
-        {"Key": "project_name", "Values": ["day02"]},
-        {"Key": "environment", "Values": [environment.name]},
-    ]
-    left: list[str] = []
-    for region in (REGION, BILLING_REGION):
-        pages = environment.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
-        for page in pages.paginate(TagFilters=filters):
-            left += [entry["ResourceARN"] for entry in page["ResourceTagMappingList"]]
-    return sorted(arn for arn in set(left) if _exists(environment, arn))
-
-
-def _exists(environment: Environment, arn: str) -> bool:
-    """Whether a tagged resource exists. ECS keeps deleted resources as inactive for a while."""
-    if ":ecs:" not in arn:
-        return True
-    ecs = environment.client("ecs")
-    kind, _, rest = arn.split(":", 5)[5].partition("/")
-    if kind == "task-definition":
-        try:
-            return bool(
-                ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["status"] == "ACTIVE"
-            )
-        except ClientError:
-            return False
-    if kind == "cluster":
-        return any(
-            cluster["status"] == "ACTIVE" for cluster in ecs.describe_clusters(clusters=[arn])["clusters"]
-        )
-    if kind == "service":
-        try:
-            found = ecs.describe_services(cluster=rest.split("/")[0], services=[arn])["services"]
-        except ClientError:
-            return False
-        return any(service["status"] == "ACTIVE" for service in found)
-    if kind == "capacity-provider":
-        return any(
-            cp["status"] == "ACTIVE"
-            for cp in ecs.describe_capacity_providers(capacityProviders=[arn])["capacityProviders"]
-        )
-    return True
 
 
 def count_objects(environment: Environment) -> int:

@@ -164,7 +164,7 @@ def failure_of(what: str, errors: list[str]) -> Failed:
     if denied:
         return Failed(
             f"{what}: the deployer may not {', '.join(denied)}",
-            "Give the deployer services/deploy/deployer-policy.json as it is now, and deploy again. "
+            "Give the deployer the policies in services/deploy/iam as they are now, and deploy again. "
             f"Terraform said:\n{text[:2000]}",
         )
     if "state lock" in text:

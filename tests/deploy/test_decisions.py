@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -19,7 +20,7 @@ from deploy import __main__ as command_line
 from deploy import prepare
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
-from deploy.image import _follow
+from deploy.image import _follow, push
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
@@ -194,7 +195,7 @@ def test_a_missing_permission_is_named() -> None:
     failed = failure_of("terraform apply", [said, said])
 
     assert failed.why == "terraform apply: the deployer may not ecs:CreateCluster"
-    assert "deployer-policy.json" in failed.then
+    assert "services/deploy/iam" in failed.then
 
 
 @pytest.mark.parametrize(
@@ -242,6 +243,59 @@ def test_an_error_during_a_push_is_one() -> None:
     assert (
         _follow([{"status": "Pushed", "id": "a"}, {"aux": {"Digest": "sha256:1"}}], Reporter()) == "sha256:1"
     )
+
+
+class Registry:
+    """ECR and an engine, of which a push stores an image under `stored` and sends `events`."""
+
+    def __init__(self, stored: str, events: list[dict[str, Any]]) -> None:
+        self.stored = ""
+        self._pushed = stored
+        self._events = events
+        self.api = self.images = self
+
+    def client(self, _: str) -> Any:
+        return self
+
+    def get_authorization_token(self) -> dict[str, Any]:
+        return {"authorizationData": [{"authorizationToken": base64.b64encode(b"AWS:x").decode()}]}
+
+    def describe_images(self, **_: object) -> dict[str, Any]:
+        return {"imageDetails": [{"imageDigest": self.stored}] if self.stored else []}
+
+    def get(self, _: str) -> Any:
+        return self
+
+    def tag(self, *_: object) -> None:
+        pass
+
+    def push(self, *_: object, **__: object) -> list[dict[str, Any]]:
+        self.stored = self._pushed
+        return self._events
+
+
+@pytest.mark.parametrize(
+    ("stored", "events", "reference"),
+    [
+        # Engine 29 uses containerd's image store, and sends no digest: github.com/moby/moby/issues/48331.
+        ("sha256:1", [{"status": "Pushed", "id": "a"}], "repo/day02@sha256:1"),
+        ("sha256:1", [{"aux": {"Digest": "sha256:1"}}], "repo/day02@sha256:1"),
+        ("sha256:1", [{"aux": {"Digest": "sha256:2"}}], None),
+        ("", [{"status": "Pushed", "id": "a"}], None),
+    ],
+    ids=["containerd", "classic", "another-image", "nothing-stored"],
+)
+def test_the_registry_says_which_digest_it_has(
+    stored: str, events: list[dict[str, Any]], reference: str | None
+) -> None:
+    """The reference has the digest in ECR; a push that ECR does not confirm fails."""
+    registry: Any = Registry(stored, events)
+
+    if reference:
+        assert push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter()) == reference
+    else:
+        with pytest.raises(Failed, match="the registry has"):
+            push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
 
 
 class Stopped(Service):

@@ -22,10 +22,10 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import commands, emulated_aws, prepare
-from deploy.environments import POLICY, Environment
+from deploy import commands, emulated_aws, leftovers, prepare
+from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
-from deploy.service import Service, _tagged, audit, delete_task_definitions
+from deploy.service import Service, delete_task_definitions
 from deploy.stack import Stack
 from deploy.steps import Failed, Reporter
 from support.servers import ROOT, until
@@ -114,7 +114,7 @@ def test_url_and_logs_say_what_scripts_read(
 
     commands.logs(stack, commands.Quiet())
 
-    assert '"route": "/readyz"' in capsys.readouterr().out
+    assert '"route":"/readyz"' in capsys.readouterr().out
 
 
 # --- 2
@@ -411,7 +411,10 @@ def test_the_policy_says_what_the_deployer_uses(
 ) -> None:
     """The whole deployment, from the first check to the rollbacks, used only actions of the policy."""
     policy = {
-        action for statement in json.loads(POLICY.read_text())["Statement"] for action in statement["Action"]
+        action
+        for path in POLICIES.glob("deployer-*.json")
+        for statement in json.loads(path.read_text())["Statement"]
+        for action in statement["Action"]
     }
 
     used = used_by_deployer(aws, engine)
@@ -422,28 +425,30 @@ def test_the_policy_says_what_the_deployer_uses(
     print(f"{len(used)} of the policy's {len(policy)} actions were used")
 
 
-def policy_without(action: str) -> str:
-    """The deployer's policy without one action."""
-    policy = json.loads(POLICY.read_text())
-    for statement in policy["Statement"]:
-        statement["Action"] = [entry for entry in statement["Action"] if entry != action]
-    policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
-    return json.dumps(policy)
+def policies_without(action: str) -> dict[str, str]:
+    """The deployer's policies without one action: name -> JSON."""
+    policies = {path.stem: json.loads(path.read_text()) for path in POLICIES.glob("deployer-*.json")}
+    for policy in policies.values():
+        for statement in policy["Statement"]:
+            statement["Action"] = [entry for entry in statement["Action"] if entry != action]
+        policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
+    return {name: json.dumps(policy) for name, policy in policies.items()}
 
 
 @contextmanager
 def without(aws: Environment, action: str) -> Iterator[None]:
-    """The deployer has the policy without one action, for a while."""
+    """The deployer has the policies without one action, for a while."""
     iam = aws.client("iam")
 
-    def put(policy: str) -> None:
-        iam.put_user_policy(UserName=emulated_aws.DEPLOYER, PolicyName="deployer", PolicyDocument=policy)
+    def put(policies: dict[str, str]) -> None:
+        for name, policy in policies.items():
+            iam.put_user_policy(UserName=emulated_aws.DEPLOYER, PolicyName=name, PolicyDocument=policy)
 
-    put(policy_without(action))
+    put(policies_without(action))
     try:
         yield
     finally:
-        put(POLICY.read_text())
+        put({path.stem: path.read_text() for path in POLICIES.glob("deployer-*.json")})
 
 
 @pytest.mark.parametrize("action", ["ecs:DescribeServices", "iam:GetRolePolicy"])
@@ -461,7 +466,7 @@ def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws:
     steps: dict[str, Callable[[], object]] = {
         "ssm:DescribeParameters": lambda: prepare.parameters(stack, Reporter()),
         "ecs:ListTaskDefinitions": lambda: delete_task_definitions(replace(stack, name="prod")),
-        "tag:GetResources": lambda: audit(stack),
+        "tag:GetResources": lambda: leftovers.find(stack),
         "elasticloadbalancing:DescribeTargetHealth": lambda: service(stack).wait_until_healthy(Reporter()),
     }
     for action, step in steps.items():
@@ -510,17 +515,18 @@ def test_a_deployment_without_one_permission_names_it(
     before = {task.id for task in tasks(engine, environment)}
 
     with pytest.raises(Failed) as failed:
-        commands.deploy(limited_to(tmp_path / "policy.json", environment, "ecs:UpdateService"), Reporter())
+        commands.deploy(limited_to(tmp_path, environment, "ecs:UpdateService"), Reporter())
 
     assert "the deployer may not ecs:UpdateService" in failed.value.why
     assert {task.id for task in tasks(engine, environment)} == before
 
 
-def limited_to(path: Path, environment: Environment, action: str) -> Environment:
-    """The environment of a deployer who has the policy without one action."""
+def limited_to(directory: Path, environment: Environment, action: str) -> Environment:
+    """The environment of a deployer who has the policies without one action."""
     assert environment.emulated is not None
-    path.write_text(policy_without(action))
-    return replace(environment, emulated=replace(environment.emulated, policy=path))
+    for name, policy in policies_without(action).items():
+        (directory / f"{name}.json").write_text(policy)
+    return replace(environment, emulated=replace(environment.emulated, policies=directory))
 
 
 def test_destroy_leaves_the_files_and_nothing_else(
@@ -531,10 +537,10 @@ def test_destroy_leaves_the_files_and_nothing_else(
     Each service is asked for resources that are left. The bucket and its objects stay.
     """
     assert stack.emulated is not None
-    tagged, before = _tagged(aws), inventory(aws)
+    tagged, before = leftovers.find(aws).exist, inventory(aws)
     root = aws.client("s3")
     root.put_object(Bucket=stack.bucket, Key="kept", Body=b"kept")
-    reduced = limited_to(tmp_path / "policy.json", stack, "ec2:DeleteVpc")
+    reduced = limited_to(tmp_path, stack, "ec2:DeleteVpc")
 
     with pytest.raises(Failed) as failed:
         commands.destroy(reduced, Reporter())

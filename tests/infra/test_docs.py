@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
-from deploy import deployer_policy
+from deploy import iam_policies
+from deploy.environments import POLICIES
 from infra import terraform_docs
 from infra.terraform import CHECKOUT, MODULES, ROOTS, Workspace, managed
 
@@ -69,11 +71,10 @@ def test_diagram_is_a_picture() -> None:
 def test_deployer_may_do_what_a_plan_needs(workspace: Workspace, root: str, kind: str) -> None:
     """The actions of every type of resource in any plan are listed and in the policy."""
     types = {change["type"] for change in managed(workspace.plans(root)[kind]).values()}
-    policy = json.loads((CHECKOUT / "services/deploy/deployer-policy.json").read_text())
-    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    allowed = {action for statement in _deployers_statements() for action in statement["Action"]}
 
-    assert types - set(deployer_policy.RESOURCES) == set()
-    assert deployer_policy.needed(types) - allowed == set()
+    assert types - set(iam_policies.RESOURCES) == set()
+    assert iam_policies.needed(types) - allowed == set()
 
 
 def test_deployer_may_read_what_the_data_sources_read(workspace: Workspace) -> None:
@@ -84,20 +85,32 @@ def test_deployer_may_read_what_the_data_sources_read(workspace: Workspace) -> N
         resources = [resource for call in calls.values() for resource in call["module"]["resources"]]
         types |= {resource["type"] for resource in resources if resource["mode"] == "data"}
 
-    assert types == set(deployer_policy.DATA)
+    assert types == set(iam_policies.DATA)
 
 
 def test_deployer_has_nothing_that_no_plan_needs(workspace: Workspace) -> None:
     """No type of resource is listed that no root uses, because its actions would be granted without need."""
     types = {change["type"] for root in ROOTS for change in managed(workspace.plans(root)["create"]).values()}
 
-    assert set(deployer_policy.RESOURCES) == types
+    assert set(iam_policies.RESOURCES) == types
+
+
+def test_policies_fit_iam() -> None:
+    """A managed policy has at most 6,144 characters, without white space (IAM User Guide, "IAM quotas")."""
+    sizes = {path.name: len(re.sub(r"\s", "", path.read_text())) for path in POLICIES.glob("*.json")}
+
+    assert len(sizes) == 4
+    assert {name: size for name, size in sizes.items() if size > 6_144} == {}
+
+
+def _deployers_statements() -> list[dict[str, Any]]:
+    policies = [json.loads(path.read_text()) for path in sorted(POLICIES.glob("deployer-*.json"))]
+    return [statement for policy in policies for statement in policy["Statement"]]
 
 
 def test_deployers_policy_is_least_privilege() -> None:
-    """It fits into a role, has no wildcard in an action, and allows neither files nor settings of buckets."""
-    text = (CHECKOUT / "services/deploy/deployer-policy.json").read_text()
-    statements = json.loads(text)["Statement"]
+    """It has no wildcard for an action, and never reaches the files or a bucket's settings."""
+    statements = _deployers_statements()
     s3 = {
         action: statement["Resource"]
         for statement in statements
@@ -106,7 +119,6 @@ def test_deployers_policy_is_least_privilege() -> None:
     }
     state = "arn:aws:s3:::day02*-tfstate/*"
 
-    assert len(re.sub(r"\s", "", text)) <= 10_240
     assert not any("*" in action for statement in statements for action in statement["Action"])
     assert s3 == {
         "s3:DeleteObject": state,

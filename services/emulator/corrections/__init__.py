@@ -8,7 +8,7 @@ pinned.
 from __future__ import annotations
 
 from emulator.balancer import Balancer
-from emulator.corrections import cloudwatch, ec2, ecr, ecs, elb, http, iam, ssm, tasks
+from emulator.corrections import authorization, cloudwatch, ec2, ecr, ecs, elb, http, iam, ssm, tagging, tasks
 from emulator.registry import Tokens
 from emulator.settings import Settings
 from guard.ministack import check_forms
@@ -27,11 +27,13 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     ec2.keep_endpoint_policies()
     cloudwatch.return_whole_alarms()
     ssm.add_ecs_machine_image()
+    tagging.list_deleted_resources()
     ecr.name_repositories(settings)
     ecr.issue_tokens(settings, tokens)
     ecr.delete_images_with_repository()
     iam.match_unknown_resources()
     iam.remove_account_from_public_parameters()
+    authorization.check_each_resource()
     iam.record_permissions()
     tasks.run_as_defined(settings)
     tasks.obey_stop_timeouts()
