@@ -14,6 +14,7 @@ SCANNERS := .venv-scanners
 BENCH := .venv-bench
 COSMIC_RAY := .venv-cosmic-ray
 OPENAPI := .venv-openapi
+AWS_CLI := .venv-aws-cli
 
 .PHONY: help
 help: ## List the targets
@@ -97,7 +98,7 @@ test-service test-plans: test-images
 test-page: test-images test-deploy
 
 .PHONY: environments
-environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready node-clients
+environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
 
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
@@ -230,12 +231,13 @@ lock: $(VENV)/.test ## Update the hashed requirement files to the newest version
 	$(COMPILE) --upgrade tests/infra/requirements.in -o tests/infra/requirements.txt
 	$(COMPILE) --upgrade tests/bench/requirements.in -c services/requirements.txt -o tests/bench/requirements.txt
 	echo openapi-python-client | $(COMPILE) --upgrade - -o tests/openapi-python-client.txt
+	echo awscli | $(COMPILE) --upgrade - -o tests/aws-cli.txt
 	echo cosmic-ray | $(COMPILE) --upgrade - -o tests/cosmic-ray.txt
 	echo uv | $(COMPILE) --upgrade - -o services/uv.txt
 
 .PHONY: clean
 clean: ## Remove the environments and caches, not the data of `make run`
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -288,6 +290,12 @@ $(COSMIC_RAY)/.ready: tests/cosmic-ray.txt $(VENV)/.uv
 $(OPENAPI)/.ready: tests/openapi-python-client.txt $(VENV)/.uv
 	@echo "installing the generator of Python clients into $(OPENAPI)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OPENAPI)
+	$(INSTALL)
+	@touch $@
+
+$(AWS_CLI)/.ready: tests/aws-cli.txt $(VENV)/.uv
+	@echo "installing the AWS command line into $(AWS_CLI)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(AWS_CLI)
 	$(INSTALL)
 	@touch $@
 

@@ -36,6 +36,7 @@ VERBS: Mapping[str, Verb] = {
     "api.upload": "write",
     "api.upload_raw": "write",
     "api.plan_upload": "write",
+    "api.plan_upload_form": "write",
     "api.sign_parts": "write",
     "api.list_parts": "write",
     "api.complete_upload": "write",
@@ -102,16 +103,18 @@ def admit() -> None:
         _check_query(asked)
         return
     caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
+    # The plan of a form is a GET, but it permits a write.
+    reads = asked.method in ("GET", "HEAD") and endpoint != "api.plan_upload_form"
     # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
-    may_be_foreign = caller is not ANONYMOUS and asked.method in ("GET", "HEAD")
-    if not may_be_foreign and services.origins.is_foreign(environ):
+    may_be_foreign = caller is not ANONYMOUS and reads
+    if not may_be_foreign and services.origins.is_foreign(environ, links=reads):
         raise Forbidden(
             "A web page of another origin may not do this; the service's operator can add its origin "
             "to ALLOWED_ORIGINS"
         )
     if blueprint == API:
         caller.require(VERBS[str(endpoint)])
-        if asked.method not in ("GET", "HEAD"):
+        if not reads:
             _check_write(asked)
         _check_query(asked)
 

@@ -160,8 +160,9 @@ def http_exception(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
     elif isinstance(error, MethodNotAllowed):
-        message = "This URL does not answer to this method"
-        headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+        allowed = sorted(error.valid_methods or ())
+        message = f"This URL does not answer to this method; use {' or '.join(allowed)}"
+        headers = {"Allow": ", ".join(allowed)}
     elif isinstance(error, BadRequest) and message == BadRequest.description:
         message = "The body is not valid JSON"  # every other BadRequest has its own sentence
     elif status == 404:

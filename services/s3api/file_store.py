@@ -245,8 +245,12 @@ class FileStore(Protocol):
         seconds: int,
         *,
         kept: Mapping[str, str] = NOTHING,
+        up_to: bool = False,
     ) -> SignedPost:
-        """Sign a form that stores exactly `size` bytes and, if given, only with this SHA-256 (hex)."""
+        """Sign a form that stores exactly `size` bytes and, if given, only with this SHA-256 (hex).
+
+        With `up_to`, the form also stores fewer bytes.
+        """
 
     def sign_put(
         self,

@@ -292,7 +292,7 @@ class MultipartUpload:
 def plan_upload(
     store: FileStore,
     name: str,
-    size: int,
+    size: int | None,
     content_type: str,
     sha256: str | None,
     *,
@@ -306,8 +306,12 @@ def plan_upload(
     """Plan an upload from the client to the store: a form for POST, one PUT, or a multipart upload.
 
     The client may choose with `multipart` and `part_size`. Otherwise a file of `multipart_from` bytes or more
-    is uploaded in parts. Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
+    is uploaded in parts. A file of unknown size (None) needs a form: only a form can have a range of sizes.
+    Raises `FileTooLarge`, `InvalidPlan`, `InvalidParts`.
     """
+    unknown = size is None
+    if size is None:
+        size, multipart = min(max_bytes, MAX_SINGLE_PUT_BYTES), False
     if size > max_bytes:
         raise too_large(max_bytes)
     # In the key of a POST, S3 replaces '${filename}' by the sender's name for the file. It has no escape.
@@ -321,9 +325,14 @@ def plan_upload(
     if in_parts:
         plan, started = plan_parts(store, name, size, content_type, sha256, part_size=part_size, kept=kept)
         return MultipartUpload(plan, started.md5_etags)
+    if replaced and unknown:
+        raise InvalidPlan(
+            "S3 would replace '${filename}' in this name; send the file with PUT /upload/<file>, or plan the "
+            "upload with POST /uploads"
+        )
     if replaced:
         return store.sign_put(name, size, content_type, sha256, seconds, kept=kept)
-    return store.sign_post(name, size, content_type, sha256, seconds, kept=kept)
+    return store.sign_post(name, size, content_type, sha256, seconds, kept=kept, up_to=unknown)
 
 
 def _check_plan(size: int, *, multipart: bool, part_size: int | None) -> None:

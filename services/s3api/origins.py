@@ -115,10 +115,11 @@ class Origins:
                 "to ALLOWED_HOSTS"
             )
 
-    def is_foreign(self, environ: Mapping[str, Any]) -> bool:
+    def is_foreign(self, environ: Mapping[str, Any], *, links: bool) -> bool:
         """Whether a web page of another origin, which is not in ALLOWED_ORIGINS, sends this request.
 
-        Following a link from another site is not foreign, because that site cannot read the answer.
+        With `links`, following a link from another site is not foreign, because that site cannot read the
+        answer.
         """
         origin = environ.get("HTTP_ORIGIN")
         if origin in self._pages:
@@ -126,7 +127,8 @@ class Origins:
         if origin is not None and origin != _own_origin(environ):
             return True
         followed_link = (
-            environ["REQUEST_METHOD"] == "GET"
+            links
+            and environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
             and environ.get("HTTP_SEC_FETCH_DEST") == "document"
         )

@@ -27,7 +27,7 @@ from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
 from s3api.bodies import Body, too_large
 from s3api.errors import failure
-from s3api.file_store import NotModified, OpenFile, Page, PartPlan, SignedPost, SignedPut, Upload
+from s3api.file_store import NOTHING, NotModified, OpenFile, Page, PartPlan, SignedPost, SignedPut, Upload
 from s3api.health import draining
 from s3api.json_bodies import LARGE, SMALL, json_body
 from s3api.json_text import to_json, to_json_lines
@@ -48,6 +48,7 @@ from s3api.schemas import (
     RestoredFile,
     UploadedFiles,
     UploadedParts,
+    UploadForm,
     UploadPlan,
     UploadPlanRequest,
 )
@@ -280,20 +281,54 @@ def plan_upload(wanted: UploadPlanRequest) -> Response:
         part_size=wanted.part_size,
         seconds=services.settings.upload_url_seconds,
     )
+    return answer(
+        f"Successfully planned the upload of '{name}' to the bucket '{services.store.bucket}'",
+        _plan(services, planned),
+    )
+
+
+@bp.get("/upload/<name:name>")
+@documented(answers=UploadForm)
+def plan_upload_form(name: str) -> Response:
+    """Plan an upload directly to S3 without its size: one presigned POST. The request itself changes nothing.
+
+    The form takes a file up to the limit of the service, and at most 5 GiB. `POST /uploads` plans a file of
+    a known size, which S3 then checks. The message is true after the client has sent the form.
+    """
+    services = current_services()
+    check_name(name)
+    current_caller().require("write", name)
+    planned = files.plan_upload(
+        services.store,
+        name,
+        None,
+        write_headers.content_type(name, None),
+        None,
+        kept=NOTHING,
+        max_bytes=services.settings.max_file_bytes,
+        multipart=False,
+        multipart_from=services.settings.multipart_threshold_bytes,
+        part_size=None,
+        seconds=services.settings.upload_url_seconds,
+    )
+    # The course's client shows this sentence after S3 has accepted the form.
+    return answer(
+        f"Successfully uploaded file '{name}' on s3 bucket '{services.store.bucket}'",
+        _plan(services, planned),
+    )
+
+
+def _plan(services: Services, planned: SignedPost | SignedPut | files.MultipartUpload) -> dict[str, Any]:
     plan: dict[str, Any]
     match planned:
         case files.MultipartUpload(parts, md5_etags):
             plan = {"method": "MULTIPART", "multipart": True, "id": services.signer.upload_id(parts)}
-            plan |= {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": md5_etags}
+            return plan | {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": md5_etags}
         case SignedPut(url, signed_headers, expires_at):
             plan = {"method": "PUT", "multipart": False, "url": url, "headers": dict(signed_headers)}
-            plan["expires_at"] = _to_the_second(expires_at)
         case SignedPost(url, fields, expires_at):
             plan = {"method": "POST", "multipart": False, "url": url, "fields": dict(fields)}
-            plan["expires_at"] = _to_the_second(expires_at)
-    return answer(
-        f"Successfully planned the upload of '{name}' to the bucket '{services.store.bucket}'", plan
-    )
+    return plan | {"expires_at": _to_the_second(expires_at)}
 
 
 @bp.post("/uploads/<upload_id>/parts")

@@ -398,6 +398,7 @@ class S3FileStore:
         seconds: int,
         *,
         kept: Mapping[str, str] = NOTHING,
+        up_to: bool = False,
     ) -> SignedPost:
         fields = {"Content-Type": content_type, **kept}
         if sha256 is not None:
@@ -407,7 +408,8 @@ class S3FileStore:
         fields["key"] = name
         with self._errors("sign"):
             expires_at = self._expiry(seconds)
-            signed = self._public.presign_post(fields, [["content-length-range", size, size]], seconds)
+            range_of_size = ["content-length-range", 0 if up_to else size, size]
+            signed = self._public.presign_post(fields, [range_of_size], seconds)
             return SignedPost(url=self._public.url, fields=signed, expires_at=expires_at)
 
     def sign_put(

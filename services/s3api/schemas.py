@@ -256,6 +256,10 @@ class UploadPlan(Envelope):
     content: Annotated[PostPlan | PutPlan | MultipartPlan, Field(discriminator="method")]
 
 
+class UploadForm(Envelope):
+    content: PostPlan
+
+
 class PartUrl(BaseModel):
     number: int
     url: Url

@@ -99,6 +99,19 @@ def test_plan_that_is_wrong(api: Api, wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in message
 
 
+def test_post_without_a_size(api: Api, bucket: str, course_file: bytes) -> None:
+    """The GET of the course's current edition plans a form, which S3 answers with 204."""
+    name = api.name("course.csv")
+    answer = api.call("GET", "/upload/", name)
+    plan = good(answer)["content"]
+
+    assert not api.exists(name)
+    assert good(answer)["message"] == f"Successfully uploaded file '{name}' on s3 bucket '{bucket}'"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert _post(api, plan, course_file).status_code == 204
+    assert sha256(api.call("GET", "/files/", name).content) == sha256(course_file)
+
+
 # --- parts
 
 

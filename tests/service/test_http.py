@@ -24,7 +24,7 @@ from s3api.app import create_app
 from s3api.auth import hash_token
 from s3api.bodies import Body
 from s3api.errors import _STATUS
-from s3api.file_store import NotModified, Upload
+from s3api.file_store import MAX_SINGLE_PUT_BYTES, NotModified, Upload
 from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore
@@ -154,6 +154,29 @@ def test_download(client: FlaskClient, store: MemoryStore) -> None:
     ends = datetime.fromisoformat(answer.get_json()["expires_at"])
     assert 115 < (ends - datetime.now(UTC)).total_seconds() <= 120
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_form_without_a_size(client: FlaskClient, store: MemoryStore) -> None:
+    """The course's GET plans a POST to S3, up to the limit of the service, and stores nothing."""
+    answer = client.get("/upload/a.csv")
+    plan = said(answer, 200, f"Successfully uploaded file 'a.csv' on s3 bucket '{BUCKET}'")
+
+    assert (plan["method"], plan["multipart"]) == ("POST", False)
+    limit = min(client.application.extensions["s3api"].settings.max_file_bytes, MAX_SINGLE_PUT_BYTES)
+    assert plan["fields"] == {"key": "a.csv", "Content-Type": "text/csv", "size": f"0-{limit}"}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert (store.objects, store.uploads) == ({}, {})
+    assert client.head("/upload/a.csv").data == b""
+
+
+def test_form_without_a_size_that_is_refused(client: FlaskClient) -> None:
+    """A name, a query or a condition that POST /uploads refuses is refused here too."""
+    refused(client.get("/upload/a/../b"), 400, "invalid_file_name")
+    refused(client.get("/upload/a?size=1"), 400, "bad_request")
+    refused(client.get("/upload/a", headers={"If-None-Match": "*"}), 400, "bad_request")
+    message = refused(client.get("/upload/$%7Bfilename%7D"), 400, "bad_request")
+
+    assert "PUT /upload/<file>" in message
 
 
 def test_download_of_a_missing_file(client: FlaskClient) -> None:
@@ -857,6 +880,7 @@ def test_a_link_must_not_delete(client: FlaskClient, store: MemoryStore) -> None
     answer = client.get("/delete/a")
 
     refused(answer, 405, "method_not_allowed")
+    assert answer.get_json()["message"] == "This URL does not answer to this method; use DELETE"
     assert answer.headers["Allow"] == "DELETE"
     assert list(store.objects) == ["a"]
 
@@ -933,12 +957,12 @@ def test_readyz_asks_once_a_second(
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/upload/x/y", "/uploads/x/y/z"])
+@pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/restore/x/y", "/uploads/x/y/z"])
 def test_an_unknown_url(client: FlaskClient, path: str) -> None:
     """An unknown URL is answered 404 or 405 in the envelope."""
     answer = client.get(path)
 
-    refused(answer, *((405, "method_not_allowed") if path.startswith("/upload/") else (404, "not_found")))
+    refused(answer, *((405, "method_not_allowed") if path.startswith("/restore/") else (404, "not_found")))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "MADEUP"])
@@ -1148,6 +1172,7 @@ BY_VERB: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
     "write": [
         ("PUT", "/upload/p/a", {"data": b"x"}),
         ("POST", "/uploads", {"json": {"name": "p/a", "size": 1}}),
+        ("GET", "/upload/p/a", {}),
         ("POST", "/restore/p/gone", {}),
     ],
     "delete": [("POST", "/delete", {"json": {"files": ["p/a"]}}), ("DELETE", "/delete/p/a", {})],
@@ -1249,6 +1274,7 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("PUT", "/upload/b", {"data": b"x"}),
     ("POST", "/upload", {"form": ("b", b"x")}),
     ("POST", "/uploads", {"json": {"name": "b", "size": 1}}),
+    ("GET", "/upload/b", {}),
     ("POST", "/uploads/any/complete", {}),
     ("DELETE", "/uploads/any", {}),
     ("DELETE", "/delete/a", {}),
@@ -1304,6 +1330,7 @@ def test_a_link_from_another_site_may_be_followed(client: FlaskClient, store: Me
 
     assert client.get("/files/a", headers=link).status_code == 200
     refused(client.delete("/delete/a", headers=link), 403, "forbidden")
+    refused(client.get("/upload/a", headers=link), 403, "forbidden")
 
 
 def test_a_token_does_not_make_a_foreign_page_welcome(make_client: MakeClient, store: MemoryStore) -> None:

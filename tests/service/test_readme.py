@@ -73,6 +73,7 @@ def test_the_api_by_example(
     assert ministack_s3.keys(bucket_name) == {
         "big.bin",
         "checked.csv",
+        "course.csv",
         "direct.csv",
         "from-a-pipe.txt",
         "once.csv",

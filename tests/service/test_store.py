@@ -647,6 +647,19 @@ def test_a_signed_post_stores_exactly_what_was_planned(real_store: tuple[S3, S3F
     assert opened.sha256 == sha256(b"right")
 
 
+@pytest.mark.parametrize("size", [0, 3, 5])
+def test_a_signed_post_up_to_a_size(real_store: tuple[S3, S3FileStore], size: int) -> None:
+    """With `up_to`, a presigned POST stores any file up to the size, with a 204, and no larger one."""
+    _, store = real_store
+    signed = store.sign_post("up/to.txt", 5, "text/plain", None, 60, up_to=True)
+
+    assert post(signed, b"longer").status_code in (400, 403)
+    with pytest.raises(failures.FileNotFound):
+        store.stat("up/to.txt")
+    assert post(signed, b"x" * size).status_code == 204
+    assert store.stat("up/to.txt").size == size
+
+
 def test_a_multipart_upload_is_resumed_and_completed(real_store: tuple[S3, S3FileStore]) -> None:
     """Parts go to S3 by their URLs; what has come is listed; completing joins it, and can be repeated."""
     _, store = real_store

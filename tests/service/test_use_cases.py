@@ -76,9 +76,13 @@ def test_a_form_that_fails_in_the_middle(
         ("a", MAX_SINGLE_PUT_BYTES + 1, {"multipart": False}, files.InvalidPlan),
         ("a", MAX_SINGLE_PUT_BYTES, {"multipart": False}, SignedPost),
         ("a", 60_000 * MiB, {"part_size": 5 * MiB}, failures.InvalidParts),
+        ("a", None, {}, SignedPost),
+        ("a${filename}", None, {}, files.InvalidPlan),
     ],
 )
-def test_how_an_upload_is_planned(name: str, size: int, wishes: dict[str, Any], kind: type[object]) -> None:
+def test_how_an_upload_is_planned(
+    name: str, size: int | None, wishes: dict[str, Any], kind: type[object]
+) -> None:
     """A form up to the threshold, parts from there; a name that S3 would change is never in a form."""
     wanted = {"multipart": None, "part_size": None, **wishes}
 

@@ -228,8 +228,10 @@ class MemoryStore:
         seconds: int,
         *,
         kept: Mapping[str, str] = NOTHING,
+        up_to: bool = False,
     ) -> SignedPost:
-        fields = {"key": name, "Content-Type": content_type, "size": str(size), **kept}
+        sizes = f"0-{size}" if up_to else str(size)
+        fields = {"key": name, "Content-Type": content_type, "size": sizes, **kept}
         if sha256:
             fields["x-amz-checksum-sha256"] = sha256
         return SignedPost(f"memory://{self.bucket}", fields, _in(seconds))
