@@ -76,7 +76,7 @@ def test_the_client_of_the_course(
 def test_the_default_address_of_the_client(
     ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
 ) -> None:
-    """The operator can allow its default address, 0.0.0.0. Decision 0038 says why this is not the default."""
+    """The operator can allow its default address, 0.0.0.0. Decision 0035 says why this is not the default."""
     bucket = ministack_s3.make_bucket(bucket_name)
     refusing = make_service(ministack_s3, bucket)
     allowing = make_service(ministack_s3, bucket, allowed_hosts="0.0.0.0")
