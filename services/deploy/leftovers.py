@@ -70,15 +70,12 @@ def confirm(environment: Environment, region: str, arn: str) -> bool | None:
 
 
 def _says_absent(code: str) -> bool:
-    return code.endswith((".NotFound", "NotFound", "NotFoundException", "NoSuchEntity")) or code in {
-        "ClientException",  # DescribeTaskDefinition of ECS
-        "InvalidLaunchTemplateId.NotFoundException",
-        "ResourceNotFoundException",
-        "WAFNonexistentItemException",
-    }
+    # ECS has no error of its own for a task definition that does not exist.
+    return code.endswith(("NotFound", "NotFoundException")) or code == "ClientException"
 
 
 def _id(arn: str) -> str:
+    """The last segment of an ARN: an id, or the name of a group."""
     return arn.rpartition("/")[2]
 
 
@@ -115,8 +112,7 @@ def _alarm(client: Any, arn: str) -> bool:
 
 
 def _group(client: Any, arn: str) -> bool:
-    name = arn.rpartition("/")[2]
-    return bool(client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"])
+    return bool(client.describe_auto_scaling_groups(AutoScalingGroupNames=[_id(arn)])["AutoScalingGroups"])
 
 
 _CONFIRM: dict[tuple[str, str], tuple[str, Exists]] = {
