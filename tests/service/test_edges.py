@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import io
@@ -21,8 +22,11 @@ from flask.testing import FlaskClient
 
 from cli.command import Command
 from s3api import failures
+from s3api.auth import new_token
 from s3api.bodies import Body
 from s3api.file_store import Conditions, PartPlan
+from s3api.s3_errors import S3Errors
+from s3api.s3_multipart import S3Multipart
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.staging import Staging
@@ -123,6 +127,16 @@ def test_a_token_is_taken_as_bearer_only(make_client: MakeClient) -> None:
     ]
 
     assert statuses == [200, 200, 401, 401]
+
+
+def test_a_token_has_256_random_bits() -> None:
+    """The mark of the service, and 32 bytes that no other token has; its entry knows only its digest."""
+    tokens = [new_token("ci", frozenset({"list"}), "")[0] for _ in range(2)]
+    secrets = [base64.urlsafe_b64decode(token.removeprefix("s3api_") + "=") for token in tokens]
+
+    assert all(token.startswith("s3api_") for token in tokens)
+    assert [len(secret) for secret in secrets] == [32, 32]
+    assert secrets[0] != secrets[1]
 
 
 @pytest.mark.parametrize("prefix", ["x" * 1025, "a%00", "a%5Cb"])
@@ -240,6 +254,61 @@ def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, 
 
     assert refused
     assert seaweedfs_s3.open_uploads(bucket_name) == []
+
+
+class Pages:
+    """boto3's client, as far as it lists parts: one page for each call. An abort is refused."""
+
+    def __init__(self, *pages: tuple[list[int], int | None]) -> None:
+        self.pages = list(pages)
+        self.markers: list[int] = []
+
+    def list_parts(self, PartNumberMarker: int = 0, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.markers.append(PartNumberMarker)
+        numbers, marker = self.pages.pop(0)
+        more = {} if marker is None else {"NextPartNumberMarker": marker}
+        parts = [{"PartNumber": number, "ETag": '"e"', "Size": 5} for number in numbers]
+        return {"Parts": parts, "IsTruncated": marker is not None, **more}
+
+    def abort_multipart_upload(self, **_: object) -> None:
+        raise ConnectionError
+
+    def parts(self) -> S3Multipart:
+        return S3Multipart(self, self, "bucket", S3Errors("bucket", "region", checks_owner=False))
+
+
+PLAN = PartPlan("name", "upload", size=10, part_size=5, nonce="nonce")
+
+
+def test_all_pages_of_parts_are_read() -> None:
+    """A list of parts goes on from the marker of the page before it. The first page has no part before it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+    """
+    api = Pages(([1, 1000], 1000), ([1001], 2000), ([], None))
+
+    assert [part.number for part in api.parts().list_parts(PLAN)] == [1, 1000, 1001]
+    assert api.markers == [0, 1000, 2000]
+
+
+@pytest.mark.parametrize("then", [int("1000"), 999])
+def test_pages_of_parts_that_do_not_go_on(then: int) -> None:
+    """A page whose marker is that of the page before, or an earlier one, would be read without end."""
+    api = Pages(([1], int("1000")), ([2], then), ([3], None))
+
+    with pytest.raises(failures.StoreUnavailable):
+        api.parts().list_parts(PLAN)
+
+
+def test_an_abort_that_keeps_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried three times, first at once, and never holds the failed request for more than 3 seconds."""
+    api = Pages(*[([], None)] * 9)
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    api.parts().abort_quietly(PLAN)
+
+    assert pauses == [0, 0.5, 2]
+    assert len(api.markers) == 3
 
 
 class Answers(BaseHTTPRequestHandler):
