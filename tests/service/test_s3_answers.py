@@ -489,6 +489,21 @@ def test_the_range_asked_for_is_the_answer(
     assert (opened.file.size, opened.content_range) == (size, content_range)
 
 
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("Thu, 26 Nov 2026 01:10:35 GMT", 1),
+        ("Thu, 26 Nov 2026 01:10:35 -0000", 1),
+        ("Thu, 26 Nov 2026 01:10:35 +0200", 23),
+    ],
+)
+def test_the_date_of_s3_is_a_moment(text: str, hour: int) -> None:
+    """RFC 5322, section 3.3: a date has an offset; -0000 is UTC."""
+    modified = stored_file("name", {"ETag": '"e"', "Last-Modified": text}, 1).last_modified
+
+    assert modified.astimezone(UTC).hour == hour
+
+
 # --- what is left out
 
 VERSION = "<Version><Key>gone</Key><VersionId>v</VersionId><IsLatest>false</IsLatest></Version>"

@@ -17,7 +17,16 @@ from flask.testing import FlaskClient
 from s3api import failures, files
 from s3api.bodies import Body
 from s3api.failures import FileChanged, FileTooLarge, StoreDenied, StoreThrottled, StoreUnavailable
-from s3api.file_store import MAX_SINGLE_PUT_BYTES, NOTHING, MiB, Page, SignedPost, SignedPut, Upload
+from s3api.file_store import (
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    MiB,
+    Page,
+    SignedPost,
+    SignedPut,
+    Upload,
+    part_size_for,
+)
 from s3api.s3_errors import _MEANINGS, THROTTLED, S3Errors, is_denial, look
 from support.memory_store import MemoryStore
 from support.stores import body, put
@@ -111,6 +120,15 @@ def test_how_an_upload_is_planned(
             plan()
     else:
         assert isinstance(plan(), kind)
+
+
+@pytest.mark.parametrize(
+    ("size", "part_size"),
+    [(0, 8 * MiB), (80_000 * MiB, 8 * MiB), (80_000 * MiB + 1, 9 * MiB), (90_000 * MiB + 1, 10 * MiB)],
+)
+def test_part_size_for_a_file(size: int, part_size: int) -> None:
+    """The smallest whole number of MiB, at least 8, with which S3's 10,000 parts are enough."""
+    assert part_size_for(size) == part_size
 
 
 def test_a_failed_condition_reads_nothing() -> None:
@@ -236,10 +254,11 @@ def test_a_head_signed_for_another_region(status: int, region: str | None, kind:
 @pytest.mark.parametrize(
     ("code", "seconds", "kind"),
     [
-        ("403", 15 * 60 + 30, failures.ClockSkewed),
+        ("403", 15 * 60 + 50, failures.ClockSkewed),
         ("403", 15 * 60 - 30, StoreDenied),
-        ("AccessDenied", 15 * 60 + 30, StoreDenied),
-        ("404", 15 * 60 + 30, failures.FileNotFound),
+        ("AccessDenied", 15 * 60 + 50, StoreDenied),
+        ("401", 15 * 60 + 50, StoreDenied),
+        ("404", 15 * 60 + 50, failures.FileNotFound),
     ],
 )
 def test_a_clock_is_wrong_from_15_minutes_on(
@@ -252,7 +271,14 @@ def test_a_clock_is_wrong_from_15_minutes_on(
     there = datetime.now(UTC) + direction * timedelta(seconds=seconds)
     headers = {"date": format_datetime(there, usegmt=True)}
 
-    assert type(translated(code, "get_object", "a", 403, headers)) is kind
+    error = translated(code, "get_object", "a", 403, headers)
+
+    assert type(error) is kind
+    assert ("by 16 minutes" in str(error)) == (kind is failures.ClockSkewed)
+
+
+def test_a_wrong_clock_in_an_answer_that_has_no_date() -> None:
+    assert "by more than 15 minutes" in str(translated("RequestTimeTooSkewed", "get_object", "a"))
 
 
 def test_denials_are_the_codes_that_deny() -> None:
