@@ -30,7 +30,7 @@ from s3api.bodies import Body
 from s3api.file_store import Conditions, PartPlan
 from s3api.s3_errors import S3Errors
 from s3api.s3_multipart import S3Multipart
-from s3api.s3_restore import S3Restore
+from s3api.s3_restore import COPIED_PART_BYTES, S3Restore
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.signed_values import Signer
@@ -173,6 +173,13 @@ def test_a_backslash_in_a_forms_name_is_refused(client: FlaskClient, store: Memo
 
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_file_name")
     assert store.list_page("", "", 10, None).files == []
+
+
+def test_a_name_that_is_far_too_long_is_shown_in_part(client: FlaskClient) -> None:
+    """An answer repeats a name that it refuses, up to 4,096 characters, so that it stays small."""
+    answer = client.post("/delete", json={"files": ["x" * 4096, "y" * 4097]})
+
+    assert [one["name"] for one in answer.get_json()["content"]] == ["x" * 4096, "y" * 4096 + "…"]
 
 
 # --- signed values
@@ -468,6 +475,7 @@ def test_a_large_file_is_restored_by_parts_of_a_gibibyte(size: int, ranges: list
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
     """
+    assert 5 * MiB <= COPIED_PART_BYTES  # S3's smallest part; far smaller ones would fill the memory here
     api = Versions(size, versions([entry("m", 2, latest=True)], [entry("v", 1)]))
     api.restore()
 
