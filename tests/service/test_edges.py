@@ -463,6 +463,7 @@ def versions(
 @pytest.mark.parametrize(
     ("size", "ranges"),
     [
+        ((5 << 30) - 1, [None]),
         (5 << 30, [None]),
         (
             (5 << 30) + 1,

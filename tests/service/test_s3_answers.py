@@ -509,7 +509,7 @@ def test_the_date_of_s3_is_a_moment(text: str, hour: int) -> None:
 VERSION = "<Version><Key>gone</Key><VersionId>v</VersionId><IsLatest>false</IsLatest></Version>"
 #: A page of delete markers that names itself as the next one.
 ENDLESS = """<IsTruncated>true</IsTruncated><NextKeyMarker>gone</NextKeyMarker>
-<NextVersionIdMarker>m</NextVersionIdMarker><DeleteMarker><Key>gone</Key><VersionId>m</VersionId>
+<NextVersionIdMarker>again</NextVersionIdMarker><DeleteMarker><Key>gone</Key><VersionId>again</VersionId>
 <IsLatest>true</IsLatest><LastModified>2026-11-26T01:10:35.000Z</LastModified></DeleteMarker>"""
 PART = "<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>five</Size></Part>"
 
