@@ -27,6 +27,7 @@ from cli.command import Command
 from s3api import failures
 from s3api.auth import new_token
 from s3api.bodies import Body
+from s3api.errors import failure
 from s3api.file_store import Conditions, PartPlan
 from s3api.s3_errors import S3Errors
 from s3api.s3_multipart import S3Multipart
@@ -173,6 +174,32 @@ def test_a_backslash_in_a_forms_name_is_refused(client: FlaskClient, store: Memo
 
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_file_name")
     assert store.list_page("", "", 10, None).files == []
+
+
+def test_a_failure_has_a_hint_only_where_there_is_one(client: FlaskClient) -> None:
+    """A member of the envelope that has no value is left out."""
+    with_hint = client.post("/upload", data={"other": (io.BytesIO(b"x"), "a.txt")})
+    without = client.get("/files/missing")
+
+    assert "'file'" in with_hint.get_json()["hint"]
+    assert set(without.get_json()) == {"status", "message", "code", "request_id"}
+
+
+@pytest.mark.parametrize(("status", "retry"), [(502, None), (503, "5"), (504, None), (507, "5"), (508, None)])
+def test_which_failures_say_when_to_try_again(client: FlaskClient, status: int, retry: str | None) -> None:
+    """RFC 9110, section 10.2.3: Retry-After. Only what passes by itself says it."""
+    with client.application.test_request_context():
+        assert failure(status, "code", "message").headers.get("Retry-After") == retry
+
+
+def test_a_redirect_of_the_router_is_in_the_envelope(client: FlaskClient) -> None:
+    """Flask answers another spelling of a URL with HTML; a client of this service reads JSON."""
+    client.application.add_url_rule("/page/", "page", lambda: "")
+    answer = client.get("/page")
+
+    assert (answer.status_code, answer.mimetype) == (308, "application/json")
+    assert answer.headers["Location"].endswith("/page/")
+    assert (answer.get_json()["status"], answer.get_json()["code"]) == (308, "moved")
 
 
 def test_a_name_that_is_far_too_long_is_shown_in_part(client: FlaskClient) -> None:
