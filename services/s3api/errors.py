@@ -203,7 +203,7 @@ def unexpected(error: Exception) -> Response:
 
 def redirected(response: Response) -> Response:
     """The router's redirect, in the envelope. Flask passes it to no error handler."""
-    if response.status_code != HTTPStatus.PERMANENT_REDIRECT or response.mimetype == "application/json":
+    if response.status_code != HTTPStatus.PERMANENT_REDIRECT:
         return response
     location = response.headers["Location"]
     return failure(
