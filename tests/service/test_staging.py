@@ -150,6 +150,17 @@ def test_an_unknown_length_reserves_as_it_grows(tmp_path: Path) -> None:
             staged.write(b"x")
 
 
+@pytest.mark.parametrize(("caller", "steps"), [(None, 8), ("one", 7)])
+def test_a_form_alone_grows_to_all_of_its_budget(tmp_path: Path, caller: str | None, steps: int) -> None:
+    """What a form holds already does not count against what it needs next."""
+    with staging(tmp_path, budget=8 * STEP).folder(None, caller) as folder:
+        staged = folder.new_file()
+        for _ in range(steps):
+            staged.write(b"x" * STEP)
+        with pytest.raises(StagingFull):
+            staged.write(b"x")
+
+
 def test_a_length_that_lies_is_held_to_the_budget(tmp_path: Path) -> None:
     """A form that announces little and sends much reserves more as its bytes arrive."""
     with staging(tmp_path, budget=STEP + 1).folder(1) as folder:

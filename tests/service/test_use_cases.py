@@ -20,7 +20,9 @@ from s3api.failures import FileChanged, FileTooLarge, StoreDenied, StoreThrottle
 from s3api.file_store import (
     MAX_SINGLE_PUT_BYTES,
     NOTHING,
+    Conditions,
     MiB,
+    OpenFile,
     Page,
     SignedPost,
     SignedPut,
@@ -164,6 +166,26 @@ def test_a_whole_listing_is_read_in_the_largest_pages() -> None:
 
     assert [file.name for page in pages for file in page.files] == ["a", "b", "c"]
     assert limits == [1000, 1000]
+
+
+def test_a_read_of_a_file_that_changes_ends() -> None:
+    """A file that is replaced between each look and its read is looked at three times, and then given up."""
+    looks: list[str] = []
+
+    class Changing(MemoryStore):
+        def open(self, name: str, conditions: Conditions, *, with_body: bool) -> OpenFile:
+            if conditions.if_match is not None:
+                raise FileChanged("replaced")
+            looks.append(name)
+            return super().open(name, conditions, with_body=with_body)
+
+    memory = Changing()
+    put(memory, "name")
+    asked = files.ReadConditions(if_none_match=frozenset({'"other"'}))
+    with pytest.raises(StoreUnavailable):
+        files.open_file(memory, "name", asked, with_body=True)
+
+    assert looks == ["name"] * 3
 
 
 # --- the meaning of S3's errors
