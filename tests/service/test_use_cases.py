@@ -147,6 +147,28 @@ def test_a_failed_condition_reads_nothing() -> None:
     assert unread.received == 0
 
 
+@pytest.mark.parametrize("create_only", [True, False])
+def test_a_body_that_waits_is_not_read_for_a_file_that_exists(*, create_only: bool) -> None:
+    """RFC 9110, section 10.1.1: with `Expect: 100-continue` a refusal saves the body."""
+    memory = MemoryStore()
+    put(memory, "name")
+    sent = body(b"new")
+
+    def store() -> None:
+        kind = "text/plain"
+        files.put_file(
+            memory, "name", sent, kind, create_only=create_only, if_match=None, kept=NOTHING, body_waits=True
+        )
+
+    if create_only:
+        with pytest.raises(failures.FileExists):
+            store()
+    else:
+        store()
+
+    assert sent.received == (0 if create_only else 3)
+
+
 def test_a_whole_listing_is_read_in_the_largest_pages() -> None:
     """A listing of everything asks for 1,000 names at a time: S3 answers with no more.
 
