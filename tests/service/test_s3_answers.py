@@ -214,18 +214,38 @@ def test_what_s3_does_not_answer_is_a_failure(
     assert faulty.sent < ANSWER_BYTES + 24 * MiB  # what the sockets between hold is not read
 
 
-@pytest.mark.parametrize("name", ["restore, its version", "list_parts"])
-def test_boto3_asks_again(store: S3FileStore, faulty: FaultyS3, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("restore, its version", AnswerError(503, "ServiceUnavailable")),
+        ("list_parts", AnswerError(503, "ServiceUnavailable")),
+        ("list_parts", AnswerError(400, "RequestTimeout")),
+    ],
+)
+def test_boto3_asks_again(store: S3FileStore, faulty: FaultyS3, name: str, fault: Fault) -> None:
     """A small request that boto3 sends survives one failure of S3, with a body or without (HEAD)."""
     operation = OPERATIONS[name]
     call = operation.prepare(store)
     once = iter([True])
-    with faulty.failing(
-        AnswerError(503, "ServiceUnavailable"), lambda asked: operation.fails(asked) and next(once, False)
-    ):
+    with faulty.failing(fault, lambda asked: operation.fails(asked) and next(once, False)):
         call()
 
     assert next(once, None) is None
+
+
+def test_boto3_asks_in_no_other_region(store: S3FileStore, faulty: FaultyS3) -> None:
+    """S3 answers a HEAD for a bucket of another region with 400; boto3 would go there."""
+    operation = OPERATIONS["restore, its version"]
+    call = operation.prepare(store)
+    faulty.asked.clear()
+    elsewhere = Instead(400, (REQUEST_ID, ("x-amz-bucket-region", "eu-north-1")))
+    with (
+        faulty.failing(elsewhere, operation.fails),
+        pytest.raises(failures.StoreFailed, match="AWS_REGION"),
+    ):
+        call()
+
+    assert [asked.method for asked in faulty.asked].count("HEAD") == 1
 
 
 # --- one answer
