@@ -25,7 +25,7 @@ module "load_balancer" {
   access_logs_bucket_name      = var.access_logs_bucket_name
   request_limit_per_ip         = 2000
   deletion_protection          = true
-  deregistration_delay_seconds = 60
+  deregistration_delay_seconds = 300
 }
 
 module "cluster" {

@@ -49,9 +49,22 @@ resource "aws_wafv2_web_acl" "this" {
         vendor_name = "AWS"
         name        = "AWSManagedRulesKnownBadInputsRuleSet"
 
-        # A file may contain anything, so matches in bodies are only counted.
+        # Without a version, AWS adds rules to the group, and a new one could block files.
+        version = var.firewall_rules_version
+
+        # A file may have any name and any content, so matches in paths, queries and bodies are only counted. The path
+        # rules match names such as `.env`. WAF ignores names that the version does not have.
         dynamic "rule_action_override" {
-          for_each = ["JavaDeserializationRCE_BODY", "Log4JRCE_BODY"]
+          for_each = [
+            "ExploitablePaths_URIPATH",
+            "JavaDeserializationRCE_BODY",
+            "JavaDeserializationRCE_QUERYSTRING",
+            "JavaDeserializationRCE_URIPATH",
+            "Log4JRCE_BODY",
+            "Log4JRCE_QUERYSTRING",
+            "Log4JRCE_URIPATH",
+            "ReactJSRCE_BODY",
+          ]
 
           content {
             name = rule_action_override.value

@@ -31,7 +31,7 @@ output "target_group_arn_suffix" {
   value       = aws_lb_target_group.this.arn_suffix
 }
 
-output "deregistration_delay_seconds" {
-  description = "Seconds for which a deregistered task finishes its requests."
-  value       = var.deregistration_delay_seconds
+output "idle_timeout_seconds" {
+  description = "Seconds without a byte after which the balancer closes a connection."
+  value       = var.idle_timeout_seconds
 }

@@ -44,13 +44,24 @@ variable "allowed_cidrs" {
 }
 
 variable "deregistration_delay_seconds" {
-  description = "Seconds for which a deregistered task finishes its requests."
+  description = "Seconds for which a deregistered task finishes its requests. ECS sends SIGTERM after that."
   type        = number
   default     = 30
 
   validation {
-    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 90
-    error_message = "deregistration_delay_seconds must be 0 to 90: a task gets 30 s more to stop, and ECS allows 120 s in all."
+    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 3600
+    error_message = "deregistration_delay_seconds must be 0 to 3600: the limits of a target group."
+  }
+}
+
+variable "idle_timeout_seconds" {
+  description = "Seconds without a byte after which the balancer closes a connection. While a form is sent to S3, no bytes flow to the client."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.idle_timeout_seconds >= 1 && var.idle_timeout_seconds <= 3985
+    error_message = "idle_timeout_seconds must be 1 to 3985: the server keeps connections 15 s longer, and AWS allows 4000 s."
   }
 }
 
@@ -79,6 +90,18 @@ variable "request_limit_per_ip" {
   validation {
     condition     = var.request_limit_per_ip == null ? true : var.request_limit_per_ip >= 10 && var.request_limit_per_ip <= 2000000000
     error_message = "request_limit_per_ip must be 10 to 2,000,000,000: the limits of a WAF rate rule."
+  }
+}
+
+variable "firewall_rules_version" {
+  description = "Version of the firewall's group AWSManagedRulesKnownBadInputsRuleSet. `aws wafv2 list-available-managed-rule-group-versions --scope REGIONAL --vendor-name AWS --name AWSManagedRulesKnownBadInputsRuleSet` lists the versions."
+  type        = string
+  default     = "Version_1.22"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^Version_[0-9]+\\.[0-9]+$", var.firewall_rules_version))
+    error_message = "firewall_rules_version must be a version of the rule group, such as Version_1.22."
   }
 }
 

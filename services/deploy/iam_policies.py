@@ -33,6 +33,8 @@ RESOURCES: dict[str, str] = {
     "aws_cloudwatch_log_group": """
         logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeLogGroups logs:ListTagsForResource
         logs:PutRetentionPolicy logs:TagResource logs:UntagResource""",
+    "aws_cloudwatch_log_metric_filter": """
+        logs:DeleteMetricFilter logs:DescribeMetricFilters logs:PutMetricFilter""",
     "aws_cloudwatch_metric_alarm": """
         cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:ListTagsForResource
         cloudwatch:PutMetricAlarm cloudwatch:TagResource cloudwatch:UntagResource""",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ MIB = 1024 * 1024
 # Two tasks and their two replacements, each at its limit, and room for the emulated AWS and Terraform.
 LOCAL_MEMORY = 4 * 384 * MIB + 1024 * MIB
 _KEY_BYTES = 48
+MAX_DAYS = 36_500
 _ABSENT = {"404", "NoSuchBucket", "NotFound"}
 
 
@@ -76,7 +78,13 @@ def buckets_exist(environment: Environment) -> None:
 
 
 def make_buckets(environment: Environment, report: Reporter) -> None:
-    """Make the missing buckets, and correct only the settings that are wrong."""
+    """Make the missing buckets, and correct only the settings that are wrong.
+
+    OLD_VERSION_DAYS   the days after which old versions are removed; by default a rule of the bucket stays
+    """
+    given = os.environ.get("OLD_VERSION_DAYS", "")
+    if given and not (given.isdecimal() and 0 < int(given) <= MAX_DAYS):
+        raise Failed(f"OLD_VERSION_DAYS={given} is not a number of days", "Choose one: OLD_VERSION_DAYS=90")
     for name in _buckets(environment):
         if _region_of(environment, name) is None:
             environment.client("s3").create_bucket(
@@ -89,6 +97,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             pages=name == environment.bucket,
             origins=environment.emulated.origins if environment.emulated else None,
             tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
+            old_version_days=int(given) if given else None,
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 

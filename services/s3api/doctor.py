@@ -91,6 +91,12 @@ def _findings(report: BucketReport, settings: Settings) -> Iterator[Finding]:
         good=report.has_abort_rule,
     )
     yield _advice(
+        "old versions",
+        f"removed after {report.old_version_days} days",
+        "no lifecycle rule removes them: replaced and deleted files are kept and cost money",
+        good=report.has_old_version_rule,
+    )
+    yield _advice(
         "CORS",
         "exposes ETag",
         "does not expose ETag: browsers cannot upload large files directly",

@@ -326,6 +326,15 @@ def test_what_runs_is_compared_with_what_was_asked_for() -> None:
 # --- buckets
 
 
+@pytest.mark.parametrize("given", ["0", "-1", "ninety", "90d", "100000"])
+def test_days_that_s3_does_not_support_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is changed, and the message says what to give."""
+    monkeypatch.setenv("OLD_VERSION_DAYS", given)
+
+    with pytest.raises(Failed, match=f"OLD_VERSION_DAYS={given} is not a number of days"):
+        prepare.make_buckets(environment("day02", {}), Reporter())
+
+
 def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     """The first call corrects every setting; the second changes nothing."""
     s3 = ministack_s3.client()
@@ -423,5 +432,5 @@ def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> N
 
     rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"]
-    assert {found["ID"] for found in rules} == {"old", "abort-incomplete-uploads"}
+    assert {found["ID"] for found in rules} == {"old", "abort-incomplete-uploads", "remove-old-versions"}
     assert {found["Sid"] for found in statements} == {"Own", "TlsOnly"}

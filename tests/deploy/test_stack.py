@@ -114,7 +114,7 @@ def test_url_and_logs_say_what_scripts_read(
 
     commands.logs(stack, commands.Quiet())
 
-    assert '"route":"/readyz"' in capsys.readouterr().out
+    assert '"route":"/healthz"' in capsys.readouterr().out
 
 
 # --- 2

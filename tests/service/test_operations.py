@@ -181,6 +181,8 @@ def report(**changes: Any) -> BucketReport:
         "versioning": True,
         "abort_incomplete_days": 1,
         "has_abort_rule": True,
+        "old_version_days": 90,
+        "has_old_version_rule": True,
         "cors_exposes_etag": True,
         "public_endpoint": "https://s3.example",
         "public_endpoint_error": None,
@@ -210,6 +212,8 @@ class Reports:
         ({"versioning": False}, "versioning", Verdict.ADVICE),
         ({"versioning": None}, "versioning", Verdict.UNKNOWN),
         ({"has_abort_rule": False}, "incomplete uploads", Verdict.ADVICE),
+        ({"has_old_version_rule": False}, "old versions", Verdict.ADVICE),
+        ({"has_old_version_rule": None}, "old versions", Verdict.UNKNOWN),
         ({"cors_exposes_etag": False}, "CORS", Verdict.ADVICE),
     ],
 )
@@ -221,7 +225,7 @@ def test_a_finding_for_each_check(
 
     assert {finding.check: finding.verdict for finding in findings}[check] is verdict
     assert sum(finding.verdict is not Verdict.OK for finding in findings) == (verdict is not Verdict.OK)
-    assert len(findings) == 7
+    assert len(findings) == 8
 
 
 def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
@@ -251,6 +255,7 @@ def test_the_doctor_on_a_real_bucket(
         "public endpoint",
         "versioning",
         "incomplete uploads",
+        "old versions",
         "CORS",
     ]
     assert "advice  versioning" in bare.stdout

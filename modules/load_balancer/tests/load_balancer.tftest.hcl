@@ -24,8 +24,8 @@ run "plain_http" {
   }
 
   assert {
-    condition     = aws_lb.this.idle_timeout == 60
-    error_message = "The idle timeout stays below the server's keep-alive of 75 s."
+    condition     = aws_lb.this.idle_timeout == 900 && output.idle_timeout_seconds == 900
+    error_message = "The idle timeout fits the largest form, and the output says so."
   }
 
   assert {
@@ -39,13 +39,13 @@ run "plain_http" {
   }
 
   assert {
-    condition     = aws_lb_target_group.this.health_check[0].path == "/readyz" && aws_lb_target_group.this.health_check[0].interval == 30 && aws_lb_target_group.this.health_check[0].healthy_threshold == 2
-    error_message = "Readiness is checked every 30 s, and two successes make a task healthy."
+    condition     = aws_lb_target_group.this.health_check[0].path == "/healthz" && aws_lb_target_group.this.health_check[0].interval == 30 && aws_lb_target_group.this.health_check[0].healthy_threshold == 2
+    error_message = "A path that does not fail with S3 is checked every 30 s, and two successes make a task healthy."
   }
 
   assert {
-    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 30 && output.deregistration_delay_seconds == 30
-    error_message = "A deregistered task has 30 s to finish, and the output says so."
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 30
+    error_message = "A deregistered task has 30 s to finish."
   }
 
   assert {
@@ -179,11 +179,53 @@ run "refuses_a_bare_address" {
   expect_failures = [var.allowed_cidrs]
 }
 
-run "refuses_a_delay_that_no_task_can_outlast" {
+run "long_uploads_may_finish" {
   command = plan
 
   variables {
-    deregistration_delay_seconds = 120
+    deregistration_delay_seconds = 3600
+  }
+
+  assert {
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 3600
+    error_message = "The delay need not fit into ECS's stop timeout of 120 s, because ECS sends SIGTERM after it."
+  }
+}
+
+run "security_groups_can_be_replaced" {
+  command = plan
+
+  assert {
+    condition     = aws_security_group.this.name_prefix == "day02-alb-sg-" && aws_security_group.this.tags.Name == "day02-alb-sg"
+    error_message = "A replacement can exist with the old group, and the tag has the plain name."
+  }
+}
+
+run "refuses_an_idle_timeout_that_aws_does_not_support" {
+  command = plan
+
+  variables {
+    idle_timeout_seconds = 4000
+  }
+
+  expect_failures = [var.idle_timeout_seconds]
+}
+
+run "refuses_rules_without_a_version" {
+  command = plan
+
+  variables {
+    firewall_rules_version = "latest"
+  }
+
+  expect_failures = [var.firewall_rules_version]
+}
+
+run "refuses_a_delay_that_aws_does_not_support" {
+  command = plan
+
+  variables {
+    deregistration_delay_seconds = 3601
   }
 
   expect_failures = [var.deregistration_delay_seconds]
