@@ -69,16 +69,26 @@ def release(environment: Environment, report: Reporter) -> str:
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
         reference = push(engine, environment, image_id, outputs["repository_url"], report)
+    # The cluster and the service have the name of the project. Before the first apply there are no outputs.
+    service = Service(environment, environment.project, environment.project)
+    log_group = f"/ecs/{environment.project}"
+    previous = service.completed()
     with report.step("terraform apply"):
-        stack.apply(reference)
+        if "min_tasks" in outputs:
+            service.restore(int(outputs["min_tasks"]), report)
+        stack.apply(reference, watch=service.watch(log_group))
         outputs = stack.outputs()
-    service = Service(environment, outputs["cluster_name"], outputs["service_name"])
     with report.step("the new tasks"):
-        service.check(outputs["task_definition_arn"], outputs["log_group_name"])
+        service.restore(int(outputs["min_tasks"]), report)
+        service.wait_until_completed(outputs["task_definition_arn"], log_group, report)
         service.wait_until_healthy(report)
     where = address(environment, outputs["url"])
     with report.step("smoke test"):
-        smoke(where, os.environ.get("S3API_TOKEN"), report)
+        try:
+            smoke(where, os.environ.get("S3API_TOKEN"), report)
+        except Failed as failure:
+            returned = service.bring_back(previous, log_group, report)
+            raise Failed(failure.why, f"{returned}. {failure.then}") from None
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"

@@ -230,7 +230,7 @@ def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
     )["taskDefinition"]["taskDefinitionArn"]
     ecs.update_service(cluster="day02", service="day02", taskDefinition=asked)
     until(lambda: steady(environment), "a steady service", 200)
-    service(environment).check(asked, known["log_group_name"])
+    service(environment).wait_until_completed(asked, known["log_group_name"], report)
 
 
 def steady(stack: Environment) -> bool:
