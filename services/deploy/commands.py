@@ -1,4 +1,4 @@
-"""The steps of `make deploy`, `bucket`, `url`, `logs` and `destroy`."""
+"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs` and `destroy`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, leftovers, prepare
+from deploy import emulated_aws, instances, leftovers, prepare
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
+from deploy.status import show
 from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
@@ -62,6 +63,7 @@ def release(environment: Environment, report: Reporter) -> str:
             environment.image,
             dockerfile=environment.dockerfile,
             arguments={"REVISION": revision()},
+            architecture=environment.architecture,
         )
     if "repository_url" not in outputs:
         with report.step("terraform apply, the registry"):
@@ -94,6 +96,41 @@ def release(environment: Environment, report: Reporter) -> str:
         f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
     )
     return where
+
+
+def plan(environment: Environment, report: Reporter) -> None:
+    """Print what `make deploy` would change in the settings, with the image that runs now. Change nothing."""
+    environment = _running(environment)
+    stack = Stack(environment, report)
+    with report.step("terraform init"):
+        stack.init()
+        outputs = stack.outputs()
+    service = Service(environment, environment.project, environment.project)
+    with report.step("terraform plan"):
+        image = (
+            service.image(outputs["task_definition_arn"]) if "task_definition_arn" in outputs else NO_IMAGE
+        )
+        for change in stack.changes(image):
+            answer(change)
+
+
+def status(environment: Environment) -> None:
+    """Print the state of the stack on one screen. Change nothing."""
+    environment = _running(environment)
+    outputs = _outputs(environment, Quiet())
+    service = Service(environment, environment.project, environment.project)
+    show(environment, service, address(environment, outputs["url"]))
+    drift = Stack(environment, Quiet()).changes(service.image(outputs["task_definition_arn"]))
+    answer(f"drift    {', '.join(drift) if drift else 'none'}")
+
+
+def refresh(environment: Environment, report: Reporter) -> None:
+    """Replace the instances by ones of the newest launch template, and wait for the end."""
+    environment = _running(environment)
+    with report.step("replace the instances"):
+        instances.refresh(environment, report)
+    with report.step("the tasks"):
+        Service(environment, environment.project, environment.project).wait_until_healthy(report)
 
 
 def address(environment: Environment, url: str) -> str:

@@ -102,6 +102,20 @@ class Service:
 
         return check
 
+    def image(self, task_definition: str) -> str:
+        """The image of a task definition."""
+        found = self._ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
+        return str(found["containerDefinitions"][0]["image"])
+
+    def target_states(self, service: dict[str, Any]) -> list[str]:
+        """The health of each target in the balancer."""
+        elb = self.environment.client("elbv2")
+        states: list[str] = []
+        for balancer in service["loadBalancers"]:
+            health = elb.describe_target_health(TargetGroupArn=balancer["targetGroupArn"])
+            states += [target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]]
+        return states
+
     def completed(self) -> str | None:
         """The task definition of the deployment that is completed now, or None."""
         service = self.describe()
@@ -167,14 +181,10 @@ class Service:
 
     def wait_until_healthy(self, report: Reporter) -> None:
         """Wait until the balancer finds as many healthy tasks as the service should have."""
-        elb = self.environment.client("elbv2")
         deadline = time.monotonic() + HEALTHY_WITHIN
         while True:
             service = self.describe() or {"desiredCount": 0, "loadBalancers": []}
-            states: list[str] = []
-            for balancer in service["loadBalancers"]:
-                health = elb.describe_target_health(TargetGroupArn=balancer["targetGroupArn"])
-                states += [target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]]
+            states = self.target_states(service)
             if states.count("healthy") >= service["desiredCount"] > 0:
                 report.say(f"{states.count('healthy')} tasks are healthy")
                 return

@@ -67,6 +67,21 @@ class Stack:
         """Whether a plan would change nothing."""
         return self._plan(image) is None
 
+    def changes(self, image: str) -> list[str]:
+        """What a plan would change: an action and an address each."""
+        plan = self._plan(image)
+        if plan is None:
+            return []
+        try:
+            shown = json.loads(self._run("show", "-json", "-no-color", str(plan)))
+        finally:
+            plan.unlink(missing_ok=True)
+        return [
+            f"{'/'.join(entry['change']['actions'])} {entry['address']}"
+            for entry in shown.get("resource_changes", ())
+            if entry["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
     def _carry_out(
         self, image: str, *options: str, watch: Callable[[], Failed | None] = lambda: None
     ) -> bool:

@@ -20,7 +20,7 @@ from deploy import __main__ as command_line
 from deploy import prepare
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
-from deploy.image import _follow, push
+from deploy.image import _follow, build, push
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
@@ -296,6 +296,40 @@ def test_the_registry_says_which_digest_it_has(
     else:
         with pytest.raises(Failed, match="the registry has"):
             push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
+
+
+class Builder:
+    """An engine that builds images of one architecture, whichever one is asked for."""
+
+    def __init__(self, architecture: str) -> None:
+        self.api = self.images = self
+        self.id = "sha256:1"
+        self.attrs = {"Architecture": architecture}
+        self.asked: str | None = ""
+
+    def build(self, *, platform: str | None, **_: object) -> list[dict[str, Any]]:
+        self.asked = platform
+        return []
+
+    def get(self, _: str) -> Any:
+        return self
+
+
+def test_an_image_is_built_for_the_instances() -> None:
+    """On AWS the image is for x86-64, on every machine. One for another architecture is never pushed.
+
+    The build of docker.io before BuildKit uses the base image that it has, whatever its platform.
+    """
+    intel: Any = Builder("amd64")
+    apple: Any = Builder("arm64")
+    day02, local = environment("day02", {}), environment("local", {})
+
+    assert build(intel, Reporter(), "x", architecture=day02.architecture) == "sha256:1"
+    assert intel.asked == "linux/amd64"
+    assert build(apple, Reporter(), "x", architecture=local.architecture) == "sha256:1"
+    assert apple.asked is None
+    with pytest.raises(Failed, match="for arm64, and the instances are amd64"):
+        build(apple, Reporter(), "x", architecture=day02.architecture)
 
 
 class Stopped(Service):

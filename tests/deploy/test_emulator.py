@@ -399,6 +399,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         return found
 
     until(lambda: service()["runningCount"] == 1, "the first task", 30)
+    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30)
     time_begun = time.monotonic()
 
     ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
