@@ -109,5 +109,8 @@ resource "aws_autoscaling_group" "this" {
 
   lifecycle {
     create_before_destroy = true
+
+    # `make refresh` gives the group a newer version of the template, and the earlier one again if that fails.
+    ignore_changes = [launch_template[0].version]
   }
 }

@@ -96,6 +96,9 @@ resource "aws_ecs_task_definition" "this" {
   execution_role_arn       = aws_iam_role.execution.arn
   container_definitions    = jsonencode([local.container])
 
+  # Keep earlier revisions active, so that `make deploy` can return to one. `make destroy` deletes them all.
+  skip_destroy = true
+
   # Each task gets a new volume, which is deleted with the task. Docker gives it the content and the owner of the
   # directory in the image.
   volume {

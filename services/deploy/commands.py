@@ -1,4 +1,4 @@
-"""The steps of `make deploy`, `bucket`, `url`, `logs` and `destroy`."""
+"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs` and `destroy`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, leftovers, prepare
+from deploy import emulated_aws, instances, leftovers, prepare
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
 from deploy.smoke import smoke
 from deploy.stack import NO_IMAGE, Stack
+from deploy.status import show
 from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
@@ -62,6 +63,7 @@ def release(environment: Environment, report: Reporter) -> str:
             environment.image,
             dockerfile=environment.dockerfile,
             arguments={"REVISION": revision()},
+            architecture=environment.architecture,
         )
     if "repository_url" not in outputs:
         with report.step("terraform apply, the registry"):
@@ -69,21 +71,66 @@ def release(environment: Environment, report: Reporter) -> str:
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
         reference = push(engine, environment, image_id, outputs["repository_url"], report)
+    # The cluster and the service have the name of the project. Before the first apply there are no outputs.
+    service = Service(environment, environment.project, environment.project)
+    log_group = f"/ecs/{environment.project}"
+    previous = service.completed()
     with report.step("terraform apply"):
-        stack.apply(reference)
+        if "min_tasks" in outputs:
+            service.restore(int(outputs["min_tasks"]), report)
+        stack.apply(reference, watch=service.watch(log_group))
         outputs = stack.outputs()
-    service = Service(environment, outputs["cluster_name"], outputs["service_name"])
     with report.step("the new tasks"):
-        service.check(outputs["task_definition_arn"], outputs["log_group_name"])
+        service.restore(int(outputs["min_tasks"]), report)
+        service.wait_until_completed(outputs["task_definition_arn"], log_group, report)
         service.wait_until_healthy(report)
     where = address(environment, outputs["url"])
     with report.step("smoke test"):
-        smoke(where, os.environ.get("S3API_TOKEN"), report)
+        try:
+            smoke(where, os.environ.get("S3API_TOKEN"), report)
+        except Failed as failure:
+            returned = service.bring_back(previous, log_group, report)
+            raise Failed(failure.why, f"{returned}. {failure.then}") from None
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
     )
     return where
+
+
+def plan(environment: Environment, report: Reporter) -> None:
+    """Print what `make deploy` would change in the settings, with the image that runs now. Change nothing."""
+    environment = _running(environment)
+    stack = Stack(environment, report)
+    with report.step("terraform init"):
+        stack.init()
+        outputs = stack.outputs()
+    service = Service(environment, environment.project, environment.project)
+    with report.step("terraform plan"):
+        image = (
+            service.image(outputs["task_definition_arn"]) if "task_definition_arn" in outputs else NO_IMAGE
+        )
+        for change in stack.changes(image):
+            answer(change)
+
+
+def status(environment: Environment) -> None:
+    """Print the state of the stack on one screen. Change nothing."""
+    environment = _running(environment)
+    outputs = _outputs(environment, Quiet())
+    service = Service(environment, environment.project, environment.project)
+    show(environment, service, address(environment, outputs["url"]))
+    drift = Stack(environment, Quiet()).changes(service.image(outputs["task_definition_arn"]))
+    answer(f"drift    {', '.join(drift) if drift else 'none'}")
+
+
+def refresh(environment: Environment, report: Reporter) -> None:
+    """Replace the instances by ones of the newest launch template, and wait for the end."""
+    environment = _running(environment)
+    with report.step("replace the instances"):
+        instances.refresh(environment, report)
+    with report.step("the tasks"):
+        Service(environment, environment.project, environment.project).wait_until_healthy(report)
 
 
 def address(environment: Environment, url: str) -> str:

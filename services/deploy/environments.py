@@ -20,6 +20,9 @@ BILLING_REGION = "us-east-1"
 POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
+# The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
+ARCHITECTURE = "amd64"
+
 # The project name and the SSM parameters in each environment's main.tf. A test compares them.
 PROJECTS = {"local": "day02", "day02": "day02", "prod": "day02-prod"}
 SECRETS = {
@@ -91,6 +94,11 @@ class Environment:
     @property
     def secrets(self) -> Mapping[str, str]:
         return SECRETS[self.name]
+
+    @property
+    def architecture(self) -> str | None:
+        """The architecture of the instances in Docker's words. None is this machine's own, for `local`."""
+        return None if self.emulated else ARCHITECTURE
 
     def session(self) -> boto3.session.Session:
         # Ignore AWS_PROFILE: the emulated AWS knows none of the operator's profiles.

@@ -167,6 +167,7 @@ DEPLOYMENT = """
     ec2:DescribeInstances ec2:DescribeVolumes logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:PutParameter
+    autoscaling:RollbackInstanceRefresh
     tag:GetResources"""
 
 _OWN = {"StringEquals": {"aws:ResourceTag/project_name": "day02"}}

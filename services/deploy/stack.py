@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,15 @@ class Stack:
         said = json.loads(self._run("output", "-json", "-no-color"))
         return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
 
-    def apply(self, image: str, *, targets: tuple[str, ...] = ()) -> bool:
-        """Apply the configuration. Return whether anything was changed."""
-        return self._carry_out(image, *(f"-target={target}" for target in targets))
+    def apply(
+        self, image: str, *, targets: tuple[str, ...] = (), watch: Callable[[], Failed | None] = lambda: None
+    ) -> bool:
+        """Apply the configuration. Return whether anything was changed.
+
+        `watch` is called every few seconds. If it returns a failure, Terraform is stopped and the failure is
+        raised.
+        """
+        return self._carry_out(image, *(f"-target={target}" for target in targets), watch=watch)
 
     def destroy(self) -> bool:
         return self._carry_out(NO_IMAGE, "-destroy")
@@ -59,12 +67,29 @@ class Stack:
         """Whether a plan would change nothing."""
         return self._plan(image) is None
 
-    def _carry_out(self, image: str, *options: str) -> bool:
+    def changes(self, image: str) -> list[str]:
+        """What a plan would change: an action and an address each."""
+        plan = self._plan(image)
+        if plan is None:
+            return []
+        try:
+            shown = json.loads(self._run("show", "-json", "-no-color", str(plan)))
+        finally:
+            plan.unlink(missing_ok=True)
+        return [
+            f"{'/'.join(entry['change']['actions'])} {entry['address']}"
+            for entry in shown.get("resource_changes", ())
+            if entry["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
+    def _carry_out(
+        self, image: str, *options: str, watch: Callable[[], Failed | None] = lambda: None
+    ) -> bool:
         plan = self._plan(image, *options)
         if plan is None:
             return False
         try:
-            self._follow("apply", "-json", "-input=false", str(plan))
+            self._follow("apply", "-json", "-input=false", str(plan), watch=watch)
         finally:
             plan.unlink(missing_ok=True)
         return True
@@ -86,16 +111,27 @@ class Stack:
         )
         return plan
 
-    def _follow(self, *arguments: str) -> None:
-        for event in self._events(*arguments):
+    def _follow(self, *arguments: str, watch: Callable[[], Failed | None]) -> None:
+        with closing(self._events(*arguments)) as events:
+            self._report_events(events, watch)
+
+    def _report_events(self, events: Iterator[dict[str, Any]], watch: Callable[[], Failed | None]) -> None:
+        for event in events:
+            # Terraform sends this event every ten seconds while a resource is being changed.
+            if event.get("type") == "apply_progress" and (failure := watch()):
+                raise failure
             if event.get("type") in {"apply_complete", "apply_errored"}:
                 hook = event["hook"]
                 done = "failed" if event["type"] == "apply_errored" else "done"
                 seconds = hook.get("elapsed_seconds", 0)
                 self._report.say(f"{hook['action']} {hook['resource']['addr']}: {done}, {seconds} s")
 
-    def _events(self, *arguments: str) -> Iterator[dict[str, Any]]:
-        """Yield Terraform's events as they arrive. Raise its errors at the end."""
+    def _events(self, *arguments: str) -> Generator[dict[str, Any]]:
+        """Yield Terraform's events as they arrive. Raise its errors at the end.
+
+        If the caller stops before the end, Terraform is interrupted. It saves its state and releases the
+        lock.
+        """
         errors: list[str] = []
         with subprocess.Popen(
             ["terraform", *arguments],
@@ -104,20 +140,26 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Ctrl-C reaches this process only. A second signal would make Terraform stop without saving.
+            process_group=0,
         ) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:
-                    errors.append(line.strip())
-                    continue
-                if event.get("@level") == "error" and "diagnostic" in event:
-                    found = event["diagnostic"]
-                    errors.append(
-                        f"{found.get('address', '')}: {found['summary']} {found.get('detail', '')}".strip()
-                    )
-                yield event
+            try:
+                for line in process.stdout:
+                    try:
+                        event = json.loads(line)
+                    except json.JSONDecodeError:
+                        errors.append(line.strip())
+                        continue
+                    if event.get("@level") == "error" and "diagnostic" in event:
+                        found = event["diagnostic"]
+                        text = f"{found.get('address', '')}: {found['summary']} {found.get('detail', '')}"
+                        errors.append(text.strip())
+                    yield event
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
+                raise
         if process.returncode:
             raise failure_of(f"terraform {arguments[0]}", errors)
 

@@ -20,7 +20,7 @@ from deploy import __main__ as command_line
 from deploy import prepare
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
-from deploy.image import _follow, push
+from deploy.image import _follow, build, push
 from deploy.service import Service
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
@@ -298,29 +298,183 @@ def test_the_registry_says_which_digest_it_has(
             push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
 
 
-class Stopped(Service):
-    """A service with given tasks and a given log."""
+class Builder:
+    """An engine that builds images of one architecture, whichever one is asked for."""
 
-    def __init__(self, running: str, deployments: int) -> None:
+    def __init__(self, architecture: str) -> None:
+        self.api = self.images = self
+        self.id = "sha256:1"
+        self.attrs = {"Architecture": architecture}
+        self.asked: str | None = ""
+
+    def build(self, *, platform: str | None, **_: object) -> list[dict[str, Any]]:
+        self.asked = platform
+        return []
+
+    def get(self, _: str) -> Any:
+        return self
+
+
+def test_an_image_is_built_for_the_instances() -> None:
+    """On AWS the image is for x86-64, on every machine. One for another architecture is never pushed.
+
+    The build of docker.io before BuildKit uses the base image that it has, whatever its platform.
+    """
+    intel: Any = Builder("amd64")
+    apple: Any = Builder("arm64")
+    day02, local = environment("day02", {}), environment("local", {})
+
+    assert build(intel, Reporter(), "x", architecture=day02.architecture) == "sha256:1"
+    assert intel.asked == "linux/amd64"
+    assert build(apple, Reporter(), "x", architecture=local.architecture) == "sha256:1"
+    assert apple.asked is None
+    with pytest.raises(Failed, match="for arm64, and the instances are amd64"):
+        build(apple, Reporter(), "x", architecture=day02.architecture)
+
+
+class Stopped(Service):
+    """A service whose descriptions follow each other; the last one stays. It notes what is asked of it."""
+
+    def __init__(self, *services: dict[str, Any] | None) -> None:
         self.environment = environment("day02", {})
         self.cluster = self.name = "day02"
-        self._service = {"taskDefinition": running, "deployments": [{}] * deployments, "events": []}
+        self._services = list(services)
+        self._ecs = self
+        self.asked: list[dict[str, Any]] = []
 
     def describe(self) -> dict[str, Any] | None:
-        return self._service
+        return self._services.pop(0) if len(self._services) > 1 else self._services[0]
 
     def causes(self, *_: object) -> list[str]:
         return ["the cause"]
 
+    def update_service(self, **asked: Any) -> None:
+        self.asked.append({name: asked[name] for name in asked if name not in {"cluster", "service"}})
+
+
+def deployment(number: int, state: str, *, status: str = "PRIMARY") -> dict[str, Any]:
+    return {
+        "id": f"ecs-svc/{number}",
+        "status": status,
+        "taskDefinition": f"arn/day02:{number}",
+        "rolloutState": state,
+    }
+
+
+def described(*deployments: dict[str, Any], count: int = 2) -> dict[str, Any]:
+    """A service that runs the task definition of its primary deployment, the first one."""
+    return {
+        "taskDefinition": deployments[0]["taskDefinition"],
+        "deployments": list(deployments),
+        "desiredCount": count,
+        "runningCount": count,
+        "events": [],
+    }
+
 
 def test_what_runs_is_compared_with_what_was_asked_for() -> None:
-    """A deployment succeeds only if the requested task definition is the only one that runs."""
-    Stopped("arn/day02:2", 1).check("arn/day02:2", "")
+    """A deployment succeeds only if the requested task definition is the one that ECS works towards."""
+    failed = deployment(2, "FAILED", status="ACTIVE")
+    Stopped(described(deployment(2, "COMPLETED"))).wait_until_completed("arn/day02:2", "", Reporter())
 
     with pytest.raises(Failed, match=r"rolled back: day02:2 was requested, day02:1 runs\n    the cause"):
-        Stopped("arn/day02:1", 1).check("arn/day02:2", "")
+        Stopped(described(deployment(1, "COMPLETED"))).wait_until_completed("arn/day02:2", "", Reporter())
     with pytest.raises(Failed, match="rolled back"):
-        Stopped("arn/day02:2", 2).check("arn/day02:2", "")
+        Stopped(described(deployment(1, "IN_PROGRESS"), failed)).wait_until_completed(
+            "arn/day02:2", "", Reporter()
+        )
+
+
+def test_a_deployment_is_awaited_until_ecs_has_completed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECS watches the alarms after the tasks are healthy, and can roll back until the rollout is COMPLETED.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+    """
+    monkeypatch.setattr("deploy.service.PAUSE", 0)
+    in_progress = described(deployment(2, "IN_PROGRESS"))
+    completed = Stopped(in_progress, in_progress, described(deployment(2, "COMPLETED")))
+    alarmed = Stopped(
+        in_progress, described(deployment(1, "IN_PROGRESS"), deployment(2, "FAILED", status="ACTIVE"))
+    )
+
+    completed.wait_until_completed("arn/day02:2", "", Reporter())
+
+    assert len(completed._services) == 1
+    with pytest.raises(Failed, match="rolled back"):
+        alarmed.wait_until_completed("arn/day02:2", "", Reporter())
+
+
+def test_a_first_deployment_that_failed_ends_the_apply() -> None:
+    """A new deployment that stays the primary one and FAILED has nothing to return to.
+
+    An earlier failure is ignored: the apply corrects it. Source:
+    docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
+    """
+    failed = described(deployment(1, "FAILED"))
+    watch = Stopped(None, None, described(deployment(1, "IN_PROGRESS")), failed).watch("")
+
+    assert [watch(), watch()] == [None, None]
+    failure = watch()
+    assert failure is not None
+    assert "no earlier one to return to\n    the cause" in failure.why
+    assert Stopped(failed).watch("")() is None
+
+
+def test_the_previous_task_definition_is_brought_back() -> None:
+    """After a failed smoke test the previous task definition is deployed again, if there was one."""
+    service = Stopped(described(deployment(2, "COMPLETED")), described(deployment(1, "COMPLETED")))
+
+    assert service.bring_back("arn/day02:1", "", Reporter()) == "The previous tasks serve again: day02:1"
+    assert service.asked == [{"taskDefinition": "arn/day02:1"}]
+    assert "no earlier deployment" in service.bring_back(None, "", Reporter())
+
+
+def test_only_a_completed_deployment_can_be_returned_to() -> None:
+    assert Stopped(described(deployment(1, "COMPLETED"))).completed() == "arn/day02:1"
+    assert Stopped(described(deployment(1, "IN_PROGRESS"))).completed() is None
+    assert Stopped(described(deployment(1, "COMPLETED"), count=0)).completed() is None
+    assert Stopped(None).completed() is None
+
+
+def test_an_interrupted_destroy_leaves_no_service_without_tasks() -> None:
+    """A service with fewer tasks than the minimum gets the minimum; one with more keeps them."""
+    destroyed, scaled = (
+        Stopped(described(deployment(1, "COMPLETED"), count=0)),
+        Stopped(described(deployment(1, "COMPLETED"), count=4)),
+    )
+
+    destroyed.restore(2, Reporter())
+    scaled.restore(2, Reporter())
+
+    assert destroyed.asked == [{"desiredCount": 2}]
+    assert scaled.asked == []
+
+
+@pytest.mark.terraform
+def test_an_interrupted_apply_keeps_its_state_and_releases_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure that the watch returns ends the apply, and the next one carries on without an unlock."""
+    (tmp_path / "main.tf").write_text(
+        """
+        variable "image" {}
+        variable "data_bucket_name" {}
+        resource "terraform_data" "first" {}
+        resource "terraform_data" "slow" {
+          depends_on = [terraform_data.first]
+          provisioner "local-exec" { command = "exec sleep ${var.image}" }
+        }
+        """
+    )
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    stack = Stack(Environment("day02", "day02-x", ""), Reporter())
+    stack._run("init", "-input=false")
+
+    with pytest.raises(Failed, match="the tasks die"):
+        stack.apply("600", watch=lambda: Failed("the tasks die"))
+
+    assert "terraform_data.first" in stack._run("state", "list")
+    assert stack.apply("0")
 
 
 # --- buckets
