@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from deploy import commands
 from deploy.environments import environment
-from deploy.steps import Failed, Reporter, answer, explain
+from deploy.steps import Failed, Reporter, answer, explain, reason
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         report.line(explain(failure))
         return 1
     except ClientError as error:
-        report.line(explain(commands.reason(error)))
+        report.line(explain(reason(error)))
         return 1
     except KeyboardInterrupt:
         report.line("stopped; run the same command again to continue")
