@@ -90,13 +90,3 @@ run "issues_its_certificate" {
     error_message = "The URL is the name of the certificate."
   }
 }
-
-run "refuses_neither_certificate_nor_zone" {
-  command = plan
-
-  variables {
-    certificate_arn = null
-  }
-
-  expect_failures = [var.domain_name]
-}
