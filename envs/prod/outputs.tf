@@ -1,6 +1,6 @@
 output "url" {
-  description = "URL of the API by the load balancer's DNS name. The certificate is for another name, so clients use that one."
-  value       = module.load_balancer.url
+  description = "URL of the API by its own name."
+  value       = "https://${var.domain_name}${var.port == 443 ? "" : ":${var.port}"}"
 }
 
 output "load_balancer_dns_name" {

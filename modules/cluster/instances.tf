@@ -7,6 +7,10 @@ locals {
     "t3.micro"  = 900
     "t3.small"  = 1850
     "t3.medium" = 3750
+
+    # Accounts on the free plan may start t3.micro, t3.small and these.
+    "c7i-flex.large" = 3750
+    "m7i-flex.large" = 7500
   }
   reserved_memory_mib = 128
 

@@ -51,9 +51,9 @@ resource "aws_lb_target_group" "this" {
   health_check {
     path                = "/healthz"
     matcher             = "200"
-    interval            = 30
+    interval            = var.health_check.interval
     timeout             = 10
-    healthy_threshold   = 2
+    healthy_threshold   = var.health_check.healthy_threshold
     unhealthy_threshold = 2
   }
 }

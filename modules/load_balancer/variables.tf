@@ -43,6 +43,23 @@ variable "allowed_cidrs" {
   }
 }
 
+variable "health_check" {
+  description = "Health check: seconds between two checks, and successes that make a task healthy."
+  type = object({
+    interval          = number
+    healthy_threshold = number
+  })
+  default = {
+    interval          = 30
+    healthy_threshold = 2
+  }
+
+  validation {
+    condition     = var.health_check.interval > 10 && var.health_check.interval <= 300 && var.health_check.healthy_threshold >= 2 && var.health_check.healthy_threshold <= 10
+    error_message = "health_check.interval must be 11 to 300, more than the timeout of 10 s, and healthy_threshold 2 to 10."
+  }
+}
+
 variable "deregistration_delay_seconds" {
   description = "Seconds for which a deregistered task finishes its requests. ECS sends SIGTERM after that."
   type        = number

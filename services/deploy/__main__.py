@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from deploy import commands
 from deploy.environments import Environment, environment
-from deploy.steps import Failed, Reporter, answer, explain
+from deploy.steps import Failed, Reporter, answer, explain, reason
 
 
 def _url(environment: Environment, _: Reporter) -> None:
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         report.line(explain(failure))
         return 1
     except ClientError as error:
-        report.line(explain(commands.reason(error)))
+        report.line(explain(reason(error)))
         return 1
     except KeyboardInterrupt:
         report.line("stopped; run the same command again to continue")

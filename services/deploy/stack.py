@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from deploy import terraform_variables
 from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 
@@ -35,7 +36,7 @@ class Stack:
         if self.environment.emulated:
             backend = {"path": str(self._work.resolve() / "terraform.tfstate")}
         else:
-            backend = {"bucket": self.environment.state_bucket}
+            backend = {"bucket": self.environment.state_bucket, "region": self.environment.region}
         self._run(
             "init",
             "-input=false",
@@ -45,10 +46,28 @@ class Stack:
             *(f"-backend-config={key}={value}" for key, value in backend.items()),
         )
 
+    def check_variables(self) -> None:
+        """Raise unless every variable has a valid value."""
+        terraform_variables.check(self.environment.root, self._variables(NO_IMAGE), self._environment())
+
     def outputs(self) -> dict[str, Any]:
         """The outputs in the state; empty before the first apply."""
         said = json.loads(self._run("output", "-json", "-no-color"))
         return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
+
+    def addresses(self) -> set[str]:
+        """The addresses of the resources in the state; empty before the first apply."""
+        state = json.loads(self._run("show", "-json", "-no-color")).get("values", {})
+        modules, found = [state.get("root_module", {})], set()
+        while modules:
+            module = modules.pop()
+            modules += module.get("child_modules", [])
+            found |= {entry["address"] for entry in module.get("resources", []) if entry["mode"] == "managed"}
+        return found
+
+    def import_options(self) -> str:
+        """The variables that `terraform import` needs and no file has."""
+        return " ".join(f"-var={name}={value}" for name, value in self._variables(NO_IMAGE).items())
 
     def apply(
         self, image: str, *, targets: tuple[str, ...] = (), watch: Callable[[], Failed | None] = lambda: None
@@ -60,8 +79,14 @@ class Stack:
         """
         return self._carry_out(image, *(f"-target={target}" for target in targets), watch=watch)
 
-    def destroy(self) -> bool:
-        return self._carry_out(NO_IMAGE, "-destroy")
+    def destroy(self, *, keep: tuple[str, ...] = ()) -> bool:
+        """Destroy all modules except those in `keep`, which nothing that is destroyed may need."""
+        targets: set[str] = set()
+        if keep:
+            targets = {".".join(address.split(".")[:2]) for address in self.addresses()} - set(keep)
+            if not targets:
+                return False
+        return self._carry_out(NO_IMAGE, "-destroy", *(f"-target={target}" for target in sorted(targets)))
 
     def plan_is_empty(self, image: str) -> bool:
         """Whether a plan would change nothing."""
@@ -218,6 +243,6 @@ def failure_of(what: str, errors: list[str]) -> Failed:
     if 'variable "' in text and "No value for required variable" in text:
         return Failed(
             f"{what}: a variable has no value",
-            f"Set it in terraform.tfvars in the environment's folder.\n{text[:1500]}",
+            f"Set it in {terraform_variables.FILE} in the environment's folder.\n{text[:1500]}",
         )
     return Failed(f"{what}: {text[:3000]}", "Correct that and deploy again: finished steps are skipped")

@@ -108,7 +108,8 @@ class _Scheduler:
 
     def _is_steady(self, service: dict[str, Any], deployment: dict[str, Any]) -> bool:
         tasks = self._tasks_of(service, deployment)
-        return sum(bool(task.get("_startup_stable")) for task in tasks) >= service["desiredCount"]
+        wanted: int = service["desiredCount"]
+        return sum(bool(task.get("_startup_stable")) for task in tasks) >= wanted
 
     def _tasks_of(self, service: dict[str, Any], deployment: dict[str, Any]) -> list[dict[str, Any]]:
         group = f"service:{service['serviceName']}"

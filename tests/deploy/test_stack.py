@@ -27,7 +27,7 @@ from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
 from deploy.service import Service, delete_task_definitions
 from deploy.stack import Stack
-from deploy.steps import Failed, Reporter
+from deploy.steps import Failed, Reporter, reason
 from support.servers import ROOT, until
 from support.traffic import HANG, NOTICED_WITHIN, Traffic
 
@@ -501,7 +501,7 @@ def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws:
     for action, step in steps.items():
         with without(aws, action), pytest.raises(ClientError) as refused:
             step()
-        assert action in commands.reason(refused.value).why
+        assert action in reason(refused.value).why
 
 
 # --- the end

@@ -27,6 +27,7 @@ _VARIABLES = {
     "billing_email": "owner@example.com",
     "alarm_email": "owner@example.com",
     "allowed_cidrs": '["203.0.113.0/24"]',
+    "domain_name": "files.example.com",
     "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
     "access_logs_bucket_name": "day02-access-logs",
 }

@@ -196,10 +196,10 @@ def test_prod_requires_tokens(workspace: Workspace) -> None:
 
 
 def test_prod_asks_who_may_call(workspace: Workspace) -> None:
-    """Production has no default for the allowed addresses or the certificate."""
+    """Production has no default for the allowed addresses or its name."""
     variables = workspace.destroy_plan("envs/prod")["configuration"]["root_module"]["variables"]
 
-    asked = ("allowed_cidrs", "certificate_arn", "alarm_email")
+    asked = ("allowed_cidrs", "domain_name", "alarm_email")
 
     assert [name for name in asked if "default" in variables[name]] == []
 

@@ -23,6 +23,7 @@ variables {
   image                   = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   data_bucket_name        = "day02-data"
   allowed_cidrs           = ["203.0.113.0/24"]
+  domain_name             = "files.example.com"
   certificate_arn         = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
   access_logs_bucket_name = "day02-access-logs"
   alarm_email             = "oncall@example.com"
@@ -34,8 +35,8 @@ run "plan" {
 
 run "create" {
   assert {
-    condition     = output.url == "https://${output.load_balancer_dns_name}:443"
-    error_message = "The URL is the load balancer's name with the port."
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
   }
 }
 
@@ -73,4 +74,19 @@ run "refuses_a_bucket_without_the_prefix" {
   }
 
   expect_failures = [var.data_bucket_name]
+}
+
+# A count must not depend on the unknown ARN of a certificate that the same plan issues.
+run "issues_its_certificate" {
+  command = plan
+
+  variables {
+    certificate_arn = null
+    zone_id         = "Z0123456789ABCDEFGHIJ"
+  }
+
+  assert {
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
+  }
 }

@@ -250,3 +250,13 @@ run "refuses_a_limit_that_waf_does_not_support" {
 
   expect_failures = [var.request_limit_per_ip]
 }
+
+run "refuses_a_health_check_that_overlaps_the_next" {
+  command = plan
+
+  variables {
+    health_check = { interval = 10, healthy_threshold = 2 }
+  }
+
+  expect_failures = [var.health_check]
+}

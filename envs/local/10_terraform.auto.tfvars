@@ -1,0 +1,1 @@
+../day02/10_terraform.auto.tfvars
