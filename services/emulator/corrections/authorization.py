@@ -140,10 +140,14 @@ def check_each_resource() -> None:
         context = dict(named.get("service_context") or {})
         if service == "iam":
             context |= {key: parameters[name] for key, name in _IAM_KEYS.items() if name in parameters}
-            named["service_context"] = context
+        if service == "ecs" and (cluster := parameters.get("cluster")):
+            home = f"arn:aws:ecs:{region}:{account}:cluster/"
+            context["ecs:cluster"] = cluster if cluster.startswith("arn:") else home + cluster
+        named["service_context"] = context
         wanted: list[Check] = []
         if service == "ec2":
-            wanted = list(checks(action, parameters, ec2._tags, context, f"arn:aws:ec2:{region}:{account}"))
+            named_by_id = {**parameters, "RouteTableId": _route_table(ec2._route_tables, parameters)}
+            wanted = list(checks(action, named_by_id, ec2._tags, context, f"arn:aws:ec2:{region}:{account}"))
         # MiniStack's own check knows no tags of networks, so it is made only where there is no better one.
         refused = None if wanted else enforce(access_key, action, service, region, *rest, **named)
         for check in [*wanted, *passed(action, parameters, account)]:
@@ -161,6 +165,15 @@ def check_each_resource() -> None:
     iam_actions._TAG_MEMBERS |= {"TagSpecifications"}
     iam_actions.request_tag_context = remembered
     iam_evaluator.enforce = each
+
+
+def _route_table(tables: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
+    """The route table of a call, which may name only its association with a subnet."""
+    association = parameters.get("AssociationId")
+    for id_, table in tables.items():
+        if any(entry["RouteTableAssociationId"] == association for entry in table.get("Associations", [])):
+            return str(id_)
+    return parameters.get("RouteTableId", "")
 
 
 def _plain(body: bytes, query: Mapping[str, Any]) -> dict[str, str]:
