@@ -54,7 +54,7 @@ def _tagged(environment: Environment) -> set[tuple[str, str]]:
 
 
 def confirm(environment: Environment, region: str, arn: str) -> bool | None:
-    """Whether a resource exists; None where this module does not know its type."""
+    """Whether a resource exists; None where no call says so: its type is unknown, or the call is denied."""
     service, resource = arn.split(":")[2], arn.split(":", 5)[5]
     kind = resource.replace(":", "/").partition("/")[0]
     known = _CONFIRM.get((service, kind)) or _CONFIRM.get((service, ""))
@@ -64,21 +64,25 @@ def confirm(environment: Environment, region: str, arn: str) -> bool | None:
     try:
         return exists(environment.client(client, region), arn)
     except ClientError as error:
-        if _says_absent(error.response["Error"]["Code"]):
+        code = error.response["Error"]["Code"]
+        if _says_absent(code):
             return False
+        if code in _DENIED:
+            return None
         raise
 
 
+# The words of EC2, of SNS, and of the other services.
+_DENIED = {"UnauthorizedOperation", "AuthorizationError", "AccessDenied", "AccessDeniedException"}
+
+
 def _says_absent(code: str) -> bool:
-    return code.endswith((".NotFound", "NotFound", "NotFoundException", "NoSuchEntity")) or code in {
-        "ClientException",  # DescribeTaskDefinition of ECS
-        "InvalidLaunchTemplateId.NotFoundException",
-        "ResourceNotFoundException",
-        "WAFNonexistentItemException",
-    }
+    # ECS has no error of its own for a task definition that does not exist.
+    return code.endswith(("NotFound", "NotFoundException")) or code == "ClientException"
 
 
 def _id(arn: str) -> str:
+    """The last segment of an ARN: an id, or the name of a group."""
     return arn.rpartition("/")[2]
 
 
@@ -115,8 +119,7 @@ def _alarm(client: Any, arn: str) -> bool:
 
 
 def _group(client: Any, arn: str) -> bool:
-    name = arn.rpartition("/")[2]
-    return bool(client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"])
+    return bool(client.describe_auto_scaling_groups(AutoScalingGroupNames=[_id(arn)])["AutoScalingGroups"])
 
 
 _CONFIRM: dict[tuple[str, str], tuple[str, Exists]] = {

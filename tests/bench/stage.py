@@ -171,9 +171,13 @@ class Stage(ExitStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self.directory.mkdir(parents=True)
-        self.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.s3.make_bucket(self.bucket)
+        try:
+            self.directory.mkdir(parents=True)
+            self.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            self.s3.make_bucket(self.bucket)
+        except BaseException:
+            self.close()  # Python calls __exit__ only after an __enter__ that succeeded
+            raise
         self.callback(self.drop_bucket)
         return self
 

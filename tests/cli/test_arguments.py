@@ -14,24 +14,11 @@ import pytest
 
 from cli.command import PROGRAM, Command
 from cli.test_terminal import hostile_server
-from support.servers import S3, Service, need
+from support.servers import S3, need
 
 BUCKET = "day02-arguments"
 NOWHERE = ("--url", "http://127.0.0.1:1", "--retries", "0")
 MiB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
-    return make_service(ministack_s3, ministack_s3.make_bucket(BUCKET))
-
-
-@pytest.fixture
-def s3api(service: Service, ministack_s3: S3, tmp_path: Path) -> Command:
-    """The command, at a service whose bucket is empty."""
-    for name in ministack_s3.keys(BUCKET):
-        ministack_s3.client().delete_object(Bucket=BUCKET, Key=name)
-    return Command(service.url, tmp_path)
 
 
 def body(s3: S3, name: str) -> bytes:

@@ -36,14 +36,6 @@ def service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
     return make_service(ministack_s3, ministack_s3.make_bucket(BUCKET, versioned=True))
 
 
-@pytest.fixture
-def s3api(service: Service, ministack_s3: S3, tmp_path: Path) -> Command:
-    """The command, at a service whose bucket is empty."""
-    for name in ministack_s3.keys(BUCKET):
-        ministack_s3.client().delete_object(Bucket=BUCKET, Key=name)
-    return Command(service.url, tmp_path)
-
-
 def names(listed: Ran) -> list[str]:
     assert listed.status == 0, listed.err
     return listed.out.splitlines()

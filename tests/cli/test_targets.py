@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,9 @@ from cli.command import Command
 from s3api.client import targets
 from s3api.client.downloads import Facts
 from s3api.client.sources import Source
-from support.servers import S3, Service
+from support.servers import S3
 
 BUCKET = "day02-targets"
-
-
-@pytest.fixture(scope="module")
-def service(ministack_s3: S3, make_service: Callable[..., Service]) -> Service:
-    return make_service(ministack_s3, ministack_s3.make_bucket(BUCKET))
-
-
-@pytest.fixture
-def s3api(service: Service, ministack_s3: S3, tmp_path: Path) -> Command:
-    """The command, at a service whose bucket is empty."""
-    for name in ministack_s3.keys(BUCKET):
-        ministack_s3.client().delete_object(Bucket=BUCKET, Key=name)
-    return Command(service.url, tmp_path)
 
 
 def store(s3: S3, *names: str) -> None:

@@ -33,6 +33,7 @@ from deploy.environments import EmulatedAws, Environment
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
 from s3api.bucket import correct
+from support.containers import of_cluster
 from support.http_server import serving
 from support.servers import need, until
 
@@ -516,7 +517,11 @@ def test_a_tasks_credentials_are_the_tasks_alone(
         ],
     )["taskDefinition"]["taskDefinitionArn"]
     task = ecs.run_task(cluster="attacked", taskDefinition=registered)["tasks"][0]["taskArn"]
-    running = until(lambda: next(iter(emulated_aws.tasks(engine, local, every=False)), None), "the task", 30)
+
+    def started() -> list[Any]:
+        return of_cluster(emulated_aws.tasks(engine, local), "attacked")
+
+    running = until(lambda: next(iter(started()), None), "the task", 30)
     environment = dict(entry.split("=", 1) for entry in running.attrs["Config"]["Env"])
     url = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
     headers = {"Authorization": environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
@@ -530,7 +535,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     status, said = running.exec_run(["python3", "-c", ASK])
 
     ecs.stop_task(cluster="attacked", task=task)
-    until(lambda: not emulated_aws.tasks(engine, local), "the task's end", 30)
+    until(lambda: not started(), "the task's end", 30)
     ecs.delete_cluster(cluster="attacked")
     assert [answer.status_code for answer in from_here] == [403, 403]
     assert status == 0, said

@@ -23,6 +23,7 @@ from deploy.emulated_aws import permissions, tasks
 from deploy.environments import EmulatedAws, Environment
 from emulator.balancer import Group, Listener, configuration, group_of
 from emulator.corrections.tasks import MIB, options_of
+from support.containers import of_cluster
 from support.servers import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -83,6 +84,13 @@ def definition(aws: Environment, image: str, family: str, program: str, **more: 
 def emulated(aws: Environment) -> EmulatedAws:
     assert aws.emulated is not None
     return aws.emulated
+
+
+def containers(
+    engine: docker.DockerClient, aws: Environment, cluster: str, *, every: bool = True
+) -> list[Any]:
+    """The containers of one cluster's tasks. The tasks of the stack may run at the same time."""
+    return of_cluster(tasks(engine, emulated(aws), every=every), cluster)
 
 
 # --- HTTP
@@ -349,7 +357,7 @@ def test_a_task_is_run_as_it_is_defined(
     )
     ecs = aws.client("ecs")
     task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
-    container = until(lambda: next(iter(tasks(engine, emulated(aws), every=False)), None), "the task", 30)
+    container = until(lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 30)
     host = container.attrs["HostConfig"]
 
     status, said = container.exec_run(
@@ -363,7 +371,7 @@ def test_a_task_is_run_as_it_is_defined(
     begun = time.monotonic()
     ecs.stop_task(cluster=cluster, task=task)
     stopped = time.monotonic() - begun
-    until(lambda: not tasks(engine, emulated(aws)), "the container's end", 30)
+    until(lambda: not containers(engine, aws, cluster), "the container's end", 30)
     assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
@@ -411,7 +419,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
+    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30)
 
 
 def rollouts(aws: Environment, cluster: str, name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_type_without_a_call_is_unconfirmed(aws: Environment) -> None:
 def test_a_deleted_resource_that_aws_still_lists_is_not_left(aws: Environment) -> None:
     """AWS lists deleted resources for hours (boto3 1704, 3341); none of them counts as left."""
     sns, tagging = aws.client("sns"), aws.client("resourcegroupstaggingapi")
-    arn = sns.create_topic(Name="listed", Tags=TAGS)["TopicArn"]
+    arn = sns.create_topic(Name="day02-listed", Tags=TAGS)["TopicArn"]
 
     def listed() -> set[str]:
         pages = tagging.get_paginator("get_resources").paginate()
@@ -145,6 +146,25 @@ def test_a_deleted_resource_that_aws_still_lists_is_not_left(aws: Environment) -
     assert arn in exist_before
     assert arn in listed()
     assert arn not in leftovers.find(aws).exist
+
+
+@pytest.mark.parametrize("service", ["ec2", "sns", "ecs", "logs"])
+def test_what_may_not_be_described_is_unconfirmed(aws: Environment, service: str) -> None:
+    """A user without permissions cannot say that a resource exists, nor that it does not."""
+    iam = aws.client("iam")
+    name = f"may-nothing-{service}"
+    iam.create_user(UserName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    denied = replace(
+        aws,
+        credentials={
+            "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        },
+    )
+    resource = {"ec2": "vpc/vpc-0", "sns": "other", "ecs": "cluster/other", "logs": "log-group:/other"}
+
+    assert leftovers.confirm(denied, REGION, f"arn:aws:{service}:{HOME}:{resource[service]}") is None
 
 
 def test_every_type_in_the_policies_can_be_confirmed() -> None:

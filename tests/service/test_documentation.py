@@ -334,7 +334,7 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 # --- plain English
 
-#: Phrases that made texts hard to read, and what to write instead. In quotes, `nobody` can be a Unix user.
+#: Phrase that is hard to read -> what to write instead. In quotes, `nobody` is allowed: it names a Unix user.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",

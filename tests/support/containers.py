@@ -55,6 +55,11 @@ def image_or_need(engine: docker.DockerClient, name: str) -> None:
         need(False, f"The image {name} is not on this machine and cannot be pulled: {error.explanation}")
 
 
+def of_cluster(tasks: Sequence[Container], name: str) -> list[Container]:
+    """Those of the containers that belong to the ECS cluster of this name."""
+    return [task for task in tasks if task.labels["com.amazonaws.ecs.cluster"].endswith(f":cluster/{name}")]
+
+
 # --- the image
 
 
