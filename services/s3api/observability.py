@@ -202,12 +202,13 @@ def observe(app: Flask) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         asked, known = request_ctx.request, app_ctx.g
-        response.headers["X-Request-Id"] = known.request_id
+        request_id = response.headers["X-Request-Id"] = known.request_id
         route = asked.url_rule.rule if asked.url_rule else "-"
         started, body = known.started, known.body
         caller = known.get("caller")
         fields = {
-            "request_id": known.request_id,
+            "duration_ms": 0.0,
+            "request_id": request_id,
             "method": asked.method[:32],
             "route": route,
             "path": _path(asked),
@@ -215,7 +216,7 @@ def observe(app: Flask) -> None:
             "caller": caller and caller.name,
             "code": known.get("error_code"),
             "client": (asked.remote_addr or "")[:64],  # behind a proxy, the address that the proxy names
-            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT", "")),
+            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT")),
             # An answer to HEAD, a 204 and a 304 have no body: RFC 9110, section 6.4.1. The bytes of a stream
             # are counted as they pass.
             "sent_bytes": 0,
@@ -223,16 +224,17 @@ def observe(app: Flask) -> None:
 
         def report() -> None:
             seconds = time.perf_counter() - started
-            fields["received_bytes"] = body.count
+            fields["duration_ms"] = round(seconds * 1000, 1)
+            received = fields["received_bytes"] = body.count
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
             took.observe(seconds)
-            if fields["received_bytes"]:
-                _received.inc(fields["received_bytes"])
+            if received:
+                _received.inc(received)
             if fields["sent_bytes"]:
                 _sent.inc(fields["sent_bytes"])
-            _request_lines.write({"duration_ms": round(seconds * 1000, 1), **fields})
+            _request_lines.write(fields)
 
         if response.is_streamed:
             response.response = _watched(response.response, fields)
@@ -259,9 +261,9 @@ def _path(asked: Request) -> str:
     return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
-def _trace_id(value: str) -> str | None:
+def _trace_id(value: str | None) -> str | None:
     """The trace of a request, by W3C Trace Context, section 3.2. A value that is not valid is ignored."""
-    match = _TRACEPARENT.fullmatch(value)
+    match = value and _TRACEPARENT.fullmatch(value)
     # Later versions may add fields to the four of version 00.
     return match["trace"] if match and (match["version"] != "00" or not match["more"]) else None
 
