@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -93,12 +94,22 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
             )
 
 
+def revision() -> str:
+    """The commit of this directory, with `-dirty` if files differ from it; "unknown" without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):
+        where = Path(__file__).parent
+        said = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
+        return said.stdout.strip()
+    return "unknown"
+
+
 def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
     """Run the API until it is stopped; raise `CannotRun` if it fails. `more` is added to the banner."""
     port = environment["PORT"]
     process = subprocess.Popen(
         [sys.executable, "-m", "s3api.serve"],
-        env={**environment, "PYTHONPATH": str(Path(__file__).parent)},
+        env={"REVISION": revision(), **environment, "PYTHONPATH": str(Path(__file__).parent)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -130,6 +130,7 @@ class S3FileStore:
         self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
         self._transfer = self._boto3_client(endpoint, connect, transfer, pool, attempts=1)
         public = self._boto3_client(self._public_endpoint, connect, read, 1, attempts=1)
+        self.endpoint: str = self._api.meta.endpoint_url
         check_answers(self._api, read)
         check_answers(self._transfer, SLOW_ANSWER_SECONDS)
         if owner:

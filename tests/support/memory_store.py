@@ -65,6 +65,7 @@ class MemoryStore:
     """Keeps versions. While `fails_with` is set, every call raises it, as when S3 is down."""
 
     bucket: str = "day02-memory"
+    endpoint: str = "memory://"
     fails_with: FileError | None = None
     objects: dict[str, _Object] = field(default_factory=dict)
     deleted: dict[str, _Object] = field(default_factory=dict)
