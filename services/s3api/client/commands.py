@@ -664,7 +664,7 @@ def delete(
 
 def _delete_by_prefix(client: Client, prefix: str, *, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Standard input is not a terminal to ask on; --yes deletes without asking")
+        raise click.UsageError("Not a terminal: add --yes")
     count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
     which = f"the {count:,} files whose names begin with '{shown(prefix)}'"
     question = f"Delete {which if prefix else f'all {count:,} files in the bucket'}?"
