@@ -191,10 +191,21 @@ def log_failure(error: BaseException, request_id: str | None = None) -> None:
     fields = {
         "request_id": request_id or g.get("request_id"),
         "error": type(error).__name__,
-        # An error of the HTTP library names the URL of its request, whose query has a signature.
-        "cause": _QUERY.sub("?…", f"{type(cause).__name__}: {cause}"),
+        "cause": cause_in_words(error),
     }
     log.error("request_failed", extra={"fields": fields}, exc_info=None if hasattr(error, "code") else cause)
+
+
+def cause_in_words(error: BaseException) -> str:
+    """The cause of an error, for the operator."""
+    cause = error.__cause__ or error
+    words = f"{type(cause).__name__}: {cause}"
+    # botocore keeps the error of the network, such as a refused connection, apart from its own sentence.
+    reason = getattr(cause, "kwargs", {}).get("error")
+    if reason is not None and str(reason) not in words:
+        words = f"{words}: {reason}"
+    # An error of the HTTP library names the URL of its request, whose query has a signature.
+    return _QUERY.sub("?…", words)
 
 
 def observe(app: Flask) -> None:

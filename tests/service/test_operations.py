@@ -21,7 +21,7 @@ from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
 from s3api.s3_errors import look
-from s3api.s3_store import BucketReport
+from s3api.s3_store import BucketReport, PresignedAnswer
 from s3api.settings import Settings, SettingsError, TokenEntry
 from support.memory_store import MemoryStore
 from support.servers import S3, SIGNING_KEY, Service, running_service, service_environment, until
@@ -290,20 +290,32 @@ def report(**changes: Any) -> BucketReport:
         "abort_incomplete_days": 1,
         "has_abort_rule": True,
         "cors_exposes_etag": True,
-        "public_endpoint": "https://s3.example",
-        "public_endpoint_error": None,
     }
     return BucketReport(**{**good, **changes})
 
 
-class Reports:
-    def __init__(self, result: BucketReport | failures.FileError) -> None:
+class Reports(MemoryStore):
+    """A store whose presigned requests have the status given, and S3's by default."""
+
+    credentials = "the task role"
+
+    def __init__(
+        self, result: BucketReport | failures.FileError, status: int | None = None, *, from_s3: bool = True
+    ) -> None:
+        super().__init__(endpoint="https://s3.example")
         self._result = result
+        self._status = status
+        self._from_s3 = from_s3
 
     def report(self) -> BucketReport:
         if isinstance(self._result, failures.FileError):
             raise self._result
         return self._result
+
+    def send_presigned(self, method: str, url: str, body: bytes = b"") -> PresignedAnswer:
+        assert url.startswith("memory://")
+        assert bool(body) == (method == "PUT")
+        return PresignedAnswer(self._status or (404 if method == "GET" else 200), from_s3=self._from_s3)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +326,6 @@ class Reports:
         ({"region": None}, "region", Verdict.UNKNOWN),
         ({"clock_skew": timedelta(minutes=6)}, "clock", Verdict.FAILED),
         ({"clock_skew": None}, "clock", Verdict.UNKNOWN),
-        ({"public_endpoint_error": "HTTP 403"}, "public endpoint", Verdict.FAILED),
         ({"versioning": False}, "versioning", Verdict.ADVICE),
         ({"versioning": None}, "versioning", Verdict.UNKNOWN),
         ({"has_abort_rule": False}, "incomplete uploads", Verdict.ADVICE),
@@ -329,7 +340,27 @@ def test_a_finding_for_each_check(
 
     assert {finding.check: finding.verdict for finding in findings}[check] is verdict
     assert sum(finding.verdict is not Verdict.OK for finding in findings) == (verdict is not Verdict.OK)
-    assert len(findings) == 7
+    assert len(findings) == 13
+
+
+@pytest.mark.parametrize(
+    ("status", "from_s3", "public", "verdict"),
+    [
+        (403, True, None, Verdict.FAILED),
+        (403, True, "https://files.example", Verdict.FAILED),
+        (404, False, None, Verdict.FAILED),
+        (404, False, "https://files.example", Verdict.NOT_CHECKED),
+    ],
+)
+def test_who_answers_at_the_public_endpoint(
+    tmp_path: Path, status: int, from_s3: bool, public: str | None, verdict: Verdict
+) -> None:
+    """S3's refusal is a failure. Another server at a public endpoint may not be what clients reach there."""
+    store = Reports(report(), status, from_s3=from_s3)
+    findings = diagnose(store, settings_for(tmp_path, s3_public_endpoint_url=public))
+
+    assert {finding.check: finding.verdict for finding in findings}["signed upload"] is verdict
+    assert store.uploads == {}
 
 
 def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
@@ -354,9 +385,15 @@ def test_the_doctor_on_a_real_bucket(
     lines = bare.stdout.splitlines()
     assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == [
         "bucket",
+        "credentials",
         "region",
         "clock",
+        "list",
+        "read",
+        "write",
+        "delete",
         "public endpoint",
+        "signed upload",
         "versioning",
         "incomplete uploads",
         "CORS",

@@ -186,8 +186,8 @@ class MemoryStore:
 
     def delete(self, name: str, if_match: str | None = None) -> None:
         self._touch()
+        self._check(name, create_only=False, if_match=if_match)
         if name in self.objects:
-            self._check(name, create_only=False, if_match=if_match)
             self.deleted[name] = self.objects.pop(name)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
