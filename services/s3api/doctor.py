@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from s3api.bodies import Body
-from s3api.failures import FileChanged, FileError, FileNotFound
+from s3api.failures import FileChanged, FileError, FileNotFound, StoreFailed
 from s3api.file_store import Conditions, FileStore, PartPlan
 from s3api.observability import cause_in_words
 from s3api.s3_store import BucketReport, PresignedAnswer
@@ -56,6 +56,8 @@ class Examined(FileStore, Protocol):
     def credentials(self) -> str: ...
 
     def report(self) -> BucketReport: ...
+
+    def delete_without_trace(self, name: str) -> bool: ...
 
     def send_presigned(
         self, method: Literal["GET", "PUT"], url: str, body: bytes = b""
@@ -171,9 +173,21 @@ def _delete(store: Examined, name: str) -> Finding:
         store.delete(name, NO_ETAG)
     except (FileChanged, FileNotFound):
         return Finding("delete", Verdict.OK, "allowed")
+    except StoreFailed:  # not every S3 knows the condition
+        return _delete_without_condition(store, name)
     except FileError as error:
         return _failed(store, "delete", error)
     return _ignores_if_match("delete", name)
+
+
+def _delete_without_condition(store: Examined, name: str) -> Finding:
+    try:
+        left = store.delete_without_trace(name)
+    except FileError as error:
+        return _failed(store, "delete", error)
+    if left:
+        return Finding("delete", Verdict.ADVICE, f"allowed; the bucket has a delete marker of '{name}' now")
+    return Finding("delete", Verdict.OK, "allowed")
 
 
 def _ignores_if_match(check: str, name: str) -> Finding:

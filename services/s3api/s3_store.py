@@ -32,7 +32,7 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from s3api.bodies import Body
 from s3api.bucket import days_to_abort, exposes_etag, is_versioned
@@ -120,6 +120,15 @@ _CREDENTIALS = {
     "custom-process": "{profile} (credential_process)",
     "explicit": "the program itself",
 }
+
+
+def source_of_credentials(session: boto3.session.Session) -> str:
+    """Where the credentials of a session come from, in words."""
+    found = session.get_credentials()
+    if found is None:
+        return "no credentials"
+    profile = f"profile '{session.profile_name}'"
+    return _CREDENTIALS.get(found.method, f"{profile} ({found.method})").format(profile=profile)
 
 
 class S3FileStore:
@@ -546,14 +555,25 @@ class S3FileStore:
             cors_exposes_etag=None if cors is None else exposes_etag(cors.get("CORSRules", ())),
         )
 
+    def delete_without_trace(self, name: str) -> bool:
+        """Delete a missing file, then the delete marker. Returns whether the marker is left.
+
+        It is for an S3 that has no conditional deletion. The role of a task on AWS may not delete a marker.
+        """
+        with self._errors("delete_object", name):
+            version = self._api.delete_object(Bucket=self.bucket, Key=name).get("VersionId")
+        if version is None:
+            return False
+        try:
+            self._api.delete_object(Bucket=self.bucket, Key=name, VersionId=version)
+        except (ClientError, BotoCoreError):
+            return True
+        return False
+
     @property
     def credentials(self) -> str:
         """Where the credentials come from, in words."""
-        found = self._session.get_credentials()
-        if found is None:
-            return "no credentials"
-        profile = f"profile '{self._session.profile_name}'"
-        return _CREDENTIALS.get(found.method, f"{profile} ({found.method})").format(profile=profile)
+        return source_of_credentials(self._session)
 
     def send_presigned(self, method: Literal["GET", "PUT"], url: str, body: bytes = b"") -> PresignedAnswer:
         """Send a presigned request, as a client of the service does. Raises `StoreUnavailable`."""

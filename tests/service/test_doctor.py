@@ -141,6 +141,26 @@ def test_the_cause_is_for_the_operator_only(store: S3FileStore, faulty: FaultyS3
     assert ARN in found["list"].message
 
 
+@pytest.mark.parametrize("may_delete_versions", [True, False])
+def test_an_s3_without_conditional_deletion(
+    store: S3FileStore, faulty: FaultyS3, ministack_s3: S3, tmp_path: Path, may_delete_versions: bool
+) -> None:
+    """LocalStack 4.14 answers 501 to If-Match; then a delete marker is removed, or named if it stays."""
+
+    def refused(asked: Asked) -> bool:
+        return asked.method == "DELETE" and (
+            "If-Match" in asked.headers or (not may_delete_versions and "versionId" in asked.query)
+        )
+
+    with faulty.failing(AnswerError(501, "NotImplemented"), refused):
+        found = findings_of(store, tmp_path)
+    left = leftovers(ministack_s3, store.bucket)
+
+    assert found["delete"].verdict is (Verdict.OK if may_delete_versions else Verdict.ADVICE)
+    assert len(left) == (not may_delete_versions)
+    assert all(name in found["delete"].message for name in left)
+
+
 class IgnoresConditions(MemoryStore):
     """An S3 that stores and deletes whatever If-Match says."""
 
