@@ -15,6 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 from docker.models.images import Image
 
+import taken_ports
 from local_servers import REGION
 from support.containers import Api, Compose, MakeApi
 from support.localstack import keys_of, s3_client
@@ -178,3 +179,12 @@ def test_down_takes_all(engine: docker.DockerClient, run_id: str, image: Image) 
     assert len(made) == 4  # the API, LocalStack, their network, the volume
     assert after_down == [f"{run_id}-down_keys"]
     assert project.left(engine) == []
+
+
+def test_ports_of_a_running_project_are_its_own(composed: Api, compose: Compose) -> None:
+    """A second `make up` is not refused because of the ports of the first."""
+    assert composed
+    published = taken_ports._published(compose.project)
+
+    assert f":{compose.port}->" in published
+    assert taken_ports.is_taken(compose.port)
