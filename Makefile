@@ -52,8 +52,11 @@ sbom: image $(SCANNERS)/.ready ## List the contents of the image, as CycloneDX, 
 	@$(BIN)/python -c 'import json; \
 		print(len(json.load(open("$(SBOM)"))["components"]), "components of $(IMAGE): $(SBOM)")'
 
-.PHONY: up
-up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
+.PHONY: up free-ports
+free-ports:
+	@$(PYTHON) services/taken_ports.py up S3API_PORT=$${S3API_PORT:-5000} S3_PORT=$${S3_PORT:-4566}
+
+up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
 	@install -d -m 700 .data
 	@$(COMPOSE) --progress quiet cp --index 1 api:/run/secrets/credentials .data/compose_credentials
@@ -195,6 +198,10 @@ logs: $(VENV)/.test ## Print the last minutes of the logs of ENV
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
+
+.PHONY: purge
+purge: $(VENV)/.test ## Remove what destroy and down keep, for good: buckets, parameters, volumes; asks for the name
+	@$(BIN)/python -m deploy.purge --env $(ENV)
 
 .PHONY: bench
 bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)
