@@ -12,7 +12,7 @@ from apiflask import APIFlask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import s3api
-from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.health import Readiness
@@ -118,6 +118,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         origins=Origins.of(settings),
     ).attach(app)
     observability.observe(app)
+    cors.register(app, settings.cors_origins)
     admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
