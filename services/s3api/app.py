@@ -17,7 +17,7 @@ from werkzeug.routing import Map, MapAdapter
 from werkzeug.sansio.utils import get_host
 
 import s3api
-from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.health import Readiness
@@ -181,6 +181,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         origins=Origins.of(settings),
     ).attach(app)
     observability.observe(app)
+    cors.register(app, settings.cors_origins)
     admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)

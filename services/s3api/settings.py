@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from s3api.bucket import check_origin
 from s3api.private import NotPrivate, check_folder, lock_path, make_folder, open_private
 from s3api.variables import CLIENT, unread
 
@@ -96,13 +97,7 @@ HostName = Annotated[
         "must be a host's name or address, such as files.example or [::1], without a port",
     ),
 ]
-Origin = Annotated[
-    str,
-    _pattern(
-        r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?",
-        "must be an origin, such as https://files.example: a scheme, a host, and a port if not the default",
-    ),
-]
+Origin = Annotated[str, AfterValidator(check_origin)]
 
 
 class Settings(BaseSettings):
@@ -155,7 +150,11 @@ class Settings(BaseSettings):
     allowed. Not set: only these on loopback, otherwise every host."""
     allowed_origins: Annotated[tuple[Origin, ...], *Words] = ()
     """Origins of other sites whose web pages may use the service, such as `https://files.example`, separated
-    by commas."""
+    by commas. They cannot read its answers. It is for the service's own page behind a proxy that changes the
+    host."""
+    cors_origins: Annotated[tuple[Origin, ...], *Words] = ()
+    """Origins whose web pages may use the service and read its answers (CORS), such as `https://app.example`,
+    separated by commas. `*` is refused. Not set: none."""
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """The number of proxies in front of the service whose `X-Forwarded-*` headers are believed."""
 
