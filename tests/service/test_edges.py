@@ -456,7 +456,7 @@ class Versions:
     def upload_part_copy(
         self,
         PartNumber: int,  # noqa: N803 - boto3's names
-        CopySourceRange: str | None = None,  # noqa: N803 - as above
+        CopySourceRange: str | None = None,  # noqa: N803 - boto3's names
         **_: object,
     ) -> dict[str, Any]:
         self.copied[PartNumber] = CopySourceRange

@@ -431,7 +431,7 @@ def lock_of_another_user(shared: Path) -> str:
 def lock_that_is_a_pipe(shared: Path) -> str:
     (shared / "uploads").mkdir()
     os.mkfifo(lock_path(shared / "uploads"))
-    return "is no plain file"
+    return "is not a regular file"
 
 
 @pytest.mark.parametrize(
