@@ -215,6 +215,28 @@ def test_a_stream_is_sent_in_pieces(seaweedfs_s3: S3, bucket_name: str) -> None:
     assert seaweedfs_s3.keys(bucket) == {"name"}
 
 
+def test_the_parts_of_an_unknown_length(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
+    """Its parts are numbered from 1 without a gap, so that the last number of S3, 10,000, is in reach."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name), max_file_bytes=40 * MiB)
+    store.put("name", body(bytes(17 * MiB), size=None), "text/plain", create_only=False)
+
+    numbers = [asked.query["partNumber"] for asked in faulty.asked if "partNumber" in asked.query]
+    assert numbers == [["1"], ["2"], ["3"]]
+
+
+def test_a_small_body_of_unknown_length_needs_no_memory_of_others(seaweedfs_s3: S3, bucket_name: str) -> None:
+    """Below 256 KiB it is stored although others hold all memory; from there on it waits for a share."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    limits = {"max_file_bytes": 40 * MiB, "upload_buffer_bytes": 8 * MiB, "upload_wait_seconds": 0.1}
+    store = s3_store(seaweedfs_s3, bucket, **limits)
+    with store._memory.part(body(bytes(8 * MiB), size=None)):
+        store.put("small", body(bytes(256 * 1024 - 1), size=None), "text/plain", create_only=False)
+        with pytest.raises(failures.TooBusy):
+            store.put("large", body(bytes(256 * 1024), size=None), "text/plain", create_only=False)
+
+    assert seaweedfs_s3.keys(bucket) == {"small"}
+
+
 def test_the_largest_file_of_one_put(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
     """AWS: one PUT stores up to 5 GiB, so a file of that size needs no parts. This one breaks off."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
