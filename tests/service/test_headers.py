@@ -34,6 +34,9 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 VALUES = st.lists(st.one_of(PIECES, st.text(BYTES, max_size=8)), max_size=8).map("".join)
 
+#: The lengths of digests in bytes.
+SIZES = (("md5", 16), ("sha-256", 32), ("sha-512", 64))
+
 READ = ["Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
 WRITTEN = ["Content-Digest", "Content-Type", "If-None-Match", "If-Match", "Transfer-Encoding"]
 ALWAYS = [
@@ -265,3 +268,21 @@ def test_a_content_md5_is_base64_of_16_bytes(value: str, found: dict[str, str] |
 def test_a_position_beyond_every_file(value: str, expected: str) -> None:
     """RFC 9110, section 14.1.1: a number has any length. S3 gets at most 18 digits, which every S3 parses."""
     assert headers.byte_range(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "form", "algorithm", "size"),
+    [
+        *((header, "{}=:{}:", *one) for header in ("Content-Digest", "Repr-Digest") for one in SIZES[1:]),
+        *(("Digest", "{}={}", *one) for one in SIZES),
+    ],
+)
+def test_a_digest_has_the_length_of_its_algorithm(header: str, form: str, algorithm: str, size: int) -> None:
+    """RFC 9530 and RFC 3230: a digest of another length is not one of this algorithm."""
+
+    def value(length: int) -> str:
+        return form.format(algorithm, base64.b64encode(b"d" * length).decode())
+
+    assert headers.digests(header, value(size)) == {algorithm: (b"d" * size).hex()}
+    assert headers.digests(header, value(size - 1)) is None
+    assert headers.digests(header, value(size + 1)) is None
