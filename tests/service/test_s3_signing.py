@@ -192,3 +192,31 @@ def test_a_signing_key_serves_its_day_region_and_credentials_alone(other: dict[s
 
     assert signature(**other) != first
     assert signature() == first
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://s3.example:443", True),
+        ("https://s3.example:80", False),
+        ("https://s3.example:8443", False),
+        ("http://s3.example:80", True),
+    ],
+)
+def test_a_default_port_is_not_signed(url: str, *, same: bool) -> None:
+    """RFC 9110, section 7.2: Host leaves out the scheme's default port, and the signature covers Host."""
+    scheme = url.partition(":")[0]
+    signatures = {
+        S3Signer(origin, "eu-west-1").headers(
+            "GET",
+            "/bucket/name",
+            {},
+            {},
+            ReadOnlyCredentials("key", "secret", None),
+            timestamp="20261126T010203Z",
+            payload="UNSIGNED-PAYLOAD",
+        )["Authorization"]
+        for origin in (url, f"{scheme}://s3.example")
+    }
+
+    assert (len(signatures) == 1) == same
