@@ -52,8 +52,11 @@ sbom: image $(SCANNERS)/.ready ## List the contents of the image, as CycloneDX, 
 	@$(BIN)/python -c 'import json; \
 		print(len(json.load(open("$(SBOM)"))["components"]), "components of $(IMAGE): $(SBOM)")'
 
-.PHONY: up
-up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
+.PHONY: up free-ports
+free-ports:
+	@$(PYTHON) services/taken_ports.py up S3API_PORT=$${S3API_PORT:-5000} S3_PORT=$${S3_PORT:-4566}
+
+up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
 	@install -d -m 700 .data
 	@$(COMPOSE) --progress quiet cp --index 1 api:/run/secrets/credentials .data/compose_credentials
@@ -132,16 +135,24 @@ quick-others:
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
-NOTICED_errors := $(call SERVICE_TESTS,edges http)
-NOTICED_files := $(call SERVICE_TESTS,use_cases edges http properties)
+NOTICED_auth := $(call SERVICE_TESTS,edges http)
+NOTICED_bodies := $(call SERVICE_TESTS,edges use_cases http store)
+NOTICED_errors := $(call SERVICE_TESTS,documentation edges http)
+NOTICED_file_store := $(call SERVICE_TESTS,use_cases edges http)
+NOTICED_files := $(call SERVICE_TESTS,use_cases edges reading http properties)
 NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)
+NOTICED_names := $(call SERVICE_TESTS,edges reading http properties)
+NOTICED_routes := $(call SERVICE_TESTS,documentation edges reading http)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
-NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http store)
+NOTICED_s3_errors := $(call SERVICE_TESTS,use_cases s3_http s3_answers store)
+NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http s3_answers store)
+NOTICED_s3_multipart := $(call SERVICE_TESTS,edges s3_answers store)
+NOTICED_s3_restore := $(NOTICED_s3_multipart)
 NOTICED_s3_signing := $(NOTICED_s3_http)
-NOTICED_s3_errors := $(NOTICED_s3_http)
 NOTICED_s3_store := $(NOTICED_s3_http)
-NOTICED_s3_values := $(NOTICED_s3_http)
+NOTICED_s3_values := $(NOTICED_s3_answers)
+NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
@@ -191,6 +202,10 @@ logs: $(VENV)/.test ## Print the last minutes of the logs of ENV
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
+
+.PHONY: purge
+purge: $(VENV)/.test ## Remove what destroy and down keep, for good: buckets, parameters, volumes; asks for the name
+	@$(BIN)/python -m deploy.purge --env $(ENV)
 
 .PHONY: bench
 bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import botocore.session
 from botocore.config import Config
 
 from deploy.steps import Failed
+from s3api.bucket import origins_in
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
@@ -36,7 +37,8 @@ class EmulatedAws:
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
     169.254.170.23, so a machine can run two of them. `policies` is the directory
     with the policies of its deployer.
-    `keys` is the directory with the key of its root, in the form that AWS tools read.
+    `keys` is the directory with the key of its root, in the form that AWS tools read. `pages` are the origins
+    of other web pages that may use presigned URLs.
     """
 
     name: str = "day02-aws"
@@ -47,6 +49,7 @@ class EmulatedAws:
     time_scale: int = 10
     policies: Path = POLICIES
     keys: Path = WORK / "keys"
+    pages: Sequence[str] = ()
 
     @property
     def volume(self) -> str:
@@ -58,8 +61,8 @@ class EmulatedAws:
 
     @property
     def origins(self) -> list[str]:
-        """The origins of the API's page, which may use presigned URLs."""
-        return [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
+        """The origins of the web pages that may use presigned URLs: the API's own, and `pages`."""
+        return [*(f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")), *self.pages]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class Environment:
     """One environment to deploy to.
 
     `work` is the directory for Terraform's downloads and for the state of `local`. `account` is the number of
-    the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns.
+    the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns. `pages`
+    are the origins of the web pages that may use presigned URLs; if there are none, the rules of the bucket
+    decide.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Environment:
     emulated: EmulatedAws | None = None
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account: str = ""
+    pages: Sequence[str] = ()
 
     @property
     def project(self) -> str:
@@ -142,6 +148,7 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     """The environment of that name, with the operator's settings from environment variables.
 
     BUCKET, STATE_BUCKET   the names of the buckets; by default they contain the account's number
+    CORS_ORIGINS           the origins of the web pages that may use presigned URLs
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
     if name not in PROJECTS:
@@ -151,11 +158,16 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         raise Failed(
             f"the bucket '{bucket}' does not begin with day02-", "Choose another name: BUCKET=day02-…"
         )
+    try:
+        pages = origins_in(variables.get("CORS_ORIGINS", ""))
+    except ValueError as error:
+        raise Failed(f"CORS_ORIGINS {error}", "Name the origins, with commas between them") from None
     if name != "local":
-        return Environment(name, bucket, variables.get("STATE_BUCKET", ""))
+        return Environment(name, bucket, variables.get("STATE_BUCKET", ""), pages=pages)
     emulated = EmulatedAws(
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
+        pages=pages,
     )
     return Environment(name, bucket or "day02-local", "", work=WORK, emulated=emulated)
 
