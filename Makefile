@@ -119,14 +119,18 @@ QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
 quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that need no container, browser, Terraform or service
-	@$(SIDE_BY_SIDE) -j3 check quick-s3 quick-rest
+	@$(SIDE_BY_SIDE) -j4 quick-service check quick-s3 quick-others
 
-.PHONY: quick-s3 quick-rest
+# Three processes that compute about the same.
+.PHONY: quick-service quick-s3 quick-others
+quick-service:
+	@$(PYTEST) -q tests/service -m "$(QUICK_TESTS) and not s3"
+
 quick-s3:
-	@$(PYTEST) -q -m "$(QUICK_TESTS) and s3"
+	@$(PYTEST) -q tests/service -m "$(QUICK_TESTS) and s3"
 
-quick-rest:
-	@$(PYTEST) -q -m "$(QUICK_TESTS) and not s3"
+quick-others:
+	@$(PYTEST) -q tests --ignore=tests/service -m "$(QUICK_TESTS)"
 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests

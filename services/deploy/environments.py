@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -122,14 +123,10 @@ class Environment:
         return None if self.emulated else ARCHITECTURE
 
     def session(self) -> boto3.session.Session:
-        # Ignore AWS_PROFILE: the emulated AWS knows none of the operator's profiles.
-        core = botocore.session.Session({"profile": (None, None, None, None)}) if self.emulated else None
-        return boto3.session.Session(
-            botocore_session=core,
-            aws_access_key_id=self.credentials.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=self.credentials.get("AWS_SECRET_ACCESS_KEY"),
-            region_name=self.region,
-        )
+        key, secret = (self.credentials.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+        if self.emulated:
+            return _emulated_session(key, secret, self.region)
+        return boto3.session.Session(key, secret, region_name=self.region)
 
     def client(self, service: str, region: str | None = None) -> Any:
         style: Any = {"addressing_style": "path"} if self.emulated else {}
@@ -154,6 +151,16 @@ class Environment:
             bucket=self.bucket or self.variables["data_bucket_name"] or f"{self.project}-{account}",
             state_bucket=self.state_bucket or f"{self.project}-{account}-tfstate",
         )
+
+
+@functools.cache
+def _emulated_session(key: str | None, secret: str | None, region: str) -> boto3.session.Session:
+    """One session for the same credentials: each session parses the description of a service anew.
+
+    It ignores AWS_PROFILE, because the emulated AWS knows none of the operator's profiles.
+    """
+    core = botocore.session.Session({"profile": (None, None, None, None)})
+    return boto3.session.Session(key, secret, region_name=region, botocore_session=core)
 
 
 def expect_owner(client: Any, account: str) -> None:

@@ -79,6 +79,18 @@ def test_an_answer_is_escaped_for_a_terminal_alone() -> None:
     assert printed("answer(sys.argv[1])", terminal=False) == f"{HOSTILE}\n".encode()
 
 
+def test_clients_of_one_emulated_aws_share_a_session() -> None:
+    """A loop that asks the emulated AWS does not parse the descriptions of its services again each time."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAEMULATED", "AWS_SECRET_ACCESS_KEY": "secret"}
+    emulated = Environment("local", "day02-x", "", emulated=EmulatedAws(), credentials=keys)
+
+    assert emulated.session() is replace(emulated, account="1").session()
+    assert (
+        emulated.session()
+        is not replace(emulated, credentials={**keys, "AWS_ACCESS_KEY_ID": "AKIA"}).session()
+    )
+
+
 def test_nothing_is_printed_in_another_way() -> None:
     """Only the two functions that escape text call `print`."""
     printing = re.compile(r"\bprint\(|\bstd(?:out|err)\.write\(")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import socket
 import threading
@@ -42,8 +43,14 @@ NAMES = [
 # --- signing
 
 
+@functools.cache
+def session_with(token: str | None) -> boto3.session.Session:
+    """One session for the same credentials, because loading the description of S3 takes long."""
+    return boto3.session.Session("key", "secret", token, region_name="eu-west-1")
+
+
 def requests_and_client(token: str | None, endpoint: str | None = None) -> tuple[S3Requests, Any]:
-    session = boto3.session.Session("key", "secret", token, region_name="eu-west-1")
+    session = session_with(token)
     config = Config(signature_version="s3v4", s3={"addressing_style": "path" if endpoint else "virtual"})
     client = session.client("s3", endpoint_url=endpoint, config=config)
     return S3Requests(client, session, "day02-files"), client
@@ -99,7 +106,7 @@ def test_presigned_urls_are_those_of_boto3(name: str, token: str | None) -> None
 @pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:9000", "https://s3.example/base"])
 def test_the_bucket_is_where_boto3_finds_it(bucket: str, endpoint: str | None) -> None:
     """A bucket has its own host on AWS, unless its name has dots, and a path everywhere else."""
-    session = boto3.session.Session("key", "secret", region_name="eu-west-1")
+    session = session_with(None)
     config = Config(signature_version="s3v4", s3={"addressing_style": "path" if endpoint else "virtual"})
     url = S3Requests(session.client("s3", endpoint_url=endpoint, config=config), session, bucket).url
 
