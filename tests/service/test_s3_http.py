@@ -322,7 +322,7 @@ def _stripped(value: Any) -> Any:
 
 def test_the_session_describes_s3_as_botocore_does() -> None:
     """The session's documents are those of botocore, as plain dictionaries and without documentation."""
-    loader = s3_session.session("eu-west-1")._session.get_component("data_loader")  # type: ignore[attr-defined]
+    loader = s3_session.session("eu-west-1")._session.get_component("data_loader")
     original = botocore.session.get_session().get_component("data_loader")
 
     for kind in ("service-2", "endpoint-rule-set-1"):
