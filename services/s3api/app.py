@@ -10,7 +10,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Request, Response
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import Map, MapAdapter
@@ -53,12 +54,25 @@ def _adapter(
     return urls.bind(get_host(scheme, host, server), script_name, subdomain="", url_scheme=scheme)
 
 
+class _NoSessions(SessionInterface):
+    _none = NullSession()
+
+    def open_session(self, _app: Flask, _request: Request) -> NullSession:
+        """One object for all requests. Flask would make another for each."""
+        return self._none
+
+    def save_session(self, *_: object) -> None:
+        pass
+
+
 class _App(APIFlask):
     """APIFlask without what every request would pay for and the service does not use.
 
     The service has no asynchronous function, no session, no hook of a blueprint, and no hook after the
     context of a request.
     """
+
+    session_interface = _NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Skip Flask's check before each call."""
