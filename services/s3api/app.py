@@ -21,6 +21,7 @@ import s3api
 from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
+from s3api.headers import ALWAYS, UNLESS_SET
 from s3api.health import Readiness
 from s3api.origins import Origins, with_host_of_target
 from s3api.s3_store import S3FileStore
@@ -30,19 +31,6 @@ from s3api.settings import Settings
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 
-#: Headers of every answer. No page may show an answer in a frame, and a page of another origin may not use it
-#: as an image.
-_ALWAYS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-]
-#: Headers of an answer unless its view sets them. Without a Cache-Control, a cache may choose how long it
-#: keeps an answer (RFC 9111, section 4.2.2).
-_UNLESS_SET = [
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-]
 #: A path without empty segments and dot segments (RFC 3986, section 3.3).
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 
@@ -99,6 +87,17 @@ class _App(APIFlask):
             _decoded(environ.get("QUERY_STRING", "")),
         )
 
+    def full_dispatch_request(self) -> Response:
+        """Answer the request, without signals: nothing listens to them."""
+        answer: Any
+        try:
+            answer = self.preprocess_request()
+            if answer is None:
+                answer = self.dispatch_request()
+        except Exception as error:
+            answer = self.handle_user_exception(error)
+        return self.process_response(self.make_response(answer))
+
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Call the hooks until one answers."""
         for hook in self.before_request_funcs[None]:
@@ -130,8 +129,8 @@ def _hardened(app: WSGIApplication) -> WSGIApplication:
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             given = {name for name, _ in headers}
-            headers += _ALWAYS
-            headers += [header for header in _UNLESS_SET if header[0] not in given]
+            headers += ALWAYS
+            headers += [header for header in UNLESS_SET if header[0] not in given]
             if environ["wsgi.url_scheme"] == "https":
                 # Only for this host, because the service does not know what its subdomains serve.
                 headers.append(("Strict-Transport-Security", "max-age=31536000"))
