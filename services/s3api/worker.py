@@ -56,7 +56,7 @@ MAX_CONNECTIONS = 10_000
 METRICS_CONNECTIONS = 16
 
 #: Requests that do not wait for a place among the requests that are served at once.
-PROBES = frozenset({"/livez", "/readyz"})
+PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 
 #: Headers that need no check before they are sent.
 CONSTANT = frozenset([*ALWAYS, *UNLESS_SET])
