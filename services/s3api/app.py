@@ -10,7 +10,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Request, Response
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import Map, MapAdapter
@@ -20,6 +21,7 @@ import s3api
 from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
+from s3api.headers import ALWAYS, UNLESS_SET
 from s3api.health import Readiness, SharedFlag, s3_reached
 from s3api.origins import Origins, with_host_of_target
 from s3api.s3_store import S3FileStore
@@ -29,19 +31,6 @@ from s3api.settings import Settings
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 
-#: Headers of every answer. No page may show an answer in a frame, and a page of another origin may not use it
-#: as an image.
-_ALWAYS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-]
-#: Headers of an answer unless its view sets them. Without a Cache-Control, a cache may choose how long it
-#: keeps an answer (RFC 9111, section 4.2.2).
-_UNLESS_SET = [
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-]
 #: A path without empty segments and dot segments (RFC 3986, section 3.3).
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 
@@ -53,12 +42,25 @@ def _adapter(
     return urls.bind(get_host(scheme, host, server), script_name, subdomain="", url_scheme=scheme)
 
 
+class _NoSessions(SessionInterface):
+    _none = NullSession()
+
+    def open_session(self, _app: Flask, _request: Request) -> NullSession:
+        """One object for all requests. Flask would make another for each."""
+        return self._none
+
+    def save_session(self, *_: object) -> None:
+        pass
+
+
 class _App(APIFlask):
     """APIFlask without what every request would pay for and the service does not use.
 
     The service has no asynchronous function, no session, no hook of a blueprint, and no hook after the
     context of a request.
     """
+
+    session_interface = _NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Skip Flask's check before each call."""
@@ -84,6 +86,17 @@ class _App(APIFlask):
             environ["REQUEST_METHOD"],
             _decoded(environ.get("QUERY_STRING", "")),
         )
+
+    def full_dispatch_request(self) -> Response:
+        """Answer the request, without signals: nothing listens to them."""
+        answer: Any
+        try:
+            answer = self.preprocess_request()
+            if answer is None:
+                answer = self.dispatch_request()
+        except Exception as error:
+            answer = self.handle_user_exception(error)
+        return self.process_response(self.make_response(answer))
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Call the hooks until one answers."""
@@ -116,8 +129,8 @@ def _hardened(app: WSGIApplication) -> WSGIApplication:
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             given = {name for name, _ in headers}
-            headers += _ALWAYS
-            headers += [header for header in _UNLESS_SET if header[0] not in given]
+            headers += ALWAYS
+            headers += [header for header in UNLESS_SET if header[0] not in given]
             if environ["wsgi.url_scheme"] == "https":
                 # Only for this host, because the service does not know what its subdomains serve.
                 headers.append(("Strict-Transport-Security", "max-age=31536000"))

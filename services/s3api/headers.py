@@ -11,6 +11,20 @@ from urllib.parse import unquote
 
 from werkzeug.http import parse_date
 
+#: Headers of every answer. No page may show an answer in a frame, and a page of another origin may not use it
+#: as an image.
+ALWAYS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+#: Headers of an answer unless its view sets them. Without a Cache-Control, a cache may choose how long it
+#: keeps an answer (RFC 9111, section 4.2.2).
+UNLESS_SET = [
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
+
 MAX_MEDIA_TYPE = 255
 UNKNOWN_TYPE = "application/octet-stream"
 

@@ -14,6 +14,7 @@ MAX_NAME_BYTES = 1024
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
 _FORBIDDEN_TEXT = "a control character, a backslash, U+FFFE or U+FFFF"
+_DOT_SEGMENTS = frozenset({".", ".."})
 # Python's own table, without the machine's, and the types that differ between versions of Python. A
 # compressed file has the type of its compression: S3 and this service hand out its bytes as they are.
 _PYTHON_TYPES = mimetypes.MimeTypes().types_map
@@ -66,7 +67,7 @@ def check_name(name: str) -> str:
         raise InvalidName(f"The file name contains {_FORBIDDEN_TEXT}")
     if name.startswith("/"):
         raise InvalidName("The file name begins with a slash")
-    if any(segment in (".", "..") for segment in name.split("/")):
+    if not _DOT_SEGMENTS.isdisjoint(name.split("/")):
         raise InvalidName("The file name contains a dot segment ('.' or '..')")
     return name
 

@@ -34,6 +34,7 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from s3api import s3_session
 from s3api.bodies import Body
 from s3api.bucket import days_to_abort, days_to_remove, exposes_etag, is_versioned
 from s3api.failures import (
@@ -144,7 +145,7 @@ class S3FileStore:
 
     def __init__(self, settings: Settings, session: boto3.session.Session | None = None) -> None:
         self.bucket = settings.bucket
-        self._session = session or boto3.session.Session(region_name=settings.aws_region)
+        self._session = session or s3_session.session(settings.aws_region)
         self._region = settings.aws_region
         self._part_size = part_size_for(settings.max_file_bytes)
         self._memory = UploadMemory(

@@ -35,7 +35,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client import Counter
 
 from s3api.failures import MalformedBody
-from s3api.headers import unsupported_in_trailer
+from s3api.headers import ALWAYS, UNLESS_SET, unsupported_in_trailer
 from s3api.observability import registry
 from s3api.settings import Settings
 
@@ -57,6 +57,9 @@ METRICS_CONNECTIONS = 16
 
 #: Requests that do not wait for a place among the requests that are served at once.
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
+
+#: Headers that need no check before they are sent.
+CONSTANT = frozenset([*ALWAYS, *UNLESS_SET])
 
 #: A close with this option resets the connection, and drops what the kernel has not sent.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -272,6 +275,12 @@ class Response(wsgi.Response):  # type: ignore[misc]
 
     sock: Sender
     headers_sent: bool
+    headers: list[tuple[str, str]]
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Check each header, except those that every answer has: they are constants."""
+        super().process_headers([header for header in headers if header not in CONSTANT])
+        self.headers += [header for header in headers if header in CONSTANT]
 
     def send_headers(self) -> None:
         if self.headers_sent:

@@ -169,8 +169,7 @@ def bare_flask(s3: S3, bucket: str, directory: Path) -> Iterator[Server]:
     environment = service_environment(
         s3, bucket, directory / "bare", port=port, metrics_port=0, malloc_arena_max=2, pythonpath=HERE
     )
-    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "services" / "s3api" / "gunicorn.conf.py")]
-    command.append("bare_flask:app")
+    command = [sys.executable, "-m", "gunicorn", "-c", str(HERE / "bare.conf.py"), "bare_flask:app"]
     with started("bare-flask", command, environment, directory, answers_at="/bare") as server:
         yield server
 

@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3.session
+import botocore.session
 import pytest
 from botocore.config import Config
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import HTTPClientError, UnknownServiceError
 
-from s3api import failures
+from s3api import failures, s3_session
 from s3api.file_store import Conditions
 from s3api.s3_http import S3Requests
 from s3api.s3_store import S3FileStore
@@ -402,3 +403,24 @@ def test_every_write_carries_a_checksum_over_tls(
     assert b"x-amz-checksum-crc32: " in sent["delete"]
     for name in made:
         assert b"x-amz-sdk-checksum-algorithm: " in sent[name]
+
+
+def _stripped(value: Any) -> Any:
+    """A document of botocore without the texts of its documentation."""
+    if isinstance(value, dict):
+        return {name: "" if name == "documentation" else _stripped(inner) for name, inner in value.items()}
+    return [_stripped(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_the_session_describes_s3_as_botocore_does() -> None:
+    """The session's documents are those of botocore, as plain dictionaries and without documentation."""
+    loader = s3_session.session("eu-west-1")._session.get_component("data_loader")
+    original = botocore.session.get_session().get_component("data_loader")
+
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        assert loader.load_service_model("s3", kind) == _stripped(original.load_service_model("s3", kind))
+    for name in ("endpoints", "partitions"):
+        assert loader.load_data(name) == _stripped(original.load_data(name))
+        assert type(loader.load_data(name)) is dict
+    with pytest.raises(UnknownServiceError):
+        loader.load_service_model("no-such-service", "service-2")
