@@ -49,9 +49,12 @@ _requests = Counter("s3api_requests", "Requests answered", ["method", "route", "
 _seconds = Histogram(
     "s3api_request_seconds",
     "Time from the request's head to the end of its answer",
-    ["method", "route"],
+    ["method", "route", "status"],
     buckets=_BUCKETS,
     registry=registry,
+)
+_errors = Counter(
+    "s3api_errors", "Requests answered with an error, by its code", ["code", "route"], registry=registry
 )
 _in_flight = Gauge(
     "s3api_requests_in_flight",
@@ -66,7 +69,8 @@ _sent = Counter("s3api_sent_bytes", "Bytes of the bodies of answers that were se
 @cache
 def _series(method: str, route: str, status: str) -> tuple[Counter, Histogram]:
     """The metrics of an answer, kept because prometheus_client looks labels up slowly, and under a lock."""
-    return _requests.labels(method, route, status), _seconds.labels(method, route)
+    labels = (method, route, status)
+    return _requests.labels(*labels), _seconds.labels(*labels)
 
 
 class _RequestLines:
@@ -249,6 +253,8 @@ def observe(app: Flask) -> None:
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
+            if fields["code"]:
+                _errors.labels(fields["code"], route).inc()
             took.observe(seconds)
             if fields["received_bytes"]:
                 _received.inc(fields["received_bytes"])
