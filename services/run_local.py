@@ -36,6 +36,7 @@ from local_servers import (
     without_aws,
 )
 from s3api.bucket import make as make_bucket
+from s3api.bucket import origins_in
 from s3api.s3_store import source_of_credentials
 from taken_ports import conflict, is_taken
 
@@ -117,7 +118,11 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         except BlockingIOError:
             raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
         # MiniStack also holds the lock. If it outlives this script, a second script cannot use its data.
-        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+        try:
+            others = origins_in(os.environ.get("CORS_ORIGINS", ""))
+        except ValueError as error:
+            raise CannotRun(f"CORS_ORIGINS {error}") from None
+        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}", *others]
         with embedded_s3(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
             make_bucket(s3.client(), bucket, REGION, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}

@@ -40,7 +40,7 @@ MAX_PATH = 1200  # of characters; a route and a name of 1,024 bytes fit
 MAX_TEXT = 16 * 1024  # long enough for most traces
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
-_PROBES = frozenset({"/livez", "/readyz"})
+_PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 
 log = logging.getLogger("s3api")
 
@@ -64,6 +64,12 @@ _in_flight = Gauge(
 )
 _received = Counter("s3api_received_bytes", "Bytes of request bodies that were read", registry=registry)
 _sent = Counter("s3api_sent_bytes", "Bytes of the bodies of answers that were sent", registry=registry)
+_s3_checks = Counter(
+    "s3api_s3_checks",
+    "Checks of whether S3 answers, by outcome: ok, failed",
+    ["outcome"],
+    registry=registry,
+)
 
 
 @cache
@@ -200,6 +206,14 @@ def log_failure(error: BaseException, request_id: str | None = None) -> None:
     log.error("request_failed", extra={"fields": fields}, exc_info=None if hasattr(error, "code") else cause)
 
 
+def report_s3_check(failure: Exception | None) -> None:
+    """Count a check of S3, and log a failed one. The alarm on S3 counts these lines."""
+    _s3_checks.labels("failed" if failure else "ok").inc()
+    if failure:
+        fields = {"code": getattr(failure, "code", "internal_error"), "cause": cause_in_words(failure)}
+        log.error("s3_check_failed", extra={"fields": fields})
+
+
 def cause_in_words(error: BaseException) -> str:
     """The cause of an error, for the operator."""
     cause = error.__cause__ or error
@@ -228,12 +242,13 @@ def observe(app: Flask) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         asked, known = request_ctx.request, app_ctx.g
-        response.headers["X-Request-Id"] = known.request_id
+        request_id = response.headers["X-Request-Id"] = known.request_id
         route = asked.url_rule.rule if asked.url_rule else "-"
         started, body = known.started, known.body
         caller = known.get("caller")
         fields = {
-            "request_id": known.request_id,
+            "duration_ms": 0.0,
+            "request_id": request_id,
             "method": asked.method[:32],
             "route": route,
             "path": _path(asked),
@@ -241,7 +256,7 @@ def observe(app: Flask) -> None:
             "caller": caller and caller.name,
             "code": known.get("error_code"),
             "client": (asked.remote_addr or "")[:64],  # behind a proxy, the address that the proxy names
-            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT", "")),
+            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT")),
             # An answer to HEAD, a 204 and a 304 have no body: RFC 9110, section 6.4.1. The bytes of a stream
             # are counted as they pass.
             "sent_bytes": 0,
@@ -249,18 +264,19 @@ def observe(app: Flask) -> None:
 
         def report() -> None:
             seconds = time.perf_counter() - started
-            fields["received_bytes"] = body.count
+            fields["duration_ms"] = round(seconds * 1000, 1)
+            received = fields["received_bytes"] = body.count
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
             if fields["code"]:
                 _errors.labels(fields["code"], route).inc()
             took.observe(seconds)
-            if fields["received_bytes"]:
-                _received.inc(fields["received_bytes"])
+            if received:
+                _received.inc(received)
             if fields["sent_bytes"]:
                 _sent.inc(fields["sent_bytes"])
-            _request_lines.write({"duration_ms": round(seconds * 1000, 1), **fields})
+            _request_lines.write(fields)
 
         if response.is_streamed:
             response.response = _watched(response.response, fields)
@@ -287,9 +303,9 @@ def _path(asked: Request) -> str:
     return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
-def _trace_id(value: str) -> str | None:
+def _trace_id(value: str | None) -> str | None:
     """The trace of a request, by W3C Trace Context, section 3.2. A value that is not valid is ignored."""
-    match = _TRACEPARENT.fullmatch(value)
+    match = value and _TRACEPARENT.fullmatch(value)
     # Later versions may add fields to the four of version 00.
     return match["trace"] if match and (match["version"] != "00" or not match["more"]) else None
 

@@ -346,6 +346,7 @@ OPERATIONS = {
     "greet",
     "livez",
     "readyz",
+    "healthz",
     "list_files",
     "upload",
     "upload_raw",
