@@ -16,8 +16,11 @@ monkey.patch_all()
 import gc
 import signal
 import sys
+import time
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from gunicorn import glogging
 
@@ -33,13 +36,16 @@ several = settings.web_concurrency > 1
 if several:
     shared_metrics.begin()  # before the imports that make the metrics
 
+import gevent
 from prometheus_client import make_wsgi_app
 
 import s3api
+from s3api import cloudwatch, metrics
 from s3api.health import draining
 from s3api.observability import configure_logging, log, registry
 from s3api.origins import Origins, for_known_hosts
 from s3api.services import services_of
+from s3api.staging import Staging
 from s3api.worker import Worker, connections_within, raise_file_limit
 
 
@@ -56,10 +62,18 @@ if settings.metrics_port:
     bind.append(f"{settings.host}:{settings.metrics_port}")
 workers = settings.web_concurrency
 Worker.settings = settings
+staging = Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes)
+sums = make_wsgi_app(shared_metrics.registry() if several else registry)
+
+
+def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    metrics.measure(staging)
+    chunks: Iterable[bytes] = sums(environ, start_response)
+    return chunks
+
+
 # A page under an attacker's name could read the metrics otherwise (DNS rebinding).
-Worker.metrics = for_known_hosts(
-    make_wsgi_app(shared_metrics.registry() if several else registry), Origins.of(settings)
-)
+Worker.metrics = for_known_hosts(measured, Origins.of(settings))
 worker_class = Worker
 worker_connections = connections_within(raise_file_limit(), settings.max_concurrent_requests)
 keepalive = settings.keepalive_seconds
@@ -101,7 +115,21 @@ def pre_fork(server: Any, worker: Any) -> None:
         worker.slot = shared_metrics.take_slot(other.slot for other in server.WORKERS.values())
 
 
+def write_metrics() -> None:
+    """Write this worker's metrics into the log while it lives. The stream belongs to the log."""
+    lines = cloudwatch.Lines(settings.project_name, registry, lambda: metrics.measure(staging))
+    while True:
+        gevent.sleep(settings.seconds_between_metrics)
+        try:
+            sys.stderr.write(lines.next(time.time()).decode())
+        except OSError as error:  # of the staging directory; the next line has what this one lacks
+            log.warning("The metrics cannot be measured: %s", error)
+
+
 def post_worker_init(worker: Any) -> None:
+    metrics.concurrency_limit.set(settings.max_concurrent_requests)
+    if settings.seconds_between_metrics:
+        gevent.spawn(write_metrics)
     if worker.age == 1:  # the first worker of the service: only a worker has the store
         fields = {
             "version": s3api.__version__,

@@ -40,7 +40,7 @@ MAX_PATH = 1200  # of characters; a route and a name of 1,024 bytes fit
 MAX_TEXT = 16 * 1024  # long enough for most traces
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
-_PROBES = frozenset({"/livez", "/readyz"})
+_PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 
 log = logging.getLogger("s3api")
 
@@ -49,9 +49,12 @@ _requests = Counter("s3api_requests", "Requests answered", ["method", "route", "
 _seconds = Histogram(
     "s3api_request_seconds",
     "Time from the request's head to the end of its answer",
-    ["method", "route"],
+    ["method", "route", "status"],
     buckets=_BUCKETS,
     registry=registry,
+)
+_errors = Counter(
+    "s3api_errors", "Requests answered with an error, by its code", ["code", "route"], registry=registry
 )
 _in_flight = Gauge(
     "s3api_requests_in_flight",
@@ -72,7 +75,8 @@ _s3_checks = Counter(
 @cache
 def _series(method: str, route: str, status: str) -> tuple[Counter, Histogram]:
     """The metrics of an answer, kept because prometheus_client looks labels up slowly, and under a lock."""
-    return _requests.labels(method, route, status), _seconds.labels(method, route)
+    labels = (method, route, status)
+    return _requests.labels(*labels), _seconds.labels(*labels)
 
 
 class _RequestLines:
@@ -265,6 +269,8 @@ def observe(app: Flask) -> None:
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
+            if fields["code"]:
+                _errors.labels(fields["code"], route).inc()
             took.observe(seconds)
             if received:
                 _received.inc(received)

@@ -199,6 +199,9 @@ class Settings(BaseSettings):
     """The port that the API listens on; 0 takes a free one."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
     """The port of `/metrics`, at the same address; 0 switches it off."""
+    metrics_log_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """How often each worker writes its metrics into the log, in the embedded metric format of CloudWatch; 0
+    switches it off. Not set: 60 in a task of ECS, otherwise 0."""
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     """The number of worker processes; each uses at most one core. `MAX_CONCURRENT_REQUESTS`,
     `UPLOAD_BUFFER_BYTES` and the limit of connections apply to each process. Draining, the staging budget and
@@ -221,6 +224,15 @@ class Settings(BaseSettings):
 
     revision: Annotated[str, Field(max_length=64)] = "unknown"
     """The commit that the service was built from. The first line of its log has it. The image sets it."""
+
+    @property
+    def seconds_between_metrics(self) -> int:
+        """METRICS_LOG_SECONDS, or its default."""
+        if self.metrics_log_seconds is not None:
+            return self.metrics_log_seconds
+        # ECS sets it in every container:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4.html
+        return 60 if "ECS_CONTAINER_METADATA_URI_V4" in os.environ else 0
 
     @classmethod
     def from_environment(cls, **overrides: Any) -> Settings:

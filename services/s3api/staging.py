@@ -148,7 +148,7 @@ class Staging:
 
     def __init__(self, directory: Path, max_bytes: int, max_file_bytes: int) -> None:
         self._directory = directory
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
 
     @contextmanager
@@ -159,7 +159,7 @@ class Staging:
         together get at most seven eighths of the budget. Raises `StagingFull`: here for a form that is larger
         than the budget, later when there is no more room.
         """
-        if expected is not None and expected > self._max_bytes:
+        if expected is not None and expected > self.max_bytes:
             raise self._full()
         digits = secrets.token_hex(16)
         if caller is not None:
@@ -196,10 +196,10 @@ class Staging:
         """
         with self._directory_lock():
             used = {folder: _size(folder / "reserved") for folder in self._folders() if folder != path}
-            room = self._max_bytes - sum(used.values())
+            room = self.max_bytes - sum(used.values())
             if shares:
                 own = sum(size for folder, size in used.items() if _caller_of(folder) == _caller_of(path))
-                room = min(room, self._max_bytes - self._max_bytes // 8 - own)
+                room = min(room, self.max_bytes - self.max_bytes // 8 - own)
             if least > room:
                 raise self._full()
             granted = min(wanted, room)
@@ -213,9 +213,16 @@ class Staging:
 
     def _full(self) -> StagingFull:
         return StagingFull(
-            f"The staging directory is full ({self._max_bytes} bytes in all); try again later, "
+            f"The staging directory is full ({self.max_bytes} bytes in all); try again later, "
             "or send the file with PUT /upload/<file>, which needs no disk"
         )
+
+    def used_bytes(self) -> int:
+        """The bytes that all folders together have reserved."""
+        try:
+            return sum(_size(folder / "reserved") for folder in self._folders())
+        except FileNotFoundError:  # no form has come yet
+            return 0
 
     def sweep(self) -> int:
         """Remove the folders of requests whose process has ended; returns how many."""

@@ -36,6 +36,7 @@ from prometheus_client import Counter
 
 from s3api.failures import MalformedBody
 from s3api.headers import ALWAYS, UNLESS_SET, unsupported_in_trailer
+from s3api.metrics import requests_waiting
 from s3api.observability import registry
 from s3api.settings import Settings
 
@@ -487,8 +488,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             if request.path in PROBES or app is not self.wsgi:
                 self._answer(app, response, environ, start_response)
             else:
-                with self._places:
+                self._take_place()
+                try:
                     self._answer(app, response, environ, start_response)
+                finally:
+                    self._places.release()
         except AnswerTooSlow:
             log.warning(
                 "The client of request %s reads its answer at less than %d bytes per second; the connection "
@@ -499,6 +503,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             )
             raise
         return not response.should_close()
+
+    def _take_place(self) -> None:
+        if not self._places.acquire(blocking=False):
+            with requests_waiting.track_inprogress():
+                self._places.acquire()
 
     def _answer(self, app: Any, response: Any, environ: dict[str, Any], start_response: Any) -> None:
         chunks = app(environ, start_response)

@@ -212,6 +212,25 @@ def test_the_task_role_reaches_its_bucket_and_nothing_else(
     assert {outcome for what, outcome in said.items() if what not in allowed} == {"AccessDenied"}, said
 
 
+def test_the_doctor_is_well_inside_a_task(
+    stack: Environment, aws: Environment, engine: docker.DockerClient
+) -> None:
+    """With the task role, `s3api doctor` checks what the service does, and leaves nothing in the bucket."""
+    root = aws.client("s3")
+    status, output = tasks(engine, stack)[0].exec_run(["python3", "-m", "s3api", "doctor"])
+    said = output.decode()
+    listed = root.list_object_versions(Bucket=stack.bucket, Prefix=".s3api-doctor/")
+    uploads = root.list_multipart_uploads(Bucket=stack.bucket, Prefix=".s3api-doctor/")
+
+    assert status == 0, said
+    assert "FAILED" not in said
+    assert "credentials: the task role, for" in said
+    for check in ("list", "read", "write", "delete"):
+        assert f"ok      {check}: allowed" in said, said
+    assert not {"Versions", "DeleteMarkers"} & listed.keys()
+    assert not uploads.get("Uploads")
+
+
 # --- 5
 
 EXITS = 'ENTRYPOINT ["python3", "-c", "raise SystemExit(\'this image is broken\')"]'

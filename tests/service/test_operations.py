@@ -16,7 +16,7 @@ import requests
 from flask.testing import FlaskClient
 
 import s3api
-from s3api import failures, health, manage
+from s3api import failures, health, manage, observability, worker
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
@@ -495,15 +495,17 @@ def test_probes_are_logged_at_debug_level_while_the_service_is_well(
     """Load balancers ask often. A failed probe is logged like any other request."""
     caplog.set_level("DEBUG", "s3api")
     client = make_client()
-    for path in ("/livez", "/readyz", "/"):
+    for path in ("/livez", "/readyz", "/healthz", "/"):
         client.get(path).close()
     store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
     make_client().get("/readyz").close()
     lines = [record for record in caplog.records if record.getMessage() == "request"]
 
+    assert observability._PROBES == worker.PROBES
     assert [(vars(line)["fields"]["route"], line.levelname) for line in lines] == [
         ("/livez", "DEBUG"),
         ("/readyz", "DEBUG"),
+        ("/healthz", "DEBUG"),
         ("/", "INFO"),
         ("/readyz", "INFO"),
     ]
