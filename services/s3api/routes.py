@@ -18,7 +18,7 @@ from urllib.parse import quote
 from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import BaseModel
-from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
@@ -34,6 +34,7 @@ from s3api.json_text import to_json, to_json_lines
 from s3api.names import MAX_NAME_BYTES, check_name, check_prefix, is_name
 from s3api.observability import log_failure
 from s3api.schemas import (
+    MIN_EXPIRES,
     Aborted,
     Completed,
     DeleteRequest,
@@ -418,14 +419,17 @@ def _to_the_second(moment: datetime) -> datetime:
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @documented(404, answers=PresignedUrl, others={302: "To the presigned URL, with `redirect=true`"})
 def download(name: str, query: DownloadQuery) -> Response:
-    """Return a presigned URL of the file. S3 serves the URL until it expires."""
+    """Return a presigned URL of the file. S3 serves the URL until `expires_at`.
+
+    The URL is valid for `expires` seconds, but not longer than the credentials of the service.
+    """
     services = current_services()
     check_name(name)
     current_caller().require("read", name)
     signed = files.sign_download(
         services.store,
         name,
-        services.settings.download_url_seconds,
+        _life_of_url(services, query.expires),
         lambda opened: presentation.of_signed_url(name, opened, save=query.attachment),
         check=query.check,
         # A signature is valid for one method (AWS: "Signature Calculations for the Authorization Header").
@@ -440,6 +444,16 @@ def download(name: str, query: DownloadQuery) -> Response:
     if query.redirect:
         response.headers["Location"] = signed.url
     return response
+
+
+def _life_of_url(services: Services, wanted: int | None) -> int:
+    """The life of a download URL in seconds."""
+    if wanted is None:
+        return services.settings.download_url_seconds
+    longest = services.settings.max_download_url_seconds
+    if not MIN_EXPIRES <= wanted <= longest:
+        raise BadRequest(f"The parameter expires must be from {MIN_EXPIRES} to {longest} seconds")
+    return wanted
 
 
 @bp.get("/files/<name:name>")

@@ -67,6 +67,21 @@ def test_a_file_goes_round(s3api: Command) -> None:
     assert uploaded.err == downloaded.err == ""
 
 
+def test_the_life_of_a_presigned_url(s3api: Command) -> None:
+    """--expires is a number with a unit, up to the limit of S3. The service refuses what is outside."""
+    s3api.file("a.csv", DATA)
+    s3api("upload", "a.csv")
+    for given, seconds in {"90": 90, "90s": 90, "10m": 600, "2h": 7200, "7d": 604_800}.items():
+        url = s3api("presign", "--quiet", "--expires", given, "a.csv").out.strip()
+        assert f"X-Amz-Expires={seconds}&" in url
+        assert requests.get(url, timeout=10).content == DATA
+    long, wrong = s3api("presign", "--expires", "8d", "a.csv"), s3api("presign", "--expires", "1w", "a.csv")
+
+    assert (long.status, wrong.status) == (1, 2)
+    assert "must be from 60 to 604800 seconds" in long.err
+    assert "'1w' is not a duration" in wrong.err
+
+
 def test_the_course_client(s3api: Command) -> None:
     """The course's client knows only --ip and --filename."""
     s3api.file("a.csv", DATA)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import select
 import shlex
 import signal
@@ -723,20 +724,49 @@ def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
             client.output.done(f"restored {name}: {file['size']:,} bytes", **file, outcome="restored")
 
 
-@command("presign", NAMES, FILENAME)
-def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
+class _Duration(click.ParamType[int]):
+    """A time in seconds, such as `90`, `10m` or `7d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value) if isinstance(value, str) else None
+        if match is None:
+            self.fail(
+                f"'{value}' is not a duration; write seconds, or a number with s, m, h or d: 10m", param, ctx
+            )
+        return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+
+
+@command(
+    "presign",
+    NAMES,
+    FILENAME,
+    click.option(
+        "--expires",
+        metavar="DURATION",
+        type=_Duration(),
+        help="The life of the URL, from 60s to 7d, such as 10m.  [default: that of the service]",
+    ),
+)
+def presign(
+    client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...], expires: int | None
+) -> None:
     """Print a URL for each file. Anyone can download the file from it until it expires.
 
-    The URL goes to standard output, the time when it expires to standard error.
+    The URL goes to standard output, the time when it expires to standard error. A URL expires with the
+    credentials of the service at the latest, which can be earlier than --expires says.
 
     \b
     Examples:
       s3api presign report.csv
+      s3api presign --expires 7d report.csv
       curl -o report.csv "$(s3api presign --quiet report.csv)"
     """
     for name in _wanted(arguments, filenames):
         try:
-            signed = client.api.call("GET", "/download/", name)
+            query = {} if expires is None else {"expires": expires}
+            signed = client.api.call("GET", "/download/", name, query=query)
         except Failure as failure:
             client.output.failed(failure, name)
             continue
