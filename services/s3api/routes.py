@@ -22,7 +22,7 @@ from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
-from s3api import failures, files, forms, headers, presentation, write_headers
+from s3api import archive, failures, files, forms, headers, presentation, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
 from s3api.bodies import Body, too_large
@@ -36,6 +36,7 @@ from s3api.observability import log_failure
 from s3api.schemas import (
     MIN_EXPIRES,
     Aborted,
+    ArchiveQuery,
     Completed,
     DeleteRequest,
     DeleteResults,
@@ -527,6 +528,33 @@ def _conditions() -> files.ReadConditions:
         if_unmodified_since=headers.date(header("If-Unmodified-Since")),
         if_range=headers.date(if_range) or if_range,
     )
+
+
+@bp.get("/archive")
+@bp.input(ArchiveQuery, location="query", arg_name="query")
+@documented(404, answers=Envelope)
+def read_archive(query: ArchiveQuery) -> Response:
+    """Serve a folder, or a selection of files, as one ZIP with at most 10,000 files, without compression.
+
+    The paths in the ZIP begin below the deepest folder that contains all of its files. A file that cannot be
+    read is named in the entry `_errors.txt`, and the answer ends as an interrupted one, so that an incomplete
+    archive is not taken for a complete one. A token needs the verbs `list` and `read` for a prefix, and
+    `read` for names.
+    """
+    names = [check_name(name) for name in request.args.getlist("name")]
+    prefix = check_prefix(query.prefix)
+    if names and prefix:
+        raise BadRequest("An archive has a prefix or names; give one of them")
+    if names:
+        current_caller().require("read", *names)
+    else:
+        current_caller().require("list", prefix)
+        current_caller().require("read", prefix)
+    made = archive.Archive(current_services().store, prefix, names)
+    response = Response(made, mimetype="application/zip")
+    response.call_on_close(made.close)
+    response.headers["Content-Disposition"] = presentation.disposition(made.name, "application/zip")
+    return response
 
 
 # --- deleting

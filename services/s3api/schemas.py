@@ -100,6 +100,15 @@ class DownloadQuery(BaseModel):
     ] = None
 
 
+class ArchiveQuery(BaseModel):
+    prefix: Annotated[str, Field(description="All files whose names begin with it")] = ""
+    name: Annotated[
+        list[str],
+        Field(description="One file; repeat the parameter for several. Not together with `prefix`"),
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ] = []
+
+
 class UploadPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 

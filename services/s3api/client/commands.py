@@ -24,6 +24,7 @@ from urllib.parse import urlencode, urlsplit
 import click
 from click.shell_completion import get_completion_class
 
+from s3api.client import archives
 from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
 from s3api.client.completion import SECONDS as COMPLETION_SECONDS
 from s3api.client.completion import local_paths, remote_names
@@ -54,6 +55,7 @@ Examples:
   s3api download report.csv --to /tmp
   s3api download photos/ --to photos
   s3api download backups/src.tar --to - | tar x
+  s3api archive photos/
   s3api presign report.csv
   s3api delete report.csv && s3api restore report.csv
 
@@ -619,6 +621,52 @@ def _report(client: Client, done: Transferred) -> None:
 
 
 @command(
+    "archive",
+    click.argument("arguments", nargs=-1, metavar="[NAME]...|[PREFIX/]", shell_complete=REMOTE),
+    click.option("--all", "everything", is_flag=True, help="All files in the bucket."),
+    click.option(
+        "--output",
+        "-o",
+        metavar="FILE|FOLDER|-",
+        shell_complete=local_paths,
+        help="Where to: a file, a folder, or standard output.  [default: the name of the folder, and .zip]",
+    ),
+    click.option("--force", "-f", is_flag=True, help="Replace the file."),
+)
+def archive(
+    client: Client, *, arguments: tuple[str, ...], everything: bool, output: str | None, force: bool
+) -> None:
+    """Download a folder, or several files, as one ZIP, through the service.
+
+    The ZIP is not compressed. It gets its name when it is complete. If the service cannot read all of the
+    files, the command names them and leaves no ZIP. A download cannot be resumed; "download PREFIX/" can.
+
+    \b
+    Examples:
+      s3api archive photos/
+      s3api archive report.csv notes.txt --output both.zip
+      s3api archive photos/ --output - | ssh backup 'cat > photos.zip'
+    """
+    if everything and arguments:
+        raise click.UsageError("Give names, a prefix or --all, only one of them")
+    wanted = [""] if everything else _wanted(arguments, ())
+    is_prefix = everything or (len(wanted) == 1 and wanted[0].endswith("/"))
+    if not is_prefix and any(name.endswith("/") for name in wanted):
+        raise click.UsageError("An archive is of one prefix that ends in /, or of names")
+    query = [("prefix" if is_prefix else "name", name) for name in wanted]
+    folder = wanted[0].rstrip("/").rpartition("/")[2] if is_prefix else ""
+    path = Path(output or f"{folder or 'files'}.zip")
+    with metered(client.output) as meter:
+        if output == "-":
+            client.output.results_to_stderr = True
+            size = archives.write(client.api, query, sys.stdout.buffer, meter, "archive")
+        else:
+            path = path / f"{folder or 'files'}.zip" if path.is_dir() else path
+            size = archives.save(client.api, query, path, meter, force=force)
+    client.output.done(f"archived {path}: {size:,} bytes", path=str(path), size=size, outcome="archived")
+
+
+@command(
     "delete",
     NAMES,
     FILENAME,
@@ -792,4 +840,4 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(kind(context.find_root().command, {}, "s3api", "_S3API_COMPLETE").source())
 
 
-COMMANDS = (ping, list_files, upload, download, delete, restore, presign, completion)
+COMMANDS = (ping, list_files, upload, download, archive, delete, restore, presign, completion)
