@@ -183,9 +183,18 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE
 ENV ?= local
 DEPLOY := $(BIN)/python -m deploy
 
-.PHONY: deploy bucket url logs destroy
+.PHONY: deploy plan status refresh bucket url logs destroy
 deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod
 	@$(DEPLOY) deploy --env $(ENV)
+
+plan: $(VENV)/.test ## Print what a deployment would change in the settings of ENV
+	@$(DEPLOY) plan --env $(ENV)
+
+status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, drift
+	@$(DEPLOY) status --env $(ENV)
+
+refresh: $(VENV)/.test ## Replace the instances of ENV by ones of the newest launch template
+	@$(DEPLOY) refresh --env $(ENV)
 
 bucket: $(VENV)/.test ## Create the buckets of ENV, which Terraform does not manage
 	@$(DEPLOY) bucket --env $(ENV)

@@ -1,56 +1,54 @@
 module "network" {
   source = "../../modules/network"
 
-  name = "day02"
-  cidr = "10.0.0.0/16"
-  public_subnets = {
-    1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
-    2 = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1b" }
-  }
+  name             = var.name
+  cidr             = var.vpc_cidr
+  public_subnets   = var.public_subnets
   data_bucket_name = var.data_bucket_name
 }
 
 module "load_balancer" {
   source = "../../modules/load_balancer"
 
-  name          = "day02"
+  name          = var.name
   vpc_id        = module.network.vpc_id
   subnet_ids    = module.network.public_subnet_ids
-  port          = 5000
+  port          = var.port
+  health_check  = var.health_check
   allowed_cidrs = var.allowed_cidrs
 }
 
 module "cluster" {
   source = "../../modules/cluster"
 
-  name                            = "day02"
+  name                            = var.name
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
-  instance_type                   = "t2.micro"
-  min_instances                   = 2
-  max_instances                   = 2
-  instance_tags                   = { "Autoscaling Flask" = "flask-asg" }
+  instance_type                   = var.instance_type
+  min_instances                   = var.instances.min
+  max_instances                   = var.instances.max
+  instance_tags                   = var.instance_tags
   ssh                             = var.ssh
 }
 
 module "registry" {
   source = "../../modules/registry"
 
-  name         = "day02"
+  name         = var.name
   force_delete = true
 }
 
 module "service" {
   source = "../../modules/service"
 
-  name             = "day02"
+  name             = var.name
   image            = var.image
   cluster          = module.cluster
   load_balancer    = module.load_balancer
   data_bucket_name = var.data_bucket_name
-  task_role_name   = "s3_access"
-  tasks            = { min = 2, max = 2 }
+  task_role_name   = var.task_role_name
+  tasks            = var.tasks
 
   # The course calls the API with plain curl, without a token.
   environment = {
@@ -58,7 +56,7 @@ module "service" {
   }
 
   secrets = {
-    SIGNING_KEY = "/day02/signing_key"
+    SIGNING_KEY = "/${var.name}/signing_key"
   }
 }
 
@@ -66,8 +64,8 @@ module "billing_alarm" {
   source    = "../../modules/billing_alarm"
   providers = { aws = aws.us_east_1 }
 
-  name       = "day02"
-  topic_name = "BillingAlarm"
+  name       = var.name
+  topic_name = var.billing_topic_name
   email      = var.billing_email
-  limit_usd  = 1
+  limit_usd  = var.billing_limit_usd
 }

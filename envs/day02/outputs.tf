@@ -32,3 +32,8 @@ output "log_group_name" {
   description = "Name of the API's log group."
   value       = module.service.log_group_name
 }
+
+output "min_tasks" {
+  description = "Smallest number of tasks."
+  value       = module.service.min_tasks
+}

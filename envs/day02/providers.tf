@@ -1,8 +1,8 @@
 provider "aws" {
-  region = "eu-west-1"
+  region = var.region
 
   default_tags {
-    tags = { project_name = "day02", environment = "day02" }
+    tags = { project_name = var.project_name, environment = "day02" }
   }
 }
 
@@ -12,6 +12,6 @@ provider "aws" {
   region = "us-east-1"
 
   default_tags {
-    tags = { project_name = "day02", environment = "day02" }
+    tags = { project_name = var.project_name, environment = "day02" }
   }
 }

@@ -8,10 +8,9 @@ terraform {
     }
   }
 
-  # `terraform init` sets the bucket: -backend-config="bucket=<name>".
+  # `terraform init` sets the rest: -backend-config="bucket=<name>" -backend-config="region=<region>".
   backend "s3" {
     key          = "day02/terraform.tfstate"
-    region       = "eu-west-1"
     encrypt      = true
     use_lockfile = true
   }

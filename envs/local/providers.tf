@@ -1,6 +1,6 @@
 # Every service that the modules use needs its endpoint here: calls to a missing one would go to the real AWS.
 provider "aws" {
-  region                      = "eu-west-1"
+  region                      = var.region
   access_key                  = var.access_key
   secret_key                  = var.secret_key
   skip_credentials_validation = true
@@ -25,7 +25,7 @@ provider "aws" {
   }
 
   default_tags {
-    tags = { project_name = "day02", environment = "local" }
+    tags = { project_name = var.project_name, environment = "local" }
   }
 }
 
@@ -45,6 +45,6 @@ provider "aws" {
   }
 
   default_tags {
-    tags = { project_name = "day02", environment = "local" }
+    tags = { project_name = var.project_name, environment = "local" }
   }
 }

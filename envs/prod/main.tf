@@ -3,73 +3,81 @@
 module "network" {
   source = "../../modules/network"
 
-  name = "day02-prod"
-  cidr = "10.1.0.0/16"
-  public_subnets = {
-    1 = { cidr = "10.1.1.0/24", availability_zone = "eu-west-1a" }
-    2 = { cidr = "10.1.2.0/24", availability_zone = "eu-west-1b" }
-  }
+  name                    = var.name
+  cidr                    = var.vpc_cidr
+  public_subnets          = var.public_subnets
   data_bucket_name        = var.data_bucket_name
-  flow_log_retention_days = 365
+  flow_log_retention_days = var.retention_days
 }
 
 module "load_balancer" {
   source = "../../modules/load_balancer"
 
-  name                         = "day02-prod"
+  name                         = var.name
   vpc_id                       = module.network.vpc_id
   subnet_ids                   = module.network.public_subnet_ids
-  port                         = 443
+  port                         = var.port
+  health_check                 = var.health_check
   allowed_cidrs                = var.allowed_cidrs
-  certificate_arn              = var.certificate_arn
+  certificate_arn              = module.domain.certificate_arn
   access_logs_bucket_name      = var.access_logs_bucket_name
-  request_limit_per_ip         = 2000
-  deletion_protection          = true
-  deregistration_delay_seconds = 60
+  firewall                     = var.firewall
+  deletion_protection          = var.deletion_protection
+  deregistration_delay_seconds = var.deregistration_delay_seconds
+}
+
+module "domain" {
+  source = "../../modules/domain"
+
+  domain_name     = var.domain_name
+  zone_id         = var.zone_id
+  certificate_arn = var.certificate_arn
+  load_balancer   = module.load_balancer
 }
 
 module "cluster" {
   source = "../../modules/cluster"
 
-  name                            = "day02-prod"
+  name                            = var.name
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
-  instance_type                   = "t3.small"
-  min_instances                   = 2
-  max_instances                   = 4
-  instance_tags                   = { "Autoscaling Flask" = "flask-asg" }
+  instance_type                   = var.instance_type
+  ami_id                          = var.ami_id
+  min_instances                   = var.instances.min
+  max_instances                   = var.instances.max
+  instance_tags                   = var.instance_tags
   container_insights              = true
 }
 
 module "registry" {
   source = "../../modules/registry"
 
-  name = "day02-prod"
+  name = var.name
 }
 
 module "service" {
   source = "../../modules/service"
 
-  name               = "day02-prod"
+  name               = var.name
   image              = var.image
   cluster            = module.cluster
   load_balancer      = module.load_balancer
   data_bucket_name   = var.data_bucket_name
-  task_role_name     = "day02-prod-s3_access"
-  tasks              = { min = 2, max = 6 }
-  memory_mib         = { reservation = 512, limit = 768 }
-  log_retention_days = 365
+  task_role_name     = var.task_role_name
+  tasks              = var.tasks
+  memory_mib         = var.memory_mib
+  log_retention_days = var.retention_days
   alarm_email        = var.alarm_email
 
   environment = {
-    PROJECT_NAME    = "day02"
+    PROJECT_NAME    = var.project_name
     ALLOW_ANONYMOUS = "false"
   }
 
   secrets = {
-    API_TOKENS  = "/day02-prod/api_tokens"
-    SIGNING_KEY = "/day02-prod/signing_key"
+    API_TOKENS  = "/${var.name}/api_tokens"
+    SIGNING_KEY = "/${var.name}/signing_key"
   }
 }
 
@@ -77,8 +85,8 @@ module "billing_alarm" {
   source    = "../../modules/billing_alarm"
   providers = { aws = aws.us_east_1 }
 
-  name       = "day02-prod"
-  topic_name = "BillingAlarmProd"
+  name       = var.name
+  topic_name = var.billing_topic_name
   email      = var.alarm_email
-  limit_usd  = 100
+  limit_usd  = var.billing_limit_usd
 }

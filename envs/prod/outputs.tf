@@ -1,6 +1,6 @@
 output "url" {
-  description = "URL of the API by the load balancer's DNS name. The certificate is for another name, so clients use that one."
-  value       = module.load_balancer.url
+  description = "URL of the API by its own name."
+  value       = "https://${var.domain_name}${var.port == 443 ? "" : ":${var.port}"}"
 }
 
 output "load_balancer_dns_name" {
@@ -31,4 +31,9 @@ output "task_definition_arn" {
 output "log_group_name" {
   description = "Name of the API's log group."
   value       = module.service.log_group_name
+}
+
+output "min_tasks" {
+  description = "Smallest number of tasks."
+  value       = module.service.min_tasks
 }

@@ -1,8 +1,8 @@
 provider "aws" {
-  region = "eu-west-1"
+  region = var.region
 
   default_tags {
-    tags = { project_name = "day02", environment = "prod" }
+    tags = { project_name = var.project_name, environment = "prod" }
   }
 }
 
@@ -12,6 +12,6 @@ provider "aws" {
   region = "us-east-1"
 
   default_tags {
-    tags = { project_name = "day02", environment = "prod" }
+    tags = { project_name = var.project_name, environment = "prod" }
   }
 }

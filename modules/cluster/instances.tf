@@ -7,6 +7,10 @@ locals {
     "t3.micro"  = 900
     "t3.small"  = 1850
     "t3.medium" = 3750
+
+    # Accounts on the free plan may start t3.micro, t3.small and these.
+    "c7i-flex.large" = 3750
+    "m7i-flex.large" = 7500
   }
   reserved_memory_mib = 128
 
@@ -20,12 +24,14 @@ locals {
 data "aws_default_tags" "current" {}
 
 data "aws_ssm_parameter" "ami" {
+  count = var.ami_id == null ? 1 : 0
+
   name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 }
 
 resource "aws_launch_template" "this" {
   name                   = "${var.name}-flask-lt"
-  image_id               = nonsensitive(data.aws_ssm_parameter.ami.value) # public, but marked as sensitive
+  image_id               = var.ami_id == null ? nonsensitive(data.aws_ssm_parameter.ami[0].value) : var.ami_id # public, but marked as sensitive
   instance_type          = var.instance_type
   key_name               = one(var.ssh[*].key_name)
   vpc_security_group_ids = [aws_security_group.this.id]
@@ -89,15 +95,8 @@ resource "aws_autoscaling_group" "this" {
     version = aws_launch_template.this.latest_version
   }
 
-  # A new machine image or instance type replaces the instances, at most half of them at a time, each drained first.
-  instance_refresh {
-    strategy = "Rolling"
-
-    preferences {
-      min_healthy_percentage = 50
-      skip_matching          = true
-    }
-  }
+  # No `instance_refresh`: Terraform would start one inside any deployment that changes the template and would not wait
+  # for it. New instances get the new template; running ones are replaced by an instance refresh that is started by hand.
 
   dynamic "tag" {
     for_each = local.instance_tags
@@ -114,5 +113,8 @@ resource "aws_autoscaling_group" "this" {
 
   lifecycle {
     create_before_destroy = true
+
+    # `make refresh` gives the group a newer version of the template, and the earlier one again if that fails.
+    ignore_changes = [launch_template[0].version]
   }
 }

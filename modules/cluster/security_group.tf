@@ -4,7 +4,8 @@ locals {
 }
 
 resource "aws_security_group" "this" {
-  name        = "${var.name}-flask-sg"
+  # A prefix, because a replacement exists before the old group is deleted. The tag has the plain name.
+  name_prefix = "${var.name}-flask-sg-"
   description = "Instances: in from the load balancer only, out to AWS over HTTPS"
   vpc_id      = var.vpc_id
 

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the cluster and prefix of all other names: day02 gives day02-flask-sg."
+  description = "Name of the cluster and prefix of all other names: day02 gives day02-flask-lt."
   type        = string
 }
 
@@ -25,6 +25,17 @@ variable "instance_type" {
   validation {
     condition     = contains(keys(local.instance_memory_mib), var.instance_type)
     error_message = "instance_type must be one of the types whose memory this module knows: ${join(", ", keys(local.instance_memory_mib))}."
+  }
+}
+
+variable "ami_id" {
+  description = "Machine image of the instances. null means the ECS-optimised Amazon Linux 2023 that AWS recommends at the time of the plan."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.ami_id == null ? true : can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    error_message = "ami_id must be the id of a machine image, such as ami-0123456789abcdef0."
   }
 }
 

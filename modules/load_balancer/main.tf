@@ -18,8 +18,9 @@ resource "aws_lb" "this" {
   # Always on for an application load balancer; stated because the course asks for it.
   enable_cross_zone_load_balancing = true
 
-  # Must be shorter than the server's keep-alive (75 s): a request on a connection that the server closes becomes a 502.
-  idle_timeout = 60
+  # Must be shorter than the server's keep-alive, which the module `service` computes from it: a request on a connection
+  # that the server closes becomes a 502.
+  idle_timeout = var.idle_timeout_seconds
 
   dynamic "access_logs" {
     for_each = var.access_logs_bucket_name == null ? [] : [var.access_logs_bucket_name]
@@ -45,12 +46,14 @@ resource "aws_lb_target_group" "this" {
   load_balancing_algorithm_type = "least_outstanding_requests"
   deregistration_delay          = var.deregistration_delay_seconds
 
+  # Not /readyz, which fails while S3 cannot be reached: ECS would replace healthy tasks. /healthz waits for S3 only before
+  # its first success, and then fails only for a task that drains or hangs.
   health_check {
-    path                = "/readyz"
+    path                = "/healthz"
     matcher             = "200"
-    interval            = 30
+    interval            = var.health_check.interval
     timeout             = 10
-    healthy_threshold   = 2
+    healthy_threshold   = var.health_check.healthy_threshold
     unhealthy_threshold = 2
   }
 }

@@ -3,6 +3,11 @@ output "dns_name" {
   value       = aws_lb.this.dns_name
 }
 
+output "zone_id" {
+  description = "Id of the hosted zone of the balancer's name, for an alias record."
+  value       = aws_lb.this.zone_id
+}
+
 output "url" {
   description = "URL of the listener by the balancer's DNS name. With a certificate, clients must use the certificate's name instead."
   value       = "${local.https ? "https" : "http"}://${aws_lb.this.dns_name}:${var.port}"
@@ -31,7 +36,7 @@ output "target_group_arn_suffix" {
   value       = aws_lb_target_group.this.arn_suffix
 }
 
-output "deregistration_delay_seconds" {
-  description = "Seconds for which a deregistered task finishes its requests."
-  value       = var.deregistration_delay_seconds
+output "idle_timeout_seconds" {
+  description = "Seconds without a byte after which the balancer closes a connection."
+  value       = var.idle_timeout_seconds
 }

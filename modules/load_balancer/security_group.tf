@@ -1,6 +1,7 @@
 # The only egress rule, to the ephemeral ports of the instances, is in the module cluster.
 resource "aws_security_group" "this" {
-  name        = "${var.name}-alb-sg"
+  # A prefix, because a replacement exists before the old group is deleted. The tag has the plain name.
+  name_prefix = "${var.name}-alb-sg-"
   description = "Load balancer: in from the allowed ranges on the listeners' ports"
   vpc_id      = var.vpc_id
 

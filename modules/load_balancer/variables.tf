@@ -43,14 +43,42 @@ variable "allowed_cidrs" {
   }
 }
 
+variable "health_check" {
+  description = "Health check: seconds between two checks, and successes that make a task healthy."
+  type = object({
+    interval          = number
+    healthy_threshold = number
+  })
+  default = {
+    interval          = 30
+    healthy_threshold = 2
+  }
+
+  validation {
+    condition     = var.health_check.interval > 10 && var.health_check.interval <= 300 && var.health_check.healthy_threshold >= 2 && var.health_check.healthy_threshold <= 10
+    error_message = "health_check.interval must be 11 to 300, more than the timeout of 10 s, and healthy_threshold 2 to 10."
+  }
+}
+
 variable "deregistration_delay_seconds" {
-  description = "Seconds for which a deregistered task finishes its requests."
+  description = "Seconds for which a deregistered task finishes its requests. ECS sends SIGTERM after that."
   type        = number
   default     = 30
 
   validation {
-    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 90
-    error_message = "deregistration_delay_seconds must be 0 to 90: a task gets 30 s more to stop, and ECS allows 120 s in all."
+    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 3600
+    error_message = "deregistration_delay_seconds must be 0 to 3600: the limits of a target group."
+  }
+}
+
+variable "idle_timeout_seconds" {
+  description = "Seconds without a byte after which the balancer closes a connection. While a form is sent to S3, no bytes flow to the client."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.idle_timeout_seconds >= 1 && var.idle_timeout_seconds <= 3985
+    error_message = "idle_timeout_seconds must be 1 to 3985: the server keeps connections 15 s longer, and AWS allows 4000 s."
   }
 }
 
@@ -71,14 +99,22 @@ variable "access_logs_bucket_name" {
   default     = null
 }
 
-variable "request_limit_per_ip" {
-  description = "Requests per five minutes after which the firewall blocks an address; null means no firewall."
-  type        = number
-  default     = null
+variable "firewall" {
+  description = "Firewall: requests per five minutes after which it blocks an address, and version of the group AWSManagedRulesKnownBadInputsRuleSet. Null means no firewall. `aws wafv2 list-available-managed-rule-group-versions --scope REGIONAL --vendor-name AWS --name AWSManagedRulesKnownBadInputsRuleSet` lists the versions."
+  type = object({
+    request_limit_per_ip = number
+    rules_version        = string
+  })
+  default = null
 
   validation {
-    condition     = var.request_limit_per_ip == null ? true : var.request_limit_per_ip >= 10 && var.request_limit_per_ip <= 2000000000
-    error_message = "request_limit_per_ip must be 10 to 2,000,000,000: the limits of a WAF rate rule."
+    condition     = var.firewall == null ? true : var.firewall.request_limit_per_ip >= 10 && var.firewall.request_limit_per_ip <= 2000000000
+    error_message = "firewall.request_limit_per_ip must be 10 to 2,000,000,000: the limits of a WAF rate rule."
+  }
+
+  validation {
+    condition     = var.firewall == null ? true : can(regex("^Version_[0-9]+\\.[0-9]+$", var.firewall.rules_version))
+    error_message = "firewall.rules_version must be a version of the rule group, such as Version_1.22."
   }
 }
 

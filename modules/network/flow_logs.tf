@@ -49,10 +49,19 @@ resource "aws_iam_role_policy" "flow_logs" {
   role = aws_iam_role.flow_logs[0].id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect   = "Allow"
-      Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = "${aws_cloudwatch_log_group.flow_logs[0].arn}:*"
-    }]
+    Statement = [
+      {
+        Sid      = "Write"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [aws_cloudwatch_log_group.flow_logs[0].arn, "${aws_cloudwatch_log_group.flow_logs[0].arn}:*"]
+      },
+      {
+        Sid      = "Find"
+        Effect   = "Allow"
+        Action   = "logs:DescribeLogGroups"
+        Resource = "*" # the action supports no resource
+      },
+    ]
   })
 }

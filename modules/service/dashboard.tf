@@ -32,6 +32,10 @@ locals {
         concat(["ECS/ContainerInsights", "RunningTaskCount"], local.service_dimensions),
       ]
     }
+    "Failed checks of S3" = {
+      stat    = "Sum"
+      metrics = [[local.s3_checks.namespace, local.s3_checks.metric]]
+    }
     "CPU and memory, per cent" = {
       stat = "Average"
       metrics = [

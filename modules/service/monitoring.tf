@@ -5,6 +5,9 @@ locals {
   target   = merge(local.balancer, { TargetGroup = var.load_balancer.target_group_arn_suffix })
   service  = { ClusterName = var.cluster.name, ServiceName = var.name }
 
+  # A metric of the log: CloudWatch does not read the API's own metrics.
+  s3_checks = { namespace = var.name, metric = "S3ChecksFailed" }
+
   balancer_alarms = {
     elb-5xx = {
       description = "The load balancer itself answers with errors: there is no healthy task, or a task closed the connection"
@@ -12,7 +15,11 @@ locals {
       dimensions  = local.balancer
       statistic   = "Sum"
       percentile  = null
-      threshold   = 10
+      compare     = "GreaterThanOrEqualToThreshold"
+      # One error in each of two of five minutes: with little traffic, an outage causes no more. A single one is ignored.
+      threshold = 1
+      minutes   = { breaching = 2, of = 5 }
+      missing   = "notBreaching" # no error, no data
     }
     latency = {
       description = "One request in twenty takes longer than 5 s, including its upload"
@@ -20,7 +27,10 @@ locals {
       dimensions  = local.target
       statistic   = null
       percentile  = "p95"
+      compare     = "GreaterThanOrEqualToThreshold"
       threshold   = 5
+      minutes     = { breaching = 5, of = 5 }
+      missing     = "notBreaching"
     }
     unhealthy-hosts = {
       description = "A task has failed its health check for five minutes and was not replaced"
@@ -28,7 +38,21 @@ locals {
       dimensions  = local.target
       statistic   = "Minimum"
       percentile  = null
+      compare     = "GreaterThanOrEqualToThreshold"
       threshold   = 1
+      minutes     = { breaching = 5, of = 5 }
+      missing     = "notBreaching"
+    }
+    no-healthy-hosts = {
+      description = "No task is healthy, so the load balancer answers no request"
+      metric      = "HealthyHostCount"
+      dimensions  = local.target
+      statistic   = "Maximum" # of the zones
+      percentile  = null
+      compare     = "LessThanThreshold"
+      threshold   = 1
+      minutes     = { breaching = 2, of = 2 }
+      missing     = "breaching" # without a registered task there is no data
     }
   }
 }
@@ -60,11 +84,46 @@ resource "aws_cloudwatch_metric_alarm" "balancer" {
   dimensions          = each.value.dimensions
   statistic           = each.value.statistic
   extended_statistic  = each.value.percentile
-  comparison_operator = "GreaterThanOrEqualToThreshold"
+  comparison_operator = each.value.compare
   threshold           = each.value.threshold
   period              = 60
+  evaluation_periods  = each.value.minutes.of
+  datapoints_to_alarm = each.value.minutes.breaching
+  treat_missing_data  = each.value.missing
+  alarm_actions       = aws_sns_topic.alarms[*].arn
+  ok_actions          = aws_sns_topic.alarms[*].arn
+}
+
+# The load balancer's checks make each task ask S3, so these lines are written even without traffic.
+resource "aws_cloudwatch_log_metric_filter" "s3_check_failed" {
+  count = local.monitored
+
+  name           = "${var.name}-s3-check-failed"
+  log_group_name = aws_cloudwatch_log_group.this.name
+  pattern        = "{ $.event = \"s3_check_failed\" }"
+
+  metric_transformation {
+    namespace     = local.s3_checks.namespace
+    name          = local.s3_checks.metric
+    value         = "1"
+    default_value = "0"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "s3_unreachable" {
+  count = local.monitored
+
+  alarm_name          = "${var.name}-s3-unreachable"
+  alarm_description   = "Tasks cannot reach the bucket. They are not replaced, because new tasks could not reach it either"
+  namespace           = local.s3_checks.namespace
+  metric_name         = local.s3_checks.metric
+  statistic           = "Sum"
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  period              = 60
   evaluation_periods  = 5
-  treat_missing_data  = "notBreaching"
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching" # no line of log, no data
   alarm_actions       = aws_sns_topic.alarms[*].arn
   ok_actions          = aws_sns_topic.alarms[*].arn
 }

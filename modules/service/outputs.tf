@@ -17,3 +17,8 @@ output "task_role_name" {
   description = "Name of the IAM role of the API's tasks."
   value       = aws_iam_role.task.name
 }
+
+output "min_tasks" {
+  description = "Smallest number of tasks. The deployment asks for it again after an interrupted destroy."
+  value       = var.tasks.min
+}

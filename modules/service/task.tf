@@ -3,8 +3,13 @@ data "aws_region" "current" {}
 data "aws_caller_identity" "current" {}
 
 locals {
-  port          = 5000
-  drain_seconds = var.load_balancer.deregistration_delay_seconds
+  port = 5000
+
+  # ECS deregisters a task, waits for the deregistration delay, and only then sends SIGTERM. So these times are only for a
+  # task that gets SIGTERM without that, because its instance stops: the balancer notices the failed checks while the
+  # task still serves, and then requests in progress are finished. stopTimeout is at most 120 s.
+  drain_seconds    = 30
+  graceful_seconds = 60
 
   environment = merge({
     PROJECT_NAME       = var.name
@@ -15,8 +20,11 @@ locals {
     PORT               = tostring(local.port)
     TRUSTED_PROXY_HOPS = "1" # the load balancer is the only proxy
 
-    # After SIGTERM, readiness fails at once, and the API serves until the balancer has deregistered the task.
-    DRAIN_SECONDS = tostring(local.drain_seconds)
+    DRAIN_SECONDS    = tostring(local.drain_seconds)
+    GRACEFUL_SECONDS = tostring(local.graceful_seconds)
+
+    # The balancer must be the side that closes an idle connection. Otherwise a request meets the close: 502.
+    KEEPALIVE_SECONDS = tostring(var.load_balancer.idle_timeout_seconds + 15)
   }, var.environment)
 
   container = {
@@ -48,7 +56,7 @@ locals {
     # Staged uploads go to the instance's disk. In a tmpfs they would count as memory of the task.
     mountPoints = [{ sourceVolume = "staging", containerPath = "/srv/uploads", readOnly = false }]
 
-    # Only liveness. The balancer checks readiness, which depends on S3.
+    # Only liveness. The balancer's check, /healthz, is not used here: it waits for S3 before its first success.
     healthCheck = {
       command     = ["CMD", "python3", "-m", "s3api.health", "http://127.0.0.1:${local.port}/livez"]
       interval    = 30
@@ -57,8 +65,8 @@ locals {
       startPeriod = 30
     }
 
-    # Before SIGKILL: the drain, and 30 s more for requests that arrived during the drain.
-    stopTimeout = local.drain_seconds + 30
+    # Before SIGKILL: the drain, the graceful stop, and a margin for the end of the processes.
+    stopTimeout = local.drain_seconds + local.graceful_seconds + 10
 
     logConfiguration = {
       logDriver = "awslogs"
@@ -87,6 +95,9 @@ resource "aws_ecs_task_definition" "this" {
   task_role_arn            = aws_iam_role.task.arn
   execution_role_arn       = aws_iam_role.execution.arn
   container_definitions    = jsonencode([local.container])
+
+  # Keep earlier revisions active, so that `make deploy` can return to one. `make destroy` deletes them all.
+  skip_destroy = true
 
   # Each task gets a new volume, which is deleted with the task. Docker gives it the content and the owner of the
   # directory in the image.

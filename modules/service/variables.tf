@@ -25,10 +25,10 @@ variable "cluster" {
 variable "load_balancer" {
   description = "The load balancer: pass the module `load_balancer`."
   type = object({
-    arn_suffix                   = string
-    target_group_arn             = string
-    target_group_arn_suffix      = string
-    deregistration_delay_seconds = number
+    arn_suffix              = string
+    target_group_arn        = string
+    target_group_arn_suffix = string
+    idle_timeout_seconds    = number
   })
 }
 

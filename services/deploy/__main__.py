@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from botocore.exceptions import ClientError
 
 from deploy import commands
-from deploy.environments import environment
-from deploy.steps import Failed, Reporter, answer, explain
+from deploy.environments import Environment, environment
+from deploy.steps import Failed, Reporter, answer, explain, reason
+
+
+def _url(environment: Environment, _: Reporter) -> None:
+    answer(commands.url(environment, commands.Quiet()))
+
+
+def _destroy(environment: Environment, report: Reporter) -> None:
+    answer(commands.destroy(environment, report))
+
+
+COMMANDS: dict[str, Callable[[Environment, Reporter], object]] = {
+    "deploy": commands.deploy,
+    "plan": commands.plan,
+    "status": lambda environment, _: commands.status(environment),
+    "refresh": commands.refresh,
+    "bucket": commands.bucket,
+    "url": _url,
+    "logs": lambda environment, _: commands.logs(environment, commands.Quiet()),
+    "destroy": _destroy,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
-    parser.add_argument("command", choices=["deploy", "bucket", "url", "logs", "destroy"])
+    parser.add_argument("command", choices=list(COMMANDS))
     parser.add_argument("--env", required=True)
     given = parser.parse_args(arguments)
     report = Reporter()
     try:
-        where = environment(given.env)
-        match given.command:
-            case "deploy":
-                commands.deploy(where, report)
-            case "bucket":
-                commands.bucket(where, report)
-            case "url":
-                answer(commands.url(where, commands.Quiet()))
-            case "logs":
-                commands.logs(where, commands.Quiet())
-            case "destroy":
-                answer(commands.destroy(where, report))
+        COMMANDS[given.command](environment(given.env), report)
     except Failed as failure:
         report.line(explain(failure))
         return 1
     except ClientError as error:
-        report.line(explain(commands.reason(error)))
+        report.line(explain(reason(error)))
         return 1
     except KeyboardInterrupt:
         report.line("stopped; run the same command again to continue")

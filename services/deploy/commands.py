@@ -1,4 +1,4 @@
-"""The steps of `make deploy`, `bucket`, `url`, `logs` and `destroy`."""
+"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs` and `destroy`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import time
 from dataclasses import replace
 
-from botocore.exceptions import ClientError
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, leftovers, prepare
+from deploy import emulated_aws, instances, leftovers, preflight, prepare, removal
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
-from deploy.smoke import smoke
+from deploy.smoke import curl, smoke
 from deploy.stack import NO_IMAGE, Stack
+from deploy.status import show
 from deploy.steps import Failed, Reporter, answer
 
 LOG_MINUTES = 15
@@ -36,6 +36,9 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
             environment = emulated_aws.deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
+        Stack(environment, report).check_variables()
+        if not environment.emulated:
+            preflight.instance_type(environment)
         prepare.buckets_exist(environment)
         prepare.parameters(environment, report)
         prepare.service_linked_role(environment, report)
@@ -54,6 +57,7 @@ def release(environment: Environment, report: Reporter) -> str:
     stack = Stack(environment, report)
     with report.step("terraform init"):
         stack.init()
+        preflight.made_by_hand(environment, stack.addresses(), stack.import_options())
         outputs = stack.outputs()
     with report.step("build the image"):
         image_id = build(
@@ -62,6 +66,7 @@ def release(environment: Environment, report: Reporter) -> str:
             environment.image,
             dockerfile=environment.dockerfile,
             arguments={"REVISION": revision()},
+            architecture=environment.architecture,
         )
     if "repository_url" not in outputs:
         with report.step("terraform apply, the registry"):
@@ -69,21 +74,69 @@ def release(environment: Environment, report: Reporter) -> str:
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
         reference = push(engine, environment, image_id, outputs["repository_url"], report)
+    # The cluster and the service have the name of the project. Before the first apply there are no outputs.
+    service = Service(environment, environment.project, environment.project)
+    log_group = f"/ecs/{environment.project}"
+    previous = service.completed()
     with report.step("terraform apply"):
-        stack.apply(reference)
+        if "min_tasks" in outputs:
+            service.restore(int(outputs["min_tasks"]), report)
+        stack.apply(reference, watch=service.watch(log_group))
         outputs = stack.outputs()
-    service = Service(environment, outputs["cluster_name"], outputs["service_name"])
     with report.step("the new tasks"):
-        service.check(outputs["task_definition_arn"], outputs["log_group_name"])
+        service.restore(int(outputs["min_tasks"]), report)
+        service.wait_until_completed(outputs["task_definition_arn"], log_group, report)
         service.wait_until_healthy(report)
     where = address(environment, outputs["url"])
     with report.step("smoke test"):
-        smoke(where, os.environ.get("S3API_TOKEN"), report)
+        balancer = "" if environment.emulated else outputs["load_balancer_dns_name"]
+        try:
+            smoke(where, os.environ.get("S3API_TOKEN"), report, balancer)
+        except Failed as failure:
+            returned = service.bring_back(previous, log_group, report)
+            raise Failed(failure.why, f"{returned}. {failure.then}") from None
+    command = curl(where, balancer)
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
-        f"    curl {where}/\n    curl -F file=@README.md {where}/upload\n    curl {where}/list_files\n"
+        f"    {command} {where}/\n    {command} -F file=@README.md {where}/upload\n"
+        f"    {command} {where}/list_files\n"
     )
     return where
+
+
+def plan(environment: Environment, report: Reporter) -> None:
+    """Print what `make deploy` would change in the settings, with the image that runs now. Change nothing."""
+    environment = _running(environment)
+    stack = Stack(environment, report)
+    with report.step("terraform init"):
+        stack.init()
+        outputs = stack.outputs()
+    service = Service(environment, environment.project, environment.project)
+    with report.step("terraform plan"):
+        image = (
+            service.image(outputs["task_definition_arn"]) if "task_definition_arn" in outputs else NO_IMAGE
+        )
+        for change in stack.changes(image):
+            answer(change)
+
+
+def status(environment: Environment) -> None:
+    """Print the state of the stack on one screen. Change nothing."""
+    environment = _running(environment)
+    outputs = _outputs(environment, Quiet())
+    service = Service(environment, environment.project, environment.project)
+    show(environment, service, address(environment, outputs["url"]))
+    drift = Stack(environment, Quiet()).changes(service.image(outputs["task_definition_arn"]))
+    answer(f"drift    {', '.join(drift) if drift else 'none'}")
+
+
+def refresh(environment: Environment, report: Reporter) -> None:
+    """Replace the instances by ones of the newest launch template, and wait for the end."""
+    environment = _running(environment)
+    with report.step("replace the instances"):
+        instances.refresh(environment, report)
+    with report.step("the tasks"):
+        Service(environment, environment.project, environment.project).wait_until_healthy(report)
 
 
 def address(environment: Environment, url: str) -> str:
@@ -123,12 +176,12 @@ def destroy(environment: Environment, report: Reporter) -> str:
 
     It can be repeated after every failure.
     """
+    images = removal.confirmed(environment)
     with report.step("tools"):
         prepare.tools()
-        engine = docker_engine()
     if environment.emulated:
         with report.step("the emulated AWS"):
-            emulated = emulated_aws.start(engine, environment.emulated, report)
+            emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
             environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
             prepare.make_buckets(environment, report)
             environment = emulated_aws.deployer(environment, report)
@@ -137,27 +190,46 @@ def destroy(environment: Environment, report: Reporter) -> str:
         prepare.buckets_exist(environment)
     stack = Stack(environment, report)
     with report.step("terraform init"):
+        stack.check_variables()
         stack.init()
         outputs = stack.outputs()
-    if "service_name" in outputs:
-        with report.step("scale to zero"):
+    with report.step("deletion protection"):
+        removal.unprotected(environment)
+    with removal.naming_what_remains(environment):
+        return _remove(environment, stack, outputs, images, report)
+
+
+def _remove(
+    environment: Environment, stack: Stack, outputs: dict[str, str], images: str, report: Reporter
+) -> str:
+    """The steps of `removal.STEPS`, in that order."""
+    with report.step(removal.SCALE):
+        if "service_name" in outputs:
             Service(environment, outputs["cluster_name"], outputs["service_name"]).scale_to_zero(report)
-    with report.step("terraform destroy"):
-        stack.destroy()
-    with report.step("task definitions"):
+    with report.step(removal.IMAGES):
+        if images == removal.DELETE:
+            report.say(f"{removal.delete_images(environment)} deleted")
+        else:
+            report.say("kept")
+    with report.step(removal.DESTROY):
+        stack.destroy(keep=() if images == removal.DELETE else (REGISTRY,))
+    with report.step(removal.DEFINITIONS):
         report.say(f"{delete_task_definitions(environment)} removed")
-    with report.step("audit by tag"):
+    with report.step(removal.AUDIT):
         left = leftovers.find(environment)
         for arn in left.unconfirmed:
             report.say(f"AWS still lists {arn}; nothing here can confirm that it exists")
-        if left.exist:
+        kept = f":repository/{environment.project}" if images == removal.KEEP else None
+        exist = [arn for arn in left.exist if kept is None or not arn.endswith(kept)]
+        if exist:
             raise Failed(
-                f"{len(left.exist)} left:\n" + "\n".join(f"    {arn}" for arn in left.exist),
+                f"{len(exist)} left:\n" + "\n".join(f"    {arn}" for arn in exist),
                 "Run make destroy again",
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.emulated:
-        with report.step("stop the emulated AWS"):
+        engine = docker_engine()
+        with report.step(removal.STOP):
             _forget_tags(outputs.get("repository_url", ""))
             emulated_aws.stop(engine, environment.emulated)
             running = emulated_aws.tasks(engine, environment.emulated)
@@ -199,12 +271,3 @@ class Quiet(Reporter):
 
     def line(self, text: str) -> None:
         pass
-
-
-def reason(error: ClientError) -> Failed:
-    """Turn an error of AWS into a failure. AWS names a missing permission in its message."""
-    details = error.response["Error"]
-    return Failed(
-        f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",
-        "Where a permission is missing: services/deploy/iam has the policies of a deployer",
-    )

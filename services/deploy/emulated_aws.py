@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from deploy.environments import REGION, EmulatedAws, Environment
+from deploy.environments import EmulatedAws, Environment
 from deploy.image import build
 from deploy.steps import Failed, Reporter
 from guard.keys import installed
@@ -72,7 +72,7 @@ def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) 
         hostname=emulated.name,  # the emulator finds itself and the tasks' network by this name
         ports={"4566/tcp": ("127.0.0.1", emulated.aws_port), "5000/tcp": ("127.0.0.1", emulated.api_port)},
         environment={
-            "MINISTACK_REGION": REGION,
+            "MINISTACK_REGION": emulated.region,
             "TASK_AWS_ADDRESS": emulated.address,
             "TASK_NETWORK": emulated.subnet,
             "REGISTRY_HOST": f"127.0.0.1:{emulated.aws_port}",

@@ -12,21 +12,23 @@ import boto3.session
 import botocore.session
 from botocore.config import Config
 
+from deploy import terraform_variables
 from deploy.steps import Failed
 from s3api.bucket import origins_in
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-REGION = "eu-west-1"
 BILLING_REGION = "us-east-1"
 POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
-# The project name and the SSM parameters in each environment's main.tf. A test compares them.
-PROJECTS = {"local": "day02", "day02": "day02", "prod": "day02-prod"}
+# The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
+ARCHITECTURE = "amd64"
+
+# The SSM parameters in each environment's main.tf, after the prefix of names. A test compares them.
 SECRETS = {
-    "local": {"SIGNING_KEY": "/day02/signing_key"},
-    "day02": {"SIGNING_KEY": "/day02/signing_key"},
-    "prod": {"API_TOKENS": "/day02-prod/api_tokens", "SIGNING_KEY": "/day02-prod/signing_key"},
+    "local": {"SIGNING_KEY": "signing_key"},
+    "day02": {"SIGNING_KEY": "signing_key"},
+    "prod": {"API_TOKENS": "api_tokens", "SIGNING_KEY": "signing_key"},
 }
 
 
@@ -46,6 +48,7 @@ class EmulatedAws:
     address: str = "169.254.170.2"
     aws_port: int = 4566
     api_port: int = 5000
+    region: str = "eu-west-1"
     time_scale: int = 10
     policies: Path = POLICIES
     keys: Path = WORK / "keys"
@@ -87,16 +90,36 @@ class Environment:
     pages: Sequence[str] = ()
 
     @property
-    def project(self) -> str:
-        return PROJECTS[self.name]
-
-    @property
     def root(self) -> Path:
         return CHECKOUT / "envs" / self.name
 
     @property
+    def variables(self) -> Mapping[str, Any]:
+        """The values of the Terraform variables that this package reads too."""
+        return terraform_variables.values(self.root)
+
+    @property
+    def region(self) -> str:
+        return str(self.variables["region"])
+
+    @property
+    def project(self) -> str:
+        """The prefix of the names of all resources."""
+        return str(self.variables["name"])
+
+    @property
+    def project_tag(self) -> str:
+        """The value of the tag `project_name` of all resources."""
+        return str(self.variables["project_name"])
+
+    @property
     def secrets(self) -> Mapping[str, str]:
-        return SECRETS[self.name]
+        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[self.name].items()}
+
+    @property
+    def architecture(self) -> str | None:
+        """The architecture of the instances in Docker's words. None is this machine's own, for `local`."""
+        return None if self.emulated else ARCHITECTURE
 
     def session(self) -> boto3.session.Session:
         # Ignore AWS_PROFILE: the emulated AWS knows none of the operator's profiles.
@@ -105,14 +128,14 @@ class Environment:
             botocore_session=core,
             aws_access_key_id=self.credentials.get("AWS_ACCESS_KEY_ID"),
             aws_secret_access_key=self.credentials.get("AWS_SECRET_ACCESS_KEY"),
-            region_name=REGION,
+            region_name=self.region,
         )
 
-    def client(self, service: str, region: str = REGION) -> Any:
+    def client(self, service: str, region: str | None = None) -> Any:
         style: Any = {"addressing_style": "path"} if self.emulated else {}
         client = self.session().client(
             service,  # type: ignore[call-overload]  # boto3's stubs know each service by a literal
-            region_name=region,
+            region_name=region or self.region,
             endpoint_url=self.emulated.url if self.emulated else None,
             config=Config(s3=style, retries={"mode": "standard", "total_max_attempts": 4}),
         )
@@ -121,11 +144,14 @@ class Environment:
         return client
 
     def with_account(self, account: str) -> Environment:
-        """The environment with its account, and with default names for the buckets without a name."""
+        """The environment with its account and its buckets.
+
+        The variable `data_bucket_name` names the data bucket. Without it, names contain the account's number.
+        """
         return replace(
             self,
             account=account,
-            bucket=self.bucket or f"{self.project}-{account}",
+            bucket=self.bucket or self.variables["data_bucket_name"] or f"{self.project}-{account}",
             state_bucket=self.state_bucket or f"{self.project}-{account}-tfstate",
         )
 
@@ -147,16 +173,19 @@ def expect_owner(client: Any, account: str) -> None:
 def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
     """The environment of that name, with the operator's settings from environment variables.
 
+    BUCKET, STATE_BUCKET   the names of the buckets; BUCKET takes precedence over `data_bucket_name`
     BUCKET, STATE_BUCKET   the names of the buckets; by default they contain the account's number
     CORS_ORIGINS           the origins of the web pages that may use presigned URLs
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
-    if name not in PROJECTS:
-        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(PROJECTS)}")
+    if name not in SECRETS:
+        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(SECRETS)}")
     bucket = variables.get("BUCKET", "")
-    if bucket and not bucket.startswith("day02-"):
+    values = terraform_variables.values(CHECKOUT / "envs" / name)
+    prefix = f"{values['project_name']}-"
+    if bucket and not bucket.startswith(prefix):
         raise Failed(
-            f"the bucket '{bucket}' does not begin with day02-", "Choose another name: BUCKET=day02-…"
+            f"the bucket '{bucket}' does not begin with {prefix}", f"Choose another name: BUCKET={prefix}…"
         )
     try:
         pages = origins_in(variables.get("CORS_ORIGINS", ""))
@@ -167,9 +196,10 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     emulated = EmulatedAws(
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
+        region=values["region"],
         pages=pages,
     )
-    return Environment(name, bucket or "day02-local", "", work=WORK, emulated=emulated)
+    return Environment(name, bucket or values["data_bucket_name"], "", work=WORK, emulated=emulated)
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -11,6 +11,10 @@ NAME = "day02*"
 
 # What the provider calls to make, read, change, tag and delete a resource of each type.
 RESOURCES: dict[str, str] = {
+    "aws_acm_certificate": """
+        acm:AddTagsToCertificate acm:DeleteCertificate acm:DescribeCertificate acm:ListTagsForCertificate
+        acm:RemoveTagsFromCertificate acm:RequestCertificate""",
+    "aws_acm_certificate_validation": "acm:DescribeCertificate",
     "aws_appautoscaling_policy": """
         application-autoscaling:DeleteScalingPolicy application-autoscaling:DescribeScalingPolicies
         application-autoscaling:PutScalingPolicy cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms
@@ -33,6 +37,8 @@ RESOURCES: dict[str, str] = {
     "aws_cloudwatch_log_group": """
         logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeLogGroups logs:ListTagsForResource
         logs:PutRetentionPolicy logs:TagResource logs:UntagResource""",
+    "aws_cloudwatch_log_metric_filter": """
+        logs:DeleteMetricFilter logs:DescribeMetricFilters logs:PutMetricFilter""",
     "aws_cloudwatch_metric_alarm": """
         cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:ListTagsForResource
         cloudwatch:PutMetricAlarm cloudwatch:TagResource cloudwatch:UntagResource""",
@@ -107,6 +113,9 @@ RESOURCES: dict[str, str] = {
     "aws_route_table_association": """
         ec2:AssociateRouteTable ec2:DescribeRouteTables ec2:DisassociateRouteTable
         ec2:ReplaceRouteTableAssociation""",
+    "aws_route53_record": """
+        route53:ChangeResourceRecordSets route53:GetChange route53:GetHostedZone
+        route53:ListResourceRecordSets""",
     "aws_security_group": """
         ec2:CreateSecurityGroup ec2:CreateTags ec2:DeleteSecurityGroup ec2:DeleteTags
         ec2:DescribeNetworkInterfaces ec2:DescribeSecurityGroups ec2:RevokeSecurityGroupEgress""",
@@ -158,13 +167,16 @@ DATA: dict[str, str] = {
 # What a deployment does in addition to Terraform: state, image, secrets, the role of ECS, logs, removal.
 # iam:DetachRolePolicy takes the managed policies off an instance role from before that role had its own.
 DEPLOYMENT = """
-    ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages
-    ecr:GetAuthorizationToken ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart
+    ecr:BatchCheckLayerAvailability ecr:BatchDeleteImage ecr:BatchGetImage ecr:CompleteLayerUpload
+    ecr:DescribeImages ecr:GetAuthorizationToken ecr:InitiateLayerUpload ecr:ListImages ecr:PutImage
+    ecr:UploadLayerPart
     ecs:DeleteTaskDefinitions ecs:DescribeTasks ecs:ListTaskDefinitions ecs:ListTasks
     elasticloadbalancing:DescribeTargetHealth iam:CreateServiceLinkedRole iam:DetachRolePolicy
-    ec2:DescribeInstances ec2:DescribeVolumes logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
+    ec2:DescribeInstanceTypeOfferings ec2:DescribeInstanceTypes ec2:DescribeInstances ec2:DescribeVolumes
+    freetier:GetAccountPlanState logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:PutParameter
+    autoscaling:RollbackInstanceRefresh
     tag:GetResources"""
 
 _OWN = {"StringEquals": {"aws:ResourceTag/project_name": "day02"}}
@@ -406,6 +418,16 @@ _POLICIES: dict[str, list[_Scope]] = {
         # The state and its lock. A deployer cannot read or write the files: the smoke test uses the API.
         _Scope("State", "s3:GetObject s3:PutObject s3:DeleteObject", [f"arn:aws:s3:::{NAME}-tfstate/*"]),
         _Scope("Buckets", "s3:*", [f"arn:aws:s3:::{NAME}"]),
+        _Scope("CertificatesNew", "acm:AddTagsToCertificate acm:RequestCertificate", _ANYTHING, _NEW),
+        _Scope("Certificates", "acm:*", _arns("acm", "certificate/*"), _OWN),
+        # The zone belongs to the operator. These are the types of a certificate's record and of the alias.
+        _Scope(
+            "Records",
+            "route53:ChangeResourceRecordSets",
+            ["arn:aws:route53:::hostedzone/*"],
+            {"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsRecordTypes": ["A", "CNAME"]}},
+        ),
+        _Scope("Zones", "route53:*", ["arn:aws:route53:::hostedzone/*", "arn:aws:route53:::change/*"]),
         _Scope("ParametersAnywhere", "ssm:DescribeParameters", _ANYTHING),
         # The deployer can replace a secret. Only the tasks' execution role can read it.
         _Scope("Parameters", "ssm:PutParameter", [f"arn:aws:ssm:*:*:parameter/{NAME}"]),
@@ -439,7 +461,7 @@ _POLICIES: dict[str, list[_Scope]] = {
                 f"arn:aws:cloudwatch::*:dashboard/{NAME}",
             ],
         ),
-        _Scope("Account", "sts:GetCallerIdentity tag:GetResources", _ANYTHING),
+        _Scope("Account", "freetier:GetAccountPlanState sts:GetCallerIdentity tag:GetResources", _ANYTHING),
     ],
 }
 

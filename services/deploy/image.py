@@ -38,8 +38,11 @@ def build(
     context: Path = CHECKOUT,
     dockerfile: str = "docker/Dockerfile",
     arguments: dict[str, str] | None = None,
+    architecture: str | None = None,
 ) -> str:
     """Build an image and return its id. The engine reuses the layers that it has built before.
+
+    `architecture` is that of the machines that will run it; None is the engine's own.
 
     The environment variable BASE_IMAGE replaces the Dockerfile's base image, for example by one without a
     digest on a machine that reaches no registry.
@@ -58,6 +61,7 @@ def build(
             dockerfile=dockerfile,
             tag=name,
             buildargs=arguments,
+            platform=f"linux/{architecture}" if architecture else None,
             rm=True,
             decode=True,
         ):
@@ -72,7 +76,15 @@ def build(
                 report.say(text.strip()[:100])
     except (APIError, BuildError) as error:
         raise Failed(f"{dockerfile} does not build: {error}") from None
-    return str(engine.images.get(name).id)
+    built = engine.images.get(name)
+    if architecture and (found := built.attrs["Architecture"]) != architecture:
+        raise Failed(
+            f"the image is for {found}, and the instances are {architecture}: its tasks could not start",
+            f"Its base image must be for {architecture}: docker pull --platform linux/{architecture} … "
+            "A machine of another architecture also needs emulation: docker run --privileged --rm "
+            "tonistiigi/binfmt --install all",
+        )
+    return str(built.id)
 
 
 def revision() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from deploy.environments import BILLING_REGION, REGION, Environment
+from deploy.environments import BILLING_REGION, Environment
 
 #: Returns whether the resource with this ARN exists. An error that says it does not counts as no.
 Exists = Callable[[Any, str], bool]
@@ -42,11 +42,11 @@ def find(environment: Environment) -> Leftovers:
 def _tagged(environment: Environment) -> set[tuple[str, str]]:
     """The region and ARN of each resource that the tagging API lists."""
     filters = [
-        {"Key": "project_name", "Values": ["day02"]},
+        {"Key": "project_name", "Values": [environment.project_tag]},
         {"Key": "environment", "Values": [environment.name]},
     ]
     found: set[tuple[str, str]] = set()
-    for region in (REGION, BILLING_REGION):
+    for region in {environment.region, BILLING_REGION}:
         pages = environment.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
         for page in pages.paginate(TagFilters=filters):
             found.update((region, entry["ResourceARN"]) for entry in page["ResourceTagMappingList"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import subprocess
 import docker
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy.environments import REGION, Environment
+from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 from s3api import bucket
 
@@ -19,6 +20,7 @@ MIB = 1024 * 1024
 # Two tasks and their two replacements, each at its limit, and room for the emulated AWS and Terraform.
 LOCAL_MEMORY = 4 * 384 * MIB + 1024 * MIB
 _KEY_BYTES = 48
+MAX_DAYS = 36_500
 _ABSENT = {"404", "NoSuchBucket", "NotFound"}
 
 
@@ -55,7 +57,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
             f"AWS does not accept your credentials: {error}",
             "Log in (aws sso login) or set AWS_PROFILE, and try again",
         ) from None
-    report.say(f"{me['Arn']} in account {me['Account']}, region {REGION}")
+    report.say(f"{me['Arn']} in account {me['Account']}, region {environment.region}")
     return environment.with_account(str(me["Account"]))
 
 
@@ -68,19 +70,28 @@ def buckets_exist(environment: Environment) -> None:
                 f"the bucket {name} does not exist",
                 f"Make it, once and outside Terraform: make bucket ENV={environment.name}",
             )
-        if region != REGION:
+        if region != environment.region:
             raise Failed(
-                f"the bucket {name} is in {region}, and the stack in {REGION}",
-                f"Use one in {REGION}: BUCKET=day02-… STATE_BUCKET=day02-…-tfstate",
+                f"the bucket {name} is in {region}, and the stack in {environment.region}",
+                f"Use one in {environment.region}: BUCKET={environment.project_tag}-… "
+                f"STATE_BUCKET={environment.project_tag}-…-tfstate",
             )
 
 
 def make_buckets(environment: Environment, report: Reporter) -> None:
-    """Make the missing buckets, and correct only the settings that are wrong."""
+    """Make the missing buckets, and correct only the settings that are wrong.
+
+    OLD_VERSION_DAYS   the days after which old versions are removed; by default a rule of the bucket stays
+    """
+    given = os.environ.get("OLD_VERSION_DAYS", "")
+    if given and not (given.isdecimal() and 0 < int(given) <= MAX_DAYS):
+        raise Failed(f"OLD_VERSION_DAYS={given} is not a number of days", "Choose one: OLD_VERSION_DAYS=90")
     for name in _buckets(environment):
         if _region_of(environment, name) is None:
+            # S3 refuses us-east-1, its default, as a constraint.
+            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": environment.region}}
             environment.client("s3").create_bucket(
-                Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
+                Bucket=name, **({} if environment.region == "us-east-1" else elsewhere)
             )
             report.say(f"made {name}")
         changed = bucket.correct(
@@ -89,6 +100,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             pages=name == environment.bucket,
             origins=environment.emulated.origins if environment.emulated else environment.pages,
             tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
+            old_version_days=int(given) if given else None,
         )
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
 
@@ -112,7 +124,8 @@ def _region_of(environment: Environment, name: str) -> str | None:
             raise Failed(
                 f"the bucket {name} does not belong to the account {environment.account}, "
                 "or you may not use it",
-                f"If another account has taken the name, choose another: {variable}=day02-…. "
+                f"If another account has taken the name, choose another: "
+                f"{variable}={environment.project_tag}-…. "
                 "If the bucket is yours, ask for s3:ListBucket and s3:GetBucketLocation on it",
             ) from None
         if code in {"301", "PermanentRedirect"}:

@@ -22,10 +22,10 @@ import docker
 from botocore.exceptions import ClientError
 from docker.errors import NotFound
 
-from deploy import commands, emulated_aws, leftovers, prepare
+from deploy import emulated_aws, leftovers, prepare
 from deploy.environments import CHECKOUT, Environment, environment
 from deploy.image import docker_engine
-from deploy.steps import Failed, Reporter, explain
+from deploy.steps import Failed, Reporter, explain, reason
 
 COMPOSE_PROJECT = "s3api"  # of docker/compose.yaml
 DATA = CHECKOUT / ".data"
@@ -54,7 +54,7 @@ def purge(where: Environment, report: Reporter, ask: Callable[[str], str]) -> No
         report.line("✓ nothing is left to remove")
         return
     report.line("This removes all of it for good, with every version of every file.")
-    if ask(f"Type the name of the bucket to continue ({where.bucket}): ").strip() != where.bucket:
+    if ask(f"Type the name of the bucket to continue ({where.bucket}):").strip() != where.bucket:
         raise Failed("the name is another one; nothing was removed", "")
     with report.step("remove"):
         for one in found:
@@ -159,7 +159,7 @@ def _check_unused(data: Path) -> None:
 
 def _asked(question: str) -> str:
     """The answer from standard input; empty at its end."""
-    print(question, end="", file=sys.stderr, flush=True)
+    Reporter().line(question)
     return sys.stdin.readline()
 
 
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         report.line(explain(failure))
         return 1
     except ClientError as error:
-        report.line(explain(commands.reason(error)))
+        report.line(explain(reason(error)))
         return 1
     except KeyboardInterrupt:
         report.line("stopped; run the same command again to continue")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 
 HEALTHY_WITHIN = 180
+# After the last old task has stopped, ECS watches the alarms for some minutes (the bake time).
+COMPLETED_WITHIN = 1800
 SCALED_WITHIN = 300
+PAUSE = 1
 _BATCH = 10  # the most that DeleteTaskDefinitions accepts
 
 
@@ -34,23 +38,116 @@ class Service:
             raise
         return next((service for service in found if service["status"] == "ACTIVE"), None)
 
-    def check(self, requested: str, log_group: str) -> None:
-        """Raise unless the requested task definition runs.
+    def wait_until_completed(self, requested: str, log_group: str, report: Reporter) -> None:
+        """Wait until ECS has completed the deployment of a task definition. Raise if it did not succeed.
 
-        Terraform's apply succeeds even after a rollback.
+        Terraform's apply ends earlier, and succeeds even after a rollback. ECS completes a deployment after
+        it has watched the alarms for a while, and can roll it back until then:
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
         """
-        service = self.describe()
-        if service is None:
-            raise Failed("there is no service", "Run make deploy again")
-        running = service["taskDefinition"]
-        if running == requested and len(service["deployments"]) == 1:
-            return
-        causes = self.causes(service, requested, log_group)
-        raise Failed(
-            f"the deployment was rolled back: {_short(requested)} was requested, {_short(running)} runs\n"
-            + "\n".join(f"    {cause}" for cause in causes),
+        deadline = time.monotonic() + COMPLETED_WITHIN
+        waits = False
+        while True:
+            service = self.describe()
+            if service is None:
+                raise Failed("there is no service", "Run make deploy again")
+            current = _primary(service)
+            state = current.get("rolloutState")
+            if service["taskDefinition"] != requested or state == "FAILED":
+                raise self._rolled_back(service, requested, log_group)
+            if state == "COMPLETED":
+                report.say(f"ECS has completed the deployment of {_short(requested)}")
+                return
+            if time.monotonic() > deadline:
+                raise Failed(
+                    f"ECS has not completed the deployment of {_short(requested)} in {COMPLETED_WITHIN} s: "
+                    f"{current.get('rolloutStateReason', state)}",
+                    f"See make status ENV={self.environment.name}. ECS can still roll it back",
+                )
+            if not waits:
+                report.say("waiting until ECS completes the deployment; it watches the alarms until then")
+                waits = True
+            time.sleep(PAUSE)
+
+    def _rolled_back(self, service: dict[str, Any], requested: str, log_group: str) -> Failed:
+        asked, running = _short(requested), _short(service["taskDefinition"])
+        causes = "\n".join(f"    {cause}" for cause in self.causes(service, requested, log_group))
+        if running == asked:
+            return Failed(
+                f"the deployment of {asked} failed, and there is no earlier one to return to\n{causes}",
+                "Correct the image or its settings and deploy again",
+            )
+        return Failed(
+            f"the deployment was rolled back: {asked} was requested, {running} runs\n{causes}",
             "The previous tasks continue to serve. Correct the image or its settings and deploy again",
         )
+
+    def watch(self, log_group: str) -> Callable[[], Failed | None]:
+        """A check to repeat during an apply: it returns a failure once a new deployment cannot succeed.
+
+        ECS has no earlier deployment to roll back to if none was ever completed. It starts no more tasks
+        then, and Terraform would wait 20 minutes for a steady service.
+        """
+        before = {deployment["id"] for deployment in (self.describe() or {}).get("deployments", ())}
+
+        def check() -> Failed | None:
+            try:
+                service = self.describe()
+                current = _primary(service) if service else {}
+                if not service or current.get("id") in before or current.get("rolloutState") != "FAILED":
+                    return None
+                return self._rolled_back(service, current["taskDefinition"], log_group)
+            except (BotoCoreError, ClientError):
+                return None  # Terraform reports what is wrong with AWS
+
+        return check
+
+    def image(self, task_definition: str) -> str:
+        """The image of a task definition."""
+        found = self._ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
+        return str(found["containerDefinitions"][0]["image"])
+
+    def target_states(self, service: dict[str, Any]) -> list[str]:
+        """The health of each target in the balancer."""
+        elb = self.environment.client("elbv2")
+        states: list[str] = []
+        for balancer in service["loadBalancers"]:
+            health = elb.describe_target_health(TargetGroupArn=balancer["targetGroupArn"])
+            states += [target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]]
+        return states
+
+    def completed(self) -> str | None:
+        """The task definition of the deployment that is completed now, or None."""
+        service = self.describe()
+        if service is None or not service["runningCount"]:
+            return None
+        current = _primary(service)
+        return str(current["taskDefinition"]) if current.get("rolloutState") == "COMPLETED" else None
+
+    def bring_back(self, previous: str | None, log_group: str, report: Reporter) -> str:
+        """Deploy the previous task definition again. Return a sentence about what serves now."""
+        if previous is None:
+            return "There is no earlier deployment to return to: the new tasks continue to run"
+        service = self.describe()
+        if service is not None and service["taskDefinition"] == previous:
+            return "The task definition was not changed, so its tasks continue to run"
+        report.say(f"bringing {_short(previous)} back")
+        try:
+            self._ecs.update_service(cluster=self.cluster, service=self.name, taskDefinition=previous)
+            self.wait_until_completed(previous, log_group, report)
+        except (ClientError, Failed) as error:
+            return f"{_short(previous)} could not be brought back: {error}"
+        return f"The previous tasks serve again: {_short(previous)}"
+
+    def restore(self, minimum: int, report: Reporter) -> None:
+        """Ask for the minimum number of tasks again after an interrupted `make destroy` set it to 0.
+
+        Terraform leaves the number of tasks to the scaling.
+        """
+        service = self.describe()
+        if service is not None and service["desiredCount"] < minimum:
+            report.say(f"{service['desiredCount']} tasks were asked for; now {minimum}")
+            self._ecs.update_service(cluster=self.cluster, service=self.name, desiredCount=minimum)
 
     def causes(self, service: dict[str, Any], requested: str, log_group: str) -> list[str]:
         """Why the tasks of a task definition stopped: the reasons of ECS, and the tasks' last log lines."""
@@ -84,14 +181,10 @@ class Service:
 
     def wait_until_healthy(self, report: Reporter) -> None:
         """Wait until the balancer finds as many healthy tasks as the service should have."""
-        elb = self.environment.client("elbv2")
         deadline = time.monotonic() + HEALTHY_WITHIN
         while True:
             service = self.describe() or {"desiredCount": 0, "loadBalancers": []}
-            states: list[str] = []
-            for balancer in service["loadBalancers"]:
-                health = elb.describe_target_health(TargetGroupArn=balancer["targetGroupArn"])
-                states += [target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]]
+            states = self.target_states(service)
             if states.count("healthy") >= service["desiredCount"] > 0:
                 report.say(f"{states.count('healthy')} tasks are healthy")
                 return
@@ -101,7 +194,7 @@ class Service:
                     f" ({', '.join(states) or 'no targets'})",
                     f"Read their log: make logs ENV={self.environment.name}",
                 )
-            time.sleep(1)
+            time.sleep(PAUSE)
 
     def scale_to_zero(self, report: Reporter) -> None:
         """Stop all tasks, because the balancer and the instances wait for them when they are deleted."""
@@ -120,7 +213,7 @@ class Service:
                     f"after {SCALED_WITHIN} s {service['runningCount']} tasks still run",
                     "Run make destroy again",
                 )
-            time.sleep(1)
+            time.sleep(PAUSE)
 
 
 def delete_task_definitions(environment: Environment) -> int:
@@ -146,6 +239,11 @@ def delete_task_definitions(environment: Environment) -> int:
 def count_objects(environment: Environment) -> int:
     pages = environment.client("s3").get_paginator("list_objects_v2").paginate(Bucket=environment.bucket)
     return sum(len(page.get("Contents", ())) for page in pages)
+
+
+def _primary(service: dict[str, Any]) -> dict[str, Any]:
+    """The newest deployment of a service: the one that ECS works towards."""
+    return next((entry for entry in service["deployments"] if entry.get("status") == "PRIMARY"), {})
 
 
 def _short(arn: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from deploy import terraform_variables
 from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 
@@ -33,7 +36,7 @@ class Stack:
         if self.environment.emulated:
             backend = {"path": str(self._work.resolve() / "terraform.tfstate")}
         else:
-            backend = {"bucket": self.environment.state_bucket}
+            backend = {"bucket": self.environment.state_bucket, "region": self.environment.region}
         self._run(
             "init",
             "-input=false",
@@ -43,28 +46,75 @@ class Stack:
             *(f"-backend-config={key}={value}" for key, value in backend.items()),
         )
 
+    def check_variables(self) -> None:
+        """Raise unless every variable has a valid value."""
+        terraform_variables.check(self.environment.root, self._variables(NO_IMAGE), self._environment())
+
     def outputs(self) -> dict[str, Any]:
         """The outputs in the state; empty before the first apply."""
         said = json.loads(self._run("output", "-json", "-no-color"))
         return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
 
-    def apply(self, image: str, *, targets: tuple[str, ...] = ()) -> bool:
-        """Apply the configuration. Return whether anything was changed."""
-        return self._carry_out(image, *(f"-target={target}" for target in targets))
+    def addresses(self) -> set[str]:
+        """The addresses of the resources in the state; empty before the first apply."""
+        state = json.loads(self._run("show", "-json", "-no-color")).get("values", {})
+        modules, found = [state.get("root_module", {})], set()
+        while modules:
+            module = modules.pop()
+            modules += module.get("child_modules", [])
+            found |= {entry["address"] for entry in module.get("resources", []) if entry["mode"] == "managed"}
+        return found
 
-    def destroy(self) -> bool:
-        return self._carry_out(NO_IMAGE, "-destroy")
+    def import_options(self) -> str:
+        """The variables that `terraform import` needs and no file has."""
+        return " ".join(f"-var={name}={value}" for name, value in self._variables(NO_IMAGE).items())
+
+    def apply(
+        self, image: str, *, targets: tuple[str, ...] = (), watch: Callable[[], Failed | None] = lambda: None
+    ) -> bool:
+        """Apply the configuration. Return whether anything was changed.
+
+        `watch` is called every few seconds. If it returns a failure, Terraform is stopped and the failure is
+        raised.
+        """
+        return self._carry_out(image, *(f"-target={target}" for target in targets), watch=watch)
+
+    def destroy(self, *, keep: tuple[str, ...] = ()) -> bool:
+        """Destroy all modules except those in `keep`, which nothing that is destroyed may need."""
+        targets: set[str] = set()
+        if keep:
+            targets = {".".join(address.split(".")[:2]) for address in self.addresses()} - set(keep)
+            if not targets:
+                return False
+        return self._carry_out(NO_IMAGE, "-destroy", *(f"-target={target}" for target in sorted(targets)))
 
     def plan_is_empty(self, image: str) -> bool:
         """Whether a plan would change nothing."""
         return self._plan(image) is None
 
-    def _carry_out(self, image: str, *options: str) -> bool:
+    def changes(self, image: str) -> list[str]:
+        """What a plan would change: an action and an address each."""
+        plan = self._plan(image)
+        if plan is None:
+            return []
+        try:
+            shown = json.loads(self._run("show", "-json", "-no-color", str(plan)))
+        finally:
+            plan.unlink(missing_ok=True)
+        return [
+            f"{'/'.join(entry['change']['actions'])} {entry['address']}"
+            for entry in shown.get("resource_changes", ())
+            if entry["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
+    def _carry_out(
+        self, image: str, *options: str, watch: Callable[[], Failed | None] = lambda: None
+    ) -> bool:
         plan = self._plan(image, *options)
         if plan is None:
             return False
         try:
-            self._follow("apply", "-json", "-input=false", str(plan))
+            self._follow("apply", "-json", "-input=false", str(plan), watch=watch)
         finally:
             plan.unlink(missing_ok=True)
         return True
@@ -86,16 +136,27 @@ class Stack:
         )
         return plan
 
-    def _follow(self, *arguments: str) -> None:
-        for event in self._events(*arguments):
+    def _follow(self, *arguments: str, watch: Callable[[], Failed | None]) -> None:
+        with closing(self._events(*arguments)) as events:
+            self._report_events(events, watch)
+
+    def _report_events(self, events: Iterator[dict[str, Any]], watch: Callable[[], Failed | None]) -> None:
+        for event in events:
+            # Terraform sends this event every ten seconds while a resource is being changed.
+            if event.get("type") == "apply_progress" and (failure := watch()):
+                raise failure
             if event.get("type") in {"apply_complete", "apply_errored"}:
                 hook = event["hook"]
                 done = "failed" if event["type"] == "apply_errored" else "done"
                 seconds = hook.get("elapsed_seconds", 0)
                 self._report.say(f"{hook['action']} {hook['resource']['addr']}: {done}, {seconds} s")
 
-    def _events(self, *arguments: str) -> Iterator[dict[str, Any]]:
-        """Yield Terraform's events as they arrive. Raise its errors at the end."""
+    def _events(self, *arguments: str) -> Generator[dict[str, Any]]:
+        """Yield Terraform's events as they arrive. Raise its errors at the end.
+
+        If the caller stops before the end, Terraform is interrupted. It saves its state and releases the
+        lock.
+        """
         errors: list[str] = []
         with subprocess.Popen(
             ["terraform", *arguments],
@@ -104,20 +165,26 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Ctrl-C reaches this process only. A second signal would make Terraform stop without saving.
+            process_group=0,
         ) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:
-                    errors.append(line.strip())
-                    continue
-                if event.get("@level") == "error" and "diagnostic" in event:
-                    found = event["diagnostic"]
-                    errors.append(
-                        f"{found.get('address', '')}: {found['summary']} {found.get('detail', '')}".strip()
-                    )
-                yield event
+            try:
+                for line in process.stdout:
+                    try:
+                        event = json.loads(line)
+                    except json.JSONDecodeError:
+                        errors.append(line.strip())
+                        continue
+                    if event.get("@level") == "error" and "diagnostic" in event:
+                        found = event["diagnostic"]
+                        text = f"{found.get('address', '')}: {found['summary']} {found.get('detail', '')}"
+                        errors.append(text.strip())
+                    yield event
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
+                raise
         if process.returncode:
             raise failure_of(f"terraform {arguments[0]}", errors)
 
@@ -176,6 +243,6 @@ def failure_of(what: str, errors: list[str]) -> Failed:
     if 'variable "' in text and "No value for required variable" in text:
         return Failed(
             f"{what}: a variable has no value",
-            f"Set it in terraform.tfvars in the environment's folder.\n{text[:1500]}",
+            f"Set it in {terraform_variables.FILE} in the environment's folder.\n{text[:1500]}",
         )
     return Failed(f"{what}: {text[:3000]}", "Correct that and deploy again: finished steps are skipped")

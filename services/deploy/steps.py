@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from botocore.exceptions import ClientError
+
 from s3api.printing import shown_lines
 
 
@@ -35,6 +37,10 @@ class Reporter:
         except Failed as failure:
             failure.step = failure.step or name
             raise
+        except ClientError as error:
+            failed = reason(error)
+            failed.step = name
+            raise failed from error
         self.line(f"  {time.monotonic() - begun:.1f} s")
 
     def say(self, what: str) -> None:
@@ -59,3 +65,12 @@ def explain(failure: Failed) -> str:
     if failure.then:
         lines.append(f"  {failure.then}")
     return "\n".join(lines)
+
+
+def reason(error: ClientError) -> Failed:
+    """Turn an error of AWS into a failure. AWS names a missing permission in its message."""
+    details = error.response["Error"]
+    return Failed(
+        f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",
+        "Where a permission is missing: services/deploy/iam has the policies of a deployer",
+    )

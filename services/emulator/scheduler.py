@@ -1,8 +1,10 @@
-"""Health of ECS tasks: rollouts wait for it, and a task that is unhealthy for too long is replaced.
+"""Rollouts of ECS: they wait for healthy tasks and quiet alarms, and unhealthy tasks are replaced.
 
 MiniStack counts a running task as healthy and never replaces an unhealthy one. AWS waits during a rollout
 until the tasks are healthy in the engine and in the load balancer. After the grace period it stops an
-unhealthy task, replaces it and counts it for the circuit breaker.
+unhealthy task, replaces it and counts it for the circuit breaker. Where a service names alarms, AWS completes
+a deployment only after they were quiet for a while, and rolls it back if one is in the state ALARM before:
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ logger = logging.getLogger("scheduler")
 
 # A task must stay up this long after its start before its deployment counts as steady.
 STEADY_SECONDS = 5.0
+# How long the alarms must be quiet after the tasks are steady, divided by the time scale.
+BAKE_SECONDS = 60.0
 
 
 def start(settings: Settings, balancer: Balancer) -> None:
@@ -35,6 +39,7 @@ def start(settings: Settings, balancer: Balancer) -> None:
 
     ecs._ECS_DEPLOYMENT_STEADY_DELAY = STEADY_SECONDS
     ecs._record_service_task_healthy = when_healthy
+    ecs._complete_service_deployment = scheduler.complete_after_bake_time
     threading.Thread(target=scheduler.run, daemon=True, name="task-health").start()
 
 
@@ -47,6 +52,8 @@ class _Scheduler:
         self._ecs = ecs
         self._balancer = balancer
         self._time_scale = time_scale
+        self._complete = ecs._complete_service_deployment
+        self._steady_since: dict[str, float] = {}  # by the deployment's id
 
     def run(self) -> None:
         while True:
@@ -64,6 +71,7 @@ class _Scheduler:
                 continue
             with request_scope(account, region):
                 self._replace_stopped(key, service)
+                self._watch_alarms(key, service)
                 for task in list(self._ecs._tasks.values()):
                     mine = task.get("group") == f"service:{service['serviceName']}"
                     running = task.get("lastStatus") == "RUNNING"
@@ -84,6 +92,51 @@ class _Scheduler:
             self._short.add(key)
         else:
             self._short.discard(key)
+
+    def complete_after_bake_time(
+        self, cluster: str, key: str, expected_deployment_id: str | None = None
+    ) -> None:
+        """Complete a steady deployment, at once if the service names no alarms."""
+        service = self._ecs._services.get(key)
+        deployment = _watched(service) if service else None
+        if service is None or deployment is None or not self._is_steady(service, deployment):
+            self._complete(cluster, key, expected_deployment_id)
+            return
+        steady_since = self._steady_since.setdefault(deployment["id"], time.monotonic())
+        if time.monotonic() - steady_since >= BAKE_SECONDS / self._time_scale:
+            self._complete(cluster, key, expected_deployment_id)
+
+    def _is_steady(self, service: dict[str, Any], deployment: dict[str, Any]) -> bool:
+        tasks = self._tasks_of(service, deployment)
+        wanted: int = service["desiredCount"]
+        return sum(bool(task.get("_startup_stable")) for task in tasks) >= wanted
+
+    def _tasks_of(self, service: dict[str, Any], deployment: dict[str, Any]) -> list[dict[str, Any]]:
+        group = f"service:{service['serviceName']}"
+        return [
+            task
+            for task in self._ecs._tasks.values()
+            if task.get("group") == group
+            and task.get("clusterArn") == service.get("clusterArn")
+            and task.get("_deployment_id") == deployment["id"]
+            and task.get("lastStatus") == "RUNNING"
+        ]
+
+    def _watch_alarms(self, key: str, service: dict[str, Any]) -> None:
+        """Roll back a deployment with an alarm in the state ALARM. Complete one after its bake time."""
+        from ministack.services import cloudwatch
+
+        deployment = _watched(service)
+        if deployment is None or not (tasks := self._tasks_of(service, deployment)):
+            return
+        names = service["deploymentConfiguration"]["alarms"]["alarmNames"]
+        if any((cloudwatch._alarms.get(name) or {}).get("StateValue") == "ALARM" for name in names):
+            # MiniStack's circuit breaker carries out the rollback.
+            deployment["failedTasks"] = self._ecs._circuit_breaker_threshold(service)
+            self._ecs._record_service_task_failure(tasks[0])
+            deployment["rolloutStateReason"] = "ECS deployment failed: alarm detected."
+        elif deployment["id"] in self._steady_since:
+            self.complete_after_bake_time(key.split("/", 1)[0], key, deployment["id"])
 
     def _check_task(self, task: dict[str, Any], service: dict[str, Any]) -> None:
         healthy, reason = self._health(task, service)
@@ -123,3 +176,18 @@ class _Scheduler:
         service["events"].insert(0, {"id": ecs.new_uuid(), "createdAt": ecs._iso(), "message": message})
         ecs._cleanup_task_resources(task, ecs._get_docker())
         ecs._record_service_task_failure(task)
+
+
+def _watched(service: dict[str, Any]) -> dict[str, Any] | None:
+    """The deployment whose alarms ECS watches: it is in progress, and is no rollback."""
+    alarms = (service.get("deploymentConfiguration") or {}).get("alarms") or {}
+    for deployment in service["deployments"] if alarms.get("enable") else ():
+        rolling_back = "rollback" in deployment.get("rolloutStateReason", "")
+        if (
+            deployment["status"] == "PRIMARY"
+            and deployment.get("rolloutState") == "IN_PROGRESS"
+            and not rolling_back
+        ):
+            found: dict[str, Any] = deployment
+            return found
+    return None

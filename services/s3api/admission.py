@@ -25,7 +25,7 @@ from s3api.settings import Verb
 API = "api"  # the blueprint of `routes`
 NDJSON = "application/x-ndjson"
 #: Health checks may use any host name.
-PROBES = {"api.livez", "api.readyz"}
+PROBES = {"api.livez", "api.readyz", "api.healthz"}
 PUBLIC = {"api.index", *PROBES}
 STATIC = {"pages"}
 #: The verb that a caller needs for a view. It is checked before the body is read.

@@ -20,7 +20,7 @@ import s3api
 from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
-from s3api.health import Readiness
+from s3api.health import Readiness, SharedFlag, s3_reached
 from s3api.origins import Origins, with_host_of_target
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
@@ -143,8 +143,11 @@ def _clean_forwarded(app: WSGIApplication) -> WSGIApplication:
     return outer
 
 
-def create_app(settings: Settings, store: FileStore) -> APIFlask:
-    """The WSGI application. Creating it touches neither the disk nor S3. Tests pass their own store."""
+def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None = None) -> APIFlask:
+    """The WSGI application. Creating it touches neither the disk nor S3. Tests pass their own store.
+
+    The processes of a service share `reached`, which says whether S3 has ever answered.
+    """
     app = _App(
         "s3api",
         title="s3api",
@@ -177,7 +180,7 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
         staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
         tokens=Tokens(settings.api_tokens, allow_anonymous=settings.allow_anonymous),
         signer=Signer(settings.signing_key.get_secret_value()),
-        readiness=Readiness(store.check),
+        readiness=Readiness(store.check, observability.report_s3_check, reached),
         origins=Origins.of(settings),
     ).attach(app)
     observability.observe(app)
@@ -202,6 +205,6 @@ def create_app(settings: Settings, store: FileStore) -> APIFlask:
 def from_environment() -> APIFlask:
     """The application that gunicorn serves."""
     settings = Settings.from_environment()
-    app = create_app(settings, S3FileStore(settings))
+    app = create_app(settings, S3FileStore(settings), s3_reached)
     services_of(app).staging.sweep()  # removes what a killed process has left
     return app

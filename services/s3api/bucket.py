@@ -22,6 +22,8 @@ ABORT_INCOMPLETE: Mapping[str, Any] = {
     "Filter": {"Prefix": ""},
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
 }
+OLD_VERSION_DAYS = 90
+_OLD_VERSIONS = "remove-old-versions"
 CLOSED = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
@@ -99,12 +101,46 @@ def days_to_abort(rules: Sequence[Mapping[str, Any]]) -> int | None:
         (
             rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
             for rule in rules
-            if rule["Status"] == "Enabled"
-            and (rule.get("Filter") or {"Prefix": rule.get("Prefix", "")}) in _WHOLE_BUCKET
-            and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
+            if _is_for_all(rule) and "DaysAfterInitiation" in rule.get("AbortIncompleteMultipartUpload", ())
         ),
         default=None,
     )
+
+
+def remove_old_versions(days: int) -> dict[str, Any]:
+    """The rule that removes replaced and deleted files after some days; until then they can be restored.
+
+    A delete marker without older versions hides nothing, so it is removed as well.
+    """
+    return {
+        "ID": _OLD_VERSIONS,
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": days},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+    }
+
+
+def days_to_remove(rules: Sequence[Mapping[str, Any]]) -> int | None:
+    """The days after which these lifecycle rules remove every old version; None if none does.
+
+    A rule that always keeps some newer versions does not count: it bounds nothing for files of few versions.
+    """
+    return min(
+        (
+            rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+            for rule in rules
+            if _is_for_all(rule)
+            and "NoncurrentDays" in rule.get("NoncurrentVersionExpiration", ())
+            and "NewerNoncurrentVersions" not in rule["NoncurrentVersionExpiration"]
+        ),
+        default=None,
+    )
+
+
+def _is_for_all(rule: Mapping[str, Any]) -> bool:
+    whole = (rule.get("Filter") or {"Prefix": rule.get("Prefix", "")}) in _WHOLE_BUCKET
+    return bool(rule["Status"] == "Enabled" and whole)
 
 
 def exposes_etag(rules: Sequence[Mapping[str, Any]]) -> bool:
@@ -123,13 +159,20 @@ def make(s3: Any, bucket: str, region: str, origins: Sequence[str]) -> None:
 
 
 def correct(
-    s3: Any, bucket: str, *, pages: bool = True, origins: Sequence[str] | None = None, tls: bool = True
+    s3: Any,
+    bucket: str,
+    *,
+    pages: bool = True,
+    origins: Sequence[str] | None = None,
+    tls: bool = True,
+    old_version_days: int | None = None,
 ) -> list[str]:
     """Correct the settings of a bucket that are not as they must be; returns what was changed.
 
     The owner's other rules and statements stay, and so does encryption with another key. With `origins`, the
     pages of exactly these may use presigned URLs. Without, the owner's CORS rules stay, and a bucket that has
-    none is opened to all pages.
+    none is opened to all pages. With `old_version_days`, old versions are removed after that time. Without,
+    a rule of the bucket that removes them stays, and a bucket that has none gets `OLD_VERSION_DAYS`.
     """
     changed: list[str] = []
 
@@ -154,13 +197,24 @@ def correct(
         lambda: s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=CLOSED),
     )
     rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
-    others = [rule for rule in rules if rule.get("ID") != ABORT_INCOMPLETE["ID"]]
+
+    def put_rule(rule: Mapping[str, Any]) -> None:
+        rules[:] = [*(known for known in rules if known.get("ID") != rule["ID"]), rule]
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+
     ensure(
         "incomplete uploads aborted after a day",
         days_to_abort(rules) == 1,
-        lambda: s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": [*others, ABORT_INCOMPLETE]}
-        ),
+        lambda: put_rule(ABORT_INCOMPLETE),
+    )
+    days = old_version_days or OLD_VERSION_DAYS
+    judged = (
+        rules if old_version_days is None else [rule for rule in rules if rule.get("ID") == _OLD_VERSIONS]
+    )
+    ensure(
+        f"old versions removed after {days} days",
+        days_to_remove(judged) == days if old_version_days else days_to_remove(judged) is not None,
+        lambda: put_rule(remove_old_versions(days)),
     )
     if pages:
         known = _setting(s3.get_bucket_cors, bucket, "CORSRules") or []

@@ -103,6 +103,12 @@ def _findings(store: Examined, report: BucketReport, settings: Settings) -> Iter
         good=report.has_abort_rule,
     )
     yield _advice(
+        "old versions",
+        f"removed after {report.old_version_days} days",
+        "no lifecycle rule removes them: replaced and deleted files are kept and cost money",
+        good=report.has_old_version_rule,
+    )
+    yield _advice(
         "CORS",
         "exposes ETag",
         "does not expose ETag: browsers cannot upload large files directly",

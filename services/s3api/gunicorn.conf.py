@@ -62,8 +62,7 @@ Worker.metrics = for_known_hosts(
 )
 worker_class = Worker
 worker_connections = connections_within(raise_file_limit(), settings.max_concurrent_requests)
-# A load balancer reuses connections for 60 s. It must be the side that closes first.
-keepalive = 75
+keepalive = settings.keepalive_seconds
 graceful_timeout = settings.graceful_seconds
 timeout = 30
 # The heartbeat file must not be on a disk: a disk that stalls would look like a worker that hangs.

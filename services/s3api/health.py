@@ -1,6 +1,7 @@
-"""Liveness and readiness, and the container's health check: `python3 -m s3api.health URL`.
+"""Readiness, the health for a load balancer, and the container's health check.
 
-The health check runs often. This module imports little, so that it starts quickly.
+The container's check is `python3 -m s3api.health URL`. It runs often. This module imports little, so that
+it starts quickly.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 CACHED_SECONDS = 1.0
+#: While a load balancer asks for the health, S3 is asked at most this often. Its state is logged and counted.
+WATCHED_SECONDS = 10.0
 
 
-class DrainFlag:
-    """The process that gets SIGTERM sets it, and every process that was forked from it sees that."""
+class SharedFlag:
+    """A flag that one process sets and that every process which was forked with it sees."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 1)
@@ -29,16 +32,28 @@ class DrainFlag:
         return self._shared[0] == 1
 
 
-#: The flag of this service: gunicorn's master imports this module before it forks.
-draining = DrainFlag()
+#: The flags of this service: gunicorn's master imports this module before it forks.
+draining = SharedFlag()
+s3_reached = SharedFlag()
 
 
 class Readiness:
-    """Calls `check` at most once a second; concurrent probes share one call. A failure is what it raised."""
+    """Calls `check` at most once a second; concurrent probes share one call. A failure is what it raised.
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    `report` gets the outcome of each call. `reached` is set by the first success.
+    """
+
+    def __init__(
+        self,
+        check: Callable[[], None],
+        report: Callable[[Exception | None], None] = lambda _failure: None,
+        reached: SharedFlag | None = None,
+    ) -> None:
         self._check = check
+        self._report = report
+        self._reached = reached or SharedFlag()
         self._lock = threading.Lock()
+        self._watching = threading.Lock()
         self._checked_at = float("-inf")
         self._failure: Exception | None = None
 
@@ -48,10 +63,30 @@ class Readiness:
                 try:
                     self._check()
                     self._failure = None
+                    self._reached.set()
                 except Exception as error:
                     self._failure = error
                 self._checked_at = time.monotonic()
+                self._report(self._failure)
             return self._failure
+
+    def failure_before_first_success(self) -> Exception | None:
+        """What a load balancer is told. Once S3 was reached, this is never a failure and waits for nothing.
+
+        A task that has served must not be replaced because S3 fails: its replacement could not reach S3
+        either. S3 is still asked, in the background, so that its state is known without traffic.
+        """
+        if not self._reached.is_set():
+            return self.failure()
+        if time.monotonic() - self._checked_at > WATCHED_SECONDS and self._watching.acquire(blocking=False):
+            threading.Thread(target=self._watch, daemon=True, name="s3-check").start()
+        return None
+
+    def _watch(self) -> None:
+        try:
+            self.failure()
+        finally:
+            self._watching.release()
 
 
 def probe(url: str) -> int:

@@ -130,15 +130,38 @@ def livez() -> Response:
 @bp.output(Envelope)
 def readyz() -> Response:
     """Say whether requests can be served: S3 answers, and the process is not about to stop."""
+    return _health(current_services().readiness.failure, "The service is ready")
+
+
+@bp.get("/healthz")
+@bp.doc(
+    responses={
+        400: HTTPStatus(400).phrase,
+        500: HTTPStatus(500).phrase,
+        503: "Draining, or S3 has not been reached since the start",
+    },
+    operation_id="healthz",
+)
+@bp.output(Envelope)
+def healthz() -> Response:
+    """Say whether a load balancer should send requests here.
+
+    Until S3 has answered once, this is the same as readiness. After that it fails only while the process is
+    about to stop: an outage of S3 is no reason to replace the process.
+    """
+    return _health(current_services().readiness.failure_before_first_success, "The service takes requests")
+
+
+def _health(check: Callable[[], Exception | None], well: str) -> Response:
     if draining.is_set():
         return failure(503, "draining", "The service is draining and will stop")
-    error = current_services().readiness.failure()
+    error = check()
     if isinstance(error, failures.FileError):
         log_failure(error)
         return failure(503, error.code, error.message)
     if error is not None:
         raise error
-    return answer("The service is ready")
+    return answer(well)
 
 
 # --- listing

@@ -35,7 +35,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from s3api.bodies import Body
-from s3api.bucket import days_to_abort, exposes_etag, is_versioned
+from s3api.bucket import days_to_abort, days_to_remove, exposes_etag, is_versioned
 from s3api.failures import (
     FileError,
     FileExists,
@@ -96,6 +96,8 @@ class BucketReport:
     versioning: bool | None
     abort_incomplete_days: int | None
     has_abort_rule: bool | None
+    old_version_days: int | None
+    has_old_version_rule: bool | None
     cors_exposes_etag: bool | None
 
 
@@ -545,13 +547,16 @@ class S3FileStore:
             "NoSuchLifecycleConfiguration",
         )
         cors = look(lambda: self._api.get_bucket_cors(Bucket=self.bucket), "NoSuchCORSConfiguration")
-        days = days_to_abort((lifecycle or {}).get("Rules", ()))
+        rules = (lifecycle or {}).get("Rules", ())
+        days, old_version_days = days_to_abort(rules), days_to_remove(rules)
         return BucketReport(
             region=headers.get("x-amz-bucket-region"),
             clock_skew=skew,
             versioning=None if versioning is None else is_versioned(versioning),
             abort_incomplete_days=days,
             has_abort_rule=None if lifecycle is None else days is not None,
+            old_version_days=old_version_days,
+            has_old_version_rule=None if lifecycle is None else old_version_days is not None,
             cors_exposes_etag=None if cors is None else exposes_etag(cors.get("CORSRules", ())),
         )
 

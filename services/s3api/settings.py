@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     """`true` allows requests without a token to do everything. Meant for development on loopback."""
     allowed_hosts: Annotated[tuple[HostName, ...], *Words] = ()
     """The host names that the service answers to, without ports, separated by commas. Requests for other
-    hosts are answered 421, except `/livez` and `/readyz`. `localhost`, `127.0.0.1` and `[::1]` are always
-    allowed. Not set: only these on loopback, otherwise every host."""
+    hosts are answered 421, except `/livez`, `/readyz` and `/healthz`. `localhost`, `127.0.0.1` and `[::1]`
+    are always allowed. Not set: only these on loopback, otherwise every host."""
     allowed_origins: Annotated[tuple[Origin, ...], *Words] = ()
     """Origins of other sites whose web pages may use the service, such as `https://files.example`, separated
     by commas. They cannot read its answers. It is for the service's own page behind a proxy that changes the
@@ -207,13 +207,16 @@ class Settings(BaseSettings):
     `UPLOAD_BUFFER_BYTES` and the limit of connections apply to each process. Draining, the staging budget and
     the metrics are shared."""
     max_concurrent_requests: Annotated[int, Field(ge=1, le=512)] = 64
-    """The number of requests that a worker process serves at once. Others wait. `/livez` and `/readyz` never
-    wait."""
+    """The number of requests that a worker process serves at once. Others wait. `/livez`, `/readyz` and
+    `/healthz` never wait."""
     drain_seconds: Annotated[float, Field(ge=0, le=900)] = 0
-    """After SIGTERM, how long `/readyz` fails while requests are still accepted, so that a load balancer
-    stops sending them."""
+    """After SIGTERM, how long `/readyz` and `/healthz` fail while requests are still accepted, so that a
+    load balancer stops sending them."""
     graceful_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """After that, how long requests in progress may take."""
+    keepalive_seconds: Annotated[int, Field(ge=1, le=4100)] = 75
+    """How long an idle connection is kept for the next request. It must be longer than the idle timeout of a
+    load balancer, which must be the side that closes first."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are logged."""
     log_format: Literal["auto", "json", "console"] = "auto"

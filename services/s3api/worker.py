@@ -56,7 +56,7 @@ MAX_CONNECTIONS = 10_000
 METRICS_CONNECTIONS = 16
 
 #: Requests that do not wait for a place among the requests that are served at once.
-PROBES = frozenset({"/livez", "/readyz"})
+PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 
 #: A close with this option resets the connection, and drops what the kernel has not sent.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

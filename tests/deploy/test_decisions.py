@@ -7,24 +7,32 @@ import json
 import os
 import pty
 import re
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.error import URLError
 
 import pytest
 
 from deploy import __main__ as command_line
-from deploy import prepare
+from deploy import commands, preflight, prepare, removal, terraform_variables
 from deploy.commands import REGISTRY, address
-from deploy.environments import CHECKOUT, PROJECTS, SECRETS, EmulatedAws, Environment, environment
-from deploy.image import _follow, push
+from deploy.environments import CHECKOUT, SECRETS, EmulatedAws, Environment, environment
+from deploy.image import _follow, build, push
 from deploy.service import Service
+from deploy.smoke import curl, through
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
 from s3api import bucket
+from support.certificates import make_certificate
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from support.servers import S3
 
@@ -85,18 +93,23 @@ def test_nothing_is_printed_in_another_way() -> None:
 # --- environments
 
 
-@pytest.mark.parametrize("name", PROJECTS)
+@pytest.mark.parametrize("name", SECRETS)
 def test_names_are_those_of_the_environment(name: str) -> None:
     """The project and the parameters of the tasks are the same as in the environment's main.tf."""
     text = (CHECKOUT / "envs" / name / "main.tf").read_text()
     service = text.split('module "service"', 1)[1].split("\nmodule", 1)[0]
-    secrets = service.split("secrets = {", 1)[1].split("}", 1)[0]
+    secrets = service.split("secrets = {", 1)[1].split("\n  }", 1)[0]
+    where = environment(name, {})
 
-    assert re.findall(r'\n\s+name\s+= "([^"]+)"', service) == [PROJECTS[name]]
-    assert dict(re.findall(r'(\w+)\s+= "([^"]+)"', secrets)) == SECRETS[name]
+    assert re.findall(r"\n\s+name\s+= (\S+)", service) == ["var.name"]
+    assert where.project == {"local": "day02", "day02": "day02", "prod": "day02-prod"}[name]
+    assert {
+        variable: parameter.replace("${var.name}", where.project)
+        for variable, parameter in re.findall(r'(\w+)\s+= "([^"]+)"', secrets)
+    } == where.secrets
 
 
-@pytest.mark.parametrize("name", PROJECTS)
+@pytest.mark.parametrize("name", SECRETS)
 def test_the_registry_comes_first(name: str) -> None:
     """The target of the first apply is a module of every environment."""
     modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
@@ -204,7 +217,7 @@ def test_a_missing_permission_is_named() -> None:
         ("Error acquiring the state lock", "force-unlock"),
         (
             'No value for required variable The root module input variable "billing_email" is not set',
-            "terraform.tfvars",
+            "10_terraform.auto.tfvars",
         ),
         ("something else", "deploy again"),
     ],
@@ -298,32 +311,463 @@ def test_the_registry_says_which_digest_it_has(
             push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
 
 
-class Stopped(Service):
-    """A service with given tasks and a given log."""
+class Builder:
+    """An engine that builds images of one architecture, whichever one is asked for."""
 
-    def __init__(self, running: str, deployments: int) -> None:
+    def __init__(self, architecture: str) -> None:
+        self.api = self.images = self
+        self.id = "sha256:1"
+        self.attrs = {"Architecture": architecture}
+        self.asked: str | None = ""
+
+    def build(self, *, platform: str | None, **_: object) -> list[dict[str, Any]]:
+        self.asked = platform
+        return []
+
+    def get(self, _: str) -> Any:
+        return self
+
+
+def test_an_image_is_built_for_the_instances() -> None:
+    """On AWS the image is for x86-64, on every machine. One for another architecture is never pushed.
+
+    The build of docker.io before BuildKit uses the base image that it has, whatever its platform.
+    """
+    intel: Any = Builder("amd64")
+    apple: Any = Builder("arm64")
+    day02, local = environment("day02", {}), environment("local", {})
+
+    assert build(intel, Reporter(), "x", architecture=day02.architecture) == "sha256:1"
+    assert intel.asked == "linux/amd64"
+    assert build(apple, Reporter(), "x", architecture=local.architecture) == "sha256:1"
+    assert apple.asked is None
+    with pytest.raises(Failed, match="for arm64, and the instances are amd64"):
+        build(apple, Reporter(), "x", architecture=day02.architecture)
+
+
+class Stopped(Service):
+    """A service whose descriptions follow each other; the last one stays. It notes what is asked of it."""
+
+    def __init__(self, *services: dict[str, Any] | None) -> None:
         self.environment = environment("day02", {})
         self.cluster = self.name = "day02"
-        self._service = {"taskDefinition": running, "deployments": [{}] * deployments, "events": []}
+        self._services = list(services)
+        self._ecs = self
+        self.asked: list[dict[str, Any]] = []
 
     def describe(self) -> dict[str, Any] | None:
-        return self._service
+        return self._services.pop(0) if len(self._services) > 1 else self._services[0]
 
     def causes(self, *_: object) -> list[str]:
         return ["the cause"]
 
+    def update_service(self, **asked: Any) -> None:
+        self.asked.append({name: asked[name] for name in asked if name not in {"cluster", "service"}})
+
+
+def deployment(number: int, state: str, *, status: str = "PRIMARY") -> dict[str, Any]:
+    return {
+        "id": f"ecs-svc/{number}",
+        "status": status,
+        "taskDefinition": f"arn/day02:{number}",
+        "rolloutState": state,
+    }
+
+
+def described(*deployments: dict[str, Any], count: int = 2) -> dict[str, Any]:
+    """A service that runs the task definition of its primary deployment, the first one."""
+    return {
+        "taskDefinition": deployments[0]["taskDefinition"],
+        "deployments": list(deployments),
+        "desiredCount": count,
+        "runningCount": count,
+        "events": [],
+    }
+
 
 def test_what_runs_is_compared_with_what_was_asked_for() -> None:
-    """A deployment succeeds only if the requested task definition is the only one that runs."""
-    Stopped("arn/day02:2", 1).check("arn/day02:2", "")
+    """A deployment succeeds only if the requested task definition is the one that ECS works towards."""
+    failed = deployment(2, "FAILED", status="ACTIVE")
+    Stopped(described(deployment(2, "COMPLETED"))).wait_until_completed("arn/day02:2", "", Reporter())
 
     with pytest.raises(Failed, match=r"rolled back: day02:2 was requested, day02:1 runs\n    the cause"):
-        Stopped("arn/day02:1", 1).check("arn/day02:2", "")
+        Stopped(described(deployment(1, "COMPLETED"))).wait_until_completed("arn/day02:2", "", Reporter())
     with pytest.raises(Failed, match="rolled back"):
-        Stopped("arn/day02:2", 2).check("arn/day02:2", "")
+        Stopped(described(deployment(1, "IN_PROGRESS"), failed)).wait_until_completed(
+            "arn/day02:2", "", Reporter()
+        )
+
+
+def test_a_deployment_is_awaited_until_ecs_has_completed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECS watches the alarms after the tasks are healthy, and can roll back until the rollout is COMPLETED.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+    """
+    monkeypatch.setattr("deploy.service.PAUSE", 0)
+    in_progress = described(deployment(2, "IN_PROGRESS"))
+    completed = Stopped(in_progress, in_progress, described(deployment(2, "COMPLETED")))
+    alarmed = Stopped(
+        in_progress, described(deployment(1, "IN_PROGRESS"), deployment(2, "FAILED", status="ACTIVE"))
+    )
+
+    completed.wait_until_completed("arn/day02:2", "", Reporter())
+
+    assert len(completed._services) == 1
+    with pytest.raises(Failed, match="rolled back"):
+        alarmed.wait_until_completed("arn/day02:2", "", Reporter())
+
+
+def test_a_first_deployment_that_failed_ends_the_apply() -> None:
+    """A new deployment that stays the primary one and FAILED has nothing to return to.
+
+    An earlier failure is ignored: the apply corrects it. Source:
+    docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
+    """
+    failed = described(deployment(1, "FAILED"))
+    watch = Stopped(None, None, described(deployment(1, "IN_PROGRESS")), failed).watch("")
+
+    assert [watch(), watch()] == [None, None]
+    failure = watch()
+    assert failure is not None
+    assert "no earlier one to return to\n    the cause" in failure.why
+    assert Stopped(failed).watch("")() is None
+
+
+def test_the_previous_task_definition_is_brought_back() -> None:
+    """After a failed smoke test the previous task definition is deployed again, if there was one."""
+    service = Stopped(described(deployment(2, "COMPLETED")), described(deployment(1, "COMPLETED")))
+
+    assert service.bring_back("arn/day02:1", "", Reporter()) == "The previous tasks serve again: day02:1"
+    assert service.asked == [{"taskDefinition": "arn/day02:1"}]
+    assert "no earlier deployment" in service.bring_back(None, "", Reporter())
+
+
+def test_only_a_completed_deployment_can_be_returned_to() -> None:
+    assert Stopped(described(deployment(1, "COMPLETED"))).completed() == "arn/day02:1"
+    assert Stopped(described(deployment(1, "IN_PROGRESS"))).completed() is None
+    assert Stopped(described(deployment(1, "COMPLETED"), count=0)).completed() is None
+    assert Stopped(None).completed() is None
+
+
+def test_an_interrupted_destroy_leaves_no_service_without_tasks() -> None:
+    """A service with fewer tasks than the minimum gets the minimum; one with more keeps them."""
+    destroyed, scaled = (
+        Stopped(described(deployment(1, "COMPLETED"), count=0)),
+        Stopped(described(deployment(1, "COMPLETED"), count=4)),
+    )
+
+    destroyed.restore(2, Reporter())
+    scaled.restore(2, Reporter())
+
+    assert destroyed.asked == [{"desiredCount": 2}]
+    assert scaled.asked == []
+
+
+@pytest.mark.terraform
+def test_an_interrupted_apply_keeps_its_state_and_releases_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure that the watch returns ends the apply, and the next one carries on without an unlock."""
+    (tmp_path / "main.tf").write_text(
+        """
+        variable "image" {}
+        variable "data_bucket_name" {}
+        resource "terraform_data" "first" {}
+        resource "terraform_data" "slow" {
+          depends_on = [terraform_data.first]
+          provisioner "local-exec" { command = "exec sleep ${var.image}" }
+        }
+        """
+    )
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    stack = Stack(Environment("day02", "day02-x", ""), Reporter())
+    stack._run("init", "-input=false")
+
+    with pytest.raises(Failed, match="the tasks die"):
+        stack.apply("600", watch=lambda: Failed("the tasks die"))
+
+    assert "terraform_data.first" in stack._run("state", "list")
+    assert stack.apply("0")
+
+
+# --- variables
+
+
+def a_root(directory: Path, assigned: str) -> Path:
+    """A copy of day02's variables with other values."""
+    shutil.copy(CHECKOUT / "envs/day02/variables.tf", directory)
+    values = (CHECKOUT / "envs/day02/10_terraform.auto.tfvars").read_text()
+    (directory / terraform_variables.FILE).write_text(values + assigned)
+    return directory
+
+
+def test_another_region_and_project_need_only_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Region, names and bucket are those in 10_terraform.auto.tfvars, for boto3 and for the state."""
+    root = a_root(tmp_path, 'data_bucket_name = "acme-files"\n')
+    file = root / terraform_variables.FILE
+    text = file.read_text().replace("eu-west-1", "eu-central-1").replace('= "day02"', '= "acme"')
+    file.write_text(text)
+    monkeypatch.setattr(Environment, "root", root)
+    where = Environment("day02", "", "").with_account("123456789012")
+
+    assert where.client("ecs").meta.endpoint_url == "https://ecs.eu-central-1.amazonaws.com"
+    assert where.bucket == "acme-files"
+    assert where.state_bucket == "acme-123456789012-tfstate"
+    assert where.secrets == {"SIGNING_KEY": "/acme/signing_key"}
+    assert where.project_tag == "acme"
+
+
+@pytest.mark.parametrize(
+    ("assigned", "says"),
+    [("", "billing_email"), ('billing_email = "owner"', "must be an e-mail address")],
+    ids=["missing", "wrong"],
+)
+def test_a_variable_is_checked_before_the_image_is_built(tmp_path: Path, assigned: str, says: str) -> None:
+    """A missing or wrong address fails without a provider, a backend or AWS, and names the file."""
+    root = a_root(tmp_path, assigned)
+
+    with pytest.raises(Failed, match=says) as failed:
+        terraform_variables.check(root, {"image": "sha256:0"}, os.environ)
+
+    assert terraform_variables.FILE in failed.value.then
+
+
+def test_valid_variables_pass(tmp_path: Path) -> None:
+    """The check accepts values that the root accepts."""
+    root = a_root(tmp_path, 'billing_email = "owner@example.com"')
+
+    terraform_variables.check(root, {"image": "sha256:0"}, os.environ)
+
+
+# --- removal
+
+
+class Answers:
+    """An environment whose AWS gives recorded answers, in the form of botocore."""
+
+    def __init__(self, name: str, **answers: Callable[..., Any]) -> None:
+        self._where = environment(name, {}).with_account("123456789012")
+        self._answers = answers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._where, name)
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        client = self._where.client(service, region)
+        answers = self._answers
+
+        def answer(model: Any, **_: object) -> tuple[Any, Any] | None:
+            given = answers[model.name]()
+            if isinstance(given, str):
+                return SimpleNamespace(status_code=400), {"Error": {"Code": given, "Message": given}}
+            return SimpleNamespace(status_code=200), given
+
+        client.meta.events.register("before-call", answer)
+        return client
+
+
+@pytest.mark.parametrize(
+    ("variables", "then"),
+    [
+        ({}, "CONFIRM=day02-prod"),
+        ({"CONFIRM": "yes", "IMAGES": "keep"}, "CONFIRM=day02-prod"),
+        ({"CONFIRM": "day02-prod"}, "IMAGES=keep"),
+        ({"CONFIRM": "day02-prod", "IMAGES": "some"}, "IMAGES=keep"),
+    ],
+)
+def test_production_is_removed_only_with_a_confirmation(variables: dict[str, str], then: str) -> None:
+    """Removing prod needs its name, and a choice for the images. The failure prints the command."""
+    with pytest.raises(Failed, match="nothing was changed") as failed:
+        removal.confirmed(environment("prod", {}), variables)
+
+    assert then in failed.value.then
+
+
+def test_what_is_confirmed() -> None:
+    """The choice for the images is returned; only prod asks."""
+    prod = {"CONFIRM": "day02-prod", "IMAGES": "keep"}
+
+    assert removal.confirmed(environment("prod", {}), prod) == "keep"
+    assert removal.confirmed(environment("day02", {}), {}) == "delete"
+
+
+BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/day02-prod-alb/1"
+
+
+@pytest.mark.parametrize("protected", ["true", "false", None])
+def test_deletion_protection_stops_a_removal(protected: str | None) -> None:
+    """A protected balancer stops it before anything changes; without a balancer there is no protection."""
+    attributes = [{"Key": "deletion_protection.enabled", "Value": protected}]
+    where: Any = Answers(
+        "prod",
+        DescribeLoadBalancers=lambda: (
+            {"LoadBalancers": [{"LoadBalancerArn": BALANCER}]} if protected else "LoadBalancerNotFound"
+        ),
+        DescribeLoadBalancerAttributes=lambda: {"Attributes": attributes},
+    )
+
+    if protected == "true":
+        with pytest.raises(Failed, match="nothing was changed") as failed:
+            removal.unprotected(where)
+        assert "deletion_protection = false" in failed.value.then
+    else:
+        removal.unprotected(where)
+
+
+def test_a_refused_removal_names_what_it_did_not_do() -> None:
+    """The steps after the refused one are named."""
+    report = Reporter()
+
+    with (
+        pytest.raises(Failed) as failed,
+        removal.naming_what_remains(environment("day02", {})),
+        report.step(removal.DESTROY),
+    ):
+        raise Failed("refused", "Give the permission")
+
+    assert "Not done: task definitions, audit by tag." in failed.value.then
+
+
+def test_aws_is_removed_without_a_docker_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make destroy` of AWS reaches AWS on a machine without an engine."""
+
+    def no_engine() -> None:
+        raise AssertionError("asked for the engine")
+
+    def stop(*_: object) -> None:
+        raise Failed("reached")
+
+    monkeypatch.setattr(commands, "docker_engine", no_engine)
+    monkeypatch.setattr(prepare, "account", stop)
+
+    with pytest.raises(Failed, match="reached"):
+        commands.destroy(environment("day02", {}), Reporter())
+
+
+# --- preflight
+
+
+def instance_type(name: str, *, offered: bool = True) -> dict[str, Any]:
+    return {
+        "DescribeInstanceTypeOfferings": lambda: {"InstanceTypeOfferings": [{}] if offered else []},
+        "DescribeInstanceTypes": lambda: {
+            "InstanceTypes": [
+                {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]}},
+                {"InstanceType": "t4g.micro", "ProcessorInfo": {"SupportedArchitectures": ["arm64"]}},
+            ]
+        },
+    }
+
+
+def test_the_free_plan_needs_an_eligible_type() -> None:
+    """On the free plan, t2.micro is refused, and the alternatives for this image are named."""
+    free = {"GetAccountPlanState": lambda: {"accountPlanType": "FREE"}}
+
+    with pytest.raises(Failed, match=r"does not include t2\.micro") as failed:
+        preflight.instance_type(cast("Environment", Answers("day02", **instance_type("t3.micro"), **free)))
+
+    assert "t3.micro" in failed.value.then
+    assert "t4g" not in failed.value.then
+
+
+@pytest.mark.parametrize("plan", [{"accountPlanType": "PAID"}, "ResourceNotFoundException"])
+def test_other_accounts_may_start_any_type(plan: Any) -> None:
+    """An account on the paid plan, and one from before the plans, may start t2.micro."""
+    answers = {**instance_type("t3.micro"), "GetAccountPlanState": lambda: plan}
+
+    preflight.instance_type(cast("Environment", Answers("day02", **answers)))
+
+
+def test_a_type_that_the_region_lacks_is_refused() -> None:
+    """A region without the type fails before anything is made."""
+    where = cast("Environment", Answers("day02", **instance_type("t3.micro", offered=False)))
+
+    with pytest.raises(Failed, match=r"eu-west-1 has no t2\.micro"):
+        preflight.instance_type(where)
+
+
+def test_what_the_course_made_by_hand_is_imported() -> None:
+    """The role and the topic of the course are found, with the commands that import them."""
+    topic = "arn:aws:sns:us-east-1:123456789012:BillingAlarm"
+    where: Any = Answers(
+        "day02",
+        GetRole=lambda: {"Role": {"RoleName": "s3_access"}},
+        GetTopicAttributes=lambda: {"Attributes": {"TopicArn": topic}},
+        DescribeRepositories=lambda: "RepositoryNotFoundException",
+        DescribeLoadBalancers=lambda: "LoadBalancerNotFound",
+        DescribeTargetGroups=lambda: "TargetGroupNotFound",
+    )
+
+    with pytest.raises(Failed) as failed:
+        preflight.made_by_hand(where, (), "-var=image=x")
+    preflight.made_by_hand(
+        where, {"module.service.aws_iam_role.task", "module.billing_alarm.aws_sns_topic.this"}
+    )
+
+    assert "terraform import -var=image=x 'module.service.aws_iam_role.task' 's3_access'" in failed.value.why
+    assert f"'module.billing_alarm.aws_sns_topic.this' '{topic}'" in failed.value.why
+
+
+# --- the API's own name
+
+
+def test_the_smoke_test_asks_the_balancer_for_the_apis_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that DNS does not know is reached at the balancer, and its certificate is checked."""
+    files = make_certificate(tmp_path, "files.example.invalid")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    with HTTPServer(("127.0.0.1", 0), EchoHost) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
+        url = f"https://files.example.invalid:{server.server_port}/"
+        try:
+            with through("127.0.0.1").open(url, timeout=10) as answer:
+                said = answer.read().decode()
+            with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+                through("127.0.0.1").open(url.replace("files", "other"), timeout=10)
+        finally:
+            server.shutdown()
+
+    assert said == f"files.example.invalid:{server.server_port}"
+
+
+class EchoHost(BaseHTTPRequestHandler):
+    """Answers with the host of the request."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers["Host"].encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_curl_lines_work_before_dns_does() -> None:
+    """Until the name leads to the balancer, curl connects to the balancer; afterwards it needs no option."""
+    assert (
+        curl("https://files.example.invalid", "127.0.0.1")
+        == "curl --connect-to files.example.invalid:443:127.0.0.1:443"
+    )
+    assert curl("https://localhost:8443", "127.0.0.1") == "curl"
+    assert curl("http://127.0.0.1:5000", "") == "curl"
 
 
 # --- buckets
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "ninety", "90d", "100000"])
+def test_days_that_s3_does_not_support_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is changed, and the message says what to give."""
+    monkeypatch.setenv("OLD_VERSION_DAYS", given)
+
+    with pytest.raises(Failed, match=f"OLD_VERSION_DAYS={given} is not a number of days"):
+        prepare.make_buckets(environment("day02", {}), Reporter())
 
 
 def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
@@ -423,5 +867,5 @@ def test_what_the_owner_put_there_stays(ministack_s3: S3, bucket_name: str) -> N
 
     rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
     statements = json.loads(s3.get_bucket_policy(Bucket=bucket_name)["Policy"])["Statement"]
-    assert {found["ID"] for found in rules} == {"old", "abort-incomplete-uploads"}
+    assert {found["ID"] for found in rules} == {"old", "abort-incomplete-uploads", "remove-old-versions"}
     assert {found["Sid"] for found in statements} == {"Own", "TlsOnly"}

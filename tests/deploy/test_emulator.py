@@ -408,6 +408,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         return found
 
     until(lambda: service()["runningCount"] == 1, "the first task", 30)
+    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30)
     time_begun = time.monotonic()
 
     ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
@@ -420,6 +421,100 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
     until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30)
+
+
+def rollouts(aws: Environment, cluster: str, name: str) -> list[str]:
+    """The states of the service's deployments, the primary first."""
+    found = aws.client("ecs").describe_services(cluster=cluster, services=[name])["services"][0]
+    ordered = sorted(found["deployments"], key=lambda deployment: deployment["status"] != "PRIMARY")
+    return [deployment["rolloutState"] for deployment in ordered]
+
+
+def test_a_first_deployment_of_tasks_that_die_fails_and_stays(
+    aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
+) -> None:
+    """It is in progress, fails after three tasks, starts no more, and has nothing to roll back to.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
+    """
+    ecs = aws.client("ecs")
+    dies = definition(aws, task_image, "first", "import time; time.sleep(1)", container={"stopTimeout": 1})
+    created = ecs.create_service(
+        cluster=cluster,
+        serviceName="first",
+        taskDefinition=dies,
+        desiredCount=1,
+        deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}},
+    )["service"]
+
+    assert [deployment["rolloutState"] for deployment in created["deployments"]] == ["IN_PROGRESS"]
+    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 90)
+
+    ecs.update_service(cluster=cluster, service="first", desiredCount=0)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
+
+
+def test_an_alarm_during_the_bake_time_rolls_back(
+    aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
+) -> None:
+    """A deployment whose tasks are steady is in progress until its alarms were quiet for a while.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+    """
+    ecs, cloudwatch = aws.client("ecs"), aws.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="day02-baked",
+        Namespace="day02",
+        MetricName="errors",
+        ComparisonOperator="GreaterThanThreshold",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+    )
+    before, after = (
+        definition(
+            aws, task_image, "baked", f"import time; time.sleep({seconds})", container={"stopTimeout": 1}
+        )
+        for seconds in (600, 601)
+    )
+
+    def service() -> dict[str, Any]:
+        found: dict[str, Any] = ecs.describe_services(cluster=cluster, services=["baked"])["services"][0]
+        return found
+
+    def runs(revision: str) -> int:
+        deployment = next(d for d in service()["deployments"] if d["taskDefinition"] == revision)
+        return int(deployment["runningCount"])
+
+    ecs.create_service(
+        cluster=cluster,
+        serviceName="baked",
+        taskDefinition=before,
+        desiredCount=1,
+        deploymentConfiguration={
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+            "alarms": {"alarmNames": ["day02-baked"], "enable": True, "rollback": True},
+        },
+    )
+    try:
+        until(lambda: rollouts(aws, cluster, "baked") == ["COMPLETED"], "the first deployment", 60)
+
+        ecs.update_service(cluster=cluster, service="baked", taskDefinition=after)
+        until(lambda: runs(after) == 1, "the new task", 30)
+        cloudwatch.set_alarm_state(AlarmName="day02-baked", StateValue="ALARM", StateReason="a test")
+
+        until(
+            lambda: (
+                service()["taskDefinition"] == before and rollouts(aws, cluster, "baked") == ["COMPLETED"]
+            ),
+            "the deployment before, alone",
+            60,
+        )
+    finally:
+        cloudwatch.delete_alarms(AlarmNames=["day02-baked"])
+        ecs.update_service(cluster=cluster, service="baked", desiredCount=0)
+        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
 
 
 # --- without an emulator

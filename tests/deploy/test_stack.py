@@ -27,7 +27,7 @@ from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
 from deploy.service import Service, delete_task_definitions
 from deploy.stack import Stack
-from deploy.steps import Failed, Reporter
+from deploy.steps import Failed, Reporter, reason
 from support.servers import ROOT, until
 from support.traffic import HANG, NOTICED_WITHIN, Traffic
 
@@ -114,7 +114,25 @@ def test_url_and_logs_say_what_scripts_read(
 
     commands.logs(stack, commands.Quiet())
 
-    assert '"route":"/readyz"' in capsys.readouterr().out
+    assert '"route":"/healthz"' in capsys.readouterr().out
+
+
+def test_status_and_plan_say_what_runs_and_change_nothing(
+    stack: Environment, api: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make status` prints the image, the rollout, the targets and the drift. `make plan` prints changes."""
+    commands.status(stack)
+    said = capsys.readouterr().out
+
+    assert f"url      {api}\n" in said
+    assert "/day02@sha256:" in said
+    assert "COMPLETED" in said
+    assert "targets  2 healthy\n" in said
+    assert said.endswith("drift    none\n")
+
+    commands.plan(stack, commands.Quiet())
+
+    assert capsys.readouterr().out == ""
 
 
 # --- 2
@@ -230,7 +248,7 @@ def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
     )["taskDefinition"]["taskDefinitionArn"]
     ecs.update_service(cluster="day02", service="day02", taskDefinition=asked)
     until(lambda: steady(environment), "a steady service", 200)
-    service(environment).check(asked, known["log_group_name"])
+    service(environment).wait_until_completed(asked, known["log_group_name"], report)
 
 
 def steady(stack: Environment) -> bool:
@@ -274,6 +292,17 @@ def test_a_broken_image_is_rolled_back(  # noqa: PLR0917 - pytest passes fixture
     assert traffic.failures == []
     assert traffic.made > 100
     assert before <= {task.id for task in tasks(engine, stack)}
+
+
+def test_an_interrupted_destroy_can_be_deployed_again(
+    stack: Environment, engine: docker.DockerClient
+) -> None:
+    """A destroy that stopped after it had scaled the service to zero leaves a stack that deploys again."""
+    service(stack).scale_to_zero(Reporter())
+
+    commands.release(stack, Reporter())
+
+    settled(engine, stack)
 
 
 # --- 3
@@ -477,7 +506,7 @@ def test_the_other_steps_without_one_permission_name_it(stack: Environment, aws:
     for action, step in steps.items():
         with without(aws, action), pytest.raises(ClientError) as refused:
             step()
-        assert action in commands.reason(refused.value).why
+        assert action in reason(refused.value).why
 
 
 # --- the end

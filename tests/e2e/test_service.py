@@ -22,7 +22,7 @@ def test_health_needs_no_token(api: Api) -> None:
     """The root and the probes need no token."""
     headers = {"Host": api.target.host} if api.target.host else {}
 
-    for path in ("/", "/livez", "/readyz"):
+    for path in ("/", "/livez", "/readyz", "/healthz"):
         assert requests.get(api.target.url + path, headers=headers, timeout=30).status_code == 200
 
 
@@ -35,7 +35,7 @@ def test_document(api: Api) -> None:
     assert document["openapi"].startswith("3.1")
     assert {
         *("/", "/list_files", "/upload", "/upload/{name}", "/download/{name}", "/files/{name}"),
-        *("/delete/{name}", "/delete", "/restore/{name}", "/livez", "/readyz", "/uploads"),
+        *("/delete/{name}", "/delete", "/restore/{name}", "/livez", "/readyz", "/healthz", "/uploads"),
         *("/uploads/{upload_id}/parts", "/uploads/{upload_id}/complete", "/uploads/{upload_id}"),
     } <= set(document["paths"])
 

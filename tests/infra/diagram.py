@@ -216,6 +216,7 @@ def _traffic(plan: dict[str, Any]) -> list[str]:
 
 def _instances(plan: dict[str, Any]) -> list[str]:
     planned = after(plan)
+    security_group = planned["module.cluster.aws_security_group.this"]["tags"]["Name"]
     template = planned["module.cluster.aws_launch_template.this"]
     container = json.loads(planned["module.service.aws_ecs_task_definition.this"]["container_definitions"])[0]
     port = container["portMappings"][0]["containerPort"]
@@ -230,7 +231,11 @@ def _instances(plan: dict[str, Any]) -> list[str]:
             _text(x + 31, 409, "EC2", size=11, color="#ffffff", bold=True, at="middle"),
             _text(x + 62, 401, template["instance_type"], bold=True),
             _text(
-                x + 62, 419, planned["module.cluster.aws_security_group.this"]["name"], size=12, color=MUTED
+                x + 62,
+                419,
+                security_group,
+                size=12,
+                color=MUTED,
             ),
             _rect(Box(x + 12, 438, 202, 130), COMPUTE),
             _text(x + 28, 462, "task: gunicorn, Flask", bold=True),

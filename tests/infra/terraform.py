@@ -27,7 +27,8 @@ _VARIABLES = {
     "billing_email": "owner@example.com",
     "alarm_email": "owner@example.com",
     "allowed_cidrs": '["203.0.113.0/24"]',
-    "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
+    "domain_name": "files.example.com",
+    "zone_id": "Z0123456789ABCDEFGHIJ",
     "access_logs_bucket_name": "day02-access-logs",
 }
 

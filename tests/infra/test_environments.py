@@ -27,13 +27,13 @@ MISSION = [
     ("module.network.aws_internet_gateway.this", "tags.Name", "day02-igw"),
     ("module.network.aws_route_table.public", "tags.Name", "day02-rt"),
     ("module.network.aws_route.internet", "destination_cidr_block", "0.0.0.0/0"),
-    ("module.cluster.aws_security_group.this", "name", "day02-flask-sg"),
+    ("module.cluster.aws_security_group.this", "tags.Name", "day02-flask-sg"),
     ("module.service.aws_iam_role.task", "name", "s3_access"),
     ("module.cluster.aws_launch_template.this", "instance_type", "t2.micro"),
     ("module.cluster.aws_autoscaling_group.this", "min_size", 2),
     ("module.cluster.aws_autoscaling_group.this", "max_size", 2),
     ("module.cluster.aws_autoscaling_group.this", "health_check_type", "ELB"),
-    ("module.load_balancer.aws_security_group.this", "name", "day02-alb-sg"),
+    ("module.load_balancer.aws_security_group.this", "tags.Name", "day02-alb-sg"),
     (HTTP_FROM_ANYWHERE, "from_port", 5000),
     (HTTP_FROM_ANYWHERE, "to_port", 5000),
     ("module.load_balancer.aws_lb.this", "internal", False),
@@ -66,7 +66,7 @@ PRODUCTION = [
     ("module.load_balancer.aws_lb_listener.redirect[0]", "default_action.0.redirect.0.protocol", "HTTPS"),
     ("module.load_balancer.aws_lb.this", "enable_deletion_protection", True),
     ("module.load_balancer.aws_lb.this", "access_logs.0.bucket", "day02-access-logs"),
-    ("module.load_balancer.aws_lb_target_group.this", "deregistration_delay", "60"),
+    ("module.load_balancer.aws_lb_target_group.this", "deregistration_delay", "300"),
     ("module.load_balancer.aws_wafv2_web_acl.this[0]", "scope", "REGIONAL"),
     ("module.network.aws_cloudwatch_log_group.flow_logs[0]", "retention_in_days", 365),
     ("module.cluster.aws_launch_template.this", "instance_type", "t3.small"),
@@ -78,7 +78,13 @@ PRODUCTION = [
     ("module.service.aws_appautoscaling_target.this[0]", "max_capacity", 6),
     ("module.service.aws_cloudwatch_log_group.this", "retention_in_days", 365),
     ("module.service.aws_cloudwatch_metric_alarm.tasks_missing[0]", "alarm_name", "day02-prod-tasks-missing"),
-    ('module.service.aws_cloudwatch_metric_alarm.balancer["elb-5xx"]', "threshold", 10),
+    ('module.service.aws_cloudwatch_metric_alarm.balancer["elb-5xx"]', "threshold", 1),
+    ('module.service.aws_cloudwatch_metric_alarm.balancer["no-healthy-hosts"]', "threshold", 1),
+    (
+        "module.service.aws_cloudwatch_metric_alarm.s3_unreachable[0]",
+        "alarm_name",
+        "day02-prod-s3-unreachable",
+    ),
     ('module.service.aws_cloudwatch_metric_alarm.balancer["latency"]', "extended_statistic", "p95"),
     ('module.service.aws_cloudwatch_metric_alarm.balancer["unhealthy-hosts"]', "threshold", 1),
     ("module.service.aws_cloudwatch_dashboard.this[0]", "dashboard_name", "day02-prod"),
@@ -190,10 +196,10 @@ def test_prod_requires_tokens(workspace: Workspace) -> None:
 
 
 def test_prod_asks_who_may_call(workspace: Workspace) -> None:
-    """Production has no default for the allowed addresses or the certificate."""
+    """Production has no default for the allowed addresses or its name."""
     variables = workspace.destroy_plan("envs/prod")["configuration"]["root_module"]["variables"]
 
-    asked = ("allowed_cidrs", "certificate_arn", "alarm_email")
+    asked = ("allowed_cidrs", "domain_name", "alarm_email")
 
     assert [name for name in asked if "default" in variables[name]] == []
 
@@ -231,6 +237,22 @@ def test_local_talks_to_the_emulator_only(workspace: Workspace) -> None:
     assert environment["AWS_ENDPOINT_URL"] == "http://169.254.170.2:4566"
     assert environment["S3_PUBLIC_ENDPOINT_URL"] == "http://127.0.0.1:4566"
     assert [name for name in services if f" {name} " not in providers] == []
+
+
+@pytest.mark.parametrize("root", ["envs/day02", "envs/prod", "envs/local"])
+def test_the_times_of_balancer_and_task_fit(workspace: Workspace, root: str) -> None:
+    """The server closes idle connections after the balancer does, and the stop fits into ECS's 120 s.
+
+    The largest form fills the staging directory (STAGING_MAX_BYTES, 2 GiB). It goes to S3 within the idle
+    timeout at 2.5 MB/s, less than half of what a t2.micro has at its baseline.
+    """
+    environment, container = _environment(workspace, root), _container(workspace, root)
+    balancer = after(workspace.plans(root)["create"])["module.load_balancer.aws_lb.this"]
+    stop = int(environment["DRAIN_SECONDS"]) + int(environment["GRACEFUL_SECONDS"])
+
+    assert balancer["idle_timeout"] * 2.5e6 >= 2 * 1024**3
+    assert int(environment["KEEPALIVE_SECONDS"]) > balancer["idle_timeout"]
+    assert stop < container["stopTimeout"] <= 120
 
 
 def _resources(module: dict[str, Any]) -> list[dict[str, Any]]:

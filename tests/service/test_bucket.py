@@ -50,6 +50,58 @@ def test_which_rules_abort_every_upload(rules: list[dict[str, Any]], days: int |
     assert bucket.days_to_abort(rules) == days
 
 
+@pytest.mark.parametrize(
+    ("rules", "days"),
+    [
+        ([], None),
+        ([bucket.remove_old_versions(30)], 30),
+        ([{**bucket.remove_old_versions(30), "Filter": {"Prefix": "tmp/"}}], None),
+        ([{**bucket.remove_old_versions(30), "Status": "Disabled"}], None),
+        ([bucket.remove_old_versions(30), {**bucket.remove_old_versions(7), "ID": "own"}], 7),
+        (
+            [
+                {
+                    **bucket.remove_old_versions(30),
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": 30, "NewerNoncurrentVersions": 3},
+                }
+            ],
+            None,
+        ),
+        ([rule(1)], None),
+    ],
+)
+def test_which_rules_remove_every_old_version(rules: list[dict[str, Any]], days: int | None) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html."""
+    assert bucket.days_to_remove(rules) == days
+
+
+def test_old_versions_are_removed_after_the_owners_days(ministack_s3: S3, bucket_name: str) -> None:
+    """A bucket gets a rule for old versions. The owner's own rules stay, and so does the owner's time."""
+    s3 = ministack_s3.client()
+    own = {"ID": "own", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
+    ministack_s3.make_bucket(bucket_name)
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket_name, LifecycleConfiguration={"Rules": [own]})
+
+    def rules() -> dict[str, Any]:
+        found = s3.get_bucket_lifecycle_configuration(Bucket=bucket_name)["Rules"]
+        return {entry["ID"]: entry for entry in found}
+
+    def correct(days: int | None = None) -> list[str]:
+        return bucket.correct(s3, bucket_name, tls=False, old_version_days=days)
+
+    first, made = correct(), rules()
+    chosen, again, later = correct(14), correct(14), correct()
+    changed = rules()
+
+    assert "old versions removed after 90 days" in first
+    assert made["own"]["Expiration"] == {"Days": 3}
+    assert made["remove-old-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert made["remove-old-versions"]["Expiration"] == {"ExpiredObjectDeleteMarker": True}
+    assert (chosen, again, later) == (["old versions removed after 14 days"], [], [])
+    assert changed["remove-old-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 14}
+    assert set(changed) == {"own", "abort-incomplete-uploads", "remove-old-versions"}
+
+
 def test_a_bucket_is_made_and_corrected(ministack_s3: S3, bucket_name: str) -> None:
     """A bucket is made as it must be, one that differs is corrected, and then nothing is left to change."""
     s3 = ministack_s3.client()
@@ -94,9 +146,9 @@ def test_the_doctor_agrees(ministack_s3: S3, bucket_name: str, tmp_path: Path) -
     s3.put_bucket_lifecycle_configuration(Bucket=bucket_name, LifecycleConfiguration={"Rules": [partial]})
     ill = {finding.check: finding.verdict for finding in diagnose(store, settings)}
 
-    checks = ("versioning", "incomplete uploads", "CORS")
-    assert [well[check] for check in checks] == [Verdict.OK] * 3
-    assert [ill[check] for check in checks] == [Verdict.OK, Verdict.ADVICE, Verdict.OK]
+    checks = ("versioning", "incomplete uploads", "old versions", "CORS")
+    assert [well[check] for check in checks] == [Verdict.OK] * 4
+    assert [ill[check] for check in checks] == [Verdict.OK, Verdict.ADVICE, Verdict.ADVICE, Verdict.OK]
 
 
 @pytest.mark.usefixtures("ministack_s3")

@@ -323,6 +323,30 @@ def test_readiness_does_not_wait_for_others(stage: Stage) -> None:
     assert time.monotonic() - started < DEADLINE
 
 
+def test_an_outage_of_s3_replaces_no_task(stage: Stage) -> None:
+    """While S3 hangs or refuses, the load balancer's check succeeds at once; the log and a metric have it.
+
+    The alarm `s3-unreachable` counts the lines `s3_check_failed` (modules/service/monitoring.tf).
+    """
+    assert requests.get(stage.service.at("/healthz"), timeout=DEADLINE).status_code == 200
+    with stage.faulty.failing(Hang()):
+
+        def reported() -> bool:
+            answer = requests.get(stage.service.at("/healthz"), timeout=2)
+            assert answer.status_code == 200
+            return any(line["event"] == "s3_check_failed" for line in stage.service.log_lines())
+
+        until(reported, "the outage is in the log", 40)
+        ready = requests.get(stage.service.at("/readyz"), timeout=DEADLINE)
+        healthy = requests.get(stage.service.at("/healthz"), timeout=2)
+
+    assert code_of(ready) == (503, "s3_unavailable")
+    assert healthy.status_code == 200
+    assert stage.logged("s3_check_failed")["code"] == "s3_unavailable"
+    metrics = requests.get(stage.service.metrics_url, timeout=5).text
+    assert 's3api_s3_checks_total{outcome="failed"}' in metrics
+
+
 # --- S3 fails half-way
 
 

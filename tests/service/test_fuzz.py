@@ -348,6 +348,7 @@ OPERATIONS = {
     "greet",
     "livez",
     "readyz",
+    "healthz",
     "list_files",
     "upload",
     "upload_raw",

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,9 +26,11 @@ from s3api.auth import hash_token
 from s3api.bodies import Body
 from s3api.errors import _STATUS
 from s3api.file_store import MAX_SINGLE_PUT_BYTES, NotModified, Upload
+from s3api.health import draining
 from s3api.s3_store import S3FileStore
 from support import raw_client
 from support.memory_store import MemoryStore
+from support.servers import until
 from support.stores import settings_for
 
 BUCKET = "day02-memory"
@@ -1002,6 +1005,63 @@ def test_readyz_asks_once_a_second(
     assert len(asked) == 1
 
 
+def test_healthz_gates_the_start_and_then_no_longer_fails_with_s3(
+    make_client: MakeClient, store: MemoryStore
+) -> None:
+    """A load balancer gets S3's failure until S3 has answered once, and then no more.
+
+    ECS replaces a task that fails its load balancer's check: docs.aws.amazon.com/AmazonECS/latest/
+    developerguide/service-load-balancing.html. A new task could not reach S3 either.
+    """
+    client = make_client()
+    store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
+    refused(client.get("/healthz"), 503, "s3_unavailable")
+    refused(client.get("/healthz"), 503, "s3_unavailable")
+    readiness = client.application.extensions["s3api"].readiness
+    readiness._checked_at = float("-inf")
+    store.fails_with = None
+    assert client.get("/healthz").status_code == 200
+
+    store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
+    readiness._checked_at = float("-inf")
+
+    assert client.get("/healthz").status_code == 200
+    until(lambda: client.get("/readyz").status_code == 503, "readiness still says that S3 fails")
+    assert client.get("/healthz").status_code == 200
+
+
+def test_healthz_waits_for_nothing_once_s3_was_reached(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While S3 hangs, the check for a load balancer answers at once, and one question is under way."""
+    assert client.get("/healthz").status_code == 200
+    asked: list[int] = []
+    hangs, readiness = threading.Event(), client.application.extensions["s3api"].readiness
+
+    def hang() -> None:
+        asked.append(1)
+        hangs.wait(60)
+
+    monkeypatch.setattr(readiness, "_check", hang)
+    readiness._checked_at = float("-inf")
+    try:
+        answers = [client.get("/healthz").status_code for _ in range(20)]
+        until(lambda: asked, "S3 is asked in the background")
+    finally:
+        hangs.set()
+
+    assert answers == [200] * 20
+    assert len(asked) == 1
+
+
+def test_healthz_fails_while_draining(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is about to stop gets no new requests from a load balancer."""
+    assert client.get("/healthz").status_code == 200
+    monkeypatch.setattr(draining, "is_set", lambda: True)
+
+    refused(client.get("/healthz"), 503, "draining")
+
+
 @pytest.mark.parametrize("path", ["/nope", "/list_files/", "/download/", "/restore/x/y", "/uploads/x/y/z"])
 def test_an_unknown_url(client: FlaskClient, path: str) -> None:
     """An unknown URL is answered 404 or 405 in the envelope."""
@@ -1274,15 +1334,15 @@ def test_without_a_valid_token(make_client: MakeClient, header: str | None) -> N
 
     refused(answer, 401, "unauthorized")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    for public in ("/", "/livez", "/readyz", "/docs", "/openapi.json", "/ui", "/ui/ui.js"):
+    for public in ("/", "/livez", "/readyz", "/healthz", "/docs", "/openapi.json", "/ui", "/ui/ui.js"):
         assert client.get(public, headers=headers).status_code == 200
 
 
 def test_with_nothing_configured_nothing_answers(make_client: MakeClient) -> None:
-    """Without tokens and without anonymous access only the three public URLs answer."""
+    """Without tokens and without anonymous access only the four public URLs answer."""
     client = make_client(allow_anonymous=False)
 
-    for public in ("/", "/livez", "/readyz"):
+    for public in ("/", "/livez", "/readyz", "/healthz"):
         assert client.get(public).status_code == 200
     for closed in ("/list_files", "/docs", "/openapi.json", "/ui", "/ui/ui.js", "/download/a"):
         assert "API_TOKENS" in refused(client.get(closed), 401, "unauthorized")
@@ -1432,7 +1492,7 @@ def test_on_loopback_another_host_is_refused(client: FlaskClient, host: str) -> 
         assert "ALLOWED_HOSTS" in refused(client.get(path, headers={"Host": host}), 421, "unknown_host")
     refused(client.put("/upload/a", data=b"x", headers={"Host": host}), 421, "unknown_host")
     refused(client.options("/upload/a", headers={"Host": host}), 421, "unknown_host")
-    for probe in ("/livez", "/readyz"):
+    for probe in ("/livez", "/readyz", "/healthz"):
         assert client.get(probe, headers={"Host": host}).status_code == 200
 
 

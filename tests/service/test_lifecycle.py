@@ -165,6 +165,16 @@ def test_connections_are_kept_for_longer_than_a_load_balancer_keeps_them(
     )
     config = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     values = {name.strip(): value.strip() for name, value in config.items()}
+    shown = subprocess.run(
+        [*GUNICORN, "--print-config"],
+        env={**environment, "KEEPALIVE_SECONDS": "915"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    config = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    configured = {name.strip(): value.strip() for name, value in config.items()}
     parts = urlsplit(seaweedfs_service.url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=20)
     try:
@@ -180,6 +190,7 @@ def test_connections_are_kept_for_longer_than_a_load_balancer_keeps_them(
         connection.close()
 
     assert int(values["keepalive"]) > 60
+    assert int(configured["keepalive"]) == 915
     assert len(set(ports)) == 1
 
 

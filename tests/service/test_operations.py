@@ -289,6 +289,8 @@ def report(**changes: Any) -> BucketReport:
         "versioning": True,
         "abort_incomplete_days": 1,
         "has_abort_rule": True,
+        "old_version_days": 90,
+        "has_old_version_rule": True,
         "cors_exposes_etag": True,
     }
     return BucketReport(**{**good, **changes})
@@ -332,6 +334,8 @@ class Reports(MemoryStore):
         ({"versioning": False}, "versioning", Verdict.ADVICE),
         ({"versioning": None}, "versioning", Verdict.UNKNOWN),
         ({"has_abort_rule": False}, "incomplete uploads", Verdict.ADVICE),
+        ({"has_old_version_rule": False}, "old versions", Verdict.ADVICE),
+        ({"has_old_version_rule": None}, "old versions", Verdict.UNKNOWN),
         ({"cors_exposes_etag": False}, "CORS", Verdict.ADVICE),
     ],
 )
@@ -343,7 +347,7 @@ def test_a_finding_for_each_check(
 
     assert {finding.check: finding.verdict for finding in findings}[check] is verdict
     assert sum(finding.verdict is not Verdict.OK for finding in findings) == (verdict is not Verdict.OK)
-    assert len(findings) == 13
+    assert len(findings) == 14
 
 
 @pytest.mark.parametrize(
@@ -399,6 +403,7 @@ def test_the_doctor_on_a_real_bucket(
         "signed upload",
         "versioning",
         "incomplete uploads",
+        "old versions",
         "CORS",
     ]
     assert "advice  versioning" in bare.stdout

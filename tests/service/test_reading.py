@@ -429,8 +429,8 @@ def test_a_parameter_that_lines_have_no_use_for(client: FlaskClient, query: str)
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/livez", "/readyz", "/list_files", "/download/a", "/download/a?redirect=true", "/download/b",
-     "/files/b", "/nothing", "/list_files?limit=0"],
+    ["/", "/livez", "/readyz", "/healthz", "/list_files", "/download/a", "/download/a?redirect=true",
+     "/download/b", "/files/b", "/nothing", "/list_files?limit=0"],
 )  # fmt: skip
 @pytest.mark.usefixtures("file")
 def test_json_is_in_no_cache(client: FlaskClient, path: str) -> None:

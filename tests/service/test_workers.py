@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from local_servers import free_port
+from support.faulty_s3 import AnswerError, running_faulty_s3
 from support.raw_client import RawClient, form
 from support.servers import S3, Service, running_service, service_environment, until
 
@@ -206,6 +207,27 @@ def test_sigterm_drains_every_worker(seaweedfs_s3: S3, bucket_name: str, tmp_pat
 
 
 # --- what workers share
+
+
+def test_one_worker_that_reached_s3_speaks_for_all(
+    seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
+) -> None:
+    """Once a worker has reached S3, the check for a load balancer succeeds in every worker without S3."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    with running_faulty_s3(seaweedfs_s3) as faulty, running(faulty.s3, bucket, tmp_path, 3) as service:
+        first, *others = workers(service)
+        with faulty.failing(AnswerError(503, "ServiceUnavailable")):
+            before = requests.get(service.at("/healthz"), timeout=30).status_code
+        with only(service, first):
+            until(lambda: requests.get(service.at("/healthz"), timeout=30).ok, "a worker has reached S3")
+        with faulty.failing(AnswerError(503, "ServiceUnavailable")):
+            after = []
+            for worker in others:
+                with only(service, worker):
+                    after.append(requests.get(service.at("/healthz"), timeout=5).status_code)
+
+    assert before == 503
+    assert after == [200, 200]
 
 
 def test_the_staging_budget_is_that_of_all_workers(

@@ -62,6 +62,13 @@ class Hang:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Pass on the request unchanged after this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Reset:
     """Reset the connection after this number of bytes of the body has reached S3."""
 
@@ -88,7 +95,7 @@ class Damage:
     at: int = 50_000
 
 
-Fault = AnswerError | Instead | Hang | Reset | BreakAnswer | Swallow | Damage
+Fault = AnswerError | Instead | Hang | Late | Reset | BreakAnswer | Swallow | Damage
 
 
 def always(_asked: Asked) -> bool:
@@ -183,6 +190,9 @@ class FaultyS3:
         elif isinstance(fault, Hang):
             self._over.wait()
             handler.close_connection = True
+        elif isinstance(fault, Late):
+            self._over.wait(fault.seconds)
+            self._pass_on(handler, None)
         elif isinstance(fault, Swallow):
             for _ in _body(handler):
                 pass

@@ -23,19 +23,26 @@ variables {
   image                   = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   data_bucket_name        = "day02-data"
   allowed_cidrs           = ["203.0.113.0/24"]
-  certificate_arn         = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+  domain_name             = "files.example.com"
+  zone_id                 = "Z0123456789ABCDEFGHIJ"
   access_logs_bucket_name = "day02-access-logs"
   alarm_email             = "oncall@example.com"
 }
 
+# A count must not depend on the unknown ARN of the certificate that the same plan issues.
 run "plan" {
   command = plan
+
+  assert {
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
+  }
 }
 
 run "create" {
   assert {
-    condition     = output.url == "https://${output.load_balancer_dns_name}:443"
-    error_message = "The URL is the load balancer's name with the port."
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
   }
 }
 
@@ -73,4 +80,18 @@ run "refuses_a_bucket_without_the_prefix" {
   }
 
   expect_failures = [var.data_bucket_name]
+}
+
+run "takes_an_existing_certificate" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+    zone_id         = null
+  }
+
+  assert {
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
+  }
 }

@@ -37,8 +37,8 @@ run "plan" {
   }
 
   assert {
-    condition     = aws_autoscaling_group.this.instance_refresh[0].strategy == "Rolling" && aws_autoscaling_group.this.force_delete
-    error_message = "A new template replaces at most half of the instances at a time, and destroy does not wait for them."
+    condition     = length(aws_autoscaling_group.this.instance_refresh) == 0 && aws_autoscaling_group.this.force_delete
+    error_message = "No deployment starts an instance refresh, and destroy does not wait for the instances."
   }
 
   assert {
@@ -72,7 +72,7 @@ run "plan" {
   }
 
   assert {
-    condition     = aws_security_group.this.name == "day02-flask-sg" && length(aws_vpc_security_group_ingress_rule.ssh) == 0
+    condition     = aws_security_group.this.name_prefix == "day02-flask-sg-" && aws_security_group.this.tags.Name == "day02-flask-sg" && length(aws_vpc_security_group_ingress_rule.ssh) == 0
     error_message = "The instances' security group is named, and SSH is closed."
   }
 
@@ -167,6 +167,29 @@ run "refuses_a_type_of_unknown_memory" {
   }
 
   expect_failures = [var.instance_type]
+}
+
+run "pinned_image" {
+  command = plan
+
+  variables {
+    ami_id = "ami-0fedcba9876543210"
+  }
+
+  assert {
+    condition     = aws_launch_template.this.image_id == "ami-0fedcba9876543210" && length(data.aws_ssm_parameter.ami) == 0
+    error_message = "A pinned image is used, and AWS is not asked for its recommendation."
+  }
+}
+
+run "refuses_an_image_that_is_no_id" {
+  command = plan
+
+  variables {
+    ami_id = "al2023"
+  }
+
+  expect_failures = [var.ami_id]
 }
 
 run "refuses_no_instances" {

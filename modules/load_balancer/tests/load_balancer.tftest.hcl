@@ -24,8 +24,8 @@ run "plain_http" {
   }
 
   assert {
-    condition     = aws_lb.this.idle_timeout == 60
-    error_message = "The idle timeout stays below the server's keep-alive of 75 s."
+    condition     = aws_lb.this.idle_timeout == 900 && output.idle_timeout_seconds == 900
+    error_message = "The idle timeout fits the largest form, and the output says so."
   }
 
   assert {
@@ -39,13 +39,13 @@ run "plain_http" {
   }
 
   assert {
-    condition     = aws_lb_target_group.this.health_check[0].path == "/readyz" && aws_lb_target_group.this.health_check[0].interval == 30 && aws_lb_target_group.this.health_check[0].healthy_threshold == 2
-    error_message = "Readiness is checked every 30 s, and two successes make a task healthy."
+    condition     = aws_lb_target_group.this.health_check[0].path == "/healthz" && aws_lb_target_group.this.health_check[0].interval == 30 && aws_lb_target_group.this.health_check[0].healthy_threshold == 2
+    error_message = "A path that does not fail with S3 is checked every 30 s, and two successes make a task healthy."
   }
 
   assert {
-    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 30 && output.deregistration_delay_seconds == 30
-    error_message = "A deregistered task has 30 s to finish, and the output says so."
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 30
+    error_message = "A deregistered task has 30 s to finish."
   }
 
   assert {
@@ -67,7 +67,7 @@ run "https" {
     allowed_cidrs           = ["203.0.113.0/24", "198.51.100.7/32"]
     certificate_arn         = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
     access_logs_bucket_name = "day02-access-logs"
-    request_limit_per_ip    = 2000
+    firewall                = { request_limit_per_ip = 2000, rules_version = "Version_1.22" }
     deletion_protection     = true
   }
 
@@ -104,7 +104,7 @@ run "https" {
 
 run "wired" {
   variables {
-    request_limit_per_ip = 2000
+    firewall = { request_limit_per_ip = 2000, rules_version = "Version_1.22" }
   }
 
   assert {
@@ -179,11 +179,53 @@ run "refuses_a_bare_address" {
   expect_failures = [var.allowed_cidrs]
 }
 
-run "refuses_a_delay_that_no_task_can_outlast" {
+run "long_uploads_may_finish" {
   command = plan
 
   variables {
-    deregistration_delay_seconds = 120
+    deregistration_delay_seconds = 3600
+  }
+
+  assert {
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 3600
+    error_message = "The delay need not fit into ECS's stop timeout of 120 s, because ECS sends SIGTERM after it."
+  }
+}
+
+run "security_groups_can_be_replaced" {
+  command = plan
+
+  assert {
+    condition     = aws_security_group.this.name_prefix == "day02-alb-sg-" && aws_security_group.this.tags.Name == "day02-alb-sg"
+    error_message = "A replacement can exist with the old group, and the tag has the plain name."
+  }
+}
+
+run "refuses_an_idle_timeout_that_aws_does_not_support" {
+  command = plan
+
+  variables {
+    idle_timeout_seconds = 4000
+  }
+
+  expect_failures = [var.idle_timeout_seconds]
+}
+
+run "refuses_rules_without_a_version" {
+  command = plan
+
+  variables {
+    firewall = { request_limit_per_ip = 2000, rules_version = "latest" }
+  }
+
+  expect_failures = [var.firewall]
+}
+
+run "refuses_a_delay_that_aws_does_not_support" {
+  command = plan
+
+  variables {
+    deregistration_delay_seconds = 3601
   }
 
   expect_failures = [var.deregistration_delay_seconds]
@@ -203,8 +245,18 @@ run "refuses_a_limit_that_waf_does_not_support" {
   command = plan
 
   variables {
-    request_limit_per_ip = 5
+    firewall = { request_limit_per_ip = 5, rules_version = "Version_1.22" }
   }
 
-  expect_failures = [var.request_limit_per_ip]
+  expect_failures = [var.firewall]
+}
+
+run "refuses_a_health_check_that_overlaps_the_next" {
+  command = plan
+
+  variables {
+    health_check = { interval = 10, healthy_threshold = 2 }
+  }
+
+  expect_failures = [var.health_check]
 }

@@ -127,6 +127,26 @@ run "flow_logs" {
   }
 }
 
+# The actions are those of "Create an IAM role for publishing flow logs to CloudWatch Logs"
+# (docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html).
+run "flow_logs_may_be_written" {
+  variables {
+    flow_log_retention_days = 365
+  }
+
+  assert {
+    condition = toset(flatten(jsondecode(aws_iam_role_policy.flow_logs[0].policy).Statement[*].Action)) == toset([
+      "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"
+    ])
+    error_message = "The role of flow logs has the actions that AWS documents, and no others."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.flow_logs[0].policy).Statement[0].Resource == [aws_cloudwatch_log_group.flow_logs[0].arn, "${aws_cloudwatch_log_group.flow_logs[0].arn}:*"]
+    error_message = "Flow logs are written to this log group only."
+  }
+}
+
 run "refuses_a_vpc_range_that_aws_does_not_support" {
   command = plan
 

@@ -18,10 +18,10 @@ variables {
   }
 
   load_balancer = {
-    arn_suffix                   = "app/day02-alb/0123456789abcdef"
-    target_group_arn             = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/day02-tg/0123456789abcdef"
-    target_group_arn_suffix      = "targetgroup/day02-tg/0123456789abcdef"
-    deregistration_delay_seconds = 30
+    arn_suffix              = "app/day02-alb/0123456789abcdef"
+    target_group_arn        = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/day02-tg/0123456789abcdef"
+    target_group_arn_suffix = "targetgroup/day02-tg/0123456789abcdef"
+    idle_timeout_seconds    = 900
   }
 }
 
@@ -104,7 +104,9 @@ run "container" {
       BUCKET             = "day02-data"
       BUCKET_OWNER       = "123456789012"
       DRAIN_SECONDS      = "30"
+      GRACEFUL_SECONDS   = "60"
       HOST               = "0.0.0.0"
+      KEEPALIVE_SECONDS  = "915"
       PORT               = "5000"
       PROJECT_NAME       = "day02"
       TRUSTED_PROXY_HOPS = "1"
@@ -138,8 +140,8 @@ run "container" {
   }
 
   assert {
-    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].stopTimeout == 60
-    error_message = "The stop timeout is longer than the drain."
+    condition     = jsondecode(aws_ecs_task_definition.this.container_definitions)[0].stopTimeout == 100
+    error_message = "The stop timeout is longer than the drain and the graceful stop, and at most ECS's 120 s."
   }
 
   assert {
@@ -212,7 +214,7 @@ run "production" {
   }
 
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.balancer) == ["elb-5xx", "latency", "unhealthy-hosts"] && length(aws_cloudwatch_metric_alarm.tasks_missing) == 1
+    condition     = keys(aws_cloudwatch_metric_alarm.balancer) == ["elb-5xx", "latency", "no-healthy-hosts", "unhealthy-hosts"] && length(aws_cloudwatch_metric_alarm.tasks_missing) == 1
     error_message = "There is an alarm for each kind of failure."
   }
 
@@ -222,7 +224,22 @@ run "production" {
   }
 
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets) == 5
+    condition     = aws_cloudwatch_metric_alarm.balancer["no-healthy-hosts"].comparison_operator == "LessThanThreshold" && aws_cloudwatch_metric_alarm.balancer["no-healthy-hosts"].threshold == 1 && aws_cloudwatch_metric_alarm.balancer["no-healthy-hosts"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.balancer["no-healthy-hosts"].evaluation_periods == 2
+    error_message = "Two minutes without a healthy task, or without any task, are an alarm."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.balancer["elb-5xx"].threshold == 1 && aws_cloudwatch_metric_alarm.balancer["elb-5xx"].datapoints_to_alarm == 2 && aws_cloudwatch_metric_alarm.balancer["elb-5xx"].evaluation_periods == 5
+    error_message = "An outage with one request a minute is an alarm, and a single error is not."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_metric_filter.s3_check_failed[0].pattern == "{ $.event = \"s3_check_failed\" }" && aws_cloudwatch_log_metric_filter.s3_check_failed[0].metric_transformation[0].name == aws_cloudwatch_metric_alarm.s3_unreachable[0].metric_name && aws_cloudwatch_log_metric_filter.s3_check_failed[0].metric_transformation[0].namespace == aws_cloudwatch_metric_alarm.s3_unreachable[0].namespace
+    error_message = "The alarm on S3 watches the metric of the failed checks in the log."
+  }
+
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets) == 6
     error_message = "There is one dashboard with all graphs."
   }
 
@@ -238,7 +255,7 @@ run "production_is_wired" {
   }
 
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.balancer), aws_cloudwatch_metric_alarm.tasks_missing, [aws_cloudwatch_metric_alarm.target_5xx]) : alarm.alarm_actions == toset([aws_sns_topic.alarms[0].arn])])
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.balancer), aws_cloudwatch_metric_alarm.tasks_missing, aws_cloudwatch_metric_alarm.s3_unreachable, [aws_cloudwatch_metric_alarm.target_5xx]) : alarm.alarm_actions == toset([aws_sns_topic.alarms[0].arn])])
     error_message = "Every alarm notifies the owner."
   }
 }

@@ -22,6 +22,7 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     check_forms()
     http.outlast_idle_clients()
     ecs.return_services_as_sent()
+    ecs.begin_first_deployments()
     ecs.drop_failed_deployments()
     ecs.keep_managed_draining()
     ec2.keep_endpoint_policies()

@@ -44,6 +44,29 @@ def return_services_as_sent() -> None:
         replace(ecs, name, remembering(getattr(ecs, name)))
 
 
+def begin_first_deployments() -> None:
+    """Let the first deployment of a service be in progress until its tasks are healthy.
+
+    MiniStack completes it at once, so the circuit breaker never counts its failed tasks. On AWS it fails,
+    stays the primary deployment, and starts no more tasks:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
+    """
+    from ministack.services import ecs
+
+    make = ecs._make_deployment
+
+    def in_progress(task_definition: str, desired_count: int, status: str = "PRIMARY") -> Any:
+        deployment = make(task_definition, desired_count, status)
+        if desired_count:
+            deployment |= {
+                "rolloutState": "IN_PROGRESS",
+                "rolloutStateReason": f"ECS deployment {deployment['id']} in progress.",
+            }
+        return deployment
+
+    ecs._make_deployment = in_progress
+
+
 def drop_failed_deployments() -> None:
     """Drop a failed deployment from a service after the rollback.
 

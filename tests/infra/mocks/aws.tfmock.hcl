@@ -17,6 +17,18 @@ mock_data "aws_ssm_parameter" {
   defaults = { value = "ami-0123456789abcdef0" }
 }
 
+mock_resource "aws_acm_certificate" {
+  defaults = {
+    arn = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+    domain_validation_options = [{
+      domain_name           = "files.example.com"
+      resource_record_name  = "_x.files.example.com"
+      resource_record_type  = "CNAME"
+      resource_record_value = "_y.acm-validations.aws"
+    }]
+  }
+}
+
 mock_resource "aws_lb" {
   defaults = {
     arn        = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/day02-alb/0123456789abcdef"

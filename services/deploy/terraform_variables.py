@@ -1,0 +1,74 @@
+"""The values of a root module's variables, as Terraform reads them from its files and from TF_VAR_…."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deploy.steps import Failed
+
+#: The variables that the deployment itself uses. Each root has them.
+NAMES = (
+    "region",
+    "project_name",
+    "name",
+    "instance_type",
+    "task_role_name",
+    "billing_topic_name",
+    "data_bucket_name",
+)
+FILE = "10_terraform.auto.tfvars"
+
+
+@cache
+def values(root: Path) -> Mapping[str, Any]:
+    """The values of `NAMES`. A variable without a value is None."""
+    found: dict[str, Any] = json.loads(json.loads(_terraform(root, "console", stdin=_EXPRESSION)))
+    return found
+
+
+def check(root: Path, given: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """Raise unless each required variable has a value, and each value passes the root's validations."""
+    assigned = [f"-var={name}={value}" for name, value in given.items()]
+    _terraform(root, "plan", "-input=false", "-lock=false", *assigned, environment=environment)
+
+
+def _terraform(
+    root: Path, *arguments: str, stdin: str = "", environment: Mapping[str, str] = os.environ
+) -> str:
+    """Run Terraform on a copy of the variables and their values only.
+
+    The copy has no provider and no backend, so Terraform needs no `init` and calls no AWS.
+    """
+    if shutil.which("terraform") is None:
+        raise Failed(
+            "terraform is not installed", "Install Terraform 1.11 or newer: developer.hashicorp.com/terraform"
+        )
+    with tempfile.TemporaryDirectory() as directory:
+        for path in (root / "variables.tf", *root.glob("*.tfvars"), *root.glob("*.tfvars.json")):
+            shutil.copy(path, directory)
+        result = subprocess.run(
+            ["terraform", arguments[0], "-no-color", *arguments[1:]],
+            cwd=directory,
+            env={**environment, "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": f"{directory}/.terraform"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if result.returncode:
+        raise Failed(
+            f"a variable of {root.name} has no value, or a wrong one:\n{result.stderr.strip()}",
+            f"Set it in envs/{root.name}/{FILE}",
+        )
+    return result.stdout
+
+
+_EXPRESSION = f"jsonencode({{{', '.join(f'{name} = var.{name}' for name in NAMES)}}})"
