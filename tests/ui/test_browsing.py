@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -202,6 +203,34 @@ def test_copy_link(window: Window) -> None:
     window.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(window.button("Copy link to notes.txt")).to_be_focused()
+
+
+def test_a_folder_as_a_zip(
+    window: Window,
+    make_window: MakeWindow,
+    guarded: tuple[Service, S3, str],
+    tokens: dict[str, tuple[str, str]],
+) -> None:
+    """A folder is saved as one ZIP, also by a page with a token. If it breaks off, nothing is saved."""
+    signed_in = make_window(*guarded)
+    signed_in.forgiven.append("401")
+    for one in (window, signed_in):
+        one.put("photos/é.txt", b"some text")
+        one.open()
+        if one is signed_in:
+            one.page.get_by_label("API token").fill(tokens["reader"][0])
+            one.button("Continue").click()
+        with one.page.expect_download() as saved:
+            one.button("Download as ZIP photos/").click()
+        assert saved.value.suggested_filename == "photos.zip"
+        with zipfile.ZipFile(saved.value.path()) as archive:
+            assert {name: archive.read(name) for name in archive.namelist()} == {"é.txt": b"some text"}
+        assert one.violations() == []
+
+    signed_in.client.put_object(Bucket=signed_in.bucket, Key=f"{signed_in.folder}photos/a\\b", Body=b"x")
+    signed_in.forgiven.append("ERR_INCOMPLETE_CHUNKED_ENCODING")
+    signed_in.button("Download as ZIP photos/").click()
+    expect(signed_in.page.locator("#problem-text")).to_contain_text("The download broke off")
 
 
 def test_the_life_of_a_link(window: Window) -> None:

@@ -1,6 +1,6 @@
 /** The page: its listing, its downloads and deletions, and the form for the token. */
 
-import { Failure, at, call, token } from "./api.js";
+import { Failure, at, call, callForBlob, token } from "./api.js";
 import {
   $,
   ask,
@@ -199,7 +199,8 @@ const cell = (kind, ...children) => element("td", { role: "cell", class: kind },
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
-  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions"));
+  const zip = iconButton("download", ["Download as ZIP", shown(inFolder(prefix))], () => downloadFolder(prefix));
+  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", zip));
   row.dataset.name = prefix;
   return row;
 }
@@ -298,6 +299,19 @@ function openFile(name, save) {
     const { content } = await call("GET", at("download", name), { query: { attachment: save } });
     element("a", { href: content, target: "_blank", rel: "noopener noreferrer" }).click();
     say(save ? `Downloading ${shown(name)}.` : `Opening ${shown(name)} in a new tab.`);
+  });
+}
+
+/** Save a folder as a ZIP. A link cannot send the token, so with a token the page reads the ZIP first. */
+function downloadFolder(prefix) {
+  return attempt(async () => {
+    const path = `archive?prefix=${encodeURIComponent(prefix)}`;
+    const name = `${inFolder(prefix).replaceAll("/", "")}.zip`;
+    say(`Downloading ${shown(name)}.`);
+    if (token.get() === null) return element("a", { href: path, download: name }).click();
+    const url = URL.createObjectURL(await callForBlob(path));
+    element("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
   });
 }
 
