@@ -18,7 +18,7 @@ from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.bodies import Received
 from s3api.origins import path_of_target
-from s3api.schemas import DownloadQuery, ListQuery
+from s3api.schemas import ArchiveQuery, DownloadQuery, ListQuery
 from s3api.services import current_services
 from s3api.settings import Verb
 
@@ -33,6 +33,7 @@ VERBS: Mapping[str, Verb] = {
     "api.list_files": "list",
     "api.download": "read",
     "api.read_file": "read",
+    "api.read_archive": "read",
     "api.upload": "write",
     "api.upload_raw": "write",
     "api.plan_upload": "write",
@@ -48,7 +49,13 @@ VERBS: Mapping[str, Verb] = {
 #: The views that evaluate preconditions. Every other write refuses them.
 CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
 #: The query parameters of each view. The other views have none.
-QUERIES: Mapping[str | None, type[BaseModel]] = {"api.list_files": ListQuery, "api.download": DownloadQuery}
+QUERIES: Mapping[str | None, type[BaseModel]] = {
+    "api.list_files": ListQuery,
+    "api.download": DownloadQuery,
+    "api.read_archive": ArchiveQuery,
+}
+#: The parameters that can be given several times.
+REPEATED = {("api.read_archive", "name")}
 # What no target contains.
 _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2})")
 
@@ -204,7 +211,7 @@ def _check_query(asked: Request) -> None:
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"
             raise BadRequest(f"This request knows no query parameter '{name[:100]}'; {there_are}")
-        if len(values) > 1:
+        if len(values) > 1 and (asked.endpoint, name) not in REPEATED:
             raise BadRequest(f"The query parameter '{name}' is given {len(values)} times; give it once")
 
 

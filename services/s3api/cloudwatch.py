@@ -1,7 +1,7 @@
 """Metrics for CloudWatch, as lines of the log in its embedded metric format.
 
 CloudWatch Logs makes metrics of such a line by itself, so a task needs no port, agent or permission for them
-(docs/decisions/0042-metrics-in-the-log.md). Each worker writes a line with what happened since its last one.
+(docs/decisions/0041-metrics-in-the-log.md). Each worker writes a line with what happened since its last one.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """

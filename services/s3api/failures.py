@@ -58,6 +58,12 @@ class VersioningOff(FileError):
     code = "versioning_off"
 
 
+class TooManyFiles(FileError):
+    """The request names more files than the service handles at once."""
+
+    code = "too_many_files"
+
+
 class FileTooLarge(FileError):
     code = "file_too_large"
 

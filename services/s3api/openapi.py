@@ -102,6 +102,16 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         # The answer has the file's type. Generators need a type that they know as bytes.
         reading["responses"][status]["content"] = {"application/octet-stream": _BINARY, "*/*": _BINARY}
     reading["responses"]["304"].pop("content", None)
+    zipped = paths["/archive"]["get"]
+    zipped["responses"]["200"] = {
+        "description": "The ZIP",
+        "content": {"application/zip": _BINARY},
+        "headers": {"Content-Disposition": {"schema": {"type": "string"}}},
+    }
+    for parameter in zipped["parameters"]:
+        if parameter["name"] == "name":
+            parameter |= {"style": "form", "explode": True}
+            parameter["schema"]["items"] = {"type": "string", **NAME_SCHEMA}
     signing = paths["/download/{name}"]["get"]
     signing["responses"]["302"] |= {
         "content": signing["responses"]["200"]["content"],

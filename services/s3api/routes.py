@@ -18,11 +18,11 @@ from urllib.parse import quote
 from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import BaseModel
-from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
-from s3api import failures, files, forms, headers, presentation, write_headers
+from s3api import archive, failures, files, forms, headers, presentation, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
 from s3api.bodies import Body, too_large
@@ -34,7 +34,9 @@ from s3api.json_text import to_json, to_json_lines
 from s3api.names import MAX_NAME_BYTES, check_name, check_prefix, is_name
 from s3api.observability import log_failure
 from s3api.schemas import (
+    MIN_EXPIRES,
     Aborted,
+    ArchiveQuery,
     Completed,
     DeleteRequest,
     DeleteResults,
@@ -441,14 +443,17 @@ def _to_the_second(moment: datetime) -> datetime:
 @bp.input(DownloadQuery, location="query", arg_name="query")
 @documented(404, answers=PresignedUrl, others={302: "To the presigned URL, with `redirect=true`"})
 def download(name: str, query: DownloadQuery) -> Response:
-    """Return a presigned URL of the file. S3 serves the URL until it expires."""
+    """Return a presigned URL of the file. S3 serves the URL until `expires_at`.
+
+    The URL is valid for `expires` seconds, but not longer than the credentials of the service.
+    """
     services = current_services()
     check_name(name)
     current_caller().require("read", name)
     signed = files.sign_download(
         services.store,
         name,
-        services.settings.download_url_seconds,
+        _life_of_url(services, query.expires),
         lambda opened: presentation.of_signed_url(name, opened, save=query.attachment),
         check=query.check,
         # A signature is valid for one method (AWS: "Signature Calculations for the Authorization Header").
@@ -463,6 +468,16 @@ def download(name: str, query: DownloadQuery) -> Response:
     if query.redirect:
         response.headers["Location"] = signed.url
     return response
+
+
+def _life_of_url(services: Services, wanted: int | None) -> int:
+    """The life of a download URL in seconds."""
+    if wanted is None:
+        return services.settings.download_url_seconds
+    longest = services.settings.max_download_url_seconds
+    if not MIN_EXPIRES <= wanted <= longest:
+        raise BadRequest(f"The parameter expires must be from {MIN_EXPIRES} to {longest} seconds")
+    return wanted
 
 
 @bp.get("/files/<name:name>")
@@ -536,6 +551,33 @@ def _conditions() -> files.ReadConditions:
         if_unmodified_since=headers.date(header("If-Unmodified-Since")),
         if_range=headers.date(if_range) or if_range,
     )
+
+
+@bp.get("/archive")
+@bp.input(ArchiveQuery, location="query", arg_name="query")
+@documented(404, answers=Envelope)
+def read_archive(query: ArchiveQuery) -> Response:
+    """Serve a folder, or a selection of files, as one ZIP with at most 10,000 files, without compression.
+
+    The paths in the ZIP begin below the deepest folder that contains all of its files. A file that cannot be
+    read is named in the entry `_errors.txt`, and the answer ends as an interrupted one, so that an incomplete
+    archive is not taken for a complete one. A token needs the verbs `list` and `read` for a prefix, and
+    `read` for names.
+    """
+    names = [check_name(name) for name in request.args.getlist("name")]
+    prefix = check_prefix(query.prefix)
+    if names and prefix:
+        raise BadRequest("An archive has a prefix or names; give one of them")
+    if names:
+        current_caller().require("read", *names)
+    else:
+        current_caller().require("list", prefix)
+        current_caller().require("read", prefix)
+    made = archive.Archive(current_services().store, prefix, names)
+    response = Response(made, mimetype="application/zip")
+    response.call_on_close(made.close)
+    response.headers["Content-Disposition"] = presentation.disposition(made.name, "application/zip")
+    return response
 
 
 # --- deleting

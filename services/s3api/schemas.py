@@ -60,6 +60,9 @@ def _digits(value: object) -> object:
     return int(value.lstrip("0")[:9] or "0")
 
 
+#: The shortest and the longest life of a download URL that a request can ask for. S3 takes at most 7 days:
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+MIN_EXPIRES, MAX_EXPIRES = 60, 604_800
 MIN_S3_PART = 5 * MiB  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 
@@ -84,6 +87,26 @@ class DownloadQuery(BaseModel):
     check: Annotated[
         bool, Field(description="Look first whether the file is there; else its URL answers 404 by itself")
     ] = True
+    # The view compares it with the limits, because one of them is configured.
+    expires: Annotated[
+        int | None,
+        Field(
+            description="The life of the URL in seconds, up to MAX_DOWNLOAD_URL_SECONDS; by default "
+            "DOWNLOAD_URL_SECONDS. `expires_at` is earlier if the service's own credentials end earlier",
+            json_schema_extra={"minimum": MIN_EXPIRES, "maximum": MAX_EXPIRES},
+            examples=[600],
+        ),
+        BeforeValidator(_digits),
+    ] = None
+
+
+class ArchiveQuery(BaseModel):
+    prefix: Annotated[str, Field(description="All files whose names begin with it")] = ""
+    name: Annotated[
+        list[str],
+        Field(description="One file; repeat the parameter for several. Not together with `prefix`"),
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ] = []
 
 
 class UploadPlanRequest(BaseModel):

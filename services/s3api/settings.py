@@ -167,7 +167,10 @@ class Settings(BaseSettings):
     """The limit for all forms that wait there at the same time, counted as their bytes arrive; above it a
     form is answered 507. One caller gets at most seven eighths of it."""
     download_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 120
-    """How long a presigned download URL is valid."""
+    """How long a presigned download URL is valid if the request does not say it."""
+    max_download_url_seconds: Annotated[int, Field(ge=60, le=604_800)] = 604_800
+    """The longest life of a presigned download URL that a request may ask for with `expires`. With temporary
+    credentials, such as those of a role, a URL expires with them at the latest."""
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
     """How long a presigned upload URL is valid."""
     upload_buffer_bytes: Annotated[int, Field(ge=1, le=16 * GiB)] = 32 * MiB

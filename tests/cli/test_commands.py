@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,6 +69,21 @@ def test_a_file_goes_round(s3api: Command) -> None:
     assert uploaded.err == downloaded.err == ""
 
 
+def test_the_life_of_a_presigned_url(s3api: Command) -> None:
+    """--expires is a number with a unit, up to the limit of S3. The service refuses what is outside."""
+    s3api.file("a.csv", DATA)
+    s3api("upload", "a.csv")
+    for given, seconds in {"90": 90, "90s": 90, "10m": 600, "2h": 7200, "7d": 604_800}.items():
+        url = s3api("presign", "--quiet", "--expires", given, "a.csv").out.strip()
+        assert f"X-Amz-Expires={seconds}&" in url
+        assert requests.get(url, timeout=10).content == DATA
+    long, wrong = s3api("presign", "--expires", "8d", "a.csv"), s3api("presign", "--expires", "1w", "a.csv")
+
+    assert (long.status, wrong.status) == (1, 2)
+    assert "must be from 60 to 604800 seconds" in long.err
+    assert "'1w' is not a duration" in wrong.err
+
+
 def test_the_course_client(s3api: Command) -> None:
     """The course's client knows only --ip and --filename."""
     s3api.file("a.csv", DATA)
@@ -102,6 +119,47 @@ def test_the_address(tmp_path: Path, arguments: list[str], tried: str) -> None:
 
     assert ran.status == 5
     assert f"{tried} cannot be reached" in ran.err
+
+
+def test_an_archive(s3api: Command) -> None:
+    """A folder or several files become one ZIP, which replaces a file only with --force."""
+    for name in ("a.csv", "sub/é.csv"):
+        s3api.file("f/" + name, name.encode())
+    s3api("upload", "f/a.csv", "--name", "photos/a.csv")
+    s3api("upload", "f/sub/é.csv", "--name", "photos/sub/é.csv")
+    made = s3api("archive", "photos/")
+    again = s3api("archive", "photos/")
+    forced = s3api("archive", "photos/", "--force", "--json")
+    piped = s3api("archive", "photos/a.csv", "photos/sub/é.csv", "--output", "-")
+    missing = s3api("archive", "none/", "-o", "none.zip")
+    mixed = s3api("archive", "photos/", "a.csv")
+    expected = {"a.csv": b"a.csv", "sub/é.csv": "sub/é.csv".encode()}
+
+    def entries(data: bytes) -> dict[str, bytes]:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    data = (s3api.folder / "photos.zip").read_bytes()
+    assert made.out == f"archived photos.zip: {len(data):,} bytes\n"
+    assert entries(data) == entries(piped.raw) == expected
+    assert (again.status, again.err.strip()) == (7, "s3api: photos.zip exists already; --force replaces it")
+    assert forced.objects()[0]["outcome"] == "archived"
+    assert (missing.status, mixed.status) == (3, 2)
+    assert {path.name for path in s3api.folder.iterdir() if path.is_file()} == {"photos.zip"}
+
+
+def test_an_incomplete_archive(s3api: Command, ministack_s3: S3) -> None:
+    """A file that the service cannot read is named, and no ZIP is left."""
+    s3api.file("a", b"x")
+    s3api("upload", "a", "--name", "odd/a")
+    ministack_s3.client().put_object(Bucket=BUCKET, Key="odd/b\\c", Body=b"x")
+    ran = s3api("archive", "odd/")
+
+    assert ran.status == 1
+    assert "could not read all of the files" in ran.err
+    assert '"odd/b\\\\c"' in ran.err
+    assert not list(s3api.folder.glob("*.zip"))
+    assert not list(s3api.folder.glob(".*.part"))
 
 
 def test_json_of_every_command(s3api: Command) -> None:

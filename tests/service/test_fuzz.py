@@ -74,6 +74,8 @@ schema = schemathesis.openapi.from_dict(
                 _operation("/uploads", "400", "413", "415"),
                 # A part may be outside the plan.
                 _operation("/uploads/{upload_id}/parts", "400"),
+                # A prefix and names may be given together.
+                _operation("/archive", "400"),
                 # A condition may not hold, and a range may lie outside the file.
                 _operation("/files/{name}", "412", "416"),
             ],
@@ -357,6 +359,7 @@ OPERATIONS = {
     "complete_upload",
     "abort_upload",
     "download",
+    "read_archive",
     "read_file",
     "head_download",
     "head_file",

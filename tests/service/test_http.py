@@ -696,6 +696,51 @@ def test_download_redirects(client: FlaskClient, store: MemoryStore) -> None:
     assert head.headers["Content-Type"] == answer.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("", 120),
+        ("?expires=60", 60),
+        ("?expires=3600&check=false", 3600),
+        ("?expires=604800&redirect=true", 604_800),
+        ("?redirect=true", 120),
+    ],
+)
+def test_the_life_of_a_url(client: FlaskClient, store: MemoryStore, query: str, seconds: int) -> None:
+    """`expires` is the life of the URL, with a redirect and without a check too. Without it, it is 120 s."""
+    stored(store, "a")
+    answer = client.get(f"/download/a{query}")
+    ends = datetime.fromisoformat(answer.get_json()["expires_at"])
+
+    assert f"?expires={seconds}&" in answer.get_json()["content"]
+    assert seconds - 5 < (ends - datetime.now(UTC)).total_seconds() <= seconds
+    assert answer.status_code == (302 if "redirect" in query else 200)
+
+
+@pytest.mark.parametrize("expires", ["0", "59", "604801", "9" * 30])
+@pytest.mark.parametrize("longest", [604_800, 3600])
+def test_a_life_outside_the_limits(
+    make_client: MakeClient, store: MemoryStore, expires: str, longest: int
+) -> None:
+    """A life that is too short or too long is refused, and the sentence names the limits."""
+    stored(store, "a")
+    client = make_client(max_download_url_seconds=longest)
+
+    message = refused(client.get(f"/download/a?expires={expires}"), 400, "bad_request")
+    assert message == f"The parameter expires must be from 60 to {longest} seconds"
+    assert client.get(f"/download/a?expires={longest}").status_code == 200
+    refused(client.get(f"/download/a?expires={longest + 1}"), 400, "bad_request")
+
+
+@pytest.mark.parametrize("query", ["expires=", "expires=-60", "expires=1e3", "expires=10m", "expires=+90"])
+def test_a_life_that_is_no_number(client: FlaskClient, store: MemoryStore, query: str) -> None:
+    """A life is decimal digits: the service guesses no unit."""
+    stored(store, "a")
+
+    assert "expires" in refused(client.get(f"/download/a?{query}"), 400, "invalid_request")
+    refused(client.get("/download/a?expires=60&expires=90"), 400, "bad_request")
+
+
 @pytest.mark.parametrize("page", ["/ui", "/docs"])
 def test_every_file_of_a_page_is_served(client: FlaskClient, page: str) -> None:
     """HTML Living Standard, "modulepreload": the browser reports a file that is not there as an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -202,6 +203,75 @@ def test_copy_link(window: Window) -> None:
     window.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(window.button("Copy link to notes.txt")).to_be_focused()
+
+
+def test_a_folder_as_a_zip(
+    window: Window,
+    make_window: MakeWindow,
+    guarded: tuple[Service, S3, str],
+    tokens: dict[str, tuple[str, str]],
+) -> None:
+    """A folder is saved as one ZIP, also by a page with a token. If it breaks off, nothing is saved."""
+    signed_in = make_window(*guarded)
+    signed_in.forgiven.append("401")
+    for one in (window, signed_in):
+        one.put("photos/é.txt", b"some text")
+        one.open()
+        if one is signed_in:
+            one.page.get_by_label("API token").fill(tokens["reader"][0])
+            one.button("Continue").click()
+        with one.page.expect_download() as saved:
+            one.button("Download as ZIP photos/").click()
+        assert saved.value.suggested_filename == "photos.zip"
+        with zipfile.ZipFile(saved.value.path()) as archive:
+            assert {name: archive.read(name) for name in archive.namelist()} == {"é.txt": b"some text"}
+        assert one.violations() == []
+
+    signed_in.client.put_object(Bucket=signed_in.bucket, Key=f"{signed_in.folder}photos/a\\b", Body=b"x")
+    signed_in.forgiven.append("ERR_INCOMPLETE_CHUNKED_ENCODING")
+    signed_in.button("Download as ZIP photos/").click()
+    expect(signed_in.page.locator("#problem-text")).to_contain_text("The download broke off")
+
+
+def test_the_life_of_a_link(window: Window) -> None:
+    """The user chooses how long the link is valid. The new link is copied, and its end has a date."""
+    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    window.put("notes.txt", b"some text")
+    window.open()
+    window.button("Copy link to notes.txt").click()
+    dialog = window.page.locator("#link")
+    expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
+    dialog.get_by_label("Valid for").select_option("7 days")
+    expect(dialog).to_contain_text("(7 days)")
+    expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
+    expect(dialog.get_by_label("Valid for")).to_be_focused()
+    url = window.page.evaluate("navigator.clipboard.readText()")
+    ends = datetime.fromisoformat(str(dialog.locator("time").get_attribute("datetime")))
+
+    assert window.violations() == []
+    assert "X-Amz-Expires=604800&" in url
+    assert requests.get(url, timeout=10).content == b"some text"
+    assert 604_700 < (ends - datetime.now(UTC)).total_seconds() <= 604_800
+    expect(dialog).to_contain_text(f"until {ends.day} {ends:%b %Y}")
+
+
+def test_a_life_that_the_service_refuses(window: Window) -> None:
+    """The dialog shows why there is no link, and another life can be chosen."""
+    window.put("notes.txt", b"some text")
+    window.forgiven.append("status of 400|status 400")
+    refusal = {"status": 400, "message": "The parameter expires must be from 60 to 3600 seconds"}
+    window.page.route("**/download/*expires=604800", lambda route: route.fulfill(status=400, json=refusal))
+    window.open()
+    window.button("Copy link to notes.txt").click()
+    dialog = window.page.locator("#link")
+    dialog.get_by_label("Valid for").select_option("7 days")
+    expect(dialog).to_contain_text("must be from 60 to 3600 seconds")
+    expect(dialog.get_by_role("button", name="Copy")).to_be_disabled()
+    assert dialog.locator("input").input_value() == ""
+
+    dialog.get_by_label("Valid for").select_option("1 hour")
+    expect(dialog).to_contain_text("(1 h 0 min)")
+    expect(dialog.get_by_role("button", name="Copy")).to_be_enabled()
 
 
 def test_link_without_a_clipboard(window: Window) -> None:

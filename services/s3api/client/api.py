@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -129,13 +129,20 @@ class Api:
             raise Failure("invalid_file_name", "The file name is not valid UTF-8") from None
 
     def call(
-        self, method: str, route: str, name: str = "", *, body: object = None, repeat: bool = True
+        self,
+        method: str,
+        route: str,
+        name: str = "",
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        repeat: bool = True,
     ) -> Any:
         """A small request, retried; returns the envelope.
 
         With `repeat=False` the request is sent again only when the service has certainly not handled it.
         """
-        url = self.at(route, name)
+        url = self.at(route, name) + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json"}
         data = None
         if body is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import select
 import shlex
 import signal
@@ -23,6 +24,7 @@ from urllib.parse import urlencode, urlsplit
 import click
 from click.shell_completion import get_completion_class
 
+from s3api.client import archives
 from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
 from s3api.client.completion import SECONDS as COMPLETION_SECONDS
 from s3api.client.completion import local_paths, remote_names
@@ -54,6 +56,7 @@ Examples:
   s3api download report.csv --to /tmp
   s3api download photos/ --to photos
   s3api download backups/src.tar --to - | tar x
+  s3api archive photos/
   s3api presign report.csv
   s3api delete report.csv && s3api restore report.csv
 
@@ -622,6 +625,52 @@ def _report(client: Client, done: Transferred) -> None:
 
 
 @command(
+    "archive",
+    click.argument("arguments", nargs=-1, metavar="[NAME]...|[PREFIX/]", shell_complete=REMOTE),
+    click.option("--all", "everything", is_flag=True, help="All files in the bucket."),
+    click.option(
+        "--output",
+        "-o",
+        metavar="FILE|FOLDER|-",
+        shell_complete=local_paths,
+        help="Where to: a file, a folder, or standard output.  [default: the name of the folder, and .zip]",
+    ),
+    click.option("--force", "-f", is_flag=True, help="Replace the file."),
+)
+def archive(
+    client: Client, *, arguments: tuple[str, ...], everything: bool, output: str | None, force: bool
+) -> None:
+    """Download a folder, or several files, as one ZIP, through the service.
+
+    The ZIP is not compressed. It gets its name when it is complete. If the service cannot read all of the
+    files, the command names them and leaves no ZIP. A download cannot be resumed; "download PREFIX/" can.
+
+    \b
+    Examples:
+      s3api archive photos/
+      s3api archive report.csv notes.txt --output both.zip
+      s3api archive photos/ --output - | ssh backup 'cat > photos.zip'
+    """
+    if everything and arguments:
+        raise click.UsageError("Give names, a prefix or --all, only one of them")
+    wanted = [""] if everything else _wanted(arguments, ())
+    is_prefix = everything or (len(wanted) == 1 and wanted[0].endswith("/"))
+    if not is_prefix and any(name.endswith("/") for name in wanted):
+        raise click.UsageError("An archive is of one prefix that ends in /, or of names")
+    query = [("prefix" if is_prefix else "name", name) for name in wanted]
+    folder = wanted[0].rstrip("/").rpartition("/")[2] if is_prefix else ""
+    path = Path(output or f"{folder or 'files'}.zip")
+    with metered(client.output) as meter:
+        if output == "-":
+            client.output.results_to_stderr = True
+            size = archives.write(client.api, query, sys.stdout.buffer, meter, "archive")
+        else:
+            path = path / f"{folder or 'files'}.zip" if path.is_dir() else path
+            size = archives.save(client.api, query, path, meter, force=force)
+    client.output.done(f"archived {path}: {size:,} bytes", path=str(path), size=size, outcome="archived")
+
+
+@command(
     "delete",
     NAMES,
     FILENAME,
@@ -727,20 +776,49 @@ def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str,
             client.output.done(f"restored {name}: {file['size']:,} bytes", **file, outcome="restored")
 
 
-@command("presign", NAMES, FILENAME)
-def presign(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
+class _Duration(click.ParamType[int]):
+    """A time in seconds, such as `90`, `10m` or `7d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value) if isinstance(value, str) else None
+        if match is None:
+            self.fail(
+                f"'{value}' is not a duration; write seconds, or a number with s, m, h or d: 10m", param, ctx
+            )
+        return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+
+
+@command(
+    "presign",
+    NAMES,
+    FILENAME,
+    click.option(
+        "--expires",
+        metavar="DURATION",
+        type=_Duration(),
+        help="The life of the URL, from 60s to 7d, such as 10m.  [default: that of the service]",
+    ),
+)
+def presign(
+    client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...], expires: int | None
+) -> None:
     """Print a URL for each file. Anyone can download the file from it until it expires.
 
-    The URL goes to standard output, the time when it expires to standard error.
+    The URL goes to standard output, the time when it expires to standard error. A URL expires with the
+    credentials of the service at the latest, which can be earlier than --expires says.
 
     \b
     Examples:
       s3api presign report.csv
+      s3api presign --expires 7d report.csv
       curl -o report.csv "$(s3api presign --quiet report.csv)"
     """
     for name in _wanted(arguments, filenames):
         try:
-            signed = client.api.call("GET", "/download/", name)
+            query = {} if expires is None else {"expires": expires}
+            signed = client.api.call("GET", "/download/", name, query=query)
         except Failure as failure:
             client.output.failed(failure, name)
             continue
@@ -766,4 +844,4 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(kind(context.find_root().command, {}, "s3api", "_S3API_COMPLETE").source())
 
 
-COMMANDS = (ping, list_files, upload, download, delete, restore, presign, completion)
+COMMANDS = (ping, list_files, upload, download, archive, delete, restore, presign, completion)

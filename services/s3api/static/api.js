@@ -66,6 +66,18 @@ export function failureOf(status, text, requestId) {
   });
 }
 
+/** Get bytes from the service. An answer that ends too early rejects. */
+export async function callForBlob(path) {
+  let answer;
+  try {
+    answer = await fetch(path, { headers: authorization(), cache: "no-store" });
+    if (answer.ok) return await answer.blob();
+  } catch {
+    throw new Failure("The download broke off; some files may not be readable", { passing: true });
+  }
+  throw failureOf(answer.status, await answer.text(), answer.headers.get("X-Request-Id"));
+}
+
 /** Send one request. Resolves with the whole envelope; rejects with a `Failure` or the signal's reason. */
 export async function call(method, path, { query = {}, json, signal } = {}) {
   const search = new URLSearchParams(query).toString();

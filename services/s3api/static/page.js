@@ -24,6 +24,8 @@ export function sizeInWords(bytes) {
 export function timeInWords(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
+  const hours = Math.round(minutes / 60);
+  if (hours >= 48) return `${Math.round(hours / 24)} days`;
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 

@@ -1,6 +1,6 @@
 /** The page: its listing, its downloads and deletions, and the form for the token. */
 
-import { Failure, at, call, token } from "./api.js";
+import { Failure, at, call, callForBlob, token } from "./api.js";
 import {
   $,
   ask,
@@ -199,7 +199,8 @@ const cell = (kind, ...children) => element("td", { role: "cell", class: kind },
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
-  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions"));
+  const zip = iconButton("download", ["Download as ZIP", shown(inFolder(prefix))], () => downloadFolder(prefix));
+  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", zip));
   row.dataset.name = prefix;
   return row;
 }
@@ -301,19 +302,57 @@ function openFile(name, save) {
   });
 }
 
+/** Save a folder as a ZIP. A link cannot send the token, so with a token the page reads the ZIP first. */
+function downloadFolder(prefix) {
+  return attempt(async () => {
+    const path = `archive?prefix=${encodeURIComponent(prefix)}`;
+    const name = `${inFolder(prefix).replaceAll("/", "")}.zip`;
+    say(`Downloading ${shown(name)}.`);
+    if (token.get() === null) return element("a", { href: path, download: name }).click();
+    const url = URL.createObjectURL(await callForBlob(path));
+    element("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  });
+}
+
+/** Get a link that is valid for `seconds`, or for the default time. */
+async function newLink(name, seconds = "") {
+  const answer = await call("GET", at("download", name), { query: seconds ? { expires: seconds } : {} });
+  const ends = new Date(answer.expires_at);
+  const left = (ends - Date.now()) / 1000;
+  const end = (left < 12 * 3600 ? timeOfDay : moment).format(ends);
+  const time = element("time", { datetime: answer.expires_at, title: momentInFull.format(ends) }, end);
+  $("link-text").replaceChildren("Anyone with this link can download the file until ", time, ` (${timeInWords(left)}).`);
+  $("link-url").value = answer.content;
+  $("link-copied").textContent = "";
+}
+
 async function showLink(name) {
   await attempt(async () => {
-    const answer = await call("GET", at("download", name));
-    const ends = new Date(answer.expires_at);
-    const left = timeInWords((ends - Date.now()) / 1000);
-    const time = element("time", { datetime: answer.expires_at, title: momentInFull.format(ends) }, timeOfDay.format(ends));
+    await newLink(name);
     $("link-title").replaceChildren(...sentence`Link to ${inFolder(name)}`);
-    $("link-text").replaceChildren("Anyone with this link can download the file until ", time, ` (${left}).`);
-    $("link-url").value = answer.content;
-    $("link-copied").textContent = "";
+    $("link-life").value = "";
+    $("link-copy").disabled = false;
+    $("link-life").onchange = () => renewLink(name);
     $("link").showModal();
     await copyLink();
   });
+}
+
+/** Replace the link by one with the chosen life. If the service refuses it, the dialog has no link. */
+async function renewLink(name) {
+  $("link-life").disabled = $("link-copy").disabled = true;
+  try {
+    await newLink(name, $("link-life").value);
+    await copyLink();
+    $("link-copy").disabled = false;
+  } catch (failure) {
+    $("link-url").value = "";
+    $("link-text").replaceChildren();
+    $("link-copied").textContent = shown(failure.message);
+  }
+  $("link-life").disabled = false;
+  $("link-life").focus();
 }
 
 async function copyLink() {

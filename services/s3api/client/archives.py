@@ -1,0 +1,80 @@
+"""Archives: a folder or several files as one ZIP, which appears when it is complete."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlencode
+
+from s3api.client.api import EXISTS, FAILED, Api, Failure
+from s3api.client.transfer import Meter, local_failure
+
+ERRORS = "_errors.txt"
+_SHOWN = 1000
+
+
+def save(api: Api, query: Sequence[tuple[str, str]], target: Path, meter: Meter, *, force: bool) -> int:
+    """Download the archive into a new file, and return its size. Only `force` replaces a file.
+
+    Raises `Failure`. The target then stays as it was.
+    """
+    exists = Failure("target_exists", f"{target} exists already; --force replaces it", EXISTS)
+    if os.path.lexists(target) and (not force or not target.is_file()):
+        raise exists
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with part.open("xb") as sink:
+                size = write(api, query, sink, meter, target.name)
+        except Failure as failure:
+            raise _explained(failure, part) from failure
+        if not zipfile.is_zipfile(part):
+            raise Failure("interrupted", "The archive is incomplete", FAILED)
+        if force:
+            part.replace(target)
+        else:
+            target.hardlink_to(part)
+    except FileExistsError:
+        raise exists from None
+    except OSError as error:
+        raise local_failure(error, target) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def write(api: Api, query: Sequence[tuple[str, str]], sink: IO[bytes], meter: Meter, name: str) -> int:
+    """Write the archive to the sink, and return its size. Raises `Failure` if it is incomplete."""
+    url = f"{api.at('/archive')}?{urlencode(query)}"
+    size = 0
+    try:
+        with api.retried(lambda: api.open("GET", url)) as response:
+            meter.begin(name, "receiving", None)
+            for block in api.blocks(response):
+                sink.write(block)
+                size += len(block)
+                meter.advance(name, len(block))
+            sink.flush()
+    finally:
+        meter.end(name)
+    return size
+
+
+def _explained(failure: Failure, part: Path) -> Failure:
+    """The same failure, or the files that the service could not read, if the archive names them."""
+    try:
+        with zipfile.ZipFile(part) as archive:
+            last = archive.infolist()[-1]
+            text = archive.read(last).decode() if last.filename.endswith(ERRORS) else ""
+    except (zipfile.BadZipFile, OSError, IndexError):
+        return failure
+    if not text:
+        return failure
+    lines = "; ".join(text.splitlines())
+    return Failure(
+        "archive_incomplete", f"The service could not read all of the files: {lines[:_SHOWN]}", FAILED
+    )
