@@ -23,12 +23,20 @@ WORK = CHECKOUT / ".data" / "deploy"
 # The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
 ARCHITECTURE = "amd64"
 
-# The SSM parameters in each environment's main.tf, after the prefix of names. A test compares them.
+# The Terraform root of each environment, in envs.
+ROOTS = {"local": "day02", "day02": "day02", "prod": "prod"}
+
+# The SSM parameters in each root's main.tf, after the prefix of names. A test compares them.
 SECRETS = {
-    "local": {"SIGNING_KEY": "signing_key"},
     "day02": {"SIGNING_KEY": "signing_key"},
     "prod": {"API_TOKENS": "api_tokens", "SIGNING_KEY": "signing_key"},
 }
+
+# The API's name in the rehearsal of prod.
+DOMAIN = "files.example.com"
+
+# On emulated AWS, the variables that an operator sets for AWS. Those of prod need `rehearsal.with_values`.
+EMULATED_VALUES: Mapping[str, Mapping[str, str]] = {"day02": {"billing_email": "billing@example.com"}}
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class EmulatedAws:
     169.254.170.23, so a machine can run two of them. `policies` is the directory
     with the policies of its deployer.
     `keys` is the directory with the key of its root, in the form that AWS tools read.
+    `api_port` leads to `listener`, the port of the load balancer's listener, and `redirect_port` to its port
+    80; 0 publishes none. `domain` is the name of the API, if it has one. `values` are values of Terraform
+    variables.
     """
 
     name: str = "day02-aws"
@@ -50,6 +61,10 @@ class EmulatedAws:
     time_scale: int = 10
     policies: Path = POLICIES
     keys: Path = WORK / "keys"
+    listener: int = 5000
+    redirect_port: int = 0
+    domain: str = ""
+    values: Mapping[str, str] = field(default_factory=lambda: EMULATED_VALUES["day02"])
 
     @property
     def volume(self) -> str:
@@ -62,14 +77,23 @@ class EmulatedAws:
     @property
     def origins(self) -> list[str]:
         """The origins of the API's page, which may use presigned URLs."""
-        return [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
+        own = [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
+        return [f"https://{self.domain}"] if self.domain else own
+
+    @property
+    def published(self) -> Mapping[str, tuple[str, int]]:
+        """The ports of the container, and where this machine publishes them."""
+        ports = {4566: self.aws_port, self.listener: self.api_port}
+        if self.redirect_port:
+            ports[80] = self.redirect_port
+        return {f"{inside}/tcp": ("127.0.0.1", outside) for inside, outside in ports.items()}
 
 
 @dataclass(frozen=True)
 class Environment:
     """One environment to deploy to.
 
-    `work` is the directory for Terraform's downloads and for the state of `local`. `account` is the number of
+    `work` is the directory for Terraform's downloads and plans; None is the root. `account` is the number of
     the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns.
     """
 
@@ -85,7 +109,12 @@ class Environment:
 
     @property
     def root(self) -> Path:
-        return CHECKOUT / "envs" / self.name
+        return CHECKOUT / "envs" / ROOTS[self.name]
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags that the root gives to all resources."""
+        return {"project_name": self.project_tag, "environment": self.root.name}
 
     @property
     def variables(self) -> Mapping[str, Any]:
@@ -108,7 +137,25 @@ class Environment:
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[self.name].items()}
+        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[self.root.name].items()}
+
+    @property
+    def aws_variables(self) -> Mapping[str, str]:
+        """For emulated AWS, the environment variables that lead every AWS SDK there with its key.
+
+        They are the only difference between a deployment there and one on AWS that Terraform sees: its
+        provider and its backend read them. Files of the operator are not read: they could name an account.
+        https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
+        if self.emulated is None:
+            return {}
+        return {
+            **self.credentials,
+            "AWS_ENDPOINT_URL": self.emulated.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
 
     @property
     def architecture(self) -> str | None:
@@ -170,10 +217,10 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     BUCKET, STATE_BUCKET   the names of the buckets; BUCKET takes precedence over `data_bucket_name`
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
-    if name not in SECRETS:
-        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(SECRETS)}")
+    if name not in ROOTS:
+        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(ROOTS)}")
     bucket = variables.get("BUCKET", "")
-    values = terraform_variables.values(CHECKOUT / "envs" / name)
+    values = terraform_variables.values(CHECKOUT / "envs" / ROOTS[name])
     prefix = f"{values['project_name']}-"
     if bucket and not bucket.startswith(prefix):
         raise Failed(
@@ -185,8 +232,38 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
         region=values["region"],
+        listener=values["port"],
     )
-    return Environment(name, bucket or values["data_bucket_name"], "", work=WORK, emulated=emulated)
+    bucket = bucket or values["data_bucket_name"] or f"{values['name']}-local"
+    return Environment(name, bucket, f"{values['name']}-local-tfstate", work=WORK, emulated=emulated)
+
+
+def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
+    """The environment of that name on an emulated AWS of its own, which is removed after the rehearsal.
+
+    PORT, AWS_PORT, REDIRECT_PORT   the ports of 127.0.0.1
+    """
+    on_aws = environment(name, {})
+    if on_aws.emulated:
+        raise Failed(f"{name} is on emulated AWS already", "make rehearse ENV=prod, or ENV=day02")
+    work = WORK / f"rehearsal-{name}"
+    emulated = EmulatedAws(
+        name=f"day02-aws-rehearsal-{name}",
+        subnet="169.254.170.16/28",
+        address="169.254.170.23",
+        aws_port=_port(variables, "AWS_PORT", 4576),
+        api_port=_port(variables, "PORT", 5443),
+        redirect_port=_port(variables, "REDIRECT_PORT", 5080) if name == "prod" else 0,
+        region=on_aws.region,
+        keys=work / "keys",
+        listener=on_aws.variables["port"],
+        domain=DOMAIN if name == "prod" else "",
+        values=EMULATED_VALUES.get(name, {}),
+    )
+    bucket = f"{on_aws.project}-rehearsal"
+    return Environment(
+        name, bucket, f"{bucket}-tfstate", image="s3api:rehearsal", work=work, emulated=emulated
+    )
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -41,10 +41,7 @@ def find(environment: Environment) -> Leftovers:
 
 def _tagged(environment: Environment) -> set[tuple[str, str]]:
     """The region and ARN of each resource that the tagging API lists."""
-    filters = [
-        {"Key": "project_name", "Values": [environment.project_tag]},
-        {"Key": "environment", "Values": [environment.name]},
-    ]
+    filters = [{"Key": key, "Values": [value]} for key, value in environment.tags.items()]
     found: set[tuple[str, str]] = set()
     for region in {environment.region, BILLING_REGION}:
         pages = environment.client("resourcegroupstaggingapi", region).get_paginator("get_resources")

@@ -48,10 +48,11 @@ def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -
     )
     emulated_aws.purge(engine, local)  # left by a run that was killed
     image = f"s3api:{NAME}"
+    bucket = f"day02-{uuid.uuid4().hex[:12]}"
     environment = Environment(
         "local",
-        f"day02-{uuid.uuid4().hex[:12]}",
-        "",
+        bucket,
+        f"{bucket}-tfstate",
         image=image,
         work=tmp_path_factory.mktemp("deploy"),
         emulated=local,

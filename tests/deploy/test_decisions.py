@@ -28,7 +28,7 @@ from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, SECRETS, EmulatedAws, Environment, environment
 from deploy.image import _follow, build, push
 from deploy.service import Service
-from deploy.smoke import curl, through
+from deploy.smoke import Balancer, curl, through
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
 from s3api import bucket
@@ -726,10 +726,10 @@ def test_the_smoke_test_asks_the_balancer_for_the_apis_name(
         monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
         url = f"https://files.example.invalid:{server.server_port}/"
         try:
-            with through("127.0.0.1").open(url, timeout=10) as answer:
+            with through(Balancer("127.0.0.1")).open(url, timeout=10) as answer:
                 said = answer.read().decode()
             with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
-                through("127.0.0.1").open(url.replace("files", "other"), timeout=10)
+                through(Balancer("127.0.0.1")).open(url.replace("files", "other"), timeout=10)
         finally:
             server.shutdown()
 
@@ -751,11 +751,11 @@ class EchoHost(BaseHTTPRequestHandler):
 def test_curl_lines_work_before_dns_does() -> None:
     """Until the name leads to the balancer, curl connects to the balancer; afterwards it needs no option."""
     assert (
-        curl("https://files.example.invalid", "127.0.0.1")
+        curl("https://files.example.invalid", Balancer("127.0.0.1"))
         == "curl --connect-to files.example.invalid:443:127.0.0.1:443"
     )
-    assert curl("https://localhost:8443", "127.0.0.1") == "curl"
-    assert curl("http://127.0.0.1:5000", "") == "curl"
+    assert curl("https://localhost:8443", Balancer("127.0.0.1")) == "curl"
+    assert curl("http://127.0.0.1:5000", None) == "curl"
 
 
 # --- buckets

@@ -8,13 +8,28 @@ pinned.
 from __future__ import annotations
 
 from emulator.balancer import Balancer
-from emulator.corrections import authorization, cloudwatch, ec2, ecr, ecs, elb, http, iam, ssm, tagging, tasks
+from emulator.certificates import Authority
+from emulator.corrections import (
+    acm,
+    authorization,
+    cloudwatch,
+    ec2,
+    ecr,
+    ecs,
+    elb,
+    http,
+    iam,
+    ssm,
+    tagging,
+    tasks,
+    wafv2,
+)
 from emulator.registry import Tokens
 from emulator.settings import Settings
 from guard.ministack import check_forms
 
 
-def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
+def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Authority) -> None:
     """Apply all corrections.
 
     Call it before MiniStack's application is loaded, which binds its routes then.
@@ -37,6 +52,11 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     authorization.check_each_resource()
     iam.record_permissions()
     tasks.run_as_defined(settings)
+    tasks.lead_to_this_aws(settings)
     tasks.obey_stop_timeouts()
     tasks.issue_role_credentials(settings)
     elb.report_target_health(balancer)
+    elb.miss_target_groups_by_name()
+    elb.check_access_logs()
+    acm.issue_after_validation(authority)
+    wafv2.keep_logging_configurations()

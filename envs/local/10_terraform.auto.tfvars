@@ -1,1 +1,0 @@
-../day02/10_terraform.auto.tfvars
