@@ -114,7 +114,7 @@ class Environment:
     @property
     def tags(self) -> Mapping[str, str]:
         """The tags that the root gives to all resources."""
-        return {"project_name": self.project_tag, "environment": self.root.name}
+        return {"project_name": self.project_tag, "environment": ROOTS[self.name]}
 
     @property
     def variables(self) -> Mapping[str, Any]:
@@ -137,7 +137,7 @@ class Environment:
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[self.root.name].items()}
+        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[ROOTS[self.name]].items()}
 
     @property
     def aws_variables(self) -> Mapping[str, str]:

@@ -13,14 +13,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from deploy.environments import CHECKOUT, DOMAIN, Environment
+from deploy.environments import CHECKOUT, DOMAIN, ROOTS, Environment
 
 ZONE = DOMAIN.partition(".")[2]
 
 
 def with_values(environment: Environment) -> Environment:
     """The environment, used as the root, with the values that an operator sets in the tfvars file of prod."""
-    if environment.emulated is None or environment.root.name != "prod":
+    if environment.emulated is None or ROOTS[environment.name] != "prod":
         return environment
     logs = f"{environment.bucket}-logs"
     _make_bucket(environment, logs)
@@ -103,6 +103,6 @@ def _make_token(environment: Environment) -> None:
 
 
 def _token_file(environment: Environment) -> Path | None:
-    if environment.emulated is None or environment.root.name != "prod":
+    if environment.emulated is None or ROOTS[environment.name] != "prod":
         return None
     return environment.emulated.keys / "token"

@@ -25,7 +25,7 @@ import pytest
 from deploy import __main__ as command_line
 from deploy import commands, preflight, prepare, removal, terraform_variables
 from deploy.commands import REGISTRY, address
-from deploy.environments import CHECKOUT, SECRETS, EmulatedAws, Environment, environment
+from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
 from deploy.image import _follow, build, push
 from deploy.service import Service
 from deploy.smoke import Balancer, curl, through
@@ -93,10 +93,10 @@ def test_nothing_is_printed_in_another_way() -> None:
 # --- environments
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", ROOTS)
 def test_names_are_those_of_the_environment(name: str) -> None:
-    """The project and the parameters of the tasks are the same as in the environment's main.tf."""
-    text = (CHECKOUT / "envs" / name / "main.tf").read_text()
+    """The project and the parameters of the tasks are the same as in the root's main.tf."""
+    text = (environment(name, {}).root / "main.tf").read_text()
     service = text.split('module "service"', 1)[1].split("\nmodule", 1)[0]
     secrets = service.split("secrets = {", 1)[1].split("\n  }", 1)[0]
     where = environment(name, {})
@@ -109,10 +109,11 @@ def test_names_are_those_of_the_environment(name: str) -> None:
     } == where.secrets
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", ROOTS)
 def test_the_registry_comes_first(name: str) -> None:
-    """The target of the first apply is a module of every environment."""
-    modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
+    """The target of the first apply is a module of every root."""
+    main = (environment(name, {}).root / "main.tf").read_text()
+    modules = re.findall(r'^module "(\w+)"', main, re.MULTILINE)
 
     assert REGISTRY in {f"module.{module}" for module in modules}
 
@@ -176,9 +177,10 @@ def test_aws_is_reached_with_the_operators_own_settings(name: str, monkeypatch: 
 
 
 def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """For `local`, neither boto3 nor Terraform ever gets the operator's real AWS key."""
+    """For `local`, neither boto3 nor Terraform ever gets the operator's key, endpoint or profile."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("AWS_PROFILE", "real")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", "https://ecs.eu-west-1.amazonaws.com")
     local = Environment(
         "local",
         "day02-x",
@@ -190,8 +192,14 @@ def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPa
 
     terraform = Stack(local, Reporter())._environment()
 
-    assert not any(variable.startswith("AWS_") for variable in terraform)
-    assert terraform["TF_VAR_access_key"] == "k"
+    assert {name: value for name, value in terraform.items() if name.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
     assert local.client("s3")._request_signer._credentials.access_key == "k"
 
 

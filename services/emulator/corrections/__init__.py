@@ -43,6 +43,7 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Aut
     ec2.keep_endpoint_policies()
     cloudwatch.return_whole_alarms()
     ssm.add_ecs_machine_image()
+    ssm.decrypt_secrets_of_tasks()
     tagging.list_deleted_resources()
     ecr.name_repositories(settings)
     ecr.issue_tokens(settings, tokens)
