@@ -87,13 +87,13 @@ def release(environment: Environment, report: Reporter) -> str:
         service.wait_until_healthy(report)
     where = address(environment, outputs["url"])
     with report.step("smoke test"):
-        balancer = _balancer(environment, outputs)
+        way = balancer(environment, outputs)
         try:
-            smoke(where, rehearsal.token(environment), report, balancer)
+            smoke(where, rehearsal.token(environment), report, way)
         except Failed as failure:
             returned = service.bring_back(previous, log_group, report)
             raise Failed(failure.why, f"{returned}. {failure.then}") from None
-    command = curl(where, balancer)
+    command = curl(where, way)
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    {command} {where}/\n    {command} -F file=@README.md {where}/upload\n"
@@ -146,7 +146,7 @@ def address(environment: Environment, url: str) -> str:
     return f"http://127.0.0.1:{emulated.api_port}" if emulated and not emulated.domain else url
 
 
-def _balancer(environment: Environment, outputs: dict[str, str]) -> Balancer | None:
+def balancer(environment: Environment, outputs: dict[str, str]) -> Balancer | None:
     """How to reach the load balancer under the URL of the API; None if the URL itself leads there."""
     emulated = environment.emulated
     if emulated is None:

@@ -21,6 +21,8 @@ NO_IMAGE = "sha256:" + "0" * 64
 _DENIED = re.compile(
     r"not authorized to perform:?\s+([\w-]+:\w+)|access denied[^.]*?([\w-]+:[A-Z]\w+)", re.IGNORECASE
 )
+# What Terraform prints about a lock.
+_LOCK = re.compile(r"^\s*(ID|Who|Created):\s+(\S.*?)\s*$", re.MULTILINE)
 
 
 class Stack:
@@ -228,8 +230,10 @@ def failure_of(what: str, errors: list[str]) -> Failed:
             f"Terraform said:\n{text[:2000]}",
         )
     if "state lock" in text:
+        lock = dict(_LOCK.findall(text))
+        who, since = lock.get("Who", "someone else"), lock.get("Created", "a moment ago")
         return Failed(
-            f"{what}: someone else is deploying, or a deployment was cut off",
+            f"{what}: {who} is deploying, or was cut off: the state is locked since {since}",
             "Wait for it. If no deployment runs, use `terraform force-unlock` in the environment's folder.\n"
             f"{text[:1000]}",
         )
