@@ -41,6 +41,8 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Aut
     ecs.drop_failed_deployments()
     ecs.keep_managed_draining()
     ec2.keep_endpoint_policies()
+    ec2.keep_flow_logs_whole()
+    cloudwatch.keep_alarms_as_sent()
     cloudwatch.return_whole_alarms()
     ssm.add_ecs_machine_image()
     ssm.decrypt_secrets_of_tasks()
