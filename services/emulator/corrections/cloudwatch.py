@@ -27,7 +27,7 @@ def keep_alarms_as_sent() -> None:
             return answer
         for key in ("Statistic", "Period"):
             if not (cbor.get(key) if named else cloudwatch._p(params, key)):
-                alarm[key] = None
+                alarm.pop(key, None)
         alarm["Metrics"] = cbor.get("Metrics", []) if named else _nested(params, "Metrics")
         return answer
 
