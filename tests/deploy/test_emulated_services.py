@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
+from deploy import leftovers
 from deploy.environments import Environment
 from emulator.balancer import Listener, Redirect, configuration
 from emulator.certificates import Authority
@@ -57,6 +58,7 @@ def test_a_certificate_is_issued_once_its_record_exists(aws: Environment, zone: 
     )
     issued = acm.describe_certificate(CertificateArn=arn)["Certificate"]
     found = acm.get_certificate(CertificateArn=arn)
+    there = leftovers.confirm(aws, "eu-west-1", arn)
     acm.delete_certificate(CertificateArn=arn)
 
     certificate = x509.load_pem_x509_certificate(found["Certificate"].encode())
@@ -64,6 +66,7 @@ def test_a_certificate_is_issued_once_its_record_exists(aws: Environment, zone: 
     assert (described["Status"], option["ValidationStatus"]) == ("PENDING_VALIDATION", "PENDING_VALIDATION")
     assert issued["Status"] == "ISSUED"
     assert names.get_values_for_type(x509.DNSName) == [name]
+    assert (there, leftovers.confirm(aws, "eu-west-1", arn)) == (True, False)
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(found["CertificateChain"].encode()))
 
 
@@ -122,7 +125,9 @@ def test_a_web_acl_keeps_its_logging_configuration(aws: Environment) -> None:
     assert found == given
     with pytest.raises(ClientError, match="WAFNonexistentItemException"):
         waf.get_logging_configuration(ResourceArn=acl["ARN"])
+    assert leftovers.confirm(aws, "eu-west-1", acl["ARN"])
     waf.delete_web_acl(Name="logged", Scope="REGIONAL", Id=acl["Id"], LockToken=acl["LockToken"])
+    assert leftovers.confirm(aws, "eu-west-1", acl["ARN"]) is False
 
 
 @pytest.fixture
