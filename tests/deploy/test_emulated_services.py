@@ -179,6 +179,54 @@ def test_a_target_group_that_does_not_exist_is_not_found(aws: Environment) -> No
         aws.client("elbv2").describe_target_groups(Names=["nowhere"])
 
 
+def test_a_flow_log_keeps_its_role_and_tags(aws: Environment) -> None:
+    """It is described as it was created, with the interval of ten minutes that AWS chooses."""
+    ec2, role = aws.client("ec2"), "arn:aws:iam::000000000000:role/flow-logs"
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    tags = [{"Key": "a", "Value": "b"}]
+    made = ec2.create_flow_logs(
+        ResourceIds=[vpc],
+        ResourceType="VPC",
+        TrafficType="ALL",
+        LogGroupName="flow-logs",
+        DeliverLogsPermissionArn=role,
+        TagSpecifications=[{"ResourceType": "vpc-flow-log", "Tags": tags}],
+    )["FlowLogIds"]
+    [found] = ec2.describe_flow_logs(FlowLogIds=made)["FlowLogs"]
+    ec2.delete_flow_logs(FlowLogIds=made)
+    ec2.delete_vpc(VpcId=vpc)
+
+    assert (found["DeliverLogsPermissionArn"], found["Tags"]) == (role, tags)
+    assert found["MaxAggregationInterval"] == 600
+
+
+def test_an_alarm_on_an_expression_is_kept(aws: Environment) -> None:
+    """Its queries are described as they were put, without a statistic or period of the alarm itself."""
+    alarms = aws.client("cloudwatch")
+    metric = {"Namespace": "N", "MetricName": "A", "Dimensions": [{"Name": "x", "Value": "y"}]}
+    queries = [
+        {"Id": "m", "Expression": "a - 1", "Label": "L", "ReturnData": True},
+        {
+            "Id": "a",
+            "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Average"},
+            "ReturnData": False,
+        },
+    ]
+
+    alarms.put_metric_alarm(
+        AlarmName="expression",
+        EvaluationPeriods=5,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+        Metrics=queries,
+    )
+    [found] = alarms.describe_alarms(AlarmNames=["expression"])["MetricAlarms"]
+    alarms.delete_alarms(AlarmNames=["expression"])
+
+    assert found["Metrics"] == queries
+    assert not {"Statistic", "Period"} & set(found)
+
+
 def test_a_listener_redirects_to_the_same_url_by_https(tmp_path: Path) -> None:
     """Host, path and query stay, and the location names the port.
 
