@@ -6,8 +6,8 @@ name         = "day02"
 
 vpc_cidr = "10.0.0.0/16"
 public_subnets = {
-  1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
-  2 = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1b" }
+  "1" = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
+  "2" = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1b" }
 }
 
 port         = 5000

@@ -6,14 +6,17 @@ name         = "day02-prod"
 
 vpc_cidr = "10.1.0.0/16"
 public_subnets = {
-  1 = { cidr = "10.1.1.0/24", availability_zone = "eu-west-1a" }
-  2 = { cidr = "10.1.2.0/24", availability_zone = "eu-west-1b" }
+  "1" = { cidr = "10.1.1.0/24", availability_zone = "eu-west-1a" }
+  "2" = { cidr = "10.1.2.0/24", availability_zone = "eu-west-1b" }
 }
 
 port         = 443
 health_check = { interval = 30, healthy_threshold = 2 }
 
+deregistration_delay_seconds = 300
+
 instance_type = "t3.small"
+ami_id        = null # an id keeps the image until you change it; make refresh replaces the instances
 instances     = { min = 2, max = 4 }
 instance_tags = { "Autoscaling Flask" = "flask-asg" }
 
@@ -23,10 +26,10 @@ task_role_name = "day02-prod-s3_access"
 billing_topic_name = "BillingAlarmProd"
 billing_limit_usd  = 100
 
-memory_mib           = { reservation = 512, limit = 768 }
-retention_days       = 365
-request_limit_per_ip = 2000
-deletion_protection  = true
+memory_mib          = { reservation = 512, limit = 768 }
+retention_days      = 365
+firewall            = { request_limit_per_ip = 2000, rules_version = "Version_1.22" }
+deletion_protection = true
 
 # Yours: remove the # and set the value.
 # alarm_email             = "oncall@example.com"

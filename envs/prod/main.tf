@@ -21,9 +21,9 @@ module "load_balancer" {
   allowed_cidrs                = var.allowed_cidrs
   certificate_arn              = module.domain.certificate_arn
   access_logs_bucket_name      = var.access_logs_bucket_name
-  request_limit_per_ip         = var.request_limit_per_ip
+  firewall                     = var.firewall
   deletion_protection          = var.deletion_protection
-  deregistration_delay_seconds = 300
+  deregistration_delay_seconds = var.deregistration_delay_seconds
 }
 
 module "domain" {
@@ -43,6 +43,7 @@ module "cluster" {
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
   instance_type                   = var.instance_type
+  ami_id                          = var.ami_id
   min_instances                   = var.instances.min
   max_instances                   = var.instances.max
   instance_tags                   = var.instance_tags

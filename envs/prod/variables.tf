@@ -54,6 +54,11 @@ variable "instance_type" {
   type        = string
 }
 
+variable "ami_id" {
+  description = "Amazon Machine Image of the instances; null takes the newest one of ECS at each deployment."
+  type        = string
+}
+
 variable "instances" {
   description = "Minimum and maximum number of instances."
   type = object({
@@ -103,8 +108,16 @@ variable "retention_days" {
   type        = number
 }
 
-variable "request_limit_per_ip" {
-  description = "Requests per five minutes after which the firewall blocks an address."
+variable "firewall" {
+  description = "Firewall: requests per five minutes after which it blocks an address, and version of AWS's group of rules."
+  type = object({
+    request_limit_per_ip = number
+    rules_version        = string
+  })
+}
+
+variable "deregistration_delay_seconds" {
+  description = "Seconds for which a task finishes its requests after the load balancer sends it no new ones."
   type        = number
 }
 

@@ -1,5 +1,5 @@
 locals {
-  firewall = var.request_limit_per_ip == null ? 0 : 1
+  firewall = var.firewall == null ? 0 : 1
 }
 
 resource "aws_wafv2_web_acl" "this" {
@@ -25,7 +25,7 @@ resource "aws_wafv2_web_acl" "this" {
       rate_based_statement {
         aggregate_key_type    = "IP"
         evaluation_window_sec = 300
-        limit                 = var.request_limit_per_ip
+        limit                 = var.firewall.request_limit_per_ip
       }
     }
 
@@ -50,7 +50,7 @@ resource "aws_wafv2_web_acl" "this" {
         name        = "AWSManagedRulesKnownBadInputsRuleSet"
 
         # Without a version, AWS adds rules to the group, and a new one could block files.
-        version = var.firewall_rules_version
+        version = var.firewall.rules_version
 
         # A file may have any name and any content, so matches in paths, queries and bodies are only counted. The path
         # rules match names such as `.env`. WAF ignores names that the version does not have.

@@ -99,26 +99,22 @@ variable "access_logs_bucket_name" {
   default     = null
 }
 
-variable "request_limit_per_ip" {
-  description = "Requests per five minutes after which the firewall blocks an address; null means no firewall."
-  type        = number
-  default     = null
+variable "firewall" {
+  description = "Firewall: requests per five minutes after which it blocks an address, and version of the group AWSManagedRulesKnownBadInputsRuleSet. Null means no firewall. `aws wafv2 list-available-managed-rule-group-versions --scope REGIONAL --vendor-name AWS --name AWSManagedRulesKnownBadInputsRuleSet` lists the versions."
+  type = object({
+    request_limit_per_ip = number
+    rules_version        = string
+  })
+  default = null
 
   validation {
-    condition     = var.request_limit_per_ip == null ? true : var.request_limit_per_ip >= 10 && var.request_limit_per_ip <= 2000000000
-    error_message = "request_limit_per_ip must be 10 to 2,000,000,000: the limits of a WAF rate rule."
+    condition     = var.firewall == null ? true : var.firewall.request_limit_per_ip >= 10 && var.firewall.request_limit_per_ip <= 2000000000
+    error_message = "firewall.request_limit_per_ip must be 10 to 2,000,000,000: the limits of a WAF rate rule."
   }
-}
-
-variable "firewall_rules_version" {
-  description = "Version of the firewall's group AWSManagedRulesKnownBadInputsRuleSet. `aws wafv2 list-available-managed-rule-group-versions --scope REGIONAL --vendor-name AWS --name AWSManagedRulesKnownBadInputsRuleSet` lists the versions."
-  type        = string
-  default     = "Version_1.22"
-  nullable    = false
 
   validation {
-    condition     = can(regex("^Version_[0-9]+\\.[0-9]+$", var.firewall_rules_version))
-    error_message = "firewall_rules_version must be a version of the rule group, such as Version_1.22."
+    condition     = var.firewall == null ? true : can(regex("^Version_[0-9]+\\.[0-9]+$", var.firewall.rules_version))
+    error_message = "firewall.rules_version must be a version of the rule group, such as Version_1.22."
   }
 }
 

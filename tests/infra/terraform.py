@@ -28,7 +28,7 @@ _VARIABLES = {
     "alarm_email": "owner@example.com",
     "allowed_cidrs": '["203.0.113.0/24"]',
     "domain_name": "files.example.com",
-    "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
+    "zone_id": "Z0123456789ABCDEFGHIJ",
     "access_logs_bucket_name": "day02-access-logs",
 }
 

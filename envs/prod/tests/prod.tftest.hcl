@@ -24,13 +24,19 @@ variables {
   data_bucket_name        = "day02-data"
   allowed_cidrs           = ["203.0.113.0/24"]
   domain_name             = "files.example.com"
-  certificate_arn         = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+  zone_id                 = "Z0123456789ABCDEFGHIJ"
   access_logs_bucket_name = "day02-access-logs"
   alarm_email             = "oncall@example.com"
 }
 
+# A count must not depend on the unknown ARN of the certificate that the same plan issues.
 run "plan" {
   command = plan
+
+  assert {
+    condition     = output.url == "https://files.example.com"
+    error_message = "The URL is the name of the certificate."
+  }
 }
 
 run "create" {
@@ -76,13 +82,12 @@ run "refuses_a_bucket_without_the_prefix" {
   expect_failures = [var.data_bucket_name]
 }
 
-# A count must not depend on the unknown ARN of a certificate that the same plan issues.
-run "issues_its_certificate" {
+run "takes_an_existing_certificate" {
   command = plan
 
   variables {
-    certificate_arn = null
-    zone_id         = "Z0123456789ABCDEFGHIJ"
+    certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+    zone_id         = null
   }
 
   assert {

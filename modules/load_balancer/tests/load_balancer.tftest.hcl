@@ -67,7 +67,7 @@ run "https" {
     allowed_cidrs           = ["203.0.113.0/24", "198.51.100.7/32"]
     certificate_arn         = "arn:aws:acm:eu-west-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
     access_logs_bucket_name = "day02-access-logs"
-    request_limit_per_ip    = 2000
+    firewall                = { request_limit_per_ip = 2000, rules_version = "Version_1.22" }
     deletion_protection     = true
   }
 
@@ -104,7 +104,7 @@ run "https" {
 
 run "wired" {
   variables {
-    request_limit_per_ip = 2000
+    firewall = { request_limit_per_ip = 2000, rules_version = "Version_1.22" }
   }
 
   assert {
@@ -215,10 +215,10 @@ run "refuses_rules_without_a_version" {
   command = plan
 
   variables {
-    firewall_rules_version = "latest"
+    firewall = { request_limit_per_ip = 2000, rules_version = "latest" }
   }
 
-  expect_failures = [var.firewall_rules_version]
+  expect_failures = [var.firewall]
 }
 
 run "refuses_a_delay_that_aws_does_not_support" {
@@ -245,10 +245,10 @@ run "refuses_a_limit_that_waf_does_not_support" {
   command = plan
 
   variables {
-    request_limit_per_ip = 5
+    firewall = { request_limit_per_ip = 5, rules_version = "Version_1.22" }
   }
 
-  expect_failures = [var.request_limit_per_ip]
+  expect_failures = [var.firewall]
 }
 
 run "refuses_a_health_check_that_overlaps_the_next" {
