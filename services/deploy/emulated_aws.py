@@ -91,6 +91,7 @@ def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) 
             ),
             "GUARD_ORIGINS": ",".join(emulated.origins),
             "TIME_SCALE": str(emulated.time_scale),
+            "LEAST_START_SECONDS": str(emulated.start_seconds),
             "LOG_LEVEL": "WARNING",
         },
         volumes=["/var/run/docker.sock:/var/run/docker.sock", f"{emulated.volume}:/data"],

@@ -46,6 +46,7 @@ class EmulatedAws:
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
     169.254.170.23, so a machine can run two of them. `policies` is the directory
     with the policies of its deployer.
+    `start_seconds` is the least time that a task gets to become healthy.
     `keys` is the directory with the key of its root, in the form that AWS tools read.
     `api_port` leads to `listener`, the port of the load balancer's listener, and `redirect_port` to its port
     80; 0 publishes none. `domain` is the name of the API, if it has one. `values` are values of Terraform
@@ -59,6 +60,7 @@ class EmulatedAws:
     api_port: int = 5000
     region: str = "eu-west-1"
     time_scale: int = 10
+    start_seconds: int = 20
     policies: Path = POLICIES
     keys: Path = WORK / "keys"
     listener: int = 5000
@@ -254,6 +256,9 @@ def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environme
         aws_port=_port(variables, "AWS_PORT", 4576),
         api_port=_port(variables, "PORT", 5443),
         redirect_port=_port(variables, "REDIRECT_PORT", 5080) if name == "prod" else 0,
+        # As on AWS: the first tasks start while Terraform makes the other resources. A rehearsal expects no
+        # task to fail, so it does not wait for this time.
+        start_seconds=60,
         region=on_aws.region,
         keys=work / "keys",
         listener=on_aws.variables["port"],
