@@ -52,8 +52,11 @@ sbom: image $(SCANNERS)/.ready ## List the contents of the image, as CycloneDX, 
 	@$(BIN)/python -c 'import json; \
 		print(len(json.load(open("$(SBOM)"))["components"]), "components of $(IMAGE): $(SBOM)")'
 
-.PHONY: up
-up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
+.PHONY: up free-ports
+free-ports:
+	@$(PYTHON) services/taken_ports.py up S3API_PORT=$${S3API_PORT:-5000} S3_PORT=$${S3_PORT:-4566}
+
+up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) $(PROFILE:%=--profile %) up --detach --wait
 	@install -d -m 700 .data
 	@$(COMPOSE) --progress quiet cp --index 1 api:/run/secrets/credentials .data/compose_credentials
@@ -65,16 +68,28 @@ up: image ## Run the image with LocalStack; PROFILE=persistent keeps the files
 down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process. `deploy` mostly waits, so two parts that compute run at the same time;
-# `images` measures how fast a container starts, so it runs with `deploy` only.
-# Chromium aborts requests when a Docker network or container comes or goes: `page` waits for the parts that use Docker.
-PARTS := deploy images service plans page
-OTHERS := tests --ignore=tests/deploy --ignore=tests/infra --ignore=tests/ui
-TESTS_OF_deploy := tests/deploy
-TESTS_OF_images := $(OTHERS) -m docker
-TESTS_OF_service := $(OTHERS) -m "not docker"
+# The tests in parts, each one pytest process, four at a time, in this order. `stack` and `deploy` mostly wait.
+# `images` measures how fast a container starts, so the parts that compute begin after it.
+PARTS := stack deploy images service page clients logic plans page-localstack
+OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_stack.py
+TESTS_OF_stack := $(OF_THE_STACK)
+TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%)
+TESTS_OF_images := tests/container
+TESTS_OF_service := tests/service -m service
+TESTS_OF_logic := tests/service -m "not service"
 TESTS_OF_plans := tests/infra
-TESTS_OF_page := tests/ui
+TESTS_OF_page := tests/ui -m "not docker"
+TESTS_OF_page-localstack := tests/ui -m docker
+TESTS_OF_clients := tests $(patsubst %,--ignore=tests/%,container deploy infra service ui)
+
+# Chromium aborts requests when a network interface of the machine comes or goes, as Docker's do. On Linux, root can
+# give `page` a network of its own. Elsewhere it runs after the parts that use Docker.
+OWN_NETWORK := $(shell unshare --net ip link set lo up 2>/dev/null && echo yes)
+IN_page := $(if $(OWN_NETWORK),unshare --net sh -c 'ip link set lo up && exec "$$@"' page)
+
+# Less work for processes that run for seconds: Python reads the bytecode of the last start, and the programs in Go
+# (Terraform, its provider, SeaweedFS) collect garbage less often.
+PYTEST := PYTHONDONTWRITEBYTECODE= GOGC=400 $(BIN)/pytest
 
 # make 3.81, which macOS has, cannot print the output of one target after the other.
 SIDE_BY_SIDE = $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -84,7 +99,7 @@ test: ## Run every check and every test
 	@$(SIDE_BY_SIDE) -j4 environments check
 	@rm -rf .test && mkdir .test
 	@echo "running the tests; .test/*.log show how far they are"
-	@$(SIDE_BY_SIDE) -j3 $(PARTS:%=test-%)
+	@$(SIDE_BY_SIDE) -j4 $(PARTS:%=test-%)
 	@grep -hE '^(FAILED|ERROR) ' .test/*.log || true
 	@for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done
 	@! grep -qv '^0$$' .test/*.status
@@ -92,10 +107,10 @@ test: ## Run every check and every test
 # A part that fails does not keep the next from running: `test` reads the exit status at the end.
 .PHONY: $(PARTS:%=test-%)
 $(PARTS:%=test-%): test-%:
-	@$(BIN)/pytest --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
+	@$(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
-test-service test-plans: test-images
-test-page: test-images test-deploy
+test-service test-page test-clients test-logic test-plans: test-images
+test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-deploy test-images test-logic
 
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
@@ -108,24 +123,32 @@ quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that 
 
 .PHONY: quick-s3 quick-rest
 quick-s3:
-	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and s3"
+	@$(PYTEST) -q -m "$(QUICK_TESTS) and s3"
 
 quick-rest:
-	@$(BIN)/pytest -q -m "$(QUICK_TESTS) and not s3"
+	@$(PYTEST) -q -m "$(QUICK_TESTS) and not s3"
 
 # The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
-NOTICED_errors := $(call SERVICE_TESTS,edges http)
-NOTICED_files := $(call SERVICE_TESTS,use_cases edges http properties)
+NOTICED_auth := $(call SERVICE_TESTS,edges http)
+NOTICED_bodies := $(call SERVICE_TESTS,edges use_cases http store)
+NOTICED_errors := $(call SERVICE_TESTS,documentation edges http)
+NOTICED_file_store := $(call SERVICE_TESTS,use_cases edges http)
+NOTICED_files := $(call SERVICE_TESTS,use_cases edges reading http properties)
 NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)
+NOTICED_names := $(call SERVICE_TESTS,edges reading http properties)
+NOTICED_routes := $(call SERVICE_TESTS,documentation edges reading http)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
-NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http store)
+NOTICED_s3_errors := $(call SERVICE_TESTS,use_cases s3_http s3_answers store)
+NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http s3_answers store)
+NOTICED_s3_multipart := $(call SERVICE_TESTS,edges s3_answers store)
+NOTICED_s3_restore := $(NOTICED_s3_multipart)
 NOTICED_s3_signing := $(NOTICED_s3_http)
-NOTICED_s3_errors := $(NOTICED_s3_http)
 NOTICED_s3_store := $(NOTICED_s3_http)
-NOTICED_s3_values := $(NOTICED_s3_http)
+NOTICED_s3_values := $(NOTICED_s3_answers)
+NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
@@ -187,6 +210,10 @@ destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 
 rehearse: $(VENV)/.test ## Deploy the root of ENV=prod or day02 to emulated AWS, check it, and remove everything
 	@$(DEPLOY) rehearse --env $(if $(filter local,$(ENV)),prod,$(ENV))
+
+.PHONY: purge
+purge: $(VENV)/.test ## Remove what destroy and down keep, for good: buckets, parameters, volumes; asks for the name
+	@$(BIN)/python -m deploy.purge --env $(ENV)
 
 .PHONY: bench
 bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)

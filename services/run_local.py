@@ -1,8 +1,9 @@
 """`make run`: run the API on this machine, with an embedded S3 or with yours.
 
-If the environment contains BUCKET and AWS_ENDPOINT_URL, or BUCKET and AWS credentials, the API uses that S3.
-Otherwise an embedded S3, MiniStack behind the guard (services/guard), runs on a free port of 127.0.0.1. Its
-data is in `.data/s3`. Its keys, which are random and made once, are in `.data/credentials`.
+With BUCKET, the API uses the S3 that other AWS tools would use, with the credentials that botocore finds: in
+the environment, in a profile of ~/.aws, through SSO, and so on. Without BUCKET, or without credentials, an
+embedded S3, MiniStack behind the guard (services/guard), runs on a free port of 127.0.0.1. Its data is in
+`.data/s3`. Its keys, which are random and made once, are in `.data/credentials`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import fcntl
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from local_servers import (
     REGION,
@@ -30,19 +36,46 @@ from local_servers import (
     without_aws,
 )
 from s3api.bucket import make as make_bucket
+from s3api.bucket import origins_in
+from s3api.s3_store import source_of_credentials
+from taken_ports import conflict, is_taken
 
 LOCAL_BUCKET = "day02-local"
 
 
-def check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise CannotRun(
-                f"Port {port} of 127.0.0.1 is taken; choose another: make run PORT={port + 1}"
-            ) from None
+@dataclass(frozen=True)
+class OwnS3:
+    """The S3 that AWS tools use here. `settings` are those of the service that it cannot find by itself."""
+
+    described: str
+    settings: Mapping[str, str]
+
+
+def own_s3(bucket: str) -> OwnS3 | None:
+    """The S3 of the environment and of ~/.aws; None if they have no credentials.
+
+    Raises `CannotRun` for credentials that cannot be used, such as those of an SSO session that has ended.
+    """
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    try:
+        session = boto3.session.Session()
+        region = region or session.region_name or REGION
+        found = session.get_credentials()
+        if found is None:
+            return None
+        found.get_frozen_credentials()
+        endpoint = session.client("s3", region_name=region).meta.endpoint_url
+        default = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs lack it
+        aws = session.client("s3", region_name=region, config=default).meta.endpoint_url
+    except BotoCoreError as error:
+        raise CannotRun(f"the AWS credentials for the bucket {bucket} cannot be used: {error}") from None
+    settings = {"AWS_REGION": region}
+    if endpoint != aws:  # of AWS_ENDPOINT_URL, or of the profile
+        settings["AWS_ENDPOINT_URL_S3"] = endpoint
+    where = f"at {endpoint}" if endpoint != aws else f"on AWS in {region}, {endpoint}"
+    return OwnS3(
+        f"bucket {bucket} {where}\n  with the credentials of {source_of_credentials(session)}", settings
+    )
 
 
 def signing_key(data: Path) -> str:
@@ -60,10 +93,13 @@ def signing_key(data: Path) -> str:
 def run(port: int, data: Path, ministack_python: Path) -> None:
     bucket = os.environ.get("BUCKET", "")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    credentials = os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_PROFILE")
     if endpoint and not bucket:
         raise CannotRun("AWS_ENDPOINT_URL is set, but BUCKET is not: name the bucket to use there")
-    check_port(port)
+    if is_taken(port):
+        raise CannotRun(conflict(port, "make run", "PORT"))
+    own = own_s3(bucket) if bucket else None
+    if endpoint and own is None:
+        raise CannotRun(f"no AWS credentials were found for the bucket {bucket} at {endpoint}")
     private_directory(data)
     common = {
         "PORT": str(port),
@@ -71,9 +107,10 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         "ALLOW_ANONYMOUS": os.environ.get("ALLOW_ANONYMOUS") or str(not os.environ.get("API_TOKENS")).lower(),
         "METRICS_PORT": os.environ.get("METRICS_PORT") or str(free_port()),
     }
-    if bucket and (endpoint or credentials):
-        serve({**os.environ, **common}, f"bucket {bucket}" + (f" at {endpoint}" if endpoint else ""))
+    if own:
+        serve({**os.environ, **common, **own.settings}, own.described)
         return
+    why = "no AWS credentials were found" if bucket else "BUCKET=… uses one of yours"
     bucket = bucket or LOCAL_BUCKET
     with (data / "lock").open("w") as lock:
         try:
@@ -81,16 +118,30 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         except BlockingIOError:
             raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
         # MiniStack also holds the lock. If it outlives this script, a second script cannot use its data.
-        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+        try:
+            others = origins_in(os.environ.get("CORS_ORIGINS", ""))
+        except ValueError as error:
+            raise CannotRun(f"CORS_ORIGINS {error}") from None
+        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}", *others]
         with embedded_s3(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
             make_bucket(s3.client(), bucket, REGION, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
             serve(
                 {**without_aws(os.environ), **common, **embedded},
-                f"bucket {bucket}, embedded in {data}/s3",
+                f"bucket {bucket} of the embedded S3 in {data}/s3; {why}",
                 f"  S3 itself, with the keys of this directory:\n"
                 f"    AWS_SHARED_CREDENTIALS_FILE={s3.keys} aws s3 --endpoint-url {s3.url} ls s3://{bucket}\n",
             )
+
+
+def revision() -> str:
+    """The commit of this directory, with `-dirty` if files differ from it; "unknown" without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):
+        where = Path(__file__).parent
+        said = subprocess.run(command, cwd=where, capture_output=True, text=True, check=True)
+        return said.stdout.strip()
+    return "unknown"
 
 
 def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
@@ -98,7 +149,7 @@ def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
     port = environment["PORT"]
     process = subprocess.Popen(
         [sys.executable, "-m", "s3api.serve"],
-        env={**environment, "PYTHONPATH": str(Path(__file__).parent)},
+        env={"REVISION": revision(), **environment, "PYTHONPATH": str(Path(__file__).parent)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -106,7 +157,7 @@ def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/livez", process, "the API")
         print(
-            f"\n  The file API answers at {url} ({where})\n\n"
+            f"\n  The file API answers at {url}\n  S3: {where}\n\n"
             f"    curl {url}/\n"
             f"    curl -F file=@README.md {url}/upload\n"
             f"    curl {url}/list_files\n\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from deploy import terraform_variables
 from deploy.steps import Failed
+from s3api.bucket import origins_in
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BILLING_REGION = "us-east-1"
@@ -47,7 +48,8 @@ class EmulatedAws:
     169.254.170.23, so a machine can run two of them. `policies` is the directory
     with the policies of its deployer.
     `start_seconds` is the least time that a task gets to become healthy.
-    `keys` is the directory with the key of its root, in the form that AWS tools read.
+    `keys` is the directory with the key of its root, in the form that AWS tools read. `pages` are the origins
+    of other web pages that may use presigned URLs.
     `api_port` leads to `listener`, the port of the load balancer's listener, and `redirect_port` to its port
     80; 0 publishes none. `domain` is the name of the API, if it has one. `values` are values of Terraform
     variables.
@@ -67,6 +69,7 @@ class EmulatedAws:
     redirect_port: int = 0
     domain: str = ""
     values: Mapping[str, str] = field(default_factory=lambda: EMULATED_VALUES["day02"])
+    pages: Sequence[str] = ()
 
     @property
     def volume(self) -> str:
@@ -78,9 +81,9 @@ class EmulatedAws:
 
     @property
     def origins(self) -> list[str]:
-        """The origins of the API's page, which may use presigned URLs."""
+        """The origins of the web pages that may use presigned URLs: the API's own, and `pages`."""
         own = [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
-        return [f"https://{self.domain}"] if self.domain else own
+        return [*([f"https://{self.domain}"] if self.domain else own), *self.pages]
 
     @property
     def published(self) -> Mapping[str, tuple[str, int]]:
@@ -96,7 +99,9 @@ class Environment:
     """One environment to deploy to.
 
     `work` is the directory for Terraform's downloads and plans; None is the root. `account` is the number of
-    the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns.
+    the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns. `pages`
+    are the origins of the web pages that may use presigned URLs; if there are none, the rules of the bucket
+    decide.
     """
 
     name: str
@@ -108,6 +113,7 @@ class Environment:
     emulated: EmulatedAws | None = None
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account: str = ""
+    pages: Sequence[str] = ()
 
     @property
     def root(self) -> Path:
@@ -217,6 +223,7 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     """The environment of that name, with the operator's settings from environment variables.
 
     BUCKET, STATE_BUCKET   the names of the buckets; BUCKET takes precedence over `data_bucket_name`
+    CORS_ORIGINS           the origins of the web pages that may use presigned URLs
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
     if name not in ROOTS:
@@ -228,13 +235,18 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         raise Failed(
             f"the bucket '{bucket}' does not begin with {prefix}", f"Choose another name: BUCKET={prefix}…"
         )
+    try:
+        pages = origins_in(variables.get("CORS_ORIGINS", ""))
+    except ValueError as error:
+        raise Failed(f"CORS_ORIGINS {error}", "Name the origins, with commas between them") from None
     if name != "local":
-        return Environment(name, bucket, variables.get("STATE_BUCKET", ""))
+        return Environment(name, bucket, variables.get("STATE_BUCKET", ""), pages=pages)
     emulated = EmulatedAws(
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
         region=values["region"],
         listener=values["port"],
+        pages=pages,
     )
     bucket = bucket or values["data_bucket_name"] or f"{values['name']}-local"
     return Environment(name, bucket, f"{values['name']}-local-tfstate", work=WORK, emulated=emulated)

@@ -98,7 +98,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             environment.client("s3"),
             name,
             pages=name == environment.bucket,
-            origins=environment.emulated.origins if environment.emulated else None,
+            origins=environment.emulated.origins if environment.emulated else environment.pages,
             tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
             old_version_days=int(given) if given else None,
         )

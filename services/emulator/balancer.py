@@ -44,6 +44,15 @@ class Group:
     algorithm: str
 
     @property
+    def interval_after_failure(self) -> float:
+        """The time from a failed check to the next one.
+
+        AWS counts the interval from the start of a check, HAProxy from its end. A check that gets no answer
+        lasts until its timeout.
+        """
+        return max(self.interval - self.timeout, self.interval / 3)
+
+    @property
     def name(self) -> str:
         """The name of the backend in HAProxy: letters, digits and hyphens."""
         return "tg-" + re.sub(r"[^A-Za-z0-9-]", "-", self.arn.split("targetgroup/", 1)[-1])
@@ -142,6 +151,8 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
             lines.append(f"  default_backend {listener.group.name}")
     idle_timeouts = {listener.group: listener.idle_timeout for listener in listeners if listener.group}
     for group, idle_timeout in idle_timeouts.items():
+        between, after_failure = group.interval * 1000, group.interval_after_failure * 1000
+        intervals = f"inter {between:.0f}ms fastinter {after_failure:.0f}ms"
         lines += [
             f"backend {group.name}",
             f"  timeout server {idle_timeout}s",
@@ -150,7 +161,7 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
             "  option httpchk",
             f"  http-check send meth GET uri {group.path} ver HTTP/1.1 hdr Host balancer",
             f"  http-check expect status {group.codes}",
-            f"  default-server check inter {group.interval * 1000:.0f}ms rise {group.rise} fall {group.fall}",
+            f"  default-server check {intervals} rise {group.rise} fall {group.fall}",
             f"  server-template t {SLOTS} 127.0.0.1:1 disabled",
         ]
     return "\n".join(lines) + "\n"

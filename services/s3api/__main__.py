@@ -16,7 +16,7 @@ from s3api.printing import json_line, shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
 OPERATOR: Mapping[str, str] = {
-    "doctor": "Check the bucket that the environment names; one line a check.",
+    "doctor": "Check what the service needs of its bucket; one line a check.",
     "openapi": "Generate the API's OpenAPI document from the code, whatever the environment, and print it.",
     "token": "API tokens.",
 }

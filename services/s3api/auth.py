@@ -33,7 +33,7 @@ class Caller:
         """Raises `Forbidden` unless the caller may do `verb` to all of the names, or prefixes."""
         if verb not in self.verbs:
             raise Forbidden(f"The token '{self.name}' may not {verb} files")
-        if not all(name.startswith(self.prefix) for name in names):
+        if self.prefix and not all(name.startswith(self.prefix) for name in names):
             raise Forbidden(f"The token '{self.name}' may only {verb} files that begin with '{self.prefix}'")
 
 

@@ -7,6 +7,7 @@ this file alone into the emulator's container, so it imports nothing of the serv
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,38 @@ CLOSED = {
     "RestrictPublicBuckets": True,
 }
 ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+_ORIGIN = re.compile(r"(https?)://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _WHOLE_BUCKET: tuple[Mapping[str, str], ...] = ({}, {"Prefix": ""})
 _ABSENT = ("NoSuch", "ServerSideEncryptionConfigurationNotFound")
+
+
+def check_origin(text: str) -> str:
+    """The origin in the form in which browsers send it (RFC 6454, section 6.2).
+
+    Raises `ValueError`, which says what is wrong and does not repeat the text.
+    """
+    origin = text.lower()
+    if "*" in origin:
+        raise ValueError(
+            "must name each origin; a wildcard would let every web page use the service and read its files"
+        )
+    if origin == "null":
+        raise ValueError("must not contain null, which is the origin of every sandboxed page and local file")
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or not 0 < int(match[2] or 1) < 65_536:
+        raise ValueError(
+            "must be an origin, such as https://files.example: a scheme, a host, and a port if not the "
+            "default; without a path, and without a slash at the end"
+        )
+    if match[2] is not None and match[2] == _DEFAULT_PORTS[match[1]]:
+        raise ValueError(f"must not name the port {match[2]}, which browsers leave out of the origin")
+    return origin
+
+
+def origins_in(text: str) -> list[str]:
+    """The origins in a variable, with commas or spaces between them. Raises `ValueError`."""
+    return [check_origin(word) for word in text.replace(",", " ").split()]
 
 
 def open_to_pages(origins: Sequence[str]) -> dict[str, Any]:

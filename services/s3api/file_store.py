@@ -175,6 +175,8 @@ class FileStore(Protocol):
     """
 
     bucket: str
+    #: The URL of the store, for the operator.
+    endpoint: str
 
     def check(self) -> None:
         """Return if the bucket answers in time. Raises `BucketNotFound` if it does not exist."""

@@ -35,9 +35,11 @@ if several:
 
 from prometheus_client import make_wsgi_app
 
+import s3api
 from s3api.health import draining
-from s3api.observability import configure_logging, registry
+from s3api.observability import configure_logging, log, registry
 from s3api.origins import Origins, for_known_hosts
+from s3api.services import services_of
 from s3api.worker import Worker, connections_within, raise_file_limit
 
 
@@ -90,6 +92,8 @@ def when_ready(server: Any) -> None:
 
     signal.signal(signal.SIGALRM, stop)
     signal.signal(signal.SIGTERM, drain)
+    for name, problem in Settings.unread_variables():
+        log.warning("The variable %s %s", name, problem)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -97,7 +101,16 @@ def pre_fork(server: Any, worker: Any) -> None:
         worker.slot = shared_metrics.take_slot(other.slot for other in server.WORKERS.values())
 
 
-def post_worker_init(_worker: Any) -> None:
+def post_worker_init(worker: Any) -> None:
+    if worker.age == 1:  # the first worker of the service: only a worker has the store
+        fields = {
+            "version": s3api.__version__,
+            "revision": settings.revision,
+            "bucket": settings.bucket,
+            "region": settings.aws_region,
+            "endpoint": services_of(worker.wsgi).store.endpoint,
+        }
+        log.info("started", extra={"fields": fields})
     # What is loaded now stays. A search for garbage in it would stop every request for 0.1 s and more.
     gc.collect()
     gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -73,8 +74,10 @@ class JsonProvider(DefaultJSONProvider):
     service use the other.
     """
 
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return super().loads(s, object_pairs_hook=_unique, **kwargs)
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        if isinstance(s, bytes):
+            s = s.decode(json.detect_encoding(s), "surrogatepass")
+        return _decoder.decode(s)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,6 +85,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise BadRequest("The body has an object with two members of the same name; send each name once")
     return members
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique)  # json.loads would make a new one for each body
 
 
 def _parse_body(asked: Request) -> None:

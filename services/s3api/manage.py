@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from s3api.app import create_app
 from s3api.auth import new_token
-from s3api.doctor import Verdict, diagnose
+from s3api.doctor import Finding, Verdict, diagnose
 from s3api.printing import shown
 from s3api.s3_store import S3FileStore
 from s3api.settings import Settings, SettingsError, TokenEntry, Verb
@@ -56,15 +56,16 @@ def entry_json(entry: TokenEntry) -> str:
 
 @click.command()
 def doctor() -> None:
-    """Check the bucket that the environment names; one line a check.
+    """Check what the service needs of its bucket; one line a check. Nothing is stored.
 
-    Exit status 0 when all is well or only advice is left, 1 when something must be mended.
+    Exit status 1 if a check failed, otherwise 0.
     """
     try:
         settings = Settings.from_environment()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
-    findings = diagnose(S3FileStore(settings), settings)
+    unread = [Finding(name, Verdict.ADVICE, what) for name, what in Settings.unread_variables()]
+    findings = [*unread, *diagnose(S3FileStore(settings), settings)]
     for finding in findings:
         click.echo(shown(f"{finding.verdict.value:<7} {finding.check}: {finding.message}"))
     sys.exit(1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0)

@@ -40,6 +40,8 @@ MAX_PATH = 1200  # of characters; a route and a name of 1,024 bytes fit
 MAX_TEXT = 16 * 1024  # long enough for most traces
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
+_PROBES = frozenset({"/livez", "/readyz"})
+
 log = logging.getLogger("s3api")
 
 registry = CollectorRegistry()
@@ -76,12 +78,16 @@ def _series(method: str, route: str, status: str) -> tuple[Counter, Histogram]:
 class _RequestLines:
     """Writes the line of each request: as JSON to `stream`, or by `logging` where there is no stream.
 
-    Both write the same fields. `logging` takes longer.
+    Both write the same fields. `logging` takes longer. Probes ask every second, so their line is of level
+    debug while the service is well.
     """
 
     stream: TextIO | None = None
 
     def write(self, fields: dict[str, Any]) -> None:
+        if fields["route"] in _PROBES and fields["status"] == 200:
+            log.debug("request", extra={"fields": fields})
+            return
         if self.stream is None:
             log.info("request", extra={"fields": fields})
             return
@@ -105,8 +111,9 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """Text for people: time, level, event and fields, then the trace.
+    """Text for people: the local time, the level, the event and its fields, then the trace.
 
+    A request takes one line of a terminal, with the fields that people look for. JSON has all fields.
     Control characters, which a terminal would obey, are escaped. JSON has its own escapes.
     """
 
@@ -115,15 +122,19 @@ class _ConsoleFormatter(logging.Formatter):
         self._colors = _COLORS if colors else {}
 
     def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower():8}"
+        level = f"{record.levelname.lower():7}"
         if color := self._colors.get(record.levelno):
             level = f"\x1b[{color}m{level}\x1b[0m"
-        fields = {**getattr(record, "fields", {}), "logger": record.name}
-        pairs = [
-            f"{key}={_printable(str(_cut(value)))}" for key, value in fields.items() if value is not None
-        ]
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = f"{when} {level} {_printable(_cut(record.getMessage())):24} {' '.join(pairs)}"
+        fields = dict(getattr(record, "fields", {}))
+        event = record.getMessage()
+        if event == "request":
+            event = "{method} {path} {status} {duration_ms} ms".format_map(fields)
+            fields = {key: fields[key] for key in ("caller", "code", "request_id")}
+            if fields["caller"] == "anonymous":
+                del fields["caller"]
+        pairs = [f"{key}={_cut(value)}" for key, value in fields.items() if value is not None]
+        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = f"{when} {level} {_printable(' '.join([_cut(event), *pairs]))}"
         if record.exc_info:
             trace = _cut(self.formatException(record.exc_info))
             line += "\n" + "\n".join(map(_printable, trace.split("\n")))
@@ -186,8 +197,7 @@ def log_failure(error: BaseException, request_id: str | None = None) -> None:
     fields = {
         "request_id": request_id or g.get("request_id"),
         "error": type(error).__name__,
-        # An error of the HTTP library names the URL of its request, whose query has a signature.
-        "cause": _QUERY.sub("?…", f"{type(cause).__name__}: {cause}"),
+        "cause": cause_in_words(error),
     }
     log.error("request_failed", extra={"fields": fields}, exc_info=None if hasattr(error, "code") else cause)
 
@@ -196,12 +206,20 @@ def report_s3_check(failure: Exception | None) -> None:
     """Count a check of S3, and log a failed one. The alarm on S3 counts these lines."""
     _s3_checks.labels("failed" if failure else "ok").inc()
     if failure:
-        cause = failure.__cause__ or failure
-        fields = {
-            "code": getattr(failure, "code", "internal_error"),
-            "cause": _QUERY.sub("?…", f"{type(cause).__name__}: {cause}"),
-        }
+        fields = {"code": getattr(failure, "code", "internal_error"), "cause": cause_in_words(failure)}
         log.error("s3_check_failed", extra={"fields": fields})
+
+
+def cause_in_words(error: BaseException) -> str:
+    """The cause of an error, for the operator."""
+    cause = error.__cause__ or error
+    words = f"{type(cause).__name__}: {cause}"
+    # botocore keeps the error of the network, such as a refused connection, apart from its own sentence.
+    reason = getattr(cause, "kwargs", {}).get("error")
+    if reason is not None and str(reason) not in words:
+        words = f"{words}: {reason}"
+    # An error of the HTTP library names the URL of its request, whose query has a signature.
+    return _QUERY.sub("?…", words)
 
 
 def observe(app: Flask) -> None:
@@ -220,12 +238,13 @@ def observe(app: Flask) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         asked, known = request_ctx.request, app_ctx.g
-        response.headers["X-Request-Id"] = known.request_id
+        request_id = response.headers["X-Request-Id"] = known.request_id
         route = asked.url_rule.rule if asked.url_rule else "-"
         started, body = known.started, known.body
         caller = known.get("caller")
         fields = {
-            "request_id": known.request_id,
+            "duration_ms": 0.0,
+            "request_id": request_id,
             "method": asked.method[:32],
             "route": route,
             "path": _path(asked),
@@ -233,7 +252,7 @@ def observe(app: Flask) -> None:
             "caller": caller and caller.name,
             "code": known.get("error_code"),
             "client": (asked.remote_addr or "")[:64],  # behind a proxy, the address that the proxy names
-            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT", "")),
+            "trace_id": _trace_id(asked.environ.get("HTTP_TRACEPARENT")),
             # An answer to HEAD, a 204 and a 304 have no body: RFC 9110, section 6.4.1. The bytes of a stream
             # are counted as they pass.
             "sent_bytes": 0,
@@ -241,16 +260,17 @@ def observe(app: Flask) -> None:
 
         def report() -> None:
             seconds = time.perf_counter() - started
-            fields["received_bytes"] = body.count
+            fields["duration_ms"] = round(seconds * 1000, 1)
+            received = fields["received_bytes"] = body.count
             _in_flight.dec()
             answered, took = _series(request_method(fields), route, str(fields["status"]))
             answered.inc()
             took.observe(seconds)
-            if fields["received_bytes"]:
-                _received.inc(fields["received_bytes"])
+            if received:
+                _received.inc(received)
             if fields["sent_bytes"]:
                 _sent.inc(fields["sent_bytes"])
-            _request_lines.write({"duration_ms": round(seconds * 1000, 1), **fields})
+            _request_lines.write(fields)
 
         if response.is_streamed:
             response.response = _watched(response.response, fields)
@@ -277,9 +297,9 @@ def _path(asked: Request) -> str:
     return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
-def _trace_id(value: str) -> str | None:
+def _trace_id(value: str | None) -> str | None:
     """The trace of a request, by W3C Trace Context, section 3.2. A value that is not valid is ignored."""
-    match = _TRACEPARENT.fullmatch(value)
+    match = value and _TRACEPARENT.fullmatch(value)
     # Later versions may add fields to the four of version 00.
     return match["trace"] if match and (match["version"] != "00" or not match["more"]) else None
 

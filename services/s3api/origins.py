@@ -90,7 +90,8 @@ class Origins:
         bound = settings.host.lower()
         on_loopback = bound in LOOPBACK or f"[{bound}]" in LOOPBACK
         listed = on_loopback or settings.allowed_hosts
-        return cls(LOOPBACK.union(settings.allowed_hosts) if listed else None, settings.allowed_origins)
+        pages = {*settings.allowed_origins, *settings.cors_origins}
+        return cls(LOOPBACK.union(settings.allowed_hosts) if listed else None, pages)
 
     def check_host(self, environ: Mapping[str, Any], *, any_host: bool = False) -> None:
         """Raises `UnknownHost`, and `BadRequest` if RFC 9112, section 3.2, requires it.
@@ -116,7 +117,7 @@ class Origins:
             )
 
     def is_foreign(self, environ: Mapping[str, Any], *, links: bool) -> bool:
-        """Whether a web page of another origin, which is not in ALLOWED_ORIGINS, sends this request.
+        """Whether a web page of another origin, which configuration does not name, sends this request.
 
         With `links`, following a link from another site is not foreign, because that site cannot read the
         answer.

@@ -35,9 +35,9 @@ def check_folder(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor of this user's own plain file, mode 0600, whatever the umask; made with O_CREAT.
+    """A descriptor of this user's own regular file, mode 0600, whatever the umask; made with O_CREAT.
 
-    Raises `NotPrivate` where the file is another user's or no plain file.
+    Raises `NotPrivate` where the file is another user's or not a regular file.
     """
     try:
         # Without O_NONBLOCK a pipe that somebody put there would wait for its other end.
@@ -61,7 +61,7 @@ def _check_file(path: Path, state: os.stat_result) -> None:
     if state.st_uid != os.geteuid():
         raise NotPrivate(f"{path} belongs to another user (uid {state.st_uid})")
     if not stat.S_ISREG(state.st_mode):
-        raise NotPrivate(f"{path} is no plain file")
+        raise NotPrivate(f"{path} is not a regular file")
 
 
 def lock_path(staging: Path) -> Path:

@@ -242,6 +242,16 @@ class S3Requests:
             seconds=seconds,
         )
 
+    def send_presigned(self, method: Literal["GET", "PUT"], url: str, body: bytes) -> Answer:
+        """Send a presigned request as a client would. Only the head of the answer is read.
+
+        Raises `HTTPClientError`. Every status is an answer.
+        """
+        headers: Any = {}
+        answer = self._connections.send(AWSPreparedRequest(method, url, headers, body or None, False))
+        answer.raw.close()
+        return answer
+
     def presign_post(
         self, fields: Mapping[str, str], conditions: Sequence[Any], seconds: int
     ) -> dict[str, str]:

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import boto3.session
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from s3api.bodies import Body
 from s3api.bucket import days_to_abort, days_to_remove, exposes_etag, is_versioned
@@ -62,7 +62,7 @@ from s3api.file_store import (
     Upload,
     part_size_for,
 )
-from s3api.s3_answers import UnexpectedAnswer, check_answers, expect_owner
+from s3api.s3_answers import REQUEST_ID, UnexpectedAnswer, check_answers, expect_owner
 from s3api.s3_errors import S3Errors, is_denial, look
 from s3api.s3_http import S3Requests
 from s3api.s3_multipart import S3Multipart
@@ -99,8 +99,38 @@ class BucketReport:
     old_version_days: int | None
     has_old_version_rule: bool | None
     cors_exposes_etag: bool | None
-    public_endpoint: str
-    public_endpoint_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedAnswer:
+    """The answer to a presigned request. Something else than S3 may have given it."""
+
+    status: int
+    from_s3: bool
+
+
+#: Sources of credentials by their names in botocore, `Credentials.method`.
+_CREDENTIALS = {
+    "env": "the environment (AWS_ACCESS_KEY_ID)",
+    "container-role": "the task role",
+    "iam-role": "the instance role",
+    "shared-credentials-file": "{profile} of the credentials file",
+    "config-file": "{profile} of the configuration file",
+    "sso": "{profile} (SSO)",
+    "assume-role": "{profile} (a role that it assumes)",
+    "assume-role-with-web-identity": "a role by web identity",
+    "custom-process": "{profile} (credential_process)",
+    "explicit": "the program itself",
+}
+
+
+def source_of_credentials(session: boto3.session.Session) -> str:
+    """Where the credentials of a session come from, in words."""
+    found = session.get_credentials()
+    if found is None:
+        return "no credentials"
+    profile = f"profile '{session.profile_name}'"
+    return _CREDENTIALS.get(found.method, f"{profile} ({found.method})").format(profile=profile)
 
 
 class S3FileStore:
@@ -123,7 +153,6 @@ class S3FileStore:
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="s3-lookup")
 
         endpoint = settings.s3_endpoint_url
-        self._public_endpoint = settings.s3_public_endpoint_url or endpoint
         pool = settings.max_concurrent_requests + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
         transfer = settings.s3_transfer_timeout_seconds
@@ -131,7 +160,9 @@ class S3FileStore:
         self._errors = S3Errors(self.bucket, self._region, checks_owner=owner is not None)
         self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
         self._transfer = self._boto3_client(endpoint, connect, transfer, pool, attempts=1)
-        public = self._boto3_client(self._public_endpoint, connect, read, 1, attempts=1)
+        public_endpoint = settings.s3_public_endpoint_url or endpoint
+        public = self._boto3_client(public_endpoint, connect, read, 1, attempts=1)
+        self.endpoint: str = self._api.meta.endpoint_url
         check_answers(self._api, read)
         check_answers(self._transfer, SLOW_ANSWER_SECONDS)
         if owner:
@@ -527,19 +558,33 @@ class S3FileStore:
             old_version_days=old_version_days,
             has_old_version_rule=None if lifecycle is None else old_version_days is not None,
             cors_exposes_etag=None if cors is None else exposes_etag(cors.get("CORSRules", ())),
-            public_endpoint=self._public_endpoint or f"https://{self.bucket}.s3.{self._region}.amazonaws.com",
-            public_endpoint_error=self._try_public_endpoint(),
         )
 
-    def _try_public_endpoint(self) -> str | None:
-        url = self.sign_download("s3api-doctor/no-such-file", 60, "attachment").url
+    def delete_without_trace(self, name: str) -> bool:
+        """Delete a missing file, then the delete marker. Returns whether the marker is left.
+
+        It is for an S3 that has no conditional deletion. The role of a task on AWS may not delete a marker.
+        """
+        with self._errors("delete_object", name):
+            version = self._api.delete_object(Bucket=self.bucket, Key=name).get("VersionId")
+        if version is None:
+            return False
         try:
-            # Only the status counts: no redirect is followed, and no body is read.
-            answer = urllib3.request("GET", url, timeout=5.0, retries=False, preload_content=False)
-            answer.close()
-        except urllib3.exceptions.HTTPError as error:
-            return type(error).__name__
-        return None if answer.status == 404 else f"HTTP {answer.status}"
+            self._api.delete_object(Bucket=self.bucket, Key=name, VersionId=version)
+        except (ClientError, BotoCoreError):
+            return True
+        return False
+
+    @property
+    def credentials(self) -> str:
+        """Where the credentials come from, in words."""
+        return source_of_credentials(self._session)
+
+    def send_presigned(self, method: Literal["GET", "PUT"], url: str, body: bytes = b"") -> PresignedAnswer:
+        """Send a presigned request, as a client of the service does. Raises `StoreUnavailable`."""
+        with self._errors("presigned"):
+            answer = self._public.send_presigned(method, url, body)
+        return PresignedAnswer(answer.status_code, from_s3=REQUEST_ID in answer.headers)
 
 
 def _http_date(moment: datetime | None) -> str | None:

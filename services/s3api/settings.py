@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,12 +19,12 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as PydanticSettingsError
 
+from s3api.bucket import check_origin
 from s3api.private import NotPrivate, check_folder, lock_path, make_folder, open_private
+from s3api.variables import CLIENT, unread
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB
@@ -61,6 +63,22 @@ def _words(value: object) -> object:
     return value.lower().replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _entries(value: object) -> object:
+    """The value of API_TOKENS. pydantic-settings would report text that is not JSON, and nothing else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("is not valid JSON") from None
+
+
+def _check_entries(entries: tuple[TokenEntry, ...]) -> tuple[TokenEntry, ...]:
+    if len({entry.name for entry in entries}) != len(entries):
+        raise ValueError("two entries have the same name")
+    return entries
+
+
 def _pattern(pattern: str, what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -79,13 +97,7 @@ HostName = Annotated[
         "must be a host's name or address, such as files.example or [::1], without a port",
     ),
 ]
-Origin = Annotated[
-    str,
-    _pattern(
-        r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?",
-        "must be an origin, such as https://files.example: a scheme, a host, and a port if not the default",
-    ),
-]
+Origin = Annotated[str, AfterValidator(check_origin)]
 
 
 class Settings(BaseSettings):
@@ -126,7 +138,9 @@ class Settings(BaseSettings):
 
     signing_key: Annotated[SecretStr, Field(min_length=32)]
     """At least 32 characters, the same for all tasks of a service. It signs cursors and upload ids."""
-    api_tokens: tuple[TokenEntry, ...] = ()
+    api_tokens: Annotated[
+        tuple[TokenEntry, ...], NoDecode, BeforeValidator(_entries), AfterValidator(_check_entries)
+    ] = ()
     """A JSON list of token entries; `s3api token new` makes an entry."""
     allow_anonymous: bool = False
     """`true` allows requests without a token to do everything. Meant for development on loopback."""
@@ -136,7 +150,11 @@ class Settings(BaseSettings):
     are always allowed. Not set: only these on loopback, otherwise every host."""
     allowed_origins: Annotated[tuple[Origin, ...], *Words] = ()
     """Origins of other sites whose web pages may use the service, such as `https://files.example`, separated
-    by commas."""
+    by commas. They cannot read its answers. It is for the service's own page behind a proxy that changes the
+    host."""
+    cors_origins: Annotated[tuple[Origin, ...], *Words] = ()
+    """Origins whose web pages may use the service and read its answers (CORS), such as `https://app.example`,
+    separated by commas. `*` is refused. Not set: none."""
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """The number of proxies in front of the service whose `X-Forwarded-*` headers are believed."""
 
@@ -201,12 +219,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal, and `json` otherwise."""
 
-    @model_validator(mode="after")
-    def _token_names_are_unique(self) -> Settings:
-        names = [entry.name for entry in self.api_tokens]
-        if len(set(names)) != len(names):
-            raise ValueError("API_TOKENS: two entries have the same name")
-        return self
+    revision: Annotated[str, Field(max_length=64)] = "unknown"
+    """The commit that the service was built from. The first line of its log has it. The image sets it."""
 
     @classmethod
     def from_environment(cls, **overrides: Any) -> Settings:
@@ -222,13 +236,25 @@ class Settings(BaseSettings):
         try:
             settings = cls(**overrides)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from None
-        except PydanticSettingsError:  # the one variable that is JSON does not parse
-            raise SettingsError(
-                f"The configuration is not valid.\n  API_TOKENS: is not valid JSON ({_HINTS['API_TOKENS']})"
-            ) from None
-        _check_staging_dir(settings.staging_dir)
-        return settings
+            problems = _explain(error)
+            # The default directory is made only for a service that starts.
+            if named := os.environ.get("STAGING_DIR"):
+                problems += _problems_of_staging(Path(named))
+        else:
+            problems = _problems_of_staging(settings.staging_dir)
+            if not problems:
+                return settings
+        problems += [f"{name} {what}" for name, what in cls.unread_variables()]
+        raise SettingsError("\n  ".join(["The configuration is not valid.", *problems]))
+
+    @classmethod
+    def unread_variables(cls) -> Iterator[tuple[str, str]]:
+        """The variables of the environment that look like a setting but are none, with what to do."""
+        known = {name.upper() for name in cls.model_fields} | CLIENT
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                known.update(str(name) for name in field.validation_alias.choices)
+        return unread(os.environ, known)
 
 
 _OTHER_NAMES = {"AWS_ENDPOINT_URL_S3": "AWS_ENDPOINT_URL", "AWS_REGION": "AWS_DEFAULT_REGION"}
@@ -239,24 +265,49 @@ _HINTS = {
     "SIGNING_KEY": "32 characters or more that every task shares; "
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
+    "PROJECT_NAME": "1 to 63 letters, digits, dots, dashes and underscores; the first is a letter or a digit",
     "WEB_CONCURRENCY": "the number of worker processes, a whole number from 1 to 64",
 }
 
+#: The sentences for pydantic's kinds of errors, with the fields of their context.
+_SENTENCES = {
+    "missing": "is not set",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt:.15g}",
+    "greater_than_equal": "must be at least {ge:.15g}",
+    "less_than_equal": "must be at most {le:.15g}",
+    "literal_error": "must be one of {expected}",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "does not have the right form",
+    "extra_forbidden": "is not a field of an entry",
+}
 
-def _explain(error: ValidationError) -> str:
-    lines = ["The configuration is not valid."]
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        variable = ".".join(str(part) for part in problem["loc"]).upper()
+
+def _explain(error: ValidationError) -> list[str]:
+    """The variables that are not valid, with what to do."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        variable, *inner = (str(part) for part in problem["loc"])
+        variable = variable.upper()
         if variable not in os.environ:
             variable = _OTHER_NAMES.get(variable, variable)
-        top = variable.partition(".")[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        hint = f" ({_HINTS[top]})" if top in _HINTS else ""
-        lines.append(f"  {variable}: {message}{hint}" if variable else f"  {message}")
-    return "\n".join(lines)
+        if inner and inner[0].isdigit():
+            inner[0] = f"entry {int(inner[0]) + 1}"
+        what = problem["msg"].removeprefix("Value error, ")
+        if sentence := _SENTENCES.get(problem["type"]):
+            what = sentence.format(**problem.get("ctx", {}))
+        hint = f" ({_HINTS[variable]})" if variable in _HINTS else ""
+        lines.append(f"{variable}: {' '.join([*inner, what])}{hint}")
+    return lines
 
 
-def _check_staging_dir(directory: Path) -> None:
+def _problems_of_staging(directory: Path) -> list[str]:
     try:
         make_folder(directory)
         check_folder(directory)
@@ -264,12 +315,9 @@ def _check_staging_dir(directory: Path) -> None:
             pass
         os.close(open_private(lock_path(directory), os.O_RDWR | os.O_CREAT))
     except NotPrivate as error:
-        raise SettingsError(
-            f"The configuration is not valid.\n  STAGING_DIR: {error}; "
-            "name a directory that belongs to the user of the service"
-        ) from None
+        return [f"STAGING_DIR: {error}; name a directory that belongs to the user of the service"]
     except OSError as error:
-        raise SettingsError(
-            f"The configuration is not valid.\n  STAGING_DIR: cannot be written ({error.strerror}); "
-            "name a directory that this user may write to"
-        ) from None
+        return [
+            f"STAGING_DIR: cannot be written ({error.strerror}); name a directory that this user may write to"
+        ]
+    return []

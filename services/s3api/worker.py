@@ -215,6 +215,8 @@ class Sender:
         self._stall = settings.client_stall_seconds
         self._least = self._stall * settings.client_min_bytes_per_second
         self._patience = self._stall
+        #: The head of an answer, which is sent together with what follows it.
+        self._held = b""
         self._accepted = 0  # bytes that the kernel has accepted
         self._received = 0  # bytes that the client's kernel had acknowledged when the patience began
 
@@ -222,8 +224,18 @@ class Sender:
         """An answer begins."""
         self._patience = self._stall
 
+    def hold(self, head: bytes) -> None:
+        """Send this together with the next bytes: one call of the kernel and one packet instead of two."""
+        self._held = head
+
+    def flush(self) -> None:
+        if self._held:
+            self.sendall(b"")
+
     def sendall(self, data: bytes) -> None:
         """Raises `AnswerTooSlow`."""
+        if self._held:
+            data, self._held = self._held + data, b""
         left = memoryview(data)
         while left:
             started = time.monotonic()
@@ -253,6 +265,28 @@ def unacknowledged(sock: Any) -> int:
         return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:
         return 0
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """gunicorn's, which sends the head of an answer together with its first bytes."""
+
+    sock: Sender
+    headers_sent: bool
+
+    def send_headers(self) -> None:
+        if self.headers_sent:
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        self.sock.hold("".join(lines).encode("latin-1"))
+        self.headers_sent = True
+
+    def write(self, arg: bytes) -> None:
+        super().write(arg)
+        self.sock.flush()  # an answer to HEAD has no bytes
+
+    def close(self) -> None:
+        super().close()
+        self.sock.flush()
 
 
 class Input:
@@ -421,7 +455,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _serve(self, app: WSGIApplication, server: Any, request: Any, addr: Any, outgoing: Sender) -> bool:
         """Answer the request; returns whether the connection can be used for another one."""
         expects, request._expected_100_continue = request._expected_100_continue, False  # noqa: SLF001 - it has no public name
-        response, environ = wsgi.create(request, outgoing.sock, addr, server, self.cfg)
+        response, environ = wsgi.create(
+            request, outgoing.sock, addr, server, self.cfg, response_class=Response
+        )
         outgoing.begin()
         response.sock = outgoing
 

@@ -420,7 +420,7 @@ def test_deleting_by_prefix_asks(s3api: Command) -> None:
     nothing = s3api("delete", "--prefix", "none/", "--yes")
 
     assert (refused.status, left, nothing.status) == (2, ["tmp/a"], 3)
-    assert "--yes" in refused.err
+    assert "Not a terminal: add --yes" in refused.err
 
 
 def test_deleting_some(s3api: Command) -> None:
@@ -495,6 +495,18 @@ def test_tokens(
     assert [ran.status for ran in may_not] == [4, 4], [ran.err for ran in may_not]
     assert "may not write" in may_not[0].err
     assert "request " in may_not[0].err
+
+
+def test_a_misspelt_variable_is_named(s3api: Command) -> None:
+    """A token in S3API_TOKENN would not be sent. Standard output stays what was asked for."""
+    s3api.file("a.csv", DATA)
+    s3api("upload", "a.csv")
+    listed = s3api("list", S3API_TOKENN="secret", S3API_PORT_5000_TCP="tcp://10.0.0.1:5000")
+
+    assert (names(listed), listed.status) == (["a.csv"], 0)
+    assert listed.err == (
+        "s3api: S3API_TOKENN is not a variable of this program; did you mean S3API_TOKEN?\n"
+    )
 
 
 def test_no_option_takes_a_token() -> None:

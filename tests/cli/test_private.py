@@ -96,7 +96,7 @@ def test_a_part_that_another_user_prepared_is_refused(tmp_path: Path, attack: st
         ran = s3api("download", "x", "--via", "service", "--retries", "0")
 
     assert ran.status == 1
-    assert {"file": "belongs to another user", "link": "is a symbolic link", "pipe": "is no plain file"}[
+    assert {"file": "belongs to another user", "link": "is a symbolic link", "pipe": "is not a regular file"}[
         attack
     ] in ran.err
     assert not (tmp_path / "x").exists()

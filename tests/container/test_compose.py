@@ -15,6 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 from docker.models.images import Image
 
+import taken_ports
 from local_servers import REGION
 from support.containers import Api, Compose, MakeApi
 from support.localstack import keys_of, s3_client
@@ -88,9 +89,13 @@ def test_bucket(compose: Compose, engine: docker.DockerClient) -> None:
 
 
 def test_doctor(composed: Api) -> None:
-    """In the container, every check of `s3api doctor` passes except that of the public endpoint."""
-    found = composed.run("python3", "-m", "s3api", "doctor")[1]
+    """In the container, every check of `s3api doctor` passes except those of the public endpoint."""
+    status, found = composed.run("python3", "-m", "s3api", "doctor")
     wrong = [line for line in found.splitlines() if not line.startswith("ok")]
+
+    assert status == 0, found
+    assert len(wrong) == 2, found
+    assert all(line.startswith("not checked") for line in wrong), found
 
     # The public endpoint is 127.0.0.1 of the user's machine, which the container cannot reach.
     assert all("public endpoint" in line for line in wrong), found
@@ -174,3 +179,12 @@ def test_down_takes_all(engine: docker.DockerClient, run_id: str, image: Image) 
     assert len(made) == 4  # the API, LocalStack, their network, the volume
     assert after_down == [f"{run_id}-down_keys"]
     assert project.left(engine) == []
+
+
+def test_ports_of_a_running_project_are_its_own(composed: Api, compose: Compose) -> None:
+    """A second `make up` is not refused because of the ports of the first."""
+    assert composed
+    published = taken_ports._published(compose.project)
+
+    assert f":{compose.port}->" in published
+    assert taken_ports.is_taken(compose.port)

@@ -99,6 +99,7 @@ def test_environment(image: Image) -> None:
         "PORT",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONPATH",
+        "REVISION",
         "STAGING_DIR",
     }
 

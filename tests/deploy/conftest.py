@@ -1,4 +1,7 @@
-"""One emulated AWS and one stack for the session, at an address that `make deploy ENV=local` does not use."""
+"""One emulated AWS for the session, at an address that `make deploy ENV=local` does not use; one stack on it.
+
+`make test` runs the tests of the stack in one process and the others in a second one, at the same time.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ from deploy.steps import Reporter
 from local_servers import free_port
 from support.servers import need
 
-NAME = "day02-aws-test"
+#: The AWS SDKs accept the credentials of the stack's tasks only from this address.
+FOR_THE_STACK = EmulatedAws(name="day02-aws-test", subnet="169.254.170.16/28", address="169.254.170.23")
+WITHOUT_STACK = EmulatedAws(name="day02-aws-test-2", subnet="169.254.170.32/28", address="169.254.170.39")
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +41,19 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def aws(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def aws(
+    request: pytest.FixtureRequest, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
     """The emulated AWS with its data bucket, used as its root. Everything is removed at the end."""
-    local = EmulatedAws(
-        name=NAME,
-        subnet="169.254.170.16/28",
-        address="169.254.170.23",
+    with_stack = any("stack" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    local = replace(
+        FOR_THE_STACK if with_stack else WITHOUT_STACK,
         aws_port=free_port(),
         api_port=free_port(),
         keys=tmp_path_factory.mktemp("keys"),
     )
     emulated_aws.purge(engine, local)  # left by a run that was killed
-    image = f"s3api:{NAME}"
+    image = f"s3api:{local.name}"
     bucket = f"day02-{uuid.uuid4().hex[:12]}"
     environment = Environment(
         "local",

@@ -423,16 +423,18 @@ def test_an_instance_is_no_container(aws: Environment, engine: docker.DockerClie
 
 
 WITHOUT_ECS = """
+import sys
 import docker
 from emulator import restrictions
-restrictions.restrict_engine(restrictions.Limits("127.0.0.1:4566", "day02-aws-test"))
+name = sys.argv[1]
+restrictions.restrict_engine(restrictions.Limits("127.0.0.1:4566", name))
 client = docker.from_env()
 client.containers.list()
 for ask in (
     lambda: client.containers.run("debian:trixie-slim", "id", volumes=["/:/host"], privileged=True),
     lambda: client.images.pull("debian:trixie-slim"),
     lambda: client.volumes.create("x"),
-    lambda: client.containers.get("day02-aws-test").exec_run("id"),
+    lambda: client.containers.get(name).exec_run("id"),
 ):
     try:
         ask()
@@ -447,7 +449,8 @@ def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.Docke
     """Calls to the engine are refused in every part of MiniStack, also for tasks in an older saved state."""
     running: Any = engine.containers.get(emulated(aws).name)
 
-    status, (said, _) = running.exec_run(["python3", "-c", WITHOUT_ECS], demux=True)  # it warns of each
+    program = ["python3", "-c", WITHOUT_ECS, emulated(aws).name]
+    status, (said, _) = running.exec_run(program, demux=True)  # it warns of each
 
     assert status == 0, said
     assert said.split() == [b"refused"] * 4

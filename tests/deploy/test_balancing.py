@@ -20,6 +20,7 @@ from docker.errors import NotFound
 from deploy.environments import Environment
 from deploy.image import build
 from deploy.steps import Reporter
+from emulator.balancer import group_of
 from emulator.corrections.tasks import options_of
 from infra.terraform import Workspace, after
 from support.servers import SIGNING_KEY, until
@@ -82,9 +83,21 @@ class Pair:
 
     @property
     def noticed_seconds(self) -> float:
-        """The time until a silent target gets no more requests: the failed checks with their timeouts."""
-        interval, allowed = self.health_check["interval"] / self.scale, self.health_check["timeout"]
-        return float((interval + max(allowed / self.scale, 3)) * self.health_check["unhealthy_threshold"])
+        """The time until a silent target gets no more requests: an interval, then the failed checks."""
+        group = group_of(
+            {
+                "TargetGroupArn": self.group,
+                "HealthCheckPath": self.health_check["path"],
+                "Matcher": {"HttpCode": self.health_check["matcher"]},
+                "HealthCheckIntervalSeconds": self.health_check["interval"],
+                "HealthCheckTimeoutSeconds": self.health_check["timeout"],
+                "HealthyThresholdCount": self.health_check["healthy_threshold"],
+                "UnhealthyThresholdCount": self.health_check["unhealthy_threshold"],
+            },
+            {},
+            self.scale,
+        )
+        return group.interval + group.fall * group.timeout + (group.fall - 1) * group.interval_after_failure
 
     def start(self) -> Any:
         """Start a task as the plan defines it, and wait until the balancer finds it healthy."""

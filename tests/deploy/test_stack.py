@@ -411,7 +411,7 @@ def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient
         replaced = time.monotonic() - hung
         traffic.until(traffic.made + 500)
 
-    # Two checks of 3 s, the last of which waits 3 s for an answer, and a round of the scheduler's.
+    # A check begins within 3 s, the next 1 s after its failure; both fail after 3 s. 1 s is for delays.
     noticed = 2 * 3 + 3 + 2
     late = [fate for fate in traffic.failures if fate.begun > hung + noticed]
     assert late == []

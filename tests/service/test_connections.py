@@ -19,10 +19,13 @@ from pathlib import Path
 import pytest
 import requests
 from flask.testing import FlaskClient
+from gunicorn.config import Config
 
+from s3api.worker import Response, Sender
 from support.faulty_s3 import Hang, running_faulty_s3
 from support.raw_client import RawClient, form
 from support.servers import ROOT, S3, Service, need, running_service, until
+from support.stores import settings_for
 
 MiB = 1024 * 1024
 PATIENCE = 2  # CLIENT_STALL_SECONDS of the service
@@ -606,3 +609,44 @@ def test_a_refusal_of_head_has_no_body(service: Service) -> None:
 
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.endswith(b"\r\n\r\n")
+
+
+class _Request:
+    """What gunicorn's response reads of a request."""
+
+    version = (1, 1)
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def should_close(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("method", "pieces", "sent"),
+    [
+        ("GET", [b"one", b"two"], [b"one", b"two"]),
+        ("GET", [], [b""]),
+        ("HEAD", [b""], [b""]),
+    ],
+)
+def test_the_head_is_sent_with_the_first_bytes(
+    tmp_path: Path, method: str, pieces: list[bytes], sent: list[bytes]
+) -> None:
+    """The head of an answer and its first bytes are one call of the kernel; a head alone is sent as well."""
+    # A socket of this kind delivers each call of send by itself.
+    with ExitStack() as stack:
+        ours, client = map(stack.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        response = Response(_Request(method), Sender(ours, settings_for(tmp_path)), Config())
+        response.start_response("200 OK", [("Content-Length", str(len(b"".join(pieces))))])
+        for piece in pieces:
+            response.write(piece)
+        response.close()
+        ours.close()
+
+        received = list(iter(lambda: client.recv(65536), b""))
+
+    head, _, first = received[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert [first, *received[1:]] == sent

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import io
 import os
 import socket
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,19 @@ from typing import Any
 import boto3.session
 import pytest
 from flask.testing import FlaskClient
+from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
 from cli.command import Command
 from s3api import failures
+from s3api.auth import new_token
 from s3api.bodies import Body
 from s3api.file_store import Conditions, PartPlan
+from s3api.s3_errors import S3Errors
+from s3api.s3_multipart import S3Multipart
+from s3api.s3_restore import COPIED_PART_BYTES, S3Restore
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
+from s3api.signed_values import Signer
 from s3api.staging import Staging
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
 from support.memory_store import MemoryStore
@@ -32,6 +41,7 @@ from support.servers import S3, SIGNING_KEY
 from support.stores import s3_store
 
 MiB = 1024 * 1024
+PLAN = PartPlan("name", "upload", size=10, part_size=5, nonce="nonce")
 MakeClient = Callable[..., FlaskClient]
 
 
@@ -125,6 +135,16 @@ def test_a_token_is_taken_as_bearer_only(make_client: MakeClient) -> None:
     assert statuses == [200, 200, 401, 401]
 
 
+def test_a_token_has_256_random_bits() -> None:
+    """The mark of the service, and 32 bytes that no other token has; its entry knows only its digest."""
+    tokens = [new_token("ci", frozenset({"list"}), "")[0] for _ in range(2)]
+    secrets = [base64.urlsafe_b64decode(token.removeprefix("s3api_") + "=") for token in tokens]
+
+    assert all(token.startswith("s3api_") for token in tokens)
+    assert [len(secret) for secret in secrets] == [32, 32]
+    assert secrets[0] != secrets[1]
+
+
 @pytest.mark.parametrize("prefix", ["x" * 1025, "a%00", "a%5Cb"])
 def test_a_prefix_that_no_name_has_is_refused(client: FlaskClient, prefix: str) -> None:
     """A prefix that is longer than any name, or has forbidden characters, is 400, not an empty list."""
@@ -155,7 +175,91 @@ def test_a_backslash_in_a_forms_name_is_refused(client: FlaskClient, store: Memo
     assert store.list_page("", "", 10, None).files == []
 
 
+def test_a_name_that_is_far_too_long_is_shown_in_part(client: FlaskClient) -> None:
+    """An answer repeats a name that it refuses, up to 4,096 characters, so that it stays small."""
+    answer = client.post("/delete", json={"files": ["x" * 4096, "y" * 4097]})
+
+    assert [one["name"] for one in answer.get_json()["content"]] == ["x" * 4096, "y" * 4096 + "…"]
+
+
+# --- signed values
+
+SIGNER = Signer(SIGNING_KEY)
+
+
+@pytest.mark.parametrize(("age", "valid"), [(2 * 24 * 3600, True), (2 * 24 * 3600 + 1, False)])
+def test_an_upload_id_lasts_two_days(monkeypatch: pytest.MonkeyPatch, age: int, *, valid: bool) -> None:
+    """After two days even a bucket that aborts uploads after one day has aborted it."""
+    value = SIGNER.upload_id(PLAN)
+    now = int(time.time())
+    monkeypatch.setattr("time.time", lambda: now + age)
+    if valid:
+        assert SIGNER.read_upload_id(value) == PLAN
+    else:
+        with pytest.raises(failures.UploadNotFound):
+            SIGNER.read_upload_id(value)
+
+
+@pytest.mark.parametrize("content", [5, [], ["name", "upload", 10], {"name": "name"}])
+def test_a_value_of_another_version(content: object) -> None:
+    """What was signed with the same key in another form is not valid; it is no fault of the service."""
+    with pytest.raises(failures.UploadNotFound):
+        SIGNER.read_upload_id(str(URLSafeTimedSerializer(SIGNING_KEY, salt="upload").dumps(content)))
+    with pytest.raises(failures.InvalidCursor):
+        SIGNER.read_cursor(["a"], str(URLSafeSerializer(SIGNING_KEY, salt="cursor").dumps(content)))
+    with pytest.raises(failures.InvalidCursor):
+        SIGNER.read_cursor(["a"], str(URLSafeSerializer(SIGNING_KEY, salt="cursor").dumps([["a"], content])))
+
+
+@pytest.mark.parametrize("other", [["A", "/"], ["b", "/"], ["a", ""], ["a", "0"], []])
+def test_a_cursor_of_another_query(other: list[str]) -> None:
+    """A cursor is valid for its own prefix and delimiter only, whichever sorts first."""
+    cursor = SIGNER.cursor(["a", "/"], "token")
+
+    assert SIGNER.read_cursor(["a", "/"], cursor) == "token"
+    with pytest.raises(failures.InvalidCursor):
+        SIGNER.read_cursor(other, cursor)
+
+
+def test_a_respelled_cursor() -> None:
+    """Base64 has several spellings of the same bytes; only the one that was issued is valid."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    orders = set()
+    for number in range(200):
+        cursor = SIGNER.cursor(["a"], f"token {number}")
+        last = alphabet.index(cursor[-1])
+        for other in alphabet[last - last % 4 : last - last % 4 + 4].replace(cursor[-1], ""):
+            orders.add(other < cursor[-1])
+            with pytest.raises(failures.InvalidCursor):
+                SIGNER.read_cursor(["a"], cursor[:-1] + other)
+
+    assert orders == {True, False}
+
+
 # --- files
+
+
+def test_a_body_is_read_in_pieces() -> None:
+    """`read` returns as much as it is asked for; without a number, all that is left."""
+    for size in (10, None):
+        received = Body(io.BytesIO(b"0123456789"), size, 10)
+
+        assert [received.read(3), received.read(1), received.read(0), received.read()] == [
+            b"012",
+            b"3",
+            b"",
+            b"456789",
+        ]
+        assert received.read() == b""
+
+
+def test_the_first_piece_is_not_the_whole_body() -> None:
+    """The digest is that of the whole body, so it is checked at the end of it, and not before."""
+    digest = hashlib.sha256(b"0123456789").hexdigest()
+    received = Body(io.BytesIO(b"0123456789"), None, 10, digest)
+
+    assert received.read_fully(4) == b"0123"
+    assert received.read_fully(100) == b"456789"
 
 
 def test_an_announced_length_above_the_limit_is_refused_unread() -> None:
@@ -240,6 +344,180 @@ def test_an_abort_that_is_refused_for_a_moment(seaweedfs_s3: S3, far: FaultyS3, 
 
     assert refused
     assert seaweedfs_s3.open_uploads(bucket_name) == []
+
+
+class Pages:
+    """boto3's client, as far as it lists parts: one page for each call. An abort is refused."""
+
+    def __init__(self, *pages: tuple[list[int], int | None]) -> None:
+        self.pages = list(pages)
+        self.markers: list[int] = []
+
+    def list_parts(self, PartNumberMarker: int = 0, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.markers.append(PartNumberMarker)
+        numbers, marker = self.pages.pop(0)
+        more = {} if marker is None else {"NextPartNumberMarker": marker}
+        parts = [{"PartNumber": number, "ETag": '"e"', "Size": 5} for number in numbers]
+        return {"Parts": parts, "IsTruncated": marker is not None, **more}
+
+    def abort_multipart_upload(self, **_: object) -> None:
+        raise ConnectionError
+
+    def parts(self) -> S3Multipart:
+        return S3Multipart(self, self, "bucket", S3Errors("bucket", "region", checks_owner=False))
+
+
+def test_all_pages_of_parts_are_read() -> None:
+    """A list of parts goes on from the marker of the page before it. The first page has no part before it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+    """
+    api = Pages(([1, 1000], 1000), ([1001], 2000), ([], None))
+
+    assert [part.number for part in api.parts().list_parts(PLAN)] == [1, 1000, 1001]
+    assert api.markers == [0, 1000, 2000]
+
+
+@pytest.mark.parametrize("then", [int("1000"), 999])
+def test_pages_of_parts_that_do_not_go_on(then: int) -> None:
+    """A page whose marker is that of the page before, or an earlier one, would be read without end."""
+    api = Pages(([1], int("1000")), ([2], then), ([3], None))
+
+    with pytest.raises(failures.StoreUnavailable):
+        api.parts().list_parts(PLAN)
+
+
+def test_an_abort_that_keeps_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried three times, first at once, and never holds the failed request for more than 3 seconds."""
+    api = Pages(*[([], None)] * 9)
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    api.parts().abort_quietly(PLAN)
+
+    assert pauses == [0, 0.5, 2]
+    assert len(api.markers) == 3
+
+
+class Versions:
+    """boto3's client, as far as a restore uses it: a file of this size whose versions are on these pages."""
+
+    def __init__(self, size: int, *pages: dict[str, Any]) -> None:
+        self.size = size
+        self.pages = list(pages)
+        self.asked: list[dict[str, Any]] = []
+        self.looked: list[str] = []
+        self.copied: dict[int, str | None] = {}
+        self.completed: list[int] = []
+
+    def list_object_versions(self, **asked: Any) -> dict[str, Any]:
+        self.asked.append(asked)
+        return self.pages.pop(0)
+
+    def get_bucket_versioning(self, **_: object) -> dict[str, Any]:
+        return {"Status": "Enabled"}
+
+    def head_object(self, VersionId: str, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.looked.append(VersionId)
+        return {"ContentLength": self.size}
+
+    def put_object(self, **_: object) -> None:
+        self.copied[0] = None
+
+    def create_multipart_upload(self, **_: object) -> dict[str, Any]:
+        return {"UploadId": "upload"}
+
+    def upload_part_copy(
+        self,
+        PartNumber: int,  # noqa: N803 - boto3's names
+        CopySourceRange: str | None = None,  # noqa: N803 - boto3's names
+        **_: object,
+    ) -> dict[str, Any]:
+        self.copied[PartNumber] = CopySourceRange
+        return {"CopyPartResult": {"ETag": '"e"'}}
+
+    def complete_multipart_upload(
+        self,
+        MultipartUpload: dict[str, Any],  # noqa: N803 - boto3's name
+        **_: object,
+    ) -> dict[str, Any]:
+        self.completed = [part["PartNumber"] for part in MultipartUpload["Parts"]]
+        return {"ETag": '"e"'}
+
+    def restore(self) -> None:
+        errors = S3Errors("bucket", "region", checks_owner=False)
+        S3Restore(self, self, "bucket", errors, S3Multipart(self, self, "bucket", errors)).restore("name")
+
+
+def entry(version: str, second: int, *, key: str = "name", latest: bool = False) -> dict[str, Any]:
+    moment = datetime(2026, 11, 26, 1, 10, second, tzinfo=UTC)
+    return {"Key": key, "VersionId": version, "IsLatest": latest, "LastModified": moment}
+
+
+def versions(
+    markers: list[dict[str, Any]], found: list[dict[str, Any]], following: str | None = None
+) -> dict[str, Any]:
+    more = {} if following is None else {"NextKeyMarker": "name", "NextVersionIdMarker": following}
+    return {"DeleteMarkers": markers, "Versions": found, "IsTruncated": following is not None, **more}
+
+
+@pytest.mark.parametrize(
+    ("size", "ranges"),
+    [
+        (5 << 30, [None]),
+        (
+            (5 << 30) + 1,
+            [f"bytes={n << 30}-{((n + 1) << 30) - 1}" for n in range(5)] + [f"bytes={5 << 30}-{5 << 30}"],
+        ),
+    ],
+)
+def test_a_large_file_is_restored_by_parts_of_a_gibibyte(size: int, ranges: list[str | None]) -> None:
+    """S3 copies at most 5 GiB at once. A larger file is copied in parts, all of it and in order.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
+    """
+    assert 5 * MiB <= COPIED_PART_BYTES  # S3's smallest part; far smaller ones would fill the memory here
+    api = Versions(size, versions([entry("m", 2, latest=True)], [entry("v", 1)]))
+    api.restore()
+
+    assert [api.copied[number] for number in sorted(api.copied)] == ranges
+    assert api.completed == sorted(api.copied) == list(range(1, len(ranges) + 1))
+
+
+@pytest.mark.parametrize(("marker", "lost"), [(3, True), (2, True), (1, False)])
+def test_a_null_marker_of_the_same_second(marker: int, *, lost: bool) -> None:
+    """The times of S3 are whole seconds: a marker of the version's second may have destroyed a newer file."""
+    api = Versions(0, versions([entry("null", marker), entry("m", 4, latest=True)], [entry("v", 2)]))
+    if lost:
+        with pytest.raises(failures.VersioningOff):
+            api.restore()
+    else:
+        api.restore()
+
+    assert api.looked == ([] if lost else ["v"])
+
+
+def test_a_version_after_a_page_of_markers() -> None:
+    """A file that was deleted often has its versions on a later page, and only its own count."""
+    longer = entry("w", 9, key="name, longer")
+    api = Versions(
+        0,
+        versions([entry("m3", 8, latest=True), entry("m2", 7)], [], "m2"),
+        versions([entry("m1", 6)], [], "m1"),
+        versions([], [longer, entry("v1", 1), entry("v2", 2)]),
+    )
+    api.restore()
+
+    assert api.looked == ["v2"]
+    assert [asked.get("VersionIdMarker") for asked in api.asked] == [None, "m2", "m1"]
+
+
+def test_the_versions_of_longer_names_are_not_read() -> None:
+    """S3 lists a key before those that it begins, so a page without the name ends the search."""
+    api = Versions(0, versions([entry("m", 8, key="name, longer")], [], "m"))
+
+    with pytest.raises(failures.FileNotFound):
+        api.restore()
+    assert len(api.asked) == 1
 
 
 class Answers(BaseHTTPRequestHandler):

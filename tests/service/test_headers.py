@@ -251,3 +251,17 @@ MD5 = "XrY7u+Ae7tCTyyK7j1rNww=="  # of b"hello world"
 def test_a_content_md5_is_base64_of_16_bytes(value: str, found: dict[str, str] | None) -> None:
     """RFC 1864, section 2: base64 of 128 bits. Characters outside its alphabet are refused, not skipped."""
     assert headers.digests("Content-MD5", value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (f"bytes={'9' * 18}-", f"bytes={'9' * 18}-"),
+        (f"bytes=1{'0' * 18}-", f"bytes={'9' * 18}-"),
+        (f"bytes=0-{'9' * 400}", f"bytes=0-{'9' * 18}"),
+        (f"bytes=-{'0' * 400}7", "bytes=-7"),
+    ],
+)
+def test_a_position_beyond_every_file(value: str, expected: str) -> None:
+    """RFC 9110, section 14.1.1: a number has any length. S3 gets at most 18 digits, which every S3 parses."""
+    assert headers.byte_range(value) == expected

@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+import taken_ports
 from local_servers import credentials_in, free_port, stop, without_aws
+from run_local import own_s3
 from s3api.private import lock_path
 from support.raw_client import RawClient, form
 from support.servers import (
@@ -609,3 +611,114 @@ def test_make_run_with_an_endpoint_and_no_bucket_says_so(tmp_path: Path) -> None
 
     assert ended.returncode == 1
     assert "AWS_ENDPOINT_URL is set, but BUCKET is not" in ended.stderr
+
+
+def aws_folder(home: Path, **profile: str) -> dict[str, str]:
+    """The environment of a user whose ~/.aws has one profile, `work`, with these settings."""
+    (home / ".aws").mkdir(parents=True)
+    lines = [f"{name} = {value}" for name, value in profile.items()]
+    (home / ".aws" / "config").write_text("\n".join(["[profile work]", *lines, ""]))
+    return {"HOME": str(home), "AWS_PROFILE": "work", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def test_make_run_uses_a_profile_of_aws_tools(seaweedfs_s3: S3, bucket_name: str, tmp_path: Path) -> None:
+    """BUCKET is enough where ~/.aws has keys, region and endpoint; the banner says which S3 is used."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    keys = {name.lower(): value for name, value in seaweedfs_s3.credentials.items()}
+    own = aws_folder(tmp_path / "home", **keys, region="eu-west-1", endpoint_url=seaweedfs_s3.url)
+    with running_local(tmp_path / ".data", BUCKET=bucket, **own) as local:
+        upload = requests.put(f"{local.url}/upload/mine.txt", data=b"mine", timeout=30)
+        said = local.log.read_text()
+        local.interrupt()
+
+    assert upload.status_code == 200, upload.text
+    assert seaweedfs_s3.keys(bucket) == {"mine.txt"}
+    assert f"S3: bucket {bucket} at {seaweedfs_s3.url}" in said
+    assert "with the credentials of profile 'work'" in said
+    assert seaweedfs_s3.credentials["AWS_SECRET_ACCESS_KEY"] not in said
+
+
+def test_make_run_names_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With keys and a region but no endpoint, the S3 is that of AWS in this region."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret", "region": "eu-north-1"}
+    for name, value in aws_folder(tmp_path, **keys).items():
+        monkeypatch.setenv(name, value)
+    own = own_s3("day02-files")
+
+    assert own is not None
+    assert own.settings == {"AWS_REGION": "eu-north-1"}
+    assert own.described == (
+        "bucket day02-files on AWS in eu-north-1, https://s3.eu-north-1.amazonaws.com\n"
+        "  with the credentials of profile 'work' of the configuration file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ({"sso_session": "company", "sso_account_id": "123456789012", "sso_role_name": "dev"}, "SSO"),
+        ({"credential_process": "false"}, "custom-process"),
+    ],
+)
+def test_make_run_explains_credentials_that_cannot_be_used(
+    tmp_path: Path, profile: dict[str, str], words: str
+) -> None:
+    """A profile whose credentials cannot be had is an error, not a start with another S3."""
+    own = aws_folder(tmp_path / "home", **profile, region="eu-west-1")
+    with (tmp_path / "home" / ".aws" / "config").open("a") as config:
+        if "sso_session" in profile:
+            config.write(
+                "[sso-session company]\nsso_region = eu-west-1\nsso_start_url = https://sso.example\n"
+            )
+    ended = run_local(free_port(), tmp_path / ".data", BUCKET="day02-files", **own)
+
+    assert ended.returncode == 1
+    assert "the AWS credentials for the bucket day02-files cannot be used" in ended.stderr
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.usefixtures("ministack_installed")
+def test_make_run_without_credentials_names_the_embedded_s3(tmp_path: Path) -> None:
+    """The banner says that no AWS credentials were found, and the start-up line which commit runs."""
+    none = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    with running_local(tmp_path / ".data", BUCKET="day02-mine", **none) as local:
+        said = local.log.read_text()
+        local.interrupt()
+    (started,) = [line for line in said.splitlines() if '"event":"started"' in line]
+
+    assert "S3: bucket day02-mine of the embedded S3 in" in said
+    assert "no AWS credentials were found" in said
+    assert json.loads(started)["revision"] != "unknown"
+
+
+# --- make up
+
+
+def test_make_up_names_a_taken_port_and_its_variable() -> None:
+    """Before anything is built, `make up` says which port is taken, and what changes it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = {"S3API_PORT": str(port), "S3_PORT": "x"}
+        ended = subprocess.run(
+            ["make", "--no-print-directory", "free-ports", f"PYTHON={sys.executable}"],
+            env={**os.environ, **ports},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode != 0
+    assert f"make up: Port {port} of 127.0.0.1 is taken; choose another: make up S3API_PORT=" in ended.stderr
+    assert "make up: S3_PORT=x is not a port" in ended.stderr
+
+
+def test_free_ports_are_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """A free port is no conflict."""
+    assert taken_ports.main("up", f"S3API_PORT={free_port()}", f"S3_PORT={free_port()}") == 0
+    assert capsys.readouterr().err == ""

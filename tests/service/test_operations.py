@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,15 +15,16 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
+import s3api
 from s3api import failures, health, manage
 from s3api.__main__ import main
 from s3api.auth import Tokens
 from s3api.doctor import Verdict, diagnose
 from s3api.s3_errors import look
-from s3api.s3_store import BucketReport
+from s3api.s3_store import BucketReport, PresignedAnswer
 from s3api.settings import Settings, SettingsError, TokenEntry
 from support.memory_store import MemoryStore
-from support.servers import S3, SIGNING_KEY, Service, service_environment, until
+from support.servers import S3, SIGNING_KEY, Service, running_service, service_environment, until
 from support.stores import s3_store, settings_for
 
 VALID = {"BUCKET": "day02-files", "SIGNING_KEY": SIGNING_KEY}
@@ -112,6 +114,112 @@ def test_every_wrong_variable_is_named_at_once(environment: Callable[..., None])
     assert all(name in str(caught.value) for name in ("BUCKET", "SIGNING_KEY", "PORT"))
 
 
+def test_every_kind_of_error_is_reported_together_in_plain_words(environment: Callable[..., None]) -> None:
+    """What pydantic, JSON, the disk and the names of variables have to say is one message without jargon."""
+    twins = json.dumps([{"name": "a", "verbs": ["list"], "sha256": "0" * 64}] * 2)
+    environment(
+        BUCKET=None,
+        BUCKETT="day02-files",
+        PORT="x",
+        METRICS_PORT="70000",
+        DRAIN_SECONDS="-1",
+        LOG_LEVEL="loud",
+        ALLOW_ANONYMOUS="maybe",
+        API_TOKENS=twins,
+        ALLOWED_HOSTS="a b:1",
+        STAGING_DIR="/proc/nowhere",
+        THREADS="8",
+    )
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment()
+
+    assert (
+        str(caught.value)
+        == """The configuration is not valid.
+  BUCKET: is not set (the name of an existing S3 bucket, such as day02-files)
+  API_TOKENS: two entries have the same name (a JSON list of entries, each printed by `s3api token new`)
+  ALLOW_ANONYMOUS: must be true or false
+  ALLOWED_HOSTS: entry 2 must be a host's name or address, such as files.example or [::1], without a port
+  PORT: must be a whole number
+  METRICS_PORT: must be at most 65535
+  DRAIN_SECONDS: must be at least 0
+  LOG_LEVEL: must be one of 'debug', 'info', 'warning' or 'error'
+  STAGING_DIR: cannot be written (No such file or directory); name a directory that this user may write to
+  BUCKETT is not a variable of this program; did you mean BUCKET?
+  THREADS is no longer read; MAX_CONCURRENT_REQUESTS has replaced it"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("not-json-secret", "is not valid JSON"),
+        ('{"name": "a"}', "must be a list"),
+        ('["a"]', "entry 1 must be an object"),
+        ('[{"name":"a","verbs":[],"sha256":"%s"}]' % ("0" * 64), "entry 1 verbs must not be empty"),
+        ('[{"name":"a","verbs":["list"],"sha256":"0"}]', "entry 1 sha256 does not have the right form"),
+    ],
+)
+def test_a_wrong_token_entry_is_reported_with_the_rest(
+    environment: Callable[..., None], value: str, problem: str
+) -> None:
+    """An API_TOKENS that does not parse does not hide what else is wrong."""
+    environment(API_TOKENS=value, BUCKET=None)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment()
+
+    assert f"  API_TOKENS: {problem} (" in str(caught.value)
+    assert "  BUCKET: is not set" in str(caught.value)
+
+
+def test_a_wrong_configuration_makes_no_directory(
+    environment: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command with a wrong configuration leaves no staging directory where it was called."""
+    environment(BUCKET=None, STAGING_DIR=None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError):
+        Settings.from_environment()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BUCKETT", "BUCKET"),
+        ("S3API_TOKENN", "S3API_TOKEN"),
+        ("API_TOKEN", "API_TOKENS"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("ALLOW_ORIGINS", "ALLOWED_ORIGINS"),
+        ("S3_PUBLIC_ENDPOINT", "S3_PUBLIC_ENDPOINT_URL"),
+        ("AWS_REGON", "AWS_REGION"),
+        ("THREADS", "MAX_CONCURRENT_REQUESTS"),
+    ],
+)
+def test_a_misspelt_variable_is_named(environment: Callable[..., None], name: str, meant: str) -> None:
+    """So is a variable of an earlier version. The service starts: another program may use that name."""
+    environment(**{name: "1"})
+    Settings.from_environment()
+    ((named, sentence),) = Settings.unread_variables()
+
+    assert named == name
+    assert meant in sentence
+
+
+def test_other_programs_variables_are_not_named(environment: Callable[..., None]) -> None:
+    """Variables of the shell, of ECS, Kubernetes and AWS tools look like none of the service's."""
+    others = (
+        "PATH HOME HOSTNAME SHLVL LANG PWD TERM USER VIRTUAL_ENV S3API_TOKEN S3API_URL S3API_TOKEN_FILE "
+        "AWS_ENDPOINT_URL_STS AWS_ENDPOINT_URL_S3 AWS_PROFILE AWS_EXECUTION_ENV AWS_SESSION_TOKEN "
+        "ECS_CONTAINER_METADATA_URI_V4 AWS_CONTAINER_CREDENTIALS_RELATIVE_URI KUBERNETES_SERVICE_HOST "
+        "S3API_SERVICE_HOST S3API_PORT S3API_PORT_5000_TCP_ADDR GUNICORN_CMD_ARGS PROMETHEUS_MULTIPROC_DIR"
+    )
+    environment(**dict.fromkeys(others.split(), "x"))
+
+    assert list(Settings.unread_variables()) == []
+
+
 def test_an_empty_variable_is_an_absent_one(environment: Callable[..., None]) -> None:
     """An empty variable means what an absent one does, for boto3 too."""
     environment(AWS_ENDPOINT_URL="", API_TOKENS="", PORT="", WEB_CONCURRENCY="")
@@ -184,20 +292,35 @@ def report(**changes: Any) -> BucketReport:
         "old_version_days": 90,
         "has_old_version_rule": True,
         "cors_exposes_etag": True,
-        "public_endpoint": "https://s3.example",
-        "public_endpoint_error": None,
     }
     return BucketReport(**{**good, **changes})
 
 
-class Reports:
-    def __init__(self, result: BucketReport | failures.FileError) -> None:
+class Reports(MemoryStore):
+    """A store whose presigned requests have the status given, and S3's by default."""
+
+    credentials = "the task role"
+
+    def __init__(
+        self, result: BucketReport | failures.FileError, status: int | None = None, *, from_s3: bool = True
+    ) -> None:
+        super().__init__(endpoint="https://s3.example")
         self._result = result
+        self._status = status
+        self._from_s3 = from_s3
 
     def report(self) -> BucketReport:
         if isinstance(self._result, failures.FileError):
             raise self._result
         return self._result
+
+    def delete_without_trace(self, name: str) -> bool:
+        raise AssertionError(name)
+
+    def send_presigned(self, method: str, url: str, body: bytes = b"") -> PresignedAnswer:
+        assert url.startswith("memory://")
+        assert bool(body) == (method == "PUT")
+        return PresignedAnswer(self._status or (404 if method == "GET" else 200), from_s3=self._from_s3)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +331,6 @@ class Reports:
         ({"region": None}, "region", Verdict.UNKNOWN),
         ({"clock_skew": timedelta(minutes=6)}, "clock", Verdict.FAILED),
         ({"clock_skew": None}, "clock", Verdict.UNKNOWN),
-        ({"public_endpoint_error": "HTTP 403"}, "public endpoint", Verdict.FAILED),
         ({"versioning": False}, "versioning", Verdict.ADVICE),
         ({"versioning": None}, "versioning", Verdict.UNKNOWN),
         ({"has_abort_rule": False}, "incomplete uploads", Verdict.ADVICE),
@@ -225,7 +347,27 @@ def test_a_finding_for_each_check(
 
     assert {finding.check: finding.verdict for finding in findings}[check] is verdict
     assert sum(finding.verdict is not Verdict.OK for finding in findings) == (verdict is not Verdict.OK)
-    assert len(findings) == 8
+    assert len(findings) == 14
+
+
+@pytest.mark.parametrize(
+    ("status", "from_s3", "public", "verdict"),
+    [
+        (403, True, None, Verdict.FAILED),
+        (403, True, "https://files.example", Verdict.FAILED),
+        (404, False, None, Verdict.FAILED),
+        (404, False, "https://files.example", Verdict.NOT_CHECKED),
+    ],
+)
+def test_who_answers_at_the_public_endpoint(
+    tmp_path: Path, status: int, from_s3: bool, public: str | None, verdict: Verdict
+) -> None:
+    """S3's refusal is a failure. Another server at a public endpoint may not be what clients reach there."""
+    store = Reports(report(), status, from_s3=from_s3)
+    findings = diagnose(store, settings_for(tmp_path, s3_public_endpoint_url=public))
+
+    assert {finding.check: finding.verdict for finding in findings}["signed upload"] is verdict
+    assert store.uploads == {}
 
 
 def test_a_bucket_that_is_not_there_is_the_only_finding(tmp_path: Path) -> None:
@@ -250,9 +392,15 @@ def test_the_doctor_on_a_real_bucket(
     lines = bare.stdout.splitlines()
     assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == [
         "bucket",
+        "credentials",
         "region",
         "clock",
+        "list",
+        "read",
+        "write",
+        "delete",
         "public endpoint",
+        "signed upload",
         "versioning",
         "incomplete uploads",
         "old versions",
@@ -315,6 +463,72 @@ def test_one_line_a_request_and_no_secret_in_it(ministack_service: Service) -> N
     signature = url.partition("X-Amz-Signature=")[2][:64]
     for secret_text in ("s3api_secret-token", "secret-prefix", signature, plan["id"], SIGNING_KEY):
         assert secret_text not in text
+
+
+def test_the_service_says_once_what_it_serves(
+    ministack_s3: S3, ministack_service: Service, tmp_path: Path
+) -> None:
+    """One line at the start has version, revision, bucket, region and endpoint, whatever the workers."""
+    assert ministack_service
+    settings = {"revision": "abc123", "web_concurrency": 2, "threads": 8}
+    with running_service(ministack_s3, "day02-shared", tmp_path, **settings) as service:
+        started = until(
+            lambda: [line for line in service.log_lines() if line["event"] == "started"], "the service starts"
+        )
+        warnings = [line["event"] for line in service.log_lines() if line["level"] == "warning"]
+    after = [line for line in service.log_lines() if line["event"] == "started"]
+
+    assert after == started
+    assert {key: started[0][key] for key in ("version", "revision", "bucket", "region", "endpoint")} == {
+        "version": s3api.__version__,
+        "revision": "abc123",
+        "bucket": "day02-shared",
+        "region": "eu-west-1",
+        "endpoint": ministack_s3.url,
+    }
+    assert warnings == ["The variable THREADS is no longer read; MAX_CONCURRENT_REQUESTS has replaced it"]
+
+
+def test_probes_are_logged_at_debug_level_while_the_service_is_well(
+    make_client: Callable[..., FlaskClient], store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Load balancers ask often. A failed probe is logged like any other request."""
+    caplog.set_level("DEBUG", "s3api")
+    client = make_client()
+    for path in ("/livez", "/readyz", "/"):
+        client.get(path).close()
+    store.fails_with = failures.StoreUnavailable("S3 cannot be reached; try again")
+    make_client().get("/readyz").close()
+    lines = [record for record in caplog.records if record.getMessage() == "request"]
+
+    assert [(vars(line)["fields"]["route"], line.levelname) for line in lines] == [
+        ("/livez", "DEBUG"),
+        ("/readyz", "DEBUG"),
+        ("/", "INFO"),
+        ("/readyz", "INFO"),
+    ]
+
+
+def test_a_request_fits_a_line_of_a_terminal(
+    ministack_s3: S3, ministack_service: Service, tmp_path: Path
+) -> None:
+    """The log for people has one line of at most 80 columns for an ordinary request, and no probes."""
+    assert ministack_service
+    with running_service(ministack_s3, "day02-shared", tmp_path, log_format="console") as service:
+        requests.get(f"{service.url}/livez", timeout=10)
+        missing = requests.get(service.at("/download/", "a.csv"), timeout=10).json()
+        requests.get(f"{service.url}/list_files", timeout=10)
+        log = until(
+            lambda: (text := service.log_path.read_text(), "/list_files" in text and text)[1],
+            "the requests are logged",
+        )
+    lines = [line for line in log.splitlines() if " GET " in line]
+
+    assert [re.sub(r"[0-9.]+ ms|[0-9]{2}:[0-9]{2}:[0-9]{2}", "…", line) for line in lines] == [
+        f"… info    GET /download/a.csv 404 … code=file_not_found request_id={missing['request_id']}",
+        f"… info    GET /list_files 200 … request_id={lines[1][-16:]}",
+    ]
+    assert len(lines[1]) <= 80
 
 
 def test_the_cause_of_a_failure_is_logged_not_told(

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+import urllib3
+from botocore.awsrequest import AWSResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +27,7 @@ from s3api.bodies import Body
 from s3api.doctor import Verdict, diagnose
 from s3api.errors import status_of
 from s3api.file_store import Conditions, Page, Part, PartPlan, StoredFile
-from s3api.s3_answers import ANSWER_BYTES, UnexpectedAnswer, parse
+from s3api.s3_answers import ANSWER_BYTES, Answer, UnexpectedAnswer, document, error_of, exchange, parse
 from s3api.s3_store import S3FileStore
 from s3api.s3_values import page, size_of_range, stored_file
 from s3api.settings import Settings
@@ -209,6 +212,86 @@ def test_what_s3_does_not_answer_is_a_failure(
     assert time.monotonic() - began < DEADLINE
     assert len([asked for asked in faulty.asked if operation.fails(asked)]) <= 2
     assert faulty.sent < ANSWER_BYTES + 24 * MiB  # what the sockets between hold is not read
+
+
+@pytest.mark.parametrize("name", ["restore, its version", "list_parts"])
+def test_boto3_asks_again(store: S3FileStore, faulty: FaultyS3, name: str) -> None:
+    """A small request that boto3 sends survives one failure of S3, with a body or without (HEAD)."""
+    operation = OPERATIONS[name]
+    call = operation.prepare(store)
+    once = iter([True])
+    with faulty.failing(
+        AnswerError(503, "ServiceUnavailable"), lambda asked: operation.fails(asked) and next(once, False)
+    ):
+        call()
+
+    assert next(once, None) is None
+
+
+# --- one answer
+
+
+@dataclass
+class Connections:
+    """Answers every request with this."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (REQUEST_ID,)
+
+    def send(self, _request: Any) -> Answer:
+        headers = urllib3.HTTPHeaderDict(dict(self.headers))
+        raw = urllib3.HTTPResponse(io.BytesIO(self.body), headers, self.status, preload_content=False)
+        return Answer("http://s3.example/", self.status, headers, raw)
+
+
+def exchanged(status: int, body: bytes, *headers: tuple[str, str]) -> AWSResponse:
+    return exchange(Connections(status, body, headers or (REQUEST_ID,)), SimpleNamespace(body=b""), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "most"), [(200, 8 * MiB), (299, 8 * MiB), (300, MiB // 4), (404, MiB // 4)]
+)
+def test_the_largest_answer(status: int, most: int) -> None:
+    """An answer in memory has at most 8 MiB. Of an error above 256 KiB only the status counts."""
+    whole = exchanged(status, bytes(most))
+
+    assert len(whole.content) == most
+    if status < 300:
+        with pytest.raises(UnexpectedAnswer):
+            exchanged(status, bytes(most + 1))
+    else:
+        assert exchanged(status, bytes(most + 1)).content == b""
+
+
+@pytest.mark.parametrize("status", [500, 503, 599])
+def test_an_error_of_a_proxy_counts_as_one_of_s3(status: int) -> None:
+    """A proxy in front of S3 answers 502 without S3's own header; that may pass, as an error of S3 may."""
+    assert exchanged(status, PAGE, ("Content-Type", "text/html")).status_code == status
+
+
+@pytest.mark.parametrize("status", [200, 301, 404, 499])
+def test_any_other_answer_of_a_proxy_is_none(status: int) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        exchanged(status, PAGE, ("Content-Type", "text/html"))
+
+
+@pytest.mark.parametrize("found", ["ListPartsResult", "Z", "A", "errors"])
+def test_another_document_is_none(found: str) -> None:
+    """An answer whose root has another name is not the answer, whatever that name is."""
+    right = f"<{found}/>".encode()
+
+    assert document(exchanged(200, right), found).tag == found
+    with pytest.raises(UnexpectedAnswer):
+        document(exchanged(200, right), "ListBucketResult")
+
+
+@pytest.mark.parametrize(("root", "code"), [("Error", "SlowDown"), ("Apology", "400"), ("Fault", "400")])
+def test_only_s3s_own_error_has_a_code(root: str, code: str) -> None:
+    """Without S3's error document the status is the code."""
+    answer = exchanged(400, f"<{root}><Code>SlowDown</Code></{root}>".encode())
+
+    assert error_of(answer, "operation").response["Error"]["Code"] == code
 
 
 def test_a_client_sees_no_empty_listing(faulty: FaultyS3, seaweedfs_s3: S3, tmp_path: Path) -> None:
@@ -406,9 +489,28 @@ def test_the_range_asked_for_is_the_answer(
     assert (opened.file.size, opened.content_range) == (size, content_range)
 
 
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("Thu, 26 Nov 2026 01:10:35 GMT", 1),
+        ("Thu, 26 Nov 2026 01:10:35 -0000", 1),
+        ("Thu, 26 Nov 2026 01:10:35 +0200", 23),
+    ],
+)
+def test_the_date_of_s3_is_a_moment(text: str, hour: int) -> None:
+    """RFC 5322, section 3.3: a date has an offset; -0000 is UTC."""
+    modified = stored_file("name", {"ETag": '"e"', "Last-Modified": text}, 1).last_modified
+
+    assert modified.astimezone(UTC).hour == hour
+
+
 # --- what is left out
 
 VERSION = "<Version><Key>gone</Key><VersionId>v</VersionId><IsLatest>false</IsLatest></Version>"
+#: A page of delete markers that names itself as the next one.
+ENDLESS = """<IsTruncated>true</IsTruncated><NextKeyMarker>gone</NextKeyMarker>
+<NextVersionIdMarker>m</NextVersionIdMarker><DeleteMarker><Key>gone</Key><VersionId>m</VersionId>
+<IsLatest>true</IsLatest><LastModified>2026-11-26T01:10:35.000Z</LastModified></DeleteMarker>"""
 PART = "<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>five</Size></Part>"
 
 
@@ -427,6 +529,7 @@ PART = "<Part><PartNumber>1</PartNumber><ETag>e</ETag><Size>five</Size></Part>"
         ("complete_parts", "CompleteMultipartUploadResult", ""),
         ("restore, its versions", "ListVersionsResult", VERSION),
         ("restore, its versions", "ListVersionsResult", "<Version><IsLatest>true</IsLatest></Version>"),
+        ("restore, its versions", "ListVersionsResult", ENDLESS),
     ],
 )
 def test_an_answer_that_lacks_what_is_read(

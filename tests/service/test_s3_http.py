@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import socket
 import threading
 import zlib
@@ -21,7 +22,7 @@ from s3api.file_store import Conditions
 from s3api.s3_http import S3Requests
 from s3api.s3_store import S3FileStore
 from support.faulty_s3 import AnswerError, Asked, Fault, FaultyS3, Reset, running_faulty_s3
-from support.servers import S3
+from support.servers import S3, until
 from support.stores import body, content, put, s3_store, sha256
 from support.tls import TlsFront, running_tls
 
@@ -162,6 +163,68 @@ def test_what_may_pass_is_tried_twice(
     assert asked == attempts
 
 
+@pytest.mark.parametrize(
+    ("fault", "longest"),
+    [(Reset(), 0.1), (AnswerError(500, "InternalError"), 0.1), (AnswerError(503, "SlowDown"), 1.0)],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_the_pause_before_the_second_attempt(
+    faulty: FaultyS3, bucket_name: str, fault: Fault, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause is random: up to a second if S3 asks for fewer requests, otherwise hardly one."""
+    store = s3_store(faulty.s3, bucket_name)
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    with faulty.failing(fault), pytest.raises(failures.FileError):
+        store.list_page("", "", 10, None)
+
+    (pause,) = pauses
+    assert longest / 2 <= pause <= longest
+
+
+@pytest.mark.parametrize(("size", "waits"), [(64 * 1024, False), (64 * 1024 + 1, True)])
+def test_a_larger_file_waits_for_s3(
+    seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str, size: int, *, waits: bool
+) -> None:
+    """Up to 64 KiB go with the head of the request; a larger file is sent when S3 wants it.
+
+    RFC 9110, section 10.1.1: Expect.
+    """
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    put(store, "name", bytes(size))
+    (asked,) = faulty.asked
+
+    assert ("Expect" in asked.headers) == waits
+
+
+def test_a_stream_is_sent_in_pieces(seaweedfs_s3: S3, bucket_name: str) -> None:
+    """A large file is read and sent 128 KiB at a time, so that a slow client's file is never in memory."""
+    session, bucket = seaweedfs_s3.session(), seaweedfs_s3.make_bucket(bucket_name)
+    stream = io.BytesIO(bytes(MiB))
+    asked: list[int] = []
+
+    class Source:
+        def read(self, amount: int = -1, /) -> bytes:
+            asked.append(amount)
+            return stream.read(amount)
+
+    S3Requests(seaweedfs_s3.client(), session, bucket).put_stream("name", Source(), MiB, {})
+
+    assert set(asked) == {128 * 1024}
+    assert seaweedfs_s3.keys(bucket) == {"name"}
+
+
+def test_the_largest_file_of_one_put(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
+    """AWS: one PUT stores up to 5 GiB, so a file of that size needs no parts. This one breaks off."""
+    store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
+    with pytest.raises(failures.UploadInterrupted):
+        store.put("name", body(b"", size=5 << 30), "text/plain", create_only=False)
+    until(lambda: faulty.asked, "the request arrives")
+
+    assert [(asked.method, asked.query) for asked in faulty.asked] == [("PUT", {})]
+
+
 @pytest.mark.parametrize("create_only", [True, False])
 def test_a_small_file_is_sent_again(
     seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str, *, create_only: bool
@@ -186,7 +249,7 @@ def test_a_small_file_is_sent_again(
 def test_another_region_is_named(seaweedfs_s3: S3, faulty: FaultyS3, bucket_name: str) -> None:
     """A bucket in another region is an error that names the wrong setting."""
     store = s3_store(faulty.s3, seaweedfs_s3.make_bucket(bucket_name))
-    for call in (store.check, lambda: store.list_page("", "", 10, None)):
+    for call in (store.check, lambda: store.list_page("", "", 10, None), lambda: store.delete("name")):
         with (
             faulty.failing(AnswerError(301, "PermanentRedirect")),
             pytest.raises(failures.StoreFailed, match="AWS_REGION"),

@@ -97,16 +97,28 @@ def test_what_is_announced_costs_nothing_until_it_comes(tmp_path: Path) -> None:
         pass
 
 
-def test_one_caller_cannot_use_the_whole_budget(tmp_path: Path) -> None:
+def test_a_form_reserves_a_mebibyte_at_a_time(tmp_path: Path) -> None:
+    """A form whose first byte has come holds 1 MiB of the budget. It need not reserve each byte."""
+    shared = staging(tmp_path, budget=2 << 20)
+    with shared.folder(None) as first, shared.folder(None) as second:
+        first.new_file().write(b"x")
+        staged = second.new_file()
+        staged.write(b"x" * (1 << 20))
+        with pytest.raises(StagingFull):
+            staged.write(b"x")
+
+
+@pytest.mark.parametrize(("one", "another"), [("one", "two"), ("two", "one")])
+def test_one_caller_cannot_use_the_whole_budget(tmp_path: Path, one: str, another: str) -> None:
     """A caller gets seven eighths of the budget in all its forms together; the rest is there for others."""
     shared = staging(tmp_path, budget=8 * STEP)
-    with shared.folder(None, "one") as first, shared.folder(None, "one") as second:
+    with shared.folder(None, one) as first, shared.folder(None, one) as second:
         first.new_file().write(b"x" * 4 * STEP)
         held = second.new_file()
         held.write(b"x" * 3 * STEP)
         with pytest.raises(StagingFull):
             held.write(b"x")
-        with shared.folder(None, "two") as other:
+        with shared.folder(None, another) as other:
             other.new_file().write(b"x" * STEP)
 
 
@@ -408,7 +420,7 @@ def lock_of_another_user(shared: Path) -> str:
 def lock_that_is_a_pipe(shared: Path) -> str:
     (shared / "uploads").mkdir()
     os.mkfifo(lock_path(shared / "uploads"))
-    return "is no plain file"
+    return "is not a regular file"
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from flask.testing import FlaskClient
 
 from s3api import failures, files
 from s3api.bodies import Body
 from s3api.failures import FileChanged, FileTooLarge, StoreDenied, StoreThrottled, StoreUnavailable
-from s3api.file_store import MAX_SINGLE_PUT_BYTES, NOTHING, MiB, SignedPost, SignedPut, Upload
-from s3api.s3_errors import _MEANINGS, THROTTLED, S3Errors
+from s3api.file_store import (
+    MAX_SINGLE_PUT_BYTES,
+    NOTHING,
+    MiB,
+    Page,
+    SignedPost,
+    SignedPut,
+    Upload,
+    part_size_for,
+)
+from s3api.s3_errors import _MEANINGS, THROTTLED, S3Errors, is_denial, look
 from support.memory_store import MemoryStore
 from support.stores import body, put
 
@@ -76,6 +89,8 @@ def test_a_form_that_fails_in_the_middle(
         ("a", MAX_SINGLE_PUT_BYTES + 1, {"multipart": False}, files.InvalidPlan),
         ("a", MAX_SINGLE_PUT_BYTES, {"multipart": False}, SignedPost),
         ("a", 60_000 * MiB, {"part_size": 5 * MiB}, failures.InvalidParts),
+        ("a", 50_000 * MiB + 1, {"part_size": 5 * MiB}, failures.InvalidParts),  # 10,001 parts
+        ("a", 50_000 * MiB, {"part_size": 5 * MiB}, files.MultipartUpload),
         ("a", None, {}, SignedPost),
         ("a${filename}", None, {}, files.InvalidPlan),
     ],
@@ -107,6 +122,15 @@ def test_how_an_upload_is_planned(
         assert isinstance(plan(), kind)
 
 
+@pytest.mark.parametrize(
+    ("size", "part_size"),
+    [(0, 8 * MiB), (80_000 * MiB, 8 * MiB), (80_000 * MiB + 1, 9 * MiB), (90_000 * MiB + 1, 10 * MiB)],
+)
+def test_part_size_for_a_file(size: int, part_size: int) -> None:
+    """The smallest whole number of MiB, at least 8, with which S3's 10,000 parts are enough."""
+    assert part_size_for(size) == part_size
+
+
 def test_a_failed_condition_reads_nothing() -> None:
     """A PUT whose If-Match fails is refused before the first byte of its body is read."""
     memory = MemoryStore()
@@ -121,10 +145,41 @@ def test_a_failed_condition_reads_nothing() -> None:
     assert unread.received == 0
 
 
-def translated(code: str, operation: str, name: str, status: int = 400) -> Exception:
-    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+def test_a_whole_listing_is_read_in_the_largest_pages() -> None:
+    """A listing of everything asks for 1,000 names at a time: S3 answers with no more.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html, max-keys
+    """
+    limits: list[int] = []
+
+    class Counting(MemoryStore):
+        def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
+            limits.append(limit)
+            return super().list_page(prefix, delimiter, min(limit, 2), token)
+
+    memory = Counting()
+    for name in "abc":
+        put(memory, name)
+    pages = list(files.list_all(memory, ""))
+
+    assert [file.name for page in pages for file in page.files] == ["a", "b", "c"]
+    assert limits == [1000, 1000]
+
+
+# --- the meaning of S3's errors
+
+
+def client_error(code: str, status: int = 400, headers: Mapping[str, str] = NOTHING) -> ClientError:
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": metadata}
+    return ClientError(response, "operation")
+
+
+def translated(
+    code: str, operation: str, name: str, status: int = 400, headers: Mapping[str, str] = NOTHING
+) -> Exception:
     with pytest.raises(failures.FileError) as raised, S3Errors("b", "r", checks_owner=True)(operation, name):
-        raise ClientError(response, operation)
+        raise client_error(code, status, headers)
     return raised.value
 
 
@@ -156,3 +211,95 @@ def test_throttling_is_throttling(code: str) -> None:
 def test_unknown_codes_are_judged_by_their_status(code: str, status: int, kind: type[Exception]) -> None:
     """A code that the table does not have means what its status means."""
     assert type(translated(code, "get_object", "a", status)) is kind
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "kind"),
+    [
+        ("head_bucket", 404, failures.BucketNotFound),
+        ("head_bucket", 405, failures.StoreFailed),
+        ("head_bucket", 500, StoreUnavailable),
+        ("get_object", 404, failures.FileNotFound),
+        ("get_object", 499, failures.StoreFailed),
+        ("get_object", 599, StoreUnavailable),
+        ("get_object", 412, FileChanged),
+        ("put_object", 412, failures.FileExists),
+    ],
+)
+def test_an_answer_without_a_code_is_judged_by_its_status(
+    operation: str, status: int, kind: type[Exception]
+) -> None:
+    """An answer to HEAD has no body, so it names no code."""
+    assert type(translated(str(status), operation, "a", status)) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "region", "kind"),
+    [
+        (400, "elsewhere", "is not in the region r"),
+        (400, "r", "S3 refused"),
+        (400, None, "S3 refused"),
+        (403, "elsewhere", "does not allow"),
+        (307, "elsewhere", "redirects"),
+    ],
+)
+def test_a_head_signed_for_another_region(status: int, region: str | None, kind: str) -> None:
+    """S3 answers it with 400 and the bucket's region. With another status the region is not the reason."""
+    headers = {} if region is None else {"x-amz-bucket-region": region}
+
+    assert kind in str(translated(str(status), "get_object", "a", status, headers))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize(
+    ("code", "seconds", "kind"),
+    [
+        ("403", 15 * 60 + 50, failures.ClockSkewed),
+        ("403", 15 * 60 - 30, StoreDenied),
+        ("AccessDenied", 15 * 60 + 50, StoreDenied),
+        ("401", 15 * 60 + 50, StoreDenied),
+        ("404", 15 * 60 + 50, failures.FileNotFound),
+    ],
+)
+def test_a_clock_is_wrong_from_15_minutes_on(
+    code: str, seconds: int, kind: type[Exception], direction: int
+) -> None:
+    """S3 accepts a request whose time differs by up to 15 minutes. A 403 without a code has another reason.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, RequestTimeTooSkewed
+    """
+    there = datetime.now(UTC) + direction * timedelta(seconds=seconds)
+    headers = {"date": format_datetime(there, usegmt=True)}
+
+    error = translated(code, "get_object", "a", 403, headers)
+
+    assert type(error) is kind
+    assert ("by 16 minutes" in str(error)) == (kind is failures.ClockSkewed)
+
+
+def test_a_wrong_clock_in_an_answer_that_has_no_date() -> None:
+    assert "by more than 15 minutes" in str(translated("RequestTimeTooSkewed", "get_object", "a"))
+
+
+def test_denials_are_the_codes_that_deny() -> None:
+    assert is_denial("AccessDenied")
+    assert not is_denial("NoSuchKey")
+    assert not is_denial("SomethingNew")
+
+
+def test_a_configuration_that_is_absent_differs_from_one_that_cannot_be_read() -> None:
+    """A bucket without rules is told apart from rules that the service may not read."""
+
+    def fails(code: str) -> Callable[[], dict[str, Any]]:
+        def call() -> dict[str, Any]:
+            raise client_error(str(code.encode(), "ascii"))  # as it is parsed: another object
+
+        return call
+
+    def unread() -> dict[str, Any]:
+        raise ResponseParserError
+
+    assert look(lambda: {"Rules": []}, "NoSuchRules") == {"Rules": []}
+    assert look(fails("NoSuchRules"), "NoSuchRules") == {}
+    assert look(fails("AccessDenied"), "NoSuchRules") is None
+    assert look(unread, "NoSuchRules") is None

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from s3api import pages, routes
+from s3api.app import create_app
+from support.memory_store import MemoryStore
+from support.stores import settings_for
 
 METHODS = {"get", "put", "post", "delete"}
 
@@ -147,3 +151,13 @@ def test_one_call_is_enough(decorator: str, body: str, faults: list[str]) -> Non
 def test_another_name_for_the_store_is_found() -> None:
     """A store under another name would hide calls from this test, so no view gives it one."""
     assert _other_uses("def view():\n    kept = services.store\n    kept.stat('a')") == ["services.store"]
+
+
+def test_only_the_hooks_that_are_called_are_registered(tmp_path: Path) -> None:
+    """The application skips hooks of blueprints, and hooks after a request's context. So there are none."""
+    app = create_app(settings_for(tmp_path), MemoryStore())
+
+    assert set(app.before_request_funcs) == set(app.after_request_funcs) == {None}
+    assert not app.url_value_preprocessors
+    assert not app.teardown_request_funcs
+    assert not app.teardown_appcontext_funcs

@@ -65,6 +65,7 @@ class MemoryStore:
     """Keeps versions. While `fails_with` is set, every call raises it, as when S3 is down."""
 
     bucket: str = "day02-memory"
+    endpoint: str = "memory://"
     fails_with: FileError | None = None
     objects: dict[str, _Object] = field(default_factory=dict)
     deleted: dict[str, _Object] = field(default_factory=dict)
@@ -185,8 +186,8 @@ class MemoryStore:
 
     def delete(self, name: str, if_match: str | None = None) -> None:
         self._touch()
+        self._check(name, create_only=False, if_match=if_match)
         if name in self.objects:
-            self._check(name, create_only=False, if_match=if_match)
             self.deleted[name] = self.objects.pop(name)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:

@@ -66,7 +66,7 @@ def test_keyboard(window: Window, tmp_path: Path) -> None:
     window.uploaded("new.txt")
     expect(window.row("new.txt")).to_be_visible()
 
-    tab_to(page, "Search the loaded names")
+    tab_to(page, "Filter this folder")
     keyboard.type("fold")
     expect(window.row("new.txt")).to_be_hidden()
     tab_to(page, "folder/")

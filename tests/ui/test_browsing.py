@@ -123,13 +123,13 @@ def test_paging_and_search(window: Window) -> None:
 
     expect(count).to_have_text("200 files loaded, there are more")
     search.fill("204")
-    expect(empty).to_have_text("No loaded name holds these letters. There is more to load.")
+    expect(empty).to_have_text("No match in the 200 files loaded. There is more to load.")
     window.button("Load more").click()
     expect(count).to_have_text("1 of 205 files")
     assert window.names() == ["204.txt"]
     expect(window.button("Load more")).to_be_hidden()
     search.fill("nothing like it")
-    expect(empty).to_have_text("No loaded name holds these letters.")
+    expect(empty).to_have_text("No match in the 205 files loaded.")
     search.fill("")
     expect(count).to_have_text("205 files")
     assert len(window.names()) == PAGE_SIZE + 5

@@ -68,13 +68,14 @@ def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
     """A button forgets the token and clears the page."""
     window.put("a.txt")
     window.open()
+    expect(window.page.get_by_role("heading", name="Sign in with your API token")).to_be_visible()
     enter(window, tokens["everything"][0])
     expect(window.row("a.txt")).to_be_visible()
-    window.button("Forget token").click()
+    window.button("Sign out").click()
 
     expect(window.page.get_by_label("API token")).to_be_visible()
     assert window.page.evaluate("sessionStorage.length") == 0
-    expect(window.button("Forget token")).to_be_hidden()
+    expect(window.button("Sign out")).to_be_hidden()
     assert "a.txt" not in window.page.content()
     assert window.bucket not in window.page.content()
 

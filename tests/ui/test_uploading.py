@@ -131,6 +131,7 @@ def test_replace(window: Window, tmp_path: Path) -> None:
     ask = window.page.locator("#ask")
     window.choose(text(tmp_path, "a.txt", "new"))
     expect(ask).to_contain_text("Replace a.txt?")
+    expect(ask).to_contain_text("Already in this folder:")
     expect(ask).to_contain_text("8 B, ")
     window.page.keyboard.press("Escape")
     expect(ask).to_be_hidden()

@@ -17,5 +17,5 @@ s3 = botocore.session.Session().create_client(
     endpoint_url="http://127.0.0.1:4566",
     config=Config(s3={"addressing_style": "path"}),
 )
-# The service's page uploads parts and reads their ETags. No other page may.
-bucket.make(s3, os.environ["BUCKET"], "eu-west-1", os.environ["GUARD_ORIGINS"].split(","))
+# The service's page, and the pages of CORS_ORIGINS, upload parts and read their ETags. No other page may.
+bucket.make(s3, os.environ["BUCKET"], "eu-west-1", bucket.origins_in(os.environ["GUARD_ORIGINS"]))

@@ -34,6 +34,7 @@ from s3api.client.terminal import Output, metered
 from s3api.client.transfer import Transferred, Via, spread
 from s3api.client.uploads import Uploads
 from s3api.printing import shown
+from s3api.variables import CLIENT, unread
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000
@@ -202,6 +203,9 @@ def command(
         ) -> None:
             at, token = _address(url, ip), _token(token_file)
             output = Output(as_json=as_json, quiet=quiet)
+            ours = (variable for variable in os.environ if variable.startswith("S3API_"))
+            for variable, problem in unread(ours, CLIENT):
+                output.note(f"{variable} {problem}")
             api = Api(at, token, timeout=timeout, retries=retries, connections=2 * jobs)
             if sys.stderr.isatty():
                 api.on_pause = lambda failure, wait: output.note(f"{failure.message}; again in {wait:.0f} s")
@@ -660,7 +664,7 @@ def delete(
 
 def _delete_by_prefix(client: Client, prefix: str, *, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Standard input is not a terminal to ask on; --yes deletes without asking")
+        raise click.UsageError("Not a terminal: add --yes")
     count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
     which = f"the {count:,} files whose names begin with '{shown(prefix)}'"
     question = f"Delete {which if prefix else f'all {count:,} files in the bucket'}?"

@@ -70,7 +70,7 @@ class Downloads(Transfer):
 
     def _download(self, name: str, target: Path, *, force: bool) -> Transferred:
         if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
-            raise Failure("target_exists", f"{target} is there and is no plain file", EXISTS)
+            raise Failure("target_exists", f"{target} exists and is not a regular file", EXISTS)
         first, facts = self._api.retried(lambda: self._open(name))
         with first:
             if target.exists():

@@ -150,13 +150,15 @@ async function loadMore() {
   else $("listing-title").focus();
 }
 
-const loadedInWords = () =>
+const entriesInWords = (between) =>
   [
     listing.folders.length ? count(listing.folders.length, "folder") : "",
     listing.files.length || !listing.folders.length ? count(listing.files.length, "file") : "",
   ]
     .filter(Boolean)
-    .join(", ") + (listing.next ? " loaded, there are more" : "");
+    .join(between);
+
+const loadedInWords = () => entriesInWords(", ") + (listing.next ? " loaded, there are more" : "");
 
 function render() {
   const focused = document.activeElement?.closest?.("#files tr") && {
@@ -245,7 +247,7 @@ function filter() {
   $("listing").querySelector("table").hidden = visible === 0;
   $("empty").hidden = visible > 0;
   $("empty").querySelector("p").textContent = wanted
-    ? "No loaded name holds these letters." + (listing.next ? " There is more to load." : "")
+    ? `No match in the ${entriesInWords(" and ")} loaded.` + (listing.next ? " There is more to load." : "")
     : "No files here yet. Drop some, or choose them with Upload files.";
   $("more-line").hidden = !listing.next;
   showPicked();

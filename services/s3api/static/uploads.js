@@ -288,7 +288,7 @@ async function askWhetherToReplace(many, taken, unknown) {
     element("li", {}, bdi(inFolder(file.name)), ` · ${sizeInWords(file.size)}, ${moment.format(new Date(file.last_modified))}`),
   );
   if (taken.size > 5) names.push(element("li", {}, `and ${number.format(taken.size - 5)} more`));
-  const body = [element("p", {}, "There already:"), element("ul", {}, ...names)];
+  const body = [element("p", {}, "Already in this folder:"), element("ul", {}, ...names)];
   const choices = [["", "Cancel"], ["replace", "Replace", "danger"]];
   if (many > taken.size) choices.splice(1, 0, ["keep", taken.size === 1 ? "Skip it" : "Skip these"]);
   return ask(title, body, choices);

@@ -1,0 +1,186 @@
+"""`make purge`: removes the data that `make destroy` and `make down` keep, after asking for the bucket.
+
+On AWS these are the data bucket with every version, the bucket of Terraform's state, and the parameters. On
+this machine they are the volumes of `make deploy ENV=local` and of `make up`, and the directory `.data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import docker
+from botocore.exceptions import ClientError
+from docker.errors import NotFound
+
+from deploy import emulated_aws, leftovers, prepare
+from deploy.environments import CHECKOUT, Environment, environment
+from deploy.image import docker_engine
+from deploy.steps import Failed, Reporter, explain, reason
+
+COMPOSE_PROJECT = "s3api"  # of docker/compose.yaml
+DATA = CHECKOUT / ".data"
+BATCH = 1000  # of DeleteObjects; DeleteParameters takes 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something to remove: its description, and the call that removes it."""
+
+    what: str
+    remove: Callable[[], object]
+
+
+def purge(where: Environment, report: Reporter, ask: Callable[[str], str]) -> None:
+    """Remove what is left of an environment. It can be repeated after every failure."""
+    with report.step("what is left"):
+        if where.emulated:
+            found = list(_on_this_machine(docker_engine(), where))
+        else:
+            where = prepare.account(where, report)
+            found = list(_on_aws(where))
+        for one in found:
+            report.say(one.what)
+    if not found:
+        report.line("✓ nothing is left to remove")
+        return
+    report.line("This removes all of it for good, with every version of every file.")
+    if ask(f"Type the name of the bucket to continue ({where.bucket}):").strip() != where.bucket:
+        raise Failed("the name is another one; nothing was removed", "")
+    with report.step("remove"):
+        for one in found:
+            one.remove()
+    report.line(f"✓ {len(found)} removed")
+
+
+# --- on AWS
+
+
+def _on_aws(where: Environment) -> Iterator[Found]:
+    if left := leftovers.find(where).exist:
+        raise Failed(
+            f"the stack of {where.name} still exists: {len(left)} resources, such as {left[0]}",
+            f"Remove it first: make destroy ENV={where.name}",
+        )
+    s3, ssm = where.client("s3"), where.client("ssm")
+    for name in (where.bucket, where.state_bucket):
+        if _exists(s3, name):
+            yield Found(f"the bucket {name}", partial(remove_bucket, s3, name))
+    names = list(where.secrets.values())
+    filters = [{"Key": "Name", "Option": "Equals", "Values": names}]
+    there = [entry["Name"] for entry in ssm.describe_parameters(ParameterFilters=filters)["Parameters"]]
+    for name in sorted(there):
+        yield Found(f"the parameter {name}", partial(ssm.delete_parameter, Name=name))
+
+
+def _exists(s3: Any, bucket: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
+
+
+def remove_bucket(s3: Any, bucket: str) -> None:
+    """Delete every version, delete marker and open upload of the bucket, then the bucket."""
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+        for upload in page.get("Uploads", ()):
+            s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    # The first page again and again: what it had is deleted.
+    while True:
+        page = s3.list_object_versions(Bucket=bucket, MaxKeys=BATCH)
+        entries = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        if not entries:
+            break
+        keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        if errors := answer.get("Errors"):
+            first = f"{errors[0]['Key']}: {errors[0]['Code']}"
+            raise Failed(
+                f"{len(errors)} versions in {bucket} cannot be deleted, such as {first}",
+                "You need s3:DeleteObjectVersion. Object Lock keeps a version until its time",
+            )
+    s3.delete_bucket(Bucket=bucket)
+
+
+# --- on this machine
+
+
+def _on_this_machine(engine: docker.DockerClient, where: Environment) -> Iterator[Found]:
+    assert where.emulated is not None
+    emulated = where.emulated
+    if emulated_aws.tasks(engine, emulated, every=False):
+        raise Failed("tasks of the local stack still run", "Remove it first: make destroy ENV=local")
+    yield from _of_compose(engine, COMPOSE_PROJECT)
+    with suppress(NotFound):
+        engine.volumes.get(emulated.volume)
+        yield Found(
+            f"the volume {emulated.volume} of the emulated AWS",
+            lambda: emulated_aws.purge(engine, emulated),
+        )
+    if DATA.exists():
+        _check_unused(DATA)
+        yield Found(f"the directory {DATA}", lambda: shutil.rmtree(DATA))
+
+
+def _of_compose(engine: docker.DockerClient, project: str) -> Iterator[Found]:
+    """The volumes of `make up`, with the stopped containers that hold them."""
+    label: dict[str, Any] = {"label": f"com.docker.compose.project={project}"}
+    if engine.containers.list(filters=label):
+        raise Failed("containers of `make up` still run", "Stop them first: make down")
+    for container in engine.containers.list(all=True, filters=label, ignore_removed=True):
+        yield Found(f"the container {container.name} of make up", container.remove)
+    for volume in engine.volumes.list(filters=label):
+        yield Found(f"the volume {volume.name} of make up", volume.remove)
+
+
+def _check_unused(data: Path) -> None:
+    """`make run` holds a lock in its directory while it runs."""
+    lock = data / "lock"
+    if not lock.exists():
+        return
+    with closing(lock.open("r+")) as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed(f"`make run` uses {data}", "Stop it first, with Ctrl-C") from None
+
+
+def _asked(question: str) -> str:
+    """The answer from standard input; empty at its end."""
+    Reporter().line(question)
+    return sys.stdin.readline()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="deploy.purge", description=__doc__)
+    parser.add_argument("--env", required=True)
+    given = parser.parse_args(arguments)
+    report = Reporter()
+    try:
+        purge(environment(given.env, os.environ), report, _asked)
+    except Failed as failure:
+        report.line(explain(failure))
+        return 1
+    except ClientError as error:
+        report.line(explain(reason(error)))
+        return 1
+    except KeyboardInterrupt:
+        report.line("stopped; run the same command again to continue")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
