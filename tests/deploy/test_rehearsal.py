@@ -205,7 +205,7 @@ def test_a_request_without_a_token_is_refused(prod: Environment, reached: tuple[
 
 def test_a_protected_stack_is_not_destroyed(prod: Environment) -> None:
     """Without its name, and while the load balancer is protected, `make destroy` changes nothing."""
-    before = leftovers.find(prod).exist
+    before = leftovers.find(as_root(prod)).exist
 
     with pytest.raises(Failed, match="nothing was changed") as unconfirmed:
         commands.destroy(prod, Reporter(), {})
@@ -213,13 +213,15 @@ def test_a_protected_stack_is_not_destroyed(prod: Environment) -> None:
         commands.destroy(prod, Reporter(), removal.agreed(prod))
 
     assert "CONFIRM=day02-prod" in unconfirmed.value.then
-    assert leftovers.find(prod).exist == before
+    assert leftovers.find(as_root(prod)).exist == before
 
 
 def test_destroy_removes_it(prod: Environment, engine: docker.DockerClient) -> None:
     """Once the protection is taken away, everything goes. What the operator has outside the stack stays."""
     assert prod.emulated is not None
-    unprotected = commands.unprotect(prod, Reporter())
+    # `make destroy` has given the deployer another key.
+    deployer = emulated_aws.deployer(as_root(prod), Reporter())
+    unprotected = commands.unprotect(deployer, Reporter())
 
     said = commands.destroy(unprotected, Reporter(), removal.agreed(prod))
 
