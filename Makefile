@@ -183,11 +183,11 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE
 		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
 		cr-report --show-diff --surviving-only session.sqlite && python tests/mutants.py score session.sqlite
 
-# ENV=local emulates AWS on this machine; ENV=day02 and ENV=prod are AWS. The code is the same.
+# ENV=day02 and ENV=prod are AWS. ENV=local is the root of day02 on emulated AWS, on this machine.
 ENV ?= local
 DEPLOY := $(BIN)/python -m deploy
 
-.PHONY: deploy plan status refresh bucket url logs destroy
+.PHONY: deploy plan status refresh bucket url logs destroy rehearse
 deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod
 	@$(DEPLOY) deploy --env $(ENV)
 
@@ -211,6 +211,9 @@ logs: $(VENV)/.test ## Print the last minutes of the logs of ENV
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
+
+rehearse: $(VENV)/.test ## Deploy the root of ENV=prod or day02 to emulated AWS, check it, and remove everything
+	@$(DEPLOY) rehearse --env $(if $(filter local,$(ENV)),prod,$(ENV))
 
 .PHONY: purge
 purge: $(VENV)/.test ## Remove what destroy and down keep, for good: buckets, parameters, volumes; asks for the name

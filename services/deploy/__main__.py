@@ -9,7 +9,7 @@ from collections.abc import Callable
 from botocore.exceptions import ClientError
 
 from deploy import commands
-from deploy.environments import Environment, environment
+from deploy.environments import Environment, environment, rehearsed
 from deploy.steps import Failed, Reporter, answer, explain, reason
 
 
@@ -21,6 +21,10 @@ def _destroy(environment: Environment, report: Reporter) -> None:
     answer(commands.destroy(environment, report))
 
 
+def _rehearse(environment: Environment, report: Reporter) -> None:
+    answer(commands.rehearse(environment, report))
+
+
 COMMANDS: dict[str, Callable[[Environment, Reporter], object]] = {
     "deploy": commands.deploy,
     "plan": commands.plan,
@@ -30,6 +34,7 @@ COMMANDS: dict[str, Callable[[Environment, Reporter], object]] = {
     "url": _url,
     "logs": lambda environment, _: commands.logs(environment, commands.Quiet()),
     "destroy": _destroy,
+    "rehearse": _rehearse,
 }
 
 
@@ -40,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     report = Reporter()
     try:
-        COMMANDS[given.command](environment(given.env), report)
+        find = rehearsed if given.command == "rehearse" else environment
+        COMMANDS[given.command](find(given.env), report)
     except Failed as failure:
         report.line(explain(failure))
         return 1

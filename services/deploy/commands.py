@@ -1,18 +1,19 @@
-"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs` and `destroy`."""
+"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs`, `destroy`, `rehearse`."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, instances, leftovers, preflight, prepare, removal
+from deploy import emulated_aws, instances, leftovers, preflight, prepare, rehearsal, removal
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
-from deploy.smoke import curl, smoke
+from deploy.smoke import Balancer, curl, smoke
 from deploy.stack import NO_IMAGE, Stack
 from deploy.status import show
 from deploy.steps import Failed, Reporter, answer
@@ -30,10 +31,7 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
     if environment.emulated:
         with report.step("the emulated AWS"):
             prepare.memory(engine)
-            emulated = emulated_aws.start(engine, environment.emulated, report)
-            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
-            prepare.make_buckets(environment, report)
-            environment = emulated_aws.deployer(environment, report)
+            environment = _as_deployer(environment, report)
     with report.step("account, buckets, secrets, service-linked role"):
         environment = prepare.account(environment, report)
         Stack(environment, report).check_variables()
@@ -89,13 +87,13 @@ def release(environment: Environment, report: Reporter) -> str:
         service.wait_until_healthy(report)
     where = address(environment, outputs["url"])
     with report.step("smoke test"):
-        balancer = "" if environment.emulated else outputs["load_balancer_dns_name"]
+        way = balancer(environment, outputs)
         try:
-            smoke(where, os.environ.get("S3API_TOKEN"), report, balancer)
+            smoke(where, rehearsal.token(environment), report, way)
         except Failed as failure:
             returned = service.bring_back(previous, log_group, report)
             raise Failed(failure.why, f"{returned}. {failure.then}") from None
-    command = curl(where, balancer)
+    command = curl(where, way)
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
         f"    {command} {where}/\n    {command} -F file=@README.md {where}/upload\n"
@@ -140,8 +138,35 @@ def refresh(environment: Environment, report: Reporter) -> None:
 
 
 def address(environment: Environment, url: str) -> str:
-    """The URL of the API. For `local` it is a port of this machine, where the balancer's name is unknown."""
-    return f"http://127.0.0.1:{environment.emulated.api_port}" if environment.emulated else url
+    """The URL of the API. On emulated AWS, without a domain, it is a port of this machine.
+
+    The balancer's own name is known nowhere.
+    """
+    emulated = environment.emulated
+    return f"http://127.0.0.1:{emulated.api_port}" if emulated and not emulated.domain else url
+
+
+def balancer(environment: Environment, outputs: dict[str, str]) -> Balancer | None:
+    """How to reach the load balancer under the URL of the API; None if the URL itself leads there."""
+    emulated = environment.emulated
+    if emulated is None:
+        return Balancer(outputs["load_balancer_dns_name"])
+    if not emulated.domain:
+        return None
+    as_root = replace(environment, credentials=emulated_aws.root_key(emulated))
+    ca = emulated.keys / "ca.pem"
+    ca.write_text(rehearsal.authority(as_root))
+    return Balancer("127.0.0.1", {emulated.listener: emulated.api_port, 80: emulated.redirect_port}, ca)
+
+
+def _as_deployer(environment: Environment, report: Reporter) -> Environment:
+    """Start the emulated AWS, make there what the operator has on AWS, and continue as the deployer."""
+    assert environment.emulated is not None
+    emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
+    environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
+    prepare.make_buckets(environment, report)
+    environment = rehearsal.with_values(environment)
+    return emulated_aws.deployer(environment, report)
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
@@ -171,20 +196,65 @@ def logs(environment: Environment, report: Reporter) -> None:
             answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
 
 
-def destroy(environment: Environment, report: Reporter) -> str:
+def rehearse(environment: Environment, report: Reporter) -> str:
+    """Deploy a root to an emulated AWS of its own, check it, and remove everything. Return a sentence.
+
+    After a failure the emulated AWS continues to run, so that the cause can be found. The next rehearsal
+    begins with a new one.
+    """
+    engine, emulated = docker_engine(), environment.emulated
+    assert emulated is not None
+    emulated_aws.purge(engine, emulated)
+    environment = prepare_all(environment, report)
+    release(environment, report)
+    check_second_plan(environment, report)
+    environment = unprotect(environment, report)
+    said = destroy(environment, report, removal.agreed(environment))
+    emulated_aws.purge(engine, emulated)
+    return (
+        f"{environment.root.name} was deployed to emulated AWS and removed: {said} ({report.seconds:.0f} s)"
+    )
+
+
+def check_second_plan(environment: Environment, report: Reporter) -> None:
+    """Raise unless a plan with the image that runs changes nothing."""
+    with report.step("a second plan"):
+        stack = Stack(environment, report)
+        service = Service(environment, environment.project, environment.project)
+        image = service.image(stack.outputs()["task_definition_arn"])
+        if changes := stack.changes(image):
+            raise Failed("a second plan is not empty:\n" + "\n".join(f"    {change}" for change in changes))
+
+
+def unprotect(environment: Environment, report: Reporter) -> Environment:
+    """Take the protection against deletion away, as docs/runbook.md says, if the root has it."""
+    assert environment.emulated is not None
+    with report.step("deletion protection"):
+        try:
+            removal.unprotected(environment)
+        except Failed:
+            report.say("AWS refuses to delete the load balancer until the protection is taken away")
+        else:
+            return environment
+        values = {**environment.emulated.values, "deletion_protection": "false"}
+        environment = replace(environment, emulated=replace(environment.emulated, values=values))
+        stack = Stack(environment, report)
+        service = Service(environment, environment.project, environment.project)
+        stack.apply(service.image(stack.outputs()["task_definition_arn"]))
+    return environment
+
+
+def destroy(environment: Environment, report: Reporter, variables: Mapping[str, str] = os.environ) -> str:
     """Remove the stack, keep the bucket, and return a sentence about what is left.
 
     It can be repeated after every failure.
     """
-    images = removal.confirmed(environment)
+    images = removal.confirmed(environment, variables)
     with report.step("tools"):
         prepare.tools()
     if environment.emulated:
         with report.step("the emulated AWS"):
-            emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
-            environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))
-            prepare.make_buckets(environment, report)
-            environment = emulated_aws.deployer(environment, report)
+            environment = _as_deployer(environment, report)
     with report.step("account"):
         environment = prepare.account(environment, report)
         prepare.buckets_exist(environment)
@@ -253,7 +323,7 @@ def _forget_tags(repository: str) -> None:
 
 def _running(environment: Environment) -> Environment:
     if environment.emulated:
-        return emulated_aws.running(docker_engine(), environment)
+        return rehearsal.with_values(emulated_aws.running(docker_engine(), environment))
     return prepare.account(environment, Quiet())
 
 

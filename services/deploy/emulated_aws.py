@@ -61,7 +61,11 @@ def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) 
         return found
     if running is not None:
         running.remove(force=True)
-    for port, variable in ((emulated.aws_port, "AWS_PORT"), (emulated.api_port, "PORT")):
+    for port, variable in (
+        (emulated.aws_port, "AWS_PORT"),
+        (emulated.api_port, "PORT"),
+        (emulated.redirect_port, "REDIRECT_PORT"),
+    ):
         _check_port(port, variable)
     build(engine, report, IMAGE, dockerfile="docker/aws/Dockerfile")
     network = _network(engine, emulated)
@@ -70,7 +74,7 @@ def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) 
         IMAGE,
         name=emulated.name,
         hostname=emulated.name,  # the emulator finds itself and the tasks' network by this name
-        ports={"4566/tcp": ("127.0.0.1", emulated.aws_port), "5000/tcp": ("127.0.0.1", emulated.api_port)},
+        ports=dict(emulated.published),
         environment={
             "MINISTACK_REGION": emulated.region,
             "TASK_AWS_ADDRESS": emulated.address,
@@ -87,6 +91,7 @@ def start(engine: docker.DockerClient, emulated: EmulatedAws, report: Reporter) 
             ),
             "GUARD_ORIGINS": ",".join(emulated.origins),
             "TIME_SCALE": str(emulated.time_scale),
+            "LEAST_START_SECONDS": str(emulated.start_seconds),
             "LOG_LEVEL": "WARNING",
         },
         volumes=["/var/run/docker.sock:/var/run/docker.sock", f"{emulated.volume}:/data"],
@@ -224,7 +229,8 @@ def _with_ports_of(running: Any, emulated: EmulatedAws) -> EmulatedAws:
     return replace(
         emulated,
         aws_port=int(published["4566/tcp"][0]["HostPort"]),
-        api_port=int(published["5000/tcp"][0]["HostPort"]),
+        api_port=int(published[f"{emulated.listener}/tcp"][0]["HostPort"]),
+        redirect_port=int(published["80/tcp"][0]["HostPort"]) if "80/tcp" in published else 0,
     )
 
 

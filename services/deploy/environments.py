@@ -25,12 +25,20 @@ WORK = CHECKOUT / ".data" / "deploy"
 # The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
 ARCHITECTURE = "amd64"
 
-# The SSM parameters in each environment's main.tf, after the prefix of names. A test compares them.
+# The Terraform root of each environment, in envs.
+ROOTS = {"local": "day02", "day02": "day02", "prod": "prod"}
+
+# The SSM parameters in each root's main.tf, after the prefix of names. A test compares them.
 SECRETS = {
-    "local": {"SIGNING_KEY": "signing_key"},
     "day02": {"SIGNING_KEY": "signing_key"},
     "prod": {"API_TOKENS": "api_tokens", "SIGNING_KEY": "signing_key"},
 }
+
+# The API's name in the rehearsal of prod.
+DOMAIN = "files.example.com"
+
+# On emulated AWS, the variables that an operator sets for AWS. Those of prod need `rehearsal.with_values`.
+EMULATED_VALUES: Mapping[str, Mapping[str, str]] = {"day02": {"billing_email": "billing@example.com"}}
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,12 @@ class EmulatedAws:
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
     169.254.170.23, so a machine can run two of them. `policies` is the directory
     with the policies of its deployer.
+    `start_seconds` is the least time that a task gets to become healthy.
     `keys` is the directory with the key of its root, in the form that AWS tools read. `pages` are the origins
     of other web pages that may use presigned URLs.
+    `api_port` leads to `listener`, the port of the load balancer's listener, and `redirect_port` to its port
+    80; 0 publishes none. `domain` is the name of the API, if it has one. `values` are values of Terraform
+    variables.
     """
 
     name: str = "day02-aws"
@@ -51,8 +63,13 @@ class EmulatedAws:
     api_port: int = 5000
     region: str = "eu-west-1"
     time_scale: int = 10
+    start_seconds: int = 20
     policies: Path = POLICIES
     keys: Path = WORK / "keys"
+    listener: int = 5000
+    redirect_port: int = 0
+    domain: str = ""
+    values: Mapping[str, str] = field(default_factory=lambda: EMULATED_VALUES["day02"])
     pages: Sequence[str] = ()
 
     @property
@@ -66,14 +83,23 @@ class EmulatedAws:
     @property
     def origins(self) -> list[str]:
         """The origins of the web pages that may use presigned URLs: the API's own, and `pages`."""
-        return [*(f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")), *self.pages]
+        own = [f"http://{host}:{self.api_port}" for host in ("127.0.0.1", "localhost")]
+        return [*([f"https://{self.domain}"] if self.domain else own), *self.pages]
+
+    @property
+    def published(self) -> Mapping[str, tuple[str, int]]:
+        """The ports of the container, and where this machine publishes them."""
+        ports = {4566: self.aws_port, self.listener: self.api_port}
+        if self.redirect_port:
+            ports[80] = self.redirect_port
+        return {f"{inside}/tcp": ("127.0.0.1", outside) for inside, outside in ports.items()}
 
 
 @dataclass(frozen=True)
 class Environment:
     """One environment to deploy to.
 
-    `work` is the directory for Terraform's downloads and for the state of `local`. `account` is the number of
+    `work` is the directory for Terraform's downloads and plans; None is the root. `account` is the number of
     the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns. `pages`
     are the origins of the web pages that may use presigned URLs; if there are none, the rules of the bucket
     decide.
@@ -92,7 +118,12 @@ class Environment:
 
     @property
     def root(self) -> Path:
-        return CHECKOUT / "envs" / self.name
+        return CHECKOUT / "envs" / ROOTS[self.name]
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags that the root gives to all resources."""
+        return {"project_name": self.project_tag, "environment": ROOTS[self.name]}
 
     @property
     def variables(self) -> Mapping[str, Any]:
@@ -115,7 +146,25 @@ class Environment:
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[self.name].items()}
+        return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[ROOTS[self.name]].items()}
+
+    @property
+    def aws_variables(self) -> Mapping[str, str]:
+        """For emulated AWS, the environment variables that lead every AWS SDK there with its key.
+
+        They are the only difference between a deployment there and one on AWS that Terraform sees: its
+        provider and its backend read them. Files of the operator are not read: they could name an account.
+        https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
+        if self.emulated is None:
+            return {}
+        return {
+            **self.credentials,
+            "AWS_ENDPOINT_URL": self.emulated.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
 
     @property
     def architecture(self) -> str | None:
@@ -181,14 +230,13 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     """The environment of that name, with the operator's settings from environment variables.
 
     BUCKET, STATE_BUCKET   the names of the buckets; BUCKET takes precedence over `data_bucket_name`
-    BUCKET, STATE_BUCKET   the names of the buckets; by default they contain the account's number
     CORS_ORIGINS           the origins of the web pages that may use presigned URLs
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
-    if name not in SECRETS:
-        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(SECRETS)}")
+    if name not in ROOTS:
+        raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(ROOTS)}")
     bucket = variables.get("BUCKET", "")
-    values = terraform_variables.values(CHECKOUT / "envs" / name)
+    values = terraform_variables.values(CHECKOUT / "envs" / ROOTS[name])
     prefix = f"{values['project_name']}-"
     if bucket and not bucket.startswith(prefix):
         raise Failed(
@@ -204,9 +252,42 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
         region=values["region"],
+        listener=values["port"],
         pages=pages,
     )
-    return Environment(name, bucket or values["data_bucket_name"], "", work=WORK, emulated=emulated)
+    bucket = bucket or values["data_bucket_name"] or f"{values['name']}-local"
+    return Environment(name, bucket, f"{values['name']}-local-tfstate", work=WORK, emulated=emulated)
+
+
+def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
+    """The environment of that name on an emulated AWS of its own, which is removed after the rehearsal.
+
+    PORT, AWS_PORT, REDIRECT_PORT   the ports of 127.0.0.1
+    """
+    on_aws = environment(name, {})
+    if on_aws.emulated:
+        raise Failed(f"{name} is on emulated AWS already", "make rehearse ENV=prod, or ENV=day02")
+    work = WORK / f"rehearsal-{name}"
+    emulated = EmulatedAws(
+        name=f"day02-aws-rehearsal-{name}",
+        subnet="169.254.170.16/28",
+        address="169.254.170.23",
+        aws_port=_port(variables, "AWS_PORT", 4576),
+        api_port=_port(variables, "PORT", 5443),
+        redirect_port=_port(variables, "REDIRECT_PORT", 5080) if name == "prod" else 0,
+        # As on AWS: the first tasks start while Terraform makes the other resources. A rehearsal expects no
+        # task to fail, so it does not wait for this time.
+        start_seconds=60,
+        region=on_aws.region,
+        keys=work / "keys",
+        listener=on_aws.variables["port"],
+        domain=DOMAIN if name == "prod" else "",
+        values=EMULATED_VALUES.get(name, {}),
+    )
+    bucket = f"{on_aws.project}-rehearsal"
+    return Environment(
+        name, bucket, f"{bucket}-tfstate", image="s3api:rehearsal", work=work, emulated=emulated
+    )
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

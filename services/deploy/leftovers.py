@@ -41,10 +41,7 @@ def find(environment: Environment) -> Leftovers:
 
 def _tagged(environment: Environment) -> set[tuple[str, str]]:
     """The region and ARN of each resource that the tagging API lists."""
-    filters = [
-        {"Key": "project_name", "Values": [environment.project_tag]},
-        {"Key": "environment", "Values": [environment.name]},
-    ]
+    filters = [{"Key": key, "Values": [value]} for key, value in environment.tags.items()]
     found: set[tuple[str, str]] = set()
     for region in {environment.region, BILLING_REGION}:
         pages = environment.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
@@ -77,8 +74,11 @@ _DENIED = {"UnauthorizedOperation", "AuthorizationError", "AccessDenied", "Acces
 
 
 def _says_absent(code: str) -> bool:
-    # ECS has no error of its own for a task definition that does not exist.
-    return code.endswith(("NotFound", "NotFoundException")) or code == "ClientException"
+    # ECS has no error of its own for a task definition that does not exist, and WAF has other words.
+    return code.endswith(("NotFound", "NotFoundException")) or code in {
+        "ClientException",
+        "WAFNonexistentItemException",
+    }
 
 
 def _id(arn: str) -> str:
@@ -122,7 +122,16 @@ def _group(client: Any, arn: str) -> bool:
     return bool(client.describe_auto_scaling_groups(AutoScalingGroupNames=[_id(arn)])["AutoScalingGroups"])
 
 
+def _web_acl(client: Any, arn: str) -> bool:
+    _, _, name, identity = arn.split(":", 5)[5].split("/")
+    return bool(client.get_web_acl(Name=name, Id=identity, Scope="REGIONAL")["WebACL"])
+
+
 _CONFIRM: dict[tuple[str, str], tuple[str, Exists]] = {
+    ("acm", "certificate"): (
+        "acm",
+        lambda client, arn: bool(client.describe_certificate(CertificateArn=arn)["Certificate"]),
+    ),
     ("autoscaling", "autoScalingGroup"): ("autoscaling", _group),
     ("cloudwatch", "alarm"): ("cloudwatch", _alarm),
     ("ec2", "instance"): ("ec2", _instance),
@@ -183,4 +192,5 @@ _CONFIRM: dict[tuple[str, str], tuple[str, Exists]] = {
     ),
     ("logs", "log-group"): ("logs", _log_group),
     ("sns", ""): ("sns", lambda client, arn: bool(client.get_topic_attributes(TopicArn=arn)["Attributes"])),
+    ("wafv2", "regional"): ("wafv2", _web_acl),
 }

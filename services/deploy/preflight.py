@@ -24,7 +24,7 @@ def instance_type(environment: Environment) -> None:
     if not offered["InstanceTypeOfferings"]:
         raise Failed(
             f"{environment.region} has no {wanted}",
-            f"Set another instance_type in envs/{environment.name}/{FILE}",
+            f"Set another instance_type in envs/{environment.root.name}/{FILE}",
         )
     if not _on_free_plan(environment):
         return
@@ -36,7 +36,7 @@ def instance_type(environment: Environment) -> None:
         fits = [name for name, entry in eligible.items() if _is_x86(entry)]
         raise Failed(
             f"this account is on the free plan, which does not include {wanted}",
-            f"Set instance_type in envs/{environment.name}/{FILE} to one of {', '.join(sorted(fits))}, "
+            f"Set instance_type in envs/{environment.root.name}/{FILE} to one of {', '.join(sorted(fits))}, "
             "or upgrade the account to the paid plan",
         )
 
@@ -70,8 +70,8 @@ def made_by_hand(environment: Environment, state: Collection[str], options: str 
         commands = [f"    terraform import {options} '{address}' '{id_}'" for address, id_ in found]
         raise Failed(
             f"{len(found)} resources of the stack exist, and are not in its state:\n" + "\n".join(commands),
-            f"To let this stack manage them, run these commands in envs/{environment.name} and deploy again. "
-            f"Otherwise delete them, or choose other names in {FILE}",
+            f"To let this stack manage them, run these commands in envs/{environment.root.name} and deploy "
+            f"again. Otherwise delete them, or choose other names in {FILE}",
         )
 
 

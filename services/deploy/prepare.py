@@ -62,7 +62,7 @@ def account(environment: Environment, report: Reporter) -> Environment:
 
 
 def buckets_exist(environment: Environment) -> None:
-    """Check that the data bucket, and the state bucket if any, exist in this account and region."""
+    """Check that the data bucket and the state bucket exist in this account and region."""
     for name in _buckets(environment):
         region = _region_of(environment, name)
         if region is None:
@@ -106,7 +106,7 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
 
 
 def _buckets(environment: Environment) -> list[str]:
-    return [environment.bucket, *([] if environment.emulated else [environment.state_bucket])]
+    return [environment.bucket, environment.state_bucket]
 
 
 def _region_of(environment: Environment, name: str) -> str | None:

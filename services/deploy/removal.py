@@ -40,6 +40,11 @@ def confirmed(environment: Environment, variables: Mapping[str, str] = os.enviro
     return images
 
 
+def agreed(environment: Environment) -> dict[str, str]:
+    """What a rehearsal confirms, in which nothing is production."""
+    return {"CONFIRM": environment.project, "IMAGES": DELETE}
+
+
 def unprotected(environment: Environment) -> None:
     """Raise if AWS would refuse to delete the load balancer."""
     name = f"{environment.project}-alb"
@@ -55,7 +60,7 @@ def unprotected(environment: Environment) -> None:
         if {"Key": "deletion_protection.enabled", "Value": "true"} in attributes["Attributes"]:
             raise Failed(
                 f"{name} is protected against deletion, and nothing was changed",
-                f"Set deletion_protection = false in envs/{environment.name}/{FILE}, "
+                f"Set deletion_protection = false in envs/{environment.root.name}/{FILE}, "
                 f"run make deploy ENV={environment.name}, and try again",
             )
 

@@ -6,10 +6,14 @@ import http.client
 import json
 import secrets
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,16 +22,31 @@ from deploy.steps import Failed, Reporter
 ANSWERS_WITHIN = 60
 
 
-def smoke(url: str, token: str | None, report: Reporter, balancer: str = "") -> None:
-    """Raise unless all four work. The name of a new balancer may take a minute to resolve.
+@dataclass(frozen=True)
+class Balancer:
+    """Where the load balancer is, whatever DNS says of the URL's host.
 
-    With `balancer`, connect to that name: DNS may not lead to it yet, or may still lead to an older one.
+    DNS may not lead to it yet, or may still lead to an older one. `ports` maps the port of a URL to the port
+    of `host`, where they differ. `ca` is the file of a CA that is no public one.
     """
+
+    host: str
+    ports: Mapping[int, int] = field(default_factory=dict)
+    ca: Path | None = None
+
+    def port(self, port: int) -> int:
+        return self.ports.get(port, port)
+
+
+def smoke(url: str, token: str | None, report: Reporter, balancer: Balancer | None = None) -> None:
+    """Raise unless all four work. The name of a new balancer may take a minute to resolve."""
     opener = through(balancer)
     folder = f"smoke-{secrets.token_hex(6)}"
     name = f"{folder}/file.bin"
     content = secrets.token_bytes(100_000)
     _wait(url, opener)
+    if url.startswith("https:"):
+        _check_redirect(url, opener)
     _call(opener, "PUT", f"{url}/upload/{name}", token, content)
     listed = _call(opener, "GET", f"{url}/list_files?prefix={folder}/", token)["content"]
     if listed != [name]:
@@ -44,37 +63,65 @@ def smoke(url: str, token: str | None, report: Reporter, balancer: str = "") -> 
     report.say("uploaded, listed, downloaded by presigned URL, deleted")
 
 
-def through(balancer: str) -> urllib.request.OpenerDirector:
-    """Open URLs at that host. The name in the URL stays in the request and is checked in the certificate."""
-    return urllib.request.build_opener(*([_AtBalancer(balancer)] if balancer else []))
+def through(balancer: Balancer | None) -> urllib.request.OpenerDirector:
+    """Open URLs at the balancer. The name in a URL stays in the request, and the certificate must have it."""
+    if balancer is None:
+        return urllib.request.build_opener()
+    return urllib.request.build_opener(_PlainAtBalancer(balancer), _AtBalancer(balancer))
 
 
-class _Connection(http.client.HTTPSConnection):
-    def __init__(self, *arguments: Any, balancer: str, **options: Any) -> None:
+class _Plain(http.client.HTTPConnection):
+    def __init__(self, *arguments: Any, balancer: Balancer, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._balancer = balancer
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._balancer, self.port), self.timeout)
-        self.sock = self._context.wrap_socket(plain, server_hostname=self.host)  # type: ignore[attr-defined]
+        where = (self._balancer.host, self._balancer.port(self.port))
+        self.sock = socket.create_connection(where, self.timeout)
 
 
-class _AtBalancer(urllib.request.HTTPSHandler):
-    def __init__(self, balancer: str) -> None:
+class _Secure(_Plain):
+    default_port = http.client.HTTPS_PORT
+
+    def __init__(self, *arguments: Any, balancer: Balancer, context: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(*arguments, balancer=balancer, **options)
+        self._context = context
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+
+
+class _PlainAtBalancer(urllib.request.HTTPHandler):
+    def __init__(self, balancer: Balancer) -> None:
         super().__init__()
         self._balancer = balancer
 
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_Plain, balancer=self._balancer), request)
+
+
+class _AtBalancer(urllib.request.HTTPSHandler):
+    def __init__(self, balancer: Balancer) -> None:
+        super().__init__()
+        context = ssl.create_default_context(cafile=balancer.ca)
+        self._connection = partial(_Secure, balancer=balancer, context=context)
+
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Connection, balancer=self._balancer), request)
+        return self.do_open(self._connection, request)
 
 
-def curl(url: str, balancer: str) -> str:
+def curl(url: str, balancer: Balancer | None) -> str:
     """The beginning of a curl command for this URL, also while its name does not lead to the balancer."""
     asked = urlsplit(url)
     host, port = asked.hostname or "", asked.port or (443 if asked.scheme == "https" else 80)
-    if not balancer or host == balancer or _addresses(host) & _addresses(balancer):
+    if balancer is None:
         return "curl"
-    return f"curl --connect-to {host}:{port}:{balancer}:{port}"
+    trust = f" --cacert {balancer.ca}" if balancer.ca else ""
+    same = host == balancer.host or _addresses(host) & _addresses(balancer.host)
+    if same and balancer.port(port) == port:
+        return f"curl{trust}"
+    return f"curl{trust} --connect-to {host}:{port}:{balancer.host}:{balancer.port(port)}"
 
 
 def _addresses(host: str) -> set[str]:
@@ -82,6 +129,19 @@ def _addresses(host: str) -> set[str]:
         return {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return set()
+
+
+def _check_redirect(url: str, opener: urllib.request.OpenerDirector) -> None:
+    """Raise unless plain HTTP on port 80 leads to the same URL by HTTPS."""
+    asked = urlsplit(url)
+    plain = f"http://{asked.hostname}/livez"
+    try:
+        with opener.open(plain, timeout=30) as answer:
+            found = urlsplit(answer.url)
+    except OSError as error:
+        raise Failed(f"{plain} does not lead to {url}: {error}", "See the listener on port 80") from None
+    if (found.scheme, found.hostname, found.port or 443) != ("https", asked.hostname, asked.port or 443):
+        raise Failed(f"{plain} leads to {answer.url}, not to {url}", "See the listener on port 80")
 
 
 def _wait(url: str, opener: urllib.request.OpenerDirector) -> None:

@@ -21,6 +21,8 @@ NO_IMAGE = "sha256:" + "0" * 64
 _DENIED = re.compile(
     r"not authorized to perform:?\s+([\w-]+:\w+)|access denied[^.]*?([\w-]+:[A-Z]\w+)", re.IGNORECASE
 )
+# What Terraform prints about a lock.
+_LOCK = re.compile(r"^\s*(ID|Who|Created):\s+(\S.*?)\s*$", re.MULTILINE)
 
 
 class Stack:
@@ -33,10 +35,7 @@ class Stack:
 
     def init(self) -> None:
         self._work.mkdir(parents=True, exist_ok=True)
-        if self.environment.emulated:
-            backend = {"path": str(self._work.resolve() / "terraform.tfstate")}
-        else:
-            backend = {"bucket": self.environment.state_bucket, "region": self.environment.region}
+        backend = {"bucket": self.environment.state_bucket, "region": self.environment.region}
         self._run(
             "init",
             "-input=false",
@@ -202,25 +201,21 @@ class Stack:
         return result.stdout
 
     def _variables(self, image: str) -> dict[str, str]:
-        given = {"image": image, "data_bucket_name": self.environment.bucket}
         emulated = self.environment.emulated
-        if emulated:
-            given |= {
-                "aws_endpoint_url": emulated.url,
-                "task_aws_endpoint_url": f"http://{emulated.address}:4566",
-                "s3_public_endpoint_url": emulated.url,
-            }
-        return given
+        return {
+            "image": image,
+            "data_bucket_name": self.environment.bucket,
+            **(emulated.values if emulated else {}),
+        }
 
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
         if self.environment.work:
             environment["TF_DATA_DIR"] = str(self._work.resolve() / ".terraform")
         if self.environment.emulated:
-            # Not on the command line, which every process can read. AWS_* could name a real account.
+            # The operator's own AWS_* could name a real account.
             environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
-            environment["TF_VAR_access_key"] = self.environment.credentials["AWS_ACCESS_KEY_ID"]
-            environment["TF_VAR_secret_key"] = self.environment.credentials["AWS_SECRET_ACCESS_KEY"]
+            environment |= self.environment.aws_variables
         return environment
 
 
@@ -235,8 +230,10 @@ def failure_of(what: str, errors: list[str]) -> Failed:
             f"Terraform said:\n{text[:2000]}",
         )
     if "state lock" in text:
+        lock = dict(_LOCK.findall(text))
+        who, since = lock.get("Who", "someone else"), lock.get("Created", "a moment ago")
         return Failed(
-            f"{what}: someone else is deploying, or a deployment was cut off",
+            f"{what}: {who} is deploying, or was cut off: the state is locked since {since}",
             "Wait for it. If no deployment runs, use `terraform force-unlock` in the environment's folder.\n"
             f"{text[:1000]}",
         )

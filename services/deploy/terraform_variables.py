@@ -19,6 +19,7 @@ NAMES = (
     "region",
     "project_name",
     "name",
+    "port",
     "instance_type",
     "task_role_name",
     "billing_topic_name",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emulator import corrections, restrictions, scheduler
 from emulator.balancer import Balancer
+from emulator.certificates import Authority
 from emulator.entrance import KEYS, entrance, with_task_endpoints
 from emulator.registry import Tokens
 from emulator.restrictions import Limits
@@ -22,8 +23,9 @@ def main() -> None:
     settings = Settings.from_environment(os.environ)
     tokens = Tokens()
     guard = entrance(installed(KEYS), tokens)
-    balancer = Balancer(Path(tempfile.mkdtemp(prefix="balancer-")), settings.time_scale)
-    corrections.apply(settings, balancer, tokens)
+    authority = Authority(settings.certificates)
+    balancer = Balancer(Path(tempfile.mkdtemp(prefix="balancer-")), settings.time_scale, authority)
+    corrections.apply(settings, balancer, tokens, authority)
     scheduler.start(settings, balancer)
     restrictions.apply(Limits(settings.registry, network=os.environ["HOSTNAME"]))
     threading.Thread(target=balancer.run, daemon=True, name="balancer").start()
@@ -31,6 +33,7 @@ def main() -> None:
     # Loading the application binds its routes, so the corrections come first.
     app = importlib.import_module("ministack.app")
 
+    importlib.import_module("emulator.application_autoscaling").add_to(app)
     restrictions.restrict_services(app)
     restrictions.restrict_unknown_actions(app)
     app.app = guarded(with_task_endpoints(app.app), guard)  # type: ignore[attr-defined]

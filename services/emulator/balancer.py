@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emulator.certificates import Authority
+
 logger = logging.getLogger("balancer")
 
 SLOTS = 16
@@ -58,11 +60,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Listener:
-    """A listener's port, its target group, and the idle timeout of its load balancer."""
+    """A listener's port, the idle timeout of its load balancer, and its default action.
+
+    It forwards to `group`, or redirects to `redirect`. With `certificate`, the file of a certificate and its
+    key, it speaks HTTPS.
+    """
 
     port: int
-    group: Group
+    group: Group | None
     idle_timeout: int
+    redirect: Redirect | None = None
+    certificate: Path | None = None
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """A redirect to the same host, path and query by another protocol and port."""
+
+    protocol: str
+    port: str
+    status: int
 
 
 @dataclass(frozen=True)
@@ -116,16 +133,23 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
         "  retry-on conn-failure",
     ]
     for listener in listeners:
+        # The policy of the listener, ELBSecurityPolicy-TLS13-1-2-2021-06, has TLS 1.2 and 1.3.
+        tls = f" ssl crt {listener.certificate} ssl-min-ver TLSv1.2 alpn h2,http/1.1"
         lines += [
             f"frontend port-{listener.port}",
-            f"  bind :{listener.port}",
+            f"  bind :{listener.port}" + (tls if listener.certificate else ""),
             f"  timeout client {listener.idle_timeout}s",
             f"  timeout http-keep-alive {listener.idle_timeout}s",
-            "  http-request set-header X-Forwarded-Proto http",
+            f"  http-request set-header X-Forwarded-Proto {'https' if listener.certificate else 'http'}",
             "  http-request set-header X-Forwarded-Port %[dst_port]",
-            f"  default_backend {listener.group.name}",
         ]
-    idle_timeouts = {listener.group: listener.idle_timeout for listener in listeners}
+        if redirect := listener.redirect:
+            # ELB names the port in the location also where it is the protocol's own.
+            where = f"{redirect.protocol.lower()}://%[req.hdr(host),host_only]:{redirect.port}%[pathq]"
+            lines.append(f"  http-request redirect code {redirect.status} location {where}")
+        if listener.group:
+            lines.append(f"  default_backend {listener.group.name}")
+    idle_timeouts = {listener.group: listener.idle_timeout for listener in listeners if listener.group}
     for group, idle_timeout in idle_timeouts.items():
         between, after_failure = group.interval * 1000, group.interval_after_failure * 1000
         intervals = f"inter {between:.0f}ms fastinter {after_failure:.0f}ms"
@@ -146,7 +170,8 @@ def configuration(listeners: tuple[Listener, ...], control: Path) -> str:
 class Balancer:
     """One HAProxy for all listeners. A thread keeps it up to date with MiniStack's records."""
 
-    def __init__(self, directory: Path, time_scale: float) -> None:
+    def __init__(self, directory: Path, time_scale: float, authority: Authority) -> None:
+        self._authority = authority
         self._control = directory / "control"
         self._file = directory / "haproxy.cfg"
         self._time_scale = time_scale
@@ -172,15 +197,14 @@ class Balancer:
         with self._lock:
             if listeners != self._listeners:
                 self._replace(listeners)
-            for listener in self._listeners:
-                group = listener.group
+            for group in {listener.group for listener in self._listeners if listener.group}:
                 self._place(group.name, targets.get(group.arn, set()))
 
     def health(self, arn: str, address: str) -> Health:
         """The health of the target with that address in the target group with that ARN."""
         with self._lock:
             for listener in self._listeners:
-                if listener.group.arn != arn:
+                if listener.group is None or listener.group.arn != arn:
                     continue
                 for slot in self._slots.get(listener.group.name, ()):
                     if slot.target and slot.target[0] == address:
@@ -215,19 +239,33 @@ class Balancer:
         }
         listeners = []
         for _, listener in _items(alb._listeners):
-            group = next(
-                (a.get("TargetGroupArn") for a in listener["DefaultActions"] if a["Type"] == "forward"), None
-            )
-            if group in groups and listener["Protocol"] == "HTTP":
-                idle = balancers.get(listener["LoadBalancerArn"], {}).get(
-                    "idle_timeout.timeout_seconds", "60"
-                )
-                listeners.append(Listener(listener["Port"], groups[group], int(idle)))
+            attributes_of_it = balancers.get(listener["LoadBalancerArn"], {})
+            idle = int(attributes_of_it.get("idle_timeout.timeout_seconds", "60"))
+            if found := self._serving(listener, groups, idle):
+                listeners.append(found)
         targets = {
             arn: {(t["Id"], int(t.get("Port") or 0)) for t in registered}
             for arn, registered in _items(alb._targets)
         }
         return tuple(sorted(listeners, key=lambda listener: listener.port)), targets
+
+    def _serving(self, record: Mapping[str, Any], groups: Mapping[str, Group], idle: int) -> Listener | None:
+        """A listener from MiniStack's record of it, or None while it cannot serve."""
+        certificate = None
+        if record["Protocol"] == "HTTPS":
+            certificate = self._authority.bundle(record["Certificates"][0])
+            if not certificate.exists():
+                return None
+        for action in record["DefaultActions"]:
+            if action["Type"] == "forward" and action.get("TargetGroupArn") in groups:
+                group = groups[action["TargetGroupArn"]]
+                return Listener(record["Port"], group, idle, certificate=certificate)
+            if action["Type"] == "redirect":
+                asked = action["RedirectConfig"]
+                status = int(asked["StatusCode"].removeprefix("HTTP_"))
+                redirect = Redirect(asked["Protocol"], asked["Port"], status)
+                return Listener(record["Port"], None, idle, redirect, certificate)
+        return None
 
     def _replace(self, listeners: tuple[Listener, ...]) -> None:
         """Start a new process for the new listeners; the old one finishes its requests."""
@@ -250,6 +288,7 @@ class Balancer:
         self._slots = {
             listener.group.name: [_Slot(f"t{number}") for number in range(1, SLOTS + 1)]
             for listener in listeners
+            if listener.group
         }
         for name, slots in before.items():
             if name in self._slots:

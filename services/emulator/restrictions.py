@@ -22,9 +22,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 logger = logging.getLogger("restrictions")
 
-#: The services that envs/local and the deployment use, by the names in the scope of a signature.
+#: The services that the stacks and the deployment use, by the names in the scope of a signature.
 SERVICES = frozenset(
     {
+        "acm",
+        "application-autoscaling",
         "autoscaling",
         "ec2",
         "ecr",
@@ -33,6 +35,7 @@ SERVICES = frozenset(
         "iam",
         "logs",
         "monitoring",
+        "route53",
         "s3",
         "sns",
         "ssm",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 # Faster clocks do not make a task start faster, so a grace period is never scaled below this.
-LEAST_START_SECONDS = 20.0
+LEAST_START_SECONDS = float(os.environ.get("LEAST_START_SECONDS", "20"))
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Settings:
     `address` is the emulator's address on the tasks' network. The AWS SDKs accept task credentials from it.
     `registry` is the host and port by which the engine reaches the registry.
     `time_scale` divides the intervals of health checks, and grace periods down to `LEAST_START_SECONDS`.
+    `certificates` is the directory with the certificates that ACM has issued, and their keys.
     """
 
     address: str
@@ -23,6 +26,7 @@ class Settings:
     registry: str
     time_scale: float
     credentials_seconds: int
+    certificates: Path = Path("/data/certificates")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

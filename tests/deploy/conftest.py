@@ -54,10 +54,11 @@ def aws(
     )
     emulated_aws.purge(engine, local)  # left by a run that was killed
     image = f"s3api:{local.name}"
+    bucket = f"day02-{uuid.uuid4().hex[:12]}"
     environment = Environment(
         "local",
-        f"day02-{uuid.uuid4().hex[:12]}",
-        "",
+        bucket,
+        f"{bucket}-tfstate",
         image=image,
         work=tmp_path_factory.mktemp("deploy"),
         emulated=local,

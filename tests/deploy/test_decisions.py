@@ -25,10 +25,10 @@ import pytest
 from deploy import __main__ as command_line
 from deploy import commands, preflight, prepare, removal, terraform_variables
 from deploy.commands import REGISTRY, address
-from deploy.environments import CHECKOUT, SECRETS, EmulatedAws, Environment, environment
+from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
 from deploy.image import _follow, build, push
 from deploy.service import Service
-from deploy.smoke import curl, through
+from deploy.smoke import Balancer, curl, through
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
 from s3api import bucket
@@ -105,10 +105,10 @@ def test_nothing_is_printed_in_another_way() -> None:
 # --- environments
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", ROOTS)
 def test_names_are_those_of_the_environment(name: str) -> None:
-    """The project and the parameters of the tasks are the same as in the environment's main.tf."""
-    text = (CHECKOUT / "envs" / name / "main.tf").read_text()
+    """The project and the parameters of the tasks are the same as in the root's main.tf."""
+    text = (environment(name, {}).root / "main.tf").read_text()
     service = text.split('module "service"', 1)[1].split("\nmodule", 1)[0]
     secrets = service.split("secrets = {", 1)[1].split("\n  }", 1)[0]
     where = environment(name, {})
@@ -121,10 +121,11 @@ def test_names_are_those_of_the_environment(name: str) -> None:
     } == where.secrets
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", ROOTS)
 def test_the_registry_comes_first(name: str) -> None:
-    """The target of the first apply is a module of every environment."""
-    modules = re.findall(r'^module "(\w+)"', (CHECKOUT / "envs" / name / "main.tf").read_text(), re.MULTILINE)
+    """The target of the first apply is a module of every root."""
+    main = (environment(name, {}).root / "main.tf").read_text()
+    modules = re.findall(r'^module "(\w+)"', main, re.MULTILINE)
 
     assert REGISTRY in {f"module.{module}" for module in modules}
 
@@ -188,9 +189,10 @@ def test_aws_is_reached_with_the_operators_own_settings(name: str, monkeypatch: 
 
 
 def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """For `local`, neither boto3 nor Terraform ever gets the operator's real AWS key."""
+    """For `local`, neither boto3 nor Terraform ever gets the operator's key, endpoint or profile."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
     monkeypatch.setenv("AWS_PROFILE", "real")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", "https://ecs.eu-west-1.amazonaws.com")
     local = Environment(
         "local",
         "day02-x",
@@ -202,8 +204,14 @@ def test_the_local_environment_never_has_a_real_key(monkeypatch: pytest.MonkeyPa
 
     terraform = Stack(local, Reporter())._environment()
 
-    assert not any(variable.startswith("AWS_") for variable in terraform)
-    assert terraform["TF_VAR_access_key"] == "k"
+    assert {name: value for name, value in terraform.items() if name.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
     assert local.client("s3")._request_signer._credentials.access_key == "k"
 
 
@@ -738,10 +746,10 @@ def test_the_smoke_test_asks_the_balancer_for_the_apis_name(
         monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
         url = f"https://files.example.invalid:{server.server_port}/"
         try:
-            with through("127.0.0.1").open(url, timeout=10) as answer:
+            with through(Balancer("127.0.0.1")).open(url, timeout=10) as answer:
                 said = answer.read().decode()
             with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
-                through("127.0.0.1").open(url.replace("files", "other"), timeout=10)
+                through(Balancer("127.0.0.1")).open(url.replace("files", "other"), timeout=10)
         finally:
             server.shutdown()
 
@@ -763,11 +771,11 @@ class EchoHost(BaseHTTPRequestHandler):
 def test_curl_lines_work_before_dns_does() -> None:
     """Until the name leads to the balancer, curl connects to the balancer; afterwards it needs no option."""
     assert (
-        curl("https://files.example.invalid", "127.0.0.1")
+        curl("https://files.example.invalid", Balancer("127.0.0.1"))
         == "curl --connect-to files.example.invalid:443:127.0.0.1:443"
     )
-    assert curl("https://localhost:8443", "127.0.0.1") == "curl"
-    assert curl("http://127.0.0.1:5000", "") == "curl"
+    assert curl("https://localhost:8443", Balancer("127.0.0.1")) == "curl"
+    assert curl("http://127.0.0.1:5000", None) == "curl"
 
 
 # --- buckets

@@ -332,8 +332,12 @@ def test_a_policy_is_enforced_on_what_the_emulator_knows(
 def test_a_task_is_run_as_it_is_defined(
     aws: Environment, cluster: str, engine: docker.DockerClient, task_image: str
 ) -> None:
-    """The engine gets limits, user, root, tmpfs, capabilities, init and volumes; the task gets its role."""
+    """The engine gets limits, user, root, tmpfs, capabilities, init and volumes; the task gets its role.
+
+    It also gets its secret as text, and what DNS says on AWS: where AWS is, and where clients reach S3.
+    """
     aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
+    aws.client("ssm").put_parameter(Name="/tasks/secret", Type="SecureString", Value="[1]")
     arn = definition(
         aws,
         task_image,
@@ -344,6 +348,12 @@ def test_a_task_is_run_as_it_is_defined(
         container={
             "memoryReservation": 32,
             "cpu": 128,
+            "secrets": [
+                {
+                    "name": "SECRET",
+                    "valueFrom": "arn:aws:ssm:eu-west-1:000000000000:parameter/tasks/secret",
+                }
+            ],
             "user": "10001",
             "readonlyRootFilesystem": True,
             "dockerSecurityOptions": ["no-new-privileges"],
@@ -377,6 +387,11 @@ def test_a_task_is_run_as_it_is_defined(
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
     assert host["Tmpfs"] == {"/scratch": "size=16m,noexec"}
+    assert {
+        "SECRET=[1]",
+        f"AWS_ENDPOINT_URL=http://{emulated(aws).address}:4566",
+        f"S3_PUBLIC_ENDPOINT_URL={emulated(aws).url}",
+    } <= set(container.attrs["Config"]["Env"])
     assert container.attrs["Config"]["User"] == "10001"
     assert "/srv/data" in [mount["Destination"] for mount in container.attrs["Mounts"]]
     assert status == 0, said

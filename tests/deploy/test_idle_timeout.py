@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from emulator.balancer import Balancer, Group, Listener
+from emulator.certificates import Authority
 from local_servers import free_port
 from support.faulty_s3 import Asked, Late, running_faulty_s3
 from support.servers import S3, need, running_service, until
@@ -32,11 +33,11 @@ class OneTask(Balancer):
     """The emulated load balancer with one listener and one task, instead of MiniStack's records."""
 
     def __init__(self, directory: Path, listener: Listener, task: int) -> None:
-        super().__init__(directory, 1)
+        super().__init__(directory, 1, Authority(directory))
         self._listener, self._task = listener, task
 
     def _recorded(self) -> tuple[tuple[Listener, ...], dict[str, set[tuple[str, int]]]]:
-        return (self._listener,), {self._listener.group.arn: {("127.0.0.1", self._task)}}
+        return (self._listener,), {GROUP.arn: {("127.0.0.1", self._task)}}
 
 
 @contextmanager

@@ -176,6 +176,8 @@ def test_every_type_in_the_policies_can_be_confirmed() -> None:
         for action in statement["Action"]
     }
     needed = {
+        "acm:DescribeCertificate",
+        "wafv2:GetWebACL",
         "autoscaling:DescribeAutoScalingGroups",
         "cloudwatch:DescribeAlarms",
         "ecr:DescribeRepositories",

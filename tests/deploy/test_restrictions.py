@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-import re
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from docker.models import containers as sdk
 from docker.types import Mount
 from docker.types.containers import ContainerConfig
 
-from deploy.environments import CHECKOUT
+from deploy.iam_policies import actions
 from emulator.entrance import Entrance, Network
 from emulator.registry import VALID_SECONDS, Tokens
 from emulator.restrictions import (
@@ -170,14 +169,11 @@ def test_overrides_add_no_more_than_a_command() -> None:
 
 
 def test_the_services_are_those_of_the_stack() -> None:
-    """They are the endpoints of Terraform's provider that MiniStack has, and tagging for the audit."""
-    text = (CHECKOUT / "envs" / "local" / "providers.tf").read_text()
-    endpoints = set(re.findall(r"^\s+(\w+)\s+= var\.aws_endpoint_url", text, re.MULTILINE))
-    signed = {"cloudwatch": "monitoring", "elbv2": "elasticloadbalancing"}
+    """They are the services that a deployer uses. The plan of the account is asked for on AWS only."""
+    signed = {"cloudwatch": "monitoring", "tag": "tagging"}
+    used = {action.partition(":")[0] for action in actions()} - {"freetier"}
 
-    wanted = {signed.get(name, name) for name in endpoints - {"applicationautoscaling"}}
-
-    assert wanted | {"tagging"} == SERVICES
+    assert {signed.get(name, name) for name in used} == SERVICES
 
 
 # --- the engine

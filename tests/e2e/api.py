@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import secrets
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ class Target:
     """Where the service is, and how to get there.
 
     `presigned_host` replaces the host of presigned URLs when connecting; the Host header stays, because it is
-    signed. `keeps_versions` is None when unknown. `s3_ca` is the file of the CA that signed S3's certificate,
-    when it is not a public one.
+    signed. `keeps_versions` is None when unknown. `ca` and `s3_ca` are the files of the CAs that signed the
+    certificates of the service and of S3, when they are no public ones.
     """
 
     url: str
@@ -34,6 +35,22 @@ class Target:
     presigned_host: str | None = None
     keeps_versions: bool | None = None
     s3_ca: str | None = None
+    ca: str | None = None
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A new connection to the service."""
+        url = urlsplit(self.url)
+        if url.scheme == "http":
+            return http.client.HTTPConnection(url.netloc, timeout=TIMEOUT)
+        context = ssl.create_default_context(cafile=self.ca)
+        return http.client.HTTPSConnection(url.netloc, timeout=TIMEOUT, context=context)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> requests.Response:
+        """Get a page without a token."""
+        host = {"Host": self.host} if self.host else {}
+        return requests.get(
+            self.url + path, headers={**host, **(headers or {})}, timeout=TIMEOUT, verify=self.ca or True
+        )
 
 
 @dataclass
@@ -60,6 +77,7 @@ class Api:
 
     def __post_init__(self) -> None:
         self.session.trust_env = False
+        self.session.verify = self.target.ca or True
         self.session.headers.update(self._headers())
 
     def _headers(self) -> dict[str, str]:
@@ -85,12 +103,11 @@ class Api:
         body: bytes | None = None,
     ) -> Answer:
         """A request whose path is sent as it is."""
-        url = urlsplit(self.target.url)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(url.netloc, timeout=TIMEOUT)
+        connection = self.target.connection()
+        prefix = urlsplit(self.target.url).path
         try:
             connection.putrequest(
-                method, url.path + path, skip_host=bool(self.target.host), skip_accept_encoding=True
+                method, prefix + path, skip_host=bool(self.target.host), skip_accept_encoding=True
             )
             sent = {**self._headers(), **(headers or {})}
             if body is not None:

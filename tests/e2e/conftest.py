@@ -2,6 +2,8 @@
 
 S3API_URL             its base URL; without it, the suite starts a service whose S3 speaks TLS, as AWS does
 S3API_TOKEN           the bearer token to send
+S3API_CONNECT_TO      the host:port to connect to for that URL, where its name leads elsewhere
+S3API_CA              the file of the CA that signed the service's certificate, where it is no public one
 S3API_HOST            the Host header to send, where the service's own name cannot be resolved here
 S3API_PRESIGNED_HOST  the host:port to connect to for presigned URLs, where theirs cannot be resolved here
 S3API_COURSE_FILE     a CSV file to carry round, instead of a generated one
@@ -14,8 +16,12 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,12 +38,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def base_url(request: pytest.FixtureRequest) -> str:
+def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
     given = os.environ.get("S3API_URL")
     if given:
-        return given.rstrip("/")
+        with connecting_to(os.environ.get("S3API_CONNECT_TO"), urlsplit(given).hostname):
+            yield given.rstrip("/")
+        return
     url: str = request.getfixturevalue("tls_service").url
-    return url
+    yield url
+
+
+@contextmanager
+def connecting_to(address: str | None, name: str | None) -> Iterator[None]:
+    """Connect to this address instead of the one that DNS has for the name."""
+    find = socket.getaddrinfo
+
+    def found(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
+        if address and host == name:
+            host, _, port = address.rpartition(":")
+        return find(host, port, *rest, **named)
+
+    socket.getaddrinfo = found
+    yield
+    socket.getaddrinfo = find
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +74,7 @@ def target(base_url: str, request: pytest.FixtureRequest) -> Target:
         presigned_host=os.environ.get("S3API_PRESIGNED_HOST"),
         keeps_versions=versioned == "1" if versioned else None,
         s3_ca=local.credentials["AWS_CA_BUNDLE"] if local else None,
+        ca=os.environ.get("S3API_CA"),
     )
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-import requests
 
-from e2e.api import TIMEOUT, Api, MiB, good, part_of_form, refused
+from e2e.api import Api, MiB, good, part_of_form, refused
 
 
 def test_health(api: Api) -> None:
@@ -20,10 +19,8 @@ def test_health(api: Api) -> None:
 
 def test_health_needs_no_token(api: Api) -> None:
     """The root and the probes need no token."""
-    headers = {"Host": api.target.host} if api.target.host else {}
-
     for path in ("/", "/livez", "/readyz", "/healthz"):
-        assert requests.get(api.target.url + path, headers=headers, timeout=30).status_code == 200
+        assert api.target.get(path).status_code == 200
 
 
 def test_document(api: Api) -> None:
@@ -114,11 +111,7 @@ def test_no_answer_is_framed(api: Api) -> None:
 def test_the_page_names_no_bucket(api: Api, bucket: str) -> None:
     """Answers without a token do not contain the bucket's name."""
     for path in ("/", "/ui", "/docs", "/openapi.json"):
-        answer = requests.get(
-            f"{api.target.url}{path}",
-            headers={"Host": api.target.host} if api.target.host else {},
-            timeout=TIMEOUT,
-        )
+        answer = api.target.get(path)
 
         assert answer.status_code == 200
         assert bucket not in answer.text + str(answer.headers)

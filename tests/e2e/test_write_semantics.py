@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import http.client
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -629,7 +628,7 @@ def test_small_uploads_of_unknown_length_need_no_place(api: Api) -> None:
     connections = []
     try:
         for number in range(12):
-            connection = http.client.HTTPConnection(api.target.url.partition("://")[2], timeout=60)
+            connection = api.target.connection()
             connections.append(connection)
             connection.putrequest("PUT", f"/upload/{api.name(f'slow-{number}')}")
             connection.putheader("Transfer-Encoding", "chunked")

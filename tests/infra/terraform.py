@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODULES = tuple(sorted(f"modules/{path.name}" for path in (CHECKOUT / "modules").iterdir() if path.is_dir()))
-ROOTS = ("envs/day02", "envs/prod", "envs/local")
+ROOTS = ("envs/day02", "envs/prod")
 DIRECTORIES = (*MODULES, *ROOTS)
 
 # Values of an operator. Any valid value works, because no AWS is called.
@@ -74,8 +74,6 @@ _NO_AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "TF_VAR_access_key": "offline",  # of envs/local
-    "TF_VAR_secret_key": "offline",
 }
 
 # Files that a deployment from this checkout leaves in a root are not part of the code.

@@ -215,31 +215,7 @@ def test_state_is_remote_and_locked(workspace: Workspace, root: str) -> None:
     assert "dynamodb" not in backend
 
 
-def test_local_talks_to_the_emulator_only(workspace: Workspace) -> None:
-    """The local root sends its tasks and every service of its provider to the emulated AWS."""
-    environment = _environment(workspace, "envs/local")
-    providers = (workspace.path / "envs/local/providers.tf").read_text()
-    services = [
-        "autoscaling",
-        "cloudwatch",
-        "ec2",
-        "ecr",
-        "ecs",
-        "elbv2",
-        "iam",
-        "logs",
-        "s3",
-        "sns",
-        "ssm",
-        "sts",
-    ]
-
-    assert environment["AWS_ENDPOINT_URL"] == "http://169.254.170.2:4566"
-    assert environment["S3_PUBLIC_ENDPOINT_URL"] == "http://127.0.0.1:4566"
-    assert [name for name in services if f" {name} " not in providers] == []
-
-
-@pytest.mark.parametrize("root", ["envs/day02", "envs/prod", "envs/local"])
+@pytest.mark.parametrize("root", ["envs/day02", "envs/prod"])
 def test_the_times_of_balancer_and_task_fit(workspace: Workspace, root: str) -> None:
     """The server closes idle connections after the balancer does, and the stop fits into ECS's 120 s.
 

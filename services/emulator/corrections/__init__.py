@@ -8,13 +8,28 @@ pinned.
 from __future__ import annotations
 
 from emulator.balancer import Balancer
-from emulator.corrections import authorization, cloudwatch, ec2, ecr, ecs, elb, http, iam, ssm, tagging, tasks
+from emulator.certificates import Authority
+from emulator.corrections import (
+    acm,
+    authorization,
+    cloudwatch,
+    ec2,
+    ecr,
+    ecs,
+    elb,
+    http,
+    iam,
+    ssm,
+    tagging,
+    tasks,
+    wafv2,
+)
 from emulator.registry import Tokens
 from emulator.settings import Settings
 from guard.ministack import check_forms
 
 
-def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
+def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Authority) -> None:
     """Apply all corrections.
 
     Call it before MiniStack's application is loaded, which binds its routes then.
@@ -26,8 +41,11 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     ecs.drop_failed_deployments()
     ecs.keep_managed_draining()
     ec2.keep_endpoint_policies()
+    ec2.keep_flow_logs_whole()
+    cloudwatch.keep_alarms_as_sent()
     cloudwatch.return_whole_alarms()
     ssm.add_ecs_machine_image()
+    ssm.decrypt_secrets_of_tasks()
     tagging.list_deleted_resources()
     ecr.name_repositories(settings)
     ecr.issue_tokens(settings, tokens)
@@ -37,6 +55,11 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens) -> None:
     authorization.check_each_resource()
     iam.record_permissions()
     tasks.run_as_defined(settings)
+    tasks.lead_to_this_aws(settings)
     tasks.obey_stop_timeouts()
     tasks.issue_role_credentials(settings)
     elb.report_target_health(balancer)
+    elb.miss_target_groups_by_name()
+    elb.check_access_logs()
+    acm.issue_after_validation(authority)
+    wafv2.keep_logging_configurations()

@@ -66,6 +66,10 @@ _PASSED = {
 _IAM_KEYS = {"iam:AWSServiceName": "AWSServiceName", "iam:PolicyARN": "PolicyArn"}
 
 
+# The services of which calls get more checks, or more condition keys, than MiniStack gives them.
+_CHECKED = {"acm", "application-autoscaling", "ec2", "ecs", "iam"}
+
+
 @dataclass(frozen=True)
 class Check:
     """One decision of IAM: may the caller do `action` on `resource`, with these condition keys?"""
@@ -124,7 +128,9 @@ def check_each_resource() -> None:
     """Let MiniStack make these checks."""
     from ministack.core import iam_actions, iam_evaluator
     from ministack.core.responses import get_account_id
-    from ministack.services import ec2
+    from ministack.services import acm, ec2
+
+    from emulator import application_autoscaling
 
     tag_keys = iam_actions.request_tag_context
     enforce = iam_evaluator.enforce
@@ -134,10 +140,16 @@ def check_each_resource() -> None:
         return tag_keys(service, action, body, query)
 
     def each(access_key: str, action: str, service: str, region: str, *rest: Any, **named: Any) -> Any:
-        if service not in {"ec2", "ecs", "iam"} or action.startswith("ec2:Describe"):
+        if service not in _CHECKED or action.startswith("ec2:Describe"):
             return enforce(access_key, action, service, region, *rest, **named)
         account, parameters = get_account_id(), _parameters.get({})
         context = dict(named.get("service_context") or {})
+        if service == "acm":
+            own = (acm._certificates.get(parameters.get("CertificateArn")) or {}).get("Tags", [])
+            context |= {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in own}
+        if service == application_autoscaling.NAME:
+            own = application_autoscaling.tags_of(parameters)
+            context |= {f"aws:ResourceTag/{name}": value for name, value in own.items()}
         if service == "iam":
             context |= {key: parameters[name] for key, name in _IAM_KEYS.items() if name in parameters}
         if service == "ecs" and (cluster := parameters.get("cluster")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
@@ -31,3 +32,43 @@ def keep_endpoint_policies() -> None:
 
     replace(ec2, "_create_vpc_endpoint", keeping)
     replace(ec2, "_vpce_fields_xml", with_policy)
+
+
+def keep_flow_logs_whole() -> None:
+    """Keep the role, the interval and the tags of a flow log and return them. MiniStack forgets all three.
+
+    Without an interval in the request, it is ten minutes. Source: CreateFlowLogs in the EC2 API reference.
+    """
+    from ministack.services import ec2
+
+    create, describe = ec2._create_flow_logs, ec2._describe_flow_logs
+
+    def keeping(p: Any) -> Any:
+        before = set(ec2._flow_logs)
+        answer = create(p)
+        for identity in set(ec2._flow_logs) - before:
+            ec2._flow_logs[identity] |= {
+                "DeliverLogsPermissionArn": ec2._p(p, "DeliverLogsPermissionArn"),
+                "MaxAggregationInterval": ec2._p(p, "MaxAggregationInterval") or "600",
+            }
+            # MiniStack looks for tags of another resource type than the API has.
+            ec2._parse_tag_specs(p, "vpc-flow-log", identity)
+        return answer
+
+    def whole(p: Any) -> Any:
+        status, headers, body = describe(p)
+
+        def filled(match: re.Match[str]) -> str:
+            log = ec2._flow_logs[match.group(1)]
+            role = log.get("DeliverLogsPermissionArn")
+            element = f"<deliverLogsPermissionArn>{escape(role)}</deliverLogsPermissionArn>" if role else ""
+            interval = log.get("MaxAggregationInterval", "600")
+            return f"{match.group(0)}{element}<maxAggregationInterval>{interval}</maxAggregationInterval>"
+
+        text = body.decode() if isinstance(body, bytes) else body
+        text = re.sub(r"<flowLogId>([^<]*)</flowLogId>", filled, text)
+        kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        return status, kept, text.encode()
+
+    replace(ec2, "_create_flow_logs", keeping)
+    replace(ec2, "_describe_flow_logs", whole)

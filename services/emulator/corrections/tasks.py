@@ -93,6 +93,25 @@ def run_as_defined(settings: Settings) -> None:
     ecs._build_run_kwargs = as_defined
 
 
+def lead_to_this_aws(settings: Settings) -> None:
+    """Tell a task where AWS is, and where the clients of its presigned URLs reach S3.
+
+    On AWS, the DNS names of the services say both. A task definition that sets these variables keeps its own.
+    """
+    from ministack.services import ecs
+
+    build = ecs._build_run_kwargs
+    where = {
+        "AWS_ENDPOINT_URL": f"http://{settings.address}:{settings.port}",
+        "S3_PUBLIC_ENDPOINT_URL": f"http://{settings.registry}",
+    }
+
+    def led(cdef: dict[str, Any], td: dict[str, Any], env: dict[str, str], *rest: Any, **named: Any) -> Any:
+        return build(cdef, td, {**where, **env}, *rest, **named)
+
+    ecs._build_run_kwargs = led
+
+
 def obey_stop_timeouts() -> None:
     """Give a task the stop timeout of its definition, in the background.
 

@@ -1,0 +1,108 @@
+"""What an operator of prod has outside the stack, made on emulated AWS: a DNS zone, a bucket, a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from deploy.environments import CHECKOUT, DOMAIN, ROOTS, Environment
+
+ZONE = DOMAIN.partition(".")[2]
+
+
+def with_values(environment: Environment) -> Environment:
+    """The environment, used as the root, with the values that an operator sets in the tfvars file of prod."""
+    if environment.emulated is None or ROOTS[environment.name] != "prod":
+        return environment
+    logs = f"{environment.bucket}-logs"
+    _make_bucket(environment, logs)
+    values = {
+        **environment.emulated.values,
+        "domain_name": DOMAIN,
+        "zone_id": _zone(environment),
+        "access_logs_bucket_name": logs,
+        "alarm_email": "oncall@example.com",
+        "allowed_cidrs": '["0.0.0.0/0"]',
+    }
+    _make_token(environment)
+    return replace(environment, emulated=replace(environment.emulated, values=values))
+
+
+def token(environment: Environment, variables: Mapping[str, str] = os.environ) -> str | None:
+    """The token for the smoke test: the rehearsal's own, or the operator's S3API_TOKEN."""
+    path = _token_file(environment)
+    return path.read_text().strip() if path and path.exists() else variables.get("S3API_TOKEN")
+
+
+def authority(environment: Environment) -> str:
+    """The certificate, in PEM, of the CA that signed the certificate of the domain. Used as the root."""
+    acm = environment.client("acm")
+    found = acm.list_certificates(CertificateStatuses=["ISSUED"])["CertificateSummaryList"]
+    [arn] = [entry["CertificateArn"] for entry in found if entry["DomainName"] == DOMAIN]
+    return str(acm.get_certificate(CertificateArn=arn)["CertificateChain"])
+
+
+def _zone(environment: Environment) -> str:
+    """The id of the zone of the domain."""
+    route53 = environment.client("route53")
+    found = route53.list_hosted_zones_by_name(DNSName=ZONE)["HostedZones"]
+    if not found:
+        found = [route53.create_hosted_zone(Name=ZONE, CallerReference=ZONE)["HostedZone"]]
+    return str(found[0]["Id"]).rpartition("/")[2]
+
+
+def _make_bucket(environment: Environment, name: str) -> None:
+    """Make the bucket for access logs, with the policy that lets the load balancer write into it.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    s3: Any = environment.client("s3")
+    try:
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": environment.region})
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+            raise
+    account = environment.client("sts").get_caller_identity()["Account"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{name}/{environment.project}/AWSLogs/{account}/*",
+    }
+    s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+
+def _make_token(environment: Environment) -> None:
+    """Make a token and store its entry for the tasks, unless it was done before."""
+    path = _token_file(environment)
+    ssm = environment.client("ssm")
+    name = environment.secrets["API_TOKENS"]
+    known = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": [name]}])
+    if path is None or (path.exists() and known["Parameters"]):
+        return
+    command = [sys.executable, "-m", "s3api", "token", "new", "--name", "rehearsal"]
+    made = subprocess.run(
+        [*command, "--verbs", "list,read,write,delete"],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "services")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    entry = json.loads(made.stderr.splitlines()[-1])
+    ssm.put_parameter(Name=name, Type="SecureString", Value=json.dumps([entry]), Overwrite=True)
+    path.touch(mode=0o600)
+    path.write_text(made.stdout)
+
+
+def _token_file(environment: Environment) -> Path | None:
+    if environment.emulated is None or ROOTS[environment.name] != "prod":
+        return None
+    return environment.emulated.keys / "token"
