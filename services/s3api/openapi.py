@@ -105,7 +105,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     zipped = paths["/archive"]["get"]
     zipped["responses"]["200"] = {
         "description": "The ZIP",
-        "content": {"application/zip": _BINARY},
+        "content": {"application/octet-stream": _BINARY, "application/zip": _BINARY},
         "headers": {"Content-Disposition": {"schema": {"type": "string"}}},
     }
     for parameter in zipped["parameters"]:

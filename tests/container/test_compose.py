@@ -76,14 +76,16 @@ def test_s3_alone_is_served(compose: Compose, engine: docker.DockerClient) -> No
 
 
 def test_bucket(compose: Compose, engine: docker.DockerClient) -> None:
-    """The init hook makes the bucket, with versioning, a rule for incomplete uploads, and CORS."""
+    """The init hook makes the bucket: versioning, rules for incomplete uploads and old versions, CORS."""
     s3 = s3_client(compose.s3_url, keys_of(compose.container(engine, "localstack")))
-    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    incomplete, old = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     (cors,) = s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
 
     assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
-    assert rule["Status"] == "Enabled"
-    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert (incomplete["Status"], old["Status"]) == ("Enabled", "Enabled")
+    assert incomplete["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert old["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert old["Expiration"] == {"ExpiredObjectDeleteMarker": True}
     assert "ETag" in cors["ExposeHeaders"]
     assert cors["AllowedOrigins"] == [f"http://127.0.0.1:{compose.port}", f"http://localhost:{compose.port}"]
 

@@ -14,7 +14,6 @@ from deploy.environments import POLICIES, Environment
 
 REGION = "eu-west-1"
 HOME = f"{REGION}:000000000000"
-TAGS = [{"Key": "project_name", "Value": "day02"}, {"Key": "environment", "Value": "local"}]
 
 
 def _ec2(
@@ -133,7 +132,8 @@ def test_a_type_without_a_call_is_unconfirmed(aws: Environment) -> None:
 def test_a_deleted_resource_that_aws_still_lists_is_not_left(aws: Environment) -> None:
     """AWS lists deleted resources for hours (boto3 1704, 3341); none of them counts as left."""
     sns, tagging = aws.client("sns"), aws.client("resourcegroupstaggingapi")
-    arn = sns.create_topic(Name="day02-listed", Tags=TAGS)["TopicArn"]
+    tags: Any = [{"Key": key, "Value": value} for key, value in aws.tags.items()]
+    arn = sns.create_topic(Name="day02-listed", Tags=tags)["TopicArn"]
 
     def listed() -> set[str]:
         pages = tagging.get_paginator("get_resources").paginate()

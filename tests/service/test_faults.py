@@ -329,15 +329,16 @@ def test_an_outage_of_s3_replaces_no_task(stage: Stage) -> None:
     The alarm `s3-unreachable` counts the lines `s3_check_failed` (modules/service/monitoring.tf).
     """
     assert requests.get(stage.service.at("/healthz"), timeout=DEADLINE).status_code == 200
+    before = len(stage.service.log_lines())
     with stage.faulty.failing(Hang()):
 
         def reported() -> bool:
             answer = requests.get(stage.service.at("/healthz"), timeout=2)
             assert answer.status_code == 200
-            return any(line["event"] == "s3_check_failed" for line in stage.service.log_lines())
+            return any(line["event"] == "s3_check_failed" for line in stage.service.log_lines()[before:])
 
         until(reported, "the outage is in the log", 40)
-        ready = requests.get(stage.service.at("/readyz"), timeout=DEADLINE)
+        ready = first_failure(lambda: requests.get(stage.service.at("/readyz"), timeout=DEADLINE))
         healthy = requests.get(stage.service.at("/healthz"), timeout=2)
 
     assert code_of(ready) == (503, "s3_unavailable")
