@@ -192,7 +192,9 @@ def test_the_black_box_suite_passes_through_https(prod: Environment, reached: tu
         check=False,
     )
 
-    assert ran.returncode == 0, ran.stdout[-6000:]
+    services = prod.client("ecs").describe_services(cluster=prod.project, services=[prod.project])
+    happened = [event["message"] for event in services["services"][0]["events"][:10]]
+    assert ran.returncode == 0, (ran.stdout[-6000:], happened)
 
 
 def test_a_request_without_a_token_is_refused(prod: Environment, reached: tuple[str, str, Path]) -> None:
