@@ -68,8 +68,8 @@ up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps 
 down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process, four at a time, in this order. `stack` and `deploy` mostly wait.
-# `images` measures how fast a container starts, so the parts that compute begin after it.
+# The tests in parts, each one pytest process, three at a time, in this order. `images` measures how fast a container
+# starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two cores.
 PARTS := stack deploy images service page clients logic plans page-localstack
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_stack.py
 TESTS_OF_stack := $(OF_THE_STACK)
@@ -99,7 +99,7 @@ test: ## Run every check and every test
 	@$(SIDE_BY_SIDE) -j4 environments check
 	@rm -rf .test && mkdir .test
 	@echo "running the tests; .test/*.log show how far they are"
-	@$(SIDE_BY_SIDE) -j4 $(PARTS:%=test-%)
+	@$(SIDE_BY_SIDE) -j3 $(PARTS:%=test-%)
 	@grep -hE '^(FAILED|ERROR) ' .test/*.log || true
 	@for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done
 	@! grep -qv '^0$$' .test/*.status
@@ -109,6 +109,7 @@ test: ## Run every check and every test
 $(PARTS:%=test-%): test-%:
 	@$(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
+test-deploy: test-stack
 test-service test-page test-clients test-logic test-plans: test-images
 test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-deploy test-images test-logic
 
