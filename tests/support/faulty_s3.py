@@ -218,6 +218,8 @@ class FaultyS3:
             "<RequestId>4442587FB7D0A2F9</RequestId></Error>"
         )
         _answer(handler, fault.status, [REQUEST_ID, ("Content-Type", "application/xml")], body.encode())
+        if "100-continue" in handler.headers.get("Expect", ""):
+            _linger(handler)
 
     def _answer_instead(self, handler: BaseHTTPRequestHandler, fault: Instead) -> None:
         if "100-continue" not in handler.headers.get("Expect", ""):
@@ -315,6 +317,18 @@ def _answer(
     _head(handler, status, headers)
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+def _linger(handler: BaseHTTPRequestHandler) -> None:
+    """Read what the client still sends: a client that waited too long for `100 Continue` sends its body.
+
+    To close at once would reset the connection, and the client could lose the answer (RFC 9112, section 9.6).
+    """
+    handler.connection.shutdown(socket.SHUT_WR)
+    handler.connection.settimeout(2)
+    with suppress(OSError):
+        while handler.rfile.read1():
+            pass
 
 
 def _reset(handler: BaseHTTPRequestHandler) -> None:
