@@ -218,7 +218,7 @@ rehearse: $(VENV)/.test ## Deploy the root of ENV=prod or day02 to emulated AWS,
 
 .PHONY: purge
 purge: $(VENV)/.test ## Remove what destroy and down keep, for good: buckets, parameters, volumes; asks for the name
-	@$(BIN)/python -m deploy.purge --env $(ENV)
+	@$(DEPLOY) purge --env $(ENV)
 
 .PHONY: bench
 bench: $(VENV)/.test $(BENCH)/.ready node-opponents ## Measure everything, into docs (QUICK=1: small sizes, ONLY=1a,2: these works; into .bench)

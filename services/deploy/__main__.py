@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from botocore.exceptions import ClientError
 
-from deploy import commands
+from deploy import commands, purge
 from deploy.environments import Environment, environment, rehearsed
 from deploy.steps import Failed, Reporter, answer, explain, reason
 
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[[Environment, Reporter], object]] = {
     "logs": lambda environment, _: commands.logs(environment, commands.Quiet()),
     "destroy": _destroy,
     "rehearse": _rehearse,
+    "purge": purge.purge,
 }
 
 

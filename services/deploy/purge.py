@@ -6,9 +6,7 @@ this machine they are the volumes of `make deploy ENV=local` and of `make up`, a
 
 from __future__ import annotations
 
-import argparse
 import fcntl
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -23,9 +21,9 @@ from botocore.exceptions import ClientError
 from docker.errors import NotFound
 
 from deploy import emulated_aws, leftovers, prepare
-from deploy.environments import CHECKOUT, Environment, environment
+from deploy.environments import CHECKOUT, Environment
 from deploy.image import docker_engine
-from deploy.steps import Failed, Reporter, explain, reason
+from deploy.steps import Failed, Reporter
 
 COMPOSE_PROJECT = "s3api"  # of docker/compose.yaml
 DATA = CHECKOUT / ".data"
@@ -40,7 +38,13 @@ class Found:
     remove: Callable[[], object]
 
 
-def purge(where: Environment, report: Reporter, ask: Callable[[str], str]) -> None:
+def _asked(question: str) -> str:
+    """The answer from standard input; empty at its end."""
+    Reporter().line(question)
+    return sys.stdin.readline()
+
+
+def purge(where: Environment, report: Reporter, ask: Callable[[str], str] = _asked) -> None:
     """Remove what is left of an environment. It can be repeated after every failure."""
     with report.step("what is left"):
         if where.emulated:
@@ -155,32 +159,3 @@ def _check_unused(data: Path) -> None:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Failed(f"`make run` uses {data}", "Stop it first, with Ctrl-C") from None
-
-
-def _asked(question: str) -> str:
-    """The answer from standard input; empty at its end."""
-    Reporter().line(question)
-    return sys.stdin.readline()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="deploy.purge", description=__doc__)
-    parser.add_argument("--env", required=True)
-    given = parser.parse_args(arguments)
-    report = Reporter()
-    try:
-        purge(environment(given.env, os.environ), report, _asked)
-    except Failed as failure:
-        report.line(explain(failure))
-        return 1
-    except ClientError as error:
-        report.line(explain(reason(error)))
-        return 1
-    except KeyboardInterrupt:
-        report.line("stopped; run the same command again to continue")
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

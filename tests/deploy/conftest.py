@@ -14,13 +14,14 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from deploy import commands, emulated_aws
 from deploy.environments import EmulatedAws, Environment
 from deploy.image import build, push
 from deploy.steps import Reporter
 from local_servers import free_port
+from support.containers import docker_engine, remove_pushed_images
 from support.servers import need
 
 #: The AWS SDKs accept the credentials of the stack's tasks only from this address.
@@ -30,14 +31,8 @@ WITHOUT_STACK = EmulatedAws(name="day02-aws-test-2", subnet="169.254.170.32/28",
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    try:
-        client = docker.from_env(timeout=120)
-        client.ping()
-    except DockerException as error:
-        need(False, f"No docker engine answers: {error}")
-        raise
-    yield client
-    client.close()
+    with docker_engine(timeout=120) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +67,7 @@ def aws(
         yield environment
     finally:
         emulated_aws.purge(engine, local)
-        for found in engine.images.list(name=f"127.0.0.1:{local.aws_port}/day02"):
-            for tag in found.tags:
-                if tag.startswith("127.0.0.1:"):
-                    engine.images.remove(tag, noprune=True)
+        remove_pushed_images(engine, f"127.0.0.1:{local.aws_port}/day02")
         with suppress(ImageNotFound):
             engine.images.remove(image, noprune=True)
 

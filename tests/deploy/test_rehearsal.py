@@ -25,6 +25,7 @@ from deploy.smoke import through
 from deploy.stack import NO_IMAGE, Stack
 from deploy.steps import Failed, Reporter
 from local_servers import free_port
+from support.containers import remove_pushed_images
 from support.servers import ROOT, need, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -58,10 +59,7 @@ def prod(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) 
         yield commands.prepare_all(environment, Reporter())
     finally:
         emulated_aws.purge(engine, emulated)
-        for image in engine.images.list(name=f"127.0.0.1:{emulated.aws_port}/day02-prod"):
-            for tag in image.tags:
-                if tag.startswith("127.0.0.1:"):
-                    engine.images.remove(tag, noprune=True)
+        remove_pushed_images(engine, f"127.0.0.1:{emulated.aws_port}/day02-prod")
 
 
 def as_root(environment: Environment) -> Environment:

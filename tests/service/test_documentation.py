@@ -334,7 +334,7 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 # --- plain English
 
-#: Phrase that is hard to read -> what to write instead. In quotes, `nobody` is allowed: it names a Unix user.
+#: Each hard phrase, and the words to write instead. `nobody` in quotes is allowed: it is a Unix user.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",

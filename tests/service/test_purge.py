@@ -10,13 +10,14 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 
 from deploy import leftovers, purge
 from deploy.environments import Environment, environment
 from deploy.leftovers import Leftovers
 from deploy.steps import Failed, Reporter
-from support.servers import S3, need, unguarded_ministack
+from support.containers import docker_engine
+from support.servers import S3, unguarded_ministack
 
 PARAMETERS = ("/day02/signing_key", "/day02-prod/signing_key")
 
@@ -150,14 +151,8 @@ def test_a_directory_in_use_is_kept(tmp_path: Path) -> None:
 
 @pytest.fixture
 def engine() -> Iterator[docker.DockerClient]:
-    try:
-        client = docker.from_env(timeout=60)
-        client.ping()
-    except DockerException as error:
-        need(False, f"No docker engine answers: {error}")
-        raise
-    yield client
-    client.close()
+    with docker_engine() as client:
+        yield client
 
 
 def test_the_volumes_of_compose_are_removed(engine: docker.DockerClient, bucket_name: str) -> None:

@@ -27,14 +27,17 @@ SCANNERS = ROOT / ".venv-scanners" / "bin"
 
 
 @contextmanager
-def docker_engine() -> Iterator[docker.DockerClient]:
-    """The engine of the `docker` command; its plug-ins buildx and compose are required."""
+def docker_engine(timeout: int = 60) -> Iterator[docker.DockerClient]:
+    """The engine of the `docker` command; its plug-ins buildx and compose are required.
+
+    `timeout` is the limit of each call, in seconds.
+    """
     need(shutil.which("docker"), "Docker is not installed")
     for plugin in ("buildx", "compose"):
         found = subprocess.run(["docker", plugin, "version"], capture_output=True, check=False)
         need(found.returncode == 0, f"Docker's plug-in {plugin} is not installed")
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=timeout)
     except DockerException as error:
         need(False, f"No docker engine answers: {error}")
         raise
@@ -53,6 +56,14 @@ def image_or_need(engine: docker.DockerClient, name: str) -> None:
         engine.images.pull(name)
     except APIError as error:
         need(False, f"The image {name} is not on this machine and cannot be pulled: {error.explanation}")
+
+
+def remove_pushed_images(engine: docker.DockerClient, repository: str) -> None:
+    """Remove the names that images got in a registry of this machine, such as 127.0.0.1:5000/day02."""
+    for image in engine.images.list(name=repository):
+        for tag in image.tags:
+            if tag.startswith("127.0.0.1:"):
+                engine.images.remove(tag, noprune=True)
 
 
 def of_cluster(tasks: Sequence[Container], name: str) -> list[Container]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from support.servers import S3, Service
 from ui.window import MakeWindow, Window
@@ -184,14 +184,20 @@ def test_open(window: Window) -> None:
     assert tab.evaluate("document.referrer") == ""
 
 
-def test_copy_link(window: Window) -> None:
-    """The link is copied with its expiry; it works without a request to the service."""
+def link_to_notes(window: Window) -> Locator:
+    """Copy the link of a new file `notes.txt`; return the dialog that shows it."""
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     window.put("notes.txt", b"some text")
     window.open()
     window.button("Copy link to notes.txt").click()
     dialog = window.page.locator("#link")
     expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
+    return dialog
+
+
+def test_copy_link(window: Window) -> None:
+    """The link is copied with its expiry; it works without a request to the service."""
+    dialog = link_to_notes(window)
     url = window.page.evaluate("navigator.clipboard.readText()")
     ends = datetime.fromisoformat(str(dialog.locator("time").get_attribute("datetime")))
 
@@ -235,12 +241,7 @@ def test_a_folder_as_a_zip(
 
 def test_the_life_of_a_link(window: Window) -> None:
     """The user chooses how long the link is valid. The new link is copied, and its end has a date."""
-    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    window.put("notes.txt", b"some text")
-    window.open()
-    window.button("Copy link to notes.txt").click()
-    dialog = window.page.locator("#link")
-    expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
+    dialog = link_to_notes(window)
     dialog.get_by_label("Valid for").select_option("7 days")
     expect(dialog).to_contain_text("(7 days)")
     expect(dialog.get_by_text("Copied to the clipboard.")).to_be_visible()
