@@ -153,7 +153,7 @@ def run(sizes: Sizes, chosen: Collection[str], scratch: Path) -> Results:
             group = [number for number in chosen if there[number].s3 == kind]
             if not group:
                 continue
-            with running_seaweedfs(Path(directory) / f"seaweedfs-{kind}", tls=kind == "tls") as s3:
+            with running_seaweedfs(Path(directory) / f"seaweedfs-{kind}", tls=kind == "tls", volumes=7) as s3:
                 for number in group:
                     result = measure(s3, Path(directory), sizes, number)
                     if result.failed:  # SeaweedFS may have stalled; the page reports the first failure
@@ -211,7 +211,7 @@ def main() -> None:
     try:
         results = run(sizes, chosen, SCRATCH)
     except (CannotRun, pytest.skip.Exception) as error:
-        sys.exit(str(error))
+        sys.exit("\n".join([str(error), *getattr(error, "__notes__", ())]))
     except KeyboardInterrupt:
         sys.exit("stopped; nothing was written")
     to = SCRATCH / "only" if given.only else SCRATCH / "quick" if given.quick else DOCS

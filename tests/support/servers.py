@@ -23,7 +23,7 @@ import pytest
 import requests
 from botocore.config import Config
 
-from local_servers import REGION, CannotRun, embedded_s3, free_port, ministack, stop, wait_for, without_aws
+from local_servers import REGION, embedded_s3, free_port, ministack, stop, wait_for, without_aws
 from s3api.private import lock_path
 from support.certificates import make_certificate
 
@@ -55,11 +55,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 @contextmanager
 def explained_by(log: Path) -> Iterator[None]:
-    """Add the end of the log to a `CannotRun`: the log itself is removed with its directory."""
+    """Add the end of the log to an error of the block: the log itself is removed with its directory."""
     try:
         yield
-    except CannotRun as error:
-        raise CannotRun(f"{error}, which ends: {log.read_text()[-2000:]}") from None
+    except Exception as error:
+        error.add_note(f"{log.name} ends:\n{log.read_text(errors='replace')[-4000:]}")
+        raise
 
 
 # --- S3
@@ -148,10 +149,12 @@ def _need_ministack() -> None:
 
 
 @contextmanager
-def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
+def running_seaweedfs(data: Path, *, tls: bool = False, volumes: int = 1) -> Iterator[S3]:
     """SeaweedFS, a real S3 server that keeps its data on disk and checks signatures.
 
-    With `tls` it speaks HTTPS. AWS_CA_BUNDLE of its credentials names the CA of its certificate.
+    With `tls` it speaks HTTPS. AWS_CA_BUNDLE of its credentials names the CA of its certificate. A bucket
+    begins with this number of `volumes`. With seven, SeaweedFS's own default, a test run with 700 buckets has
+    no volume left; with one, uploads at the same time wait for each other.
     """
     key, secret = next(iter(SEAWEEDFS_KEYS.items()))
     credentials = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
@@ -183,7 +186,7 @@ def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
                 "-ip.bind=127.0.0.1",
                 "-master.telemetry=false",
                 "-master.volumeSizeLimitMB=256",
-                "-volume.max=5000",  # every bucket takes seven
+                "-volume.max=5000",
                 "-s3",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
@@ -195,7 +198,7 @@ def running_seaweedfs(data: Path, *, tls: bool = False) -> Iterator[S3]:
             stderr=output,
             stdin=subprocess.DEVNULL,
             cwd=data,
-            env=without_aws(os.environ),
+            env=without_aws(os.environ) | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": str(volumes)},
         )
     try:
         scheme = "https" if tls else "http"
@@ -285,13 +288,13 @@ def running_service(s3: S3, bucket: str, directory: Path, **settings: object) ->
     try:
         with explained_by(log):
             wait_for(f"{url}/livez", process, "the service", log)
-        yield Service(
-            process,
-            url,
-            f"http://127.0.0.1:{settings['metrics_port']}/metrics",
-            Path(environment["STAGING_DIR"]),
-            log,
-        )
+            yield Service(
+                process,
+                url,
+                f"http://127.0.0.1:{settings['metrics_port']}/metrics",
+                Path(environment["STAGING_DIR"]),
+                log,
+            )
     finally:
         stop(process)
 
