@@ -31,6 +31,8 @@ from support.servers import SIGNING_KEY, until
 pytestmark = pytest.mark.timeout(300)
 
 NAME = "draining"
+#: Between two looks at the service.
+PAUSE = 0.1
 #: The service ends this long after SIGTERM, and ECS kills it then, whatever it does.
 GRACEFUL_SECONDS, STOP_SECONDS = 1, 2
 
@@ -167,7 +169,7 @@ def rolled(aws: Environment, engine: docker.DockerClient, task_image: str) -> It
         elb.delete_listener(ListenerArn=listener)
         elb.delete_load_balancer(LoadBalancerArn=balancer)
         elb.delete_target_group(TargetGroupArn=group)
-        until(lambda: not rolled.containers(), "the tasks' end", 60)
+        until(lambda: not rolled.containers(), "the tasks' end", 60, PAUSE)
         ecs.delete_cluster(cluster=NAME)
 
 
@@ -177,13 +179,15 @@ def test_a_long_upload_survives_a_rolling_update(rolled: Rolled) -> None:
     The upload lasts longer than the task has after SIGTERM.
     """
     rolled.delay(3600)
-    until(lambda: rolled.states() == ["healthy"], "a healthy task", 60)
+    until(lambda: rolled.states() == ["healthy"], "a healthy task", 60, PAUSE)
     [old] = rolled.containers()
     since = int(time.time())
 
     with rolled.uploading("long.bin") as (finish, answer):
         rolled.update()
-        until(lambda: rolled.states() == ["draining", "healthy"], "a draining and a healthy target", 120)
+        until(
+            lambda: rolled.states() == ["draining", "healthy"], "a draining and a healthy target", 120, PAUSE
+        )
         drains = time.monotonic()
         until(lambda: time.monotonic() > drains + 2 * (GRACEFUL_SECONDS + STOP_SECONDS), "a long upload")
         listed = [requests.get(f"{rolled.url}/", timeout=30).status_code for _ in range(5)]
@@ -191,8 +195,8 @@ def test_a_long_upload_survives_a_rolling_update(rolled: Rolled) -> None:
         finish.set()
         uploaded = answer.result(60)
 
-    until(lambda: rolled.states() == ["healthy"], "the end of the drain", 60)
-    until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60)
+    until(lambda: rolled.states() == ["healthy"], "the end of the drain", 60, PAUSE)
+    until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60, PAUSE)
     assert during == (["draining", "healthy"], "DEACTIVATING", [], False)
     assert listed == [200] * 5
     assert uploaded.status_code == 200
@@ -203,17 +207,19 @@ def test_a_long_upload_survives_a_rolling_update(rolled: Rolled) -> None:
 def test_a_task_gets_sigterm_when_the_delay_is_over(rolled: Rolled) -> None:
     """A request that lasts longer than the deregistration delay does not keep the task from its end."""
     rolled.delay(3)
-    until(lambda: rolled.states() == ["healthy"], "a healthy task", 60)
+    until(lambda: rolled.states() == ["healthy"], "a healthy task", 60, PAUSE)
     [old] = rolled.containers()
     since = int(time.time())
 
     with rolled.uploading("too-long.bin") as (_, answer):
         rolled.update()
-        until(lambda: rolled.states() == ["draining", "healthy"], "a draining and a healthy target", 120)
+        until(
+            lambda: rolled.states() == ["draining", "healthy"], "a draining and a healthy target", 120, PAUSE
+        )
         drains = time.monotonic()
-        until(lambda: rolled.signals(old, since), "SIGTERM", 60)
+        until(lambda: rolled.signals(old, since), "SIGTERM", 60, PAUSE)
         drained = time.monotonic() - drains
-        until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60)
+        until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60, PAUSE)
 
     assert rolled.signals(old, since)[0] == "15"
     assert drained > 1  # 3 s, less what `until` may need on a busy machine to see the first state
