@@ -71,7 +71,7 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 # The tests in parts, each one pytest process, three at a time, in this order. `images` measures how fast a container
 # starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two cores.
 PARTS := stack deploy images service page clients logic plans page-localstack
-OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_stack.py
+OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
 TESTS_OF_stack := $(OF_THE_STACK)
 TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%)
 TESTS_OF_images := tests/container
