@@ -34,6 +34,8 @@ from support.traffic import HANG, NOTICED_WITHIN, Traffic
 pytestmark = pytest.mark.timeout(900)
 
 BACK_WITHIN = 30.0
+# Between two looks at the stack: each asks AWS several times.
+PAUSE = 0.25
 
 
 def outputs(stack: Environment) -> dict[str, Any]:
@@ -61,7 +63,9 @@ def healthy(stack: Environment) -> int:
 
 def settled(engine: docker.DockerClient, stack: Environment) -> None:
     """Wait for two healthy tasks and no other."""
-    until(lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120)
+    until(
+        lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120, PAUSE
+    )
 
 
 # --- 1
@@ -266,7 +270,7 @@ def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
         containerDefinitions=[{**current["containerDefinitions"][0], "image": reference}],
     )["taskDefinition"]["taskDefinitionArn"]
     ecs.update_service(cluster="day02", service="day02", taskDefinition=asked)
-    until(lambda: steady(environment), "a steady service", 200)
+    until(lambda: steady(environment), "a steady service", 200, PAUSE)
     service(environment).wait_until_completed(asked, known["log_group_name"], report)
 
 
@@ -339,6 +343,7 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
             lambda: healthy(stack) == 2 and victim.id not in {t.id for t in tasks(engine, stack)},
             "two again",
             60,
+            PAUSE,
         )
         back = time.monotonic() - killed
         traffic.until(traffic.made + 500)
@@ -367,8 +372,8 @@ def watching_memory(
                 try:
                     usage = task.stats(stream=False)["memory_stats"]
                     killed = bool(engine.api.inspect_container(task.id)["State"]["OOMKilled"])
-                except (docker.errors.APIError, KeyError):
-                    continue  # it has just ended
+                except (docker.errors.APIError, KeyError, ValueError):
+                    continue  # it has just ended: an error, or an empty answer
                 if "usage" in usage:
                     cache = usage["stats"].get("total_inactive_file", usage["stats"].get("inactive_file", 0))
                     used = max(usage["usage"] - cache, seen.get(task.id, (0, 0, False))[0])
@@ -426,7 +431,7 @@ def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient
         traffic.until(300)
         victim.exec_run(["python3", "-c", HANG])
         hung = time.monotonic()
-        until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90)
+        until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90, PAUSE)
         replaced = time.monotonic() - hung
         traffic.until(traffic.made + 500)
 
