@@ -6,7 +6,7 @@ module "network" {
   name                    = var.name
   cidr                    = var.vpc_cidr
   public_subnets          = var.public_subnets
-  data_bucket_name        = var.data_bucket_name
+  data_bucket_names       = concat([var.data_bucket_name], var.previous_bucket_names)
   flow_log_retention_days = var.retention_days
 }
 
@@ -63,7 +63,7 @@ module "service" {
   image              = var.image
   cluster            = module.cluster
   load_balancer      = module.load_balancer
-  data_bucket_name   = var.data_bucket_name
+  data_bucket_names  = concat([var.data_bucket_name], var.previous_bucket_names)
   task_role_name     = var.task_role_name
   tasks              = var.tasks
   memory_mib         = var.memory_mib

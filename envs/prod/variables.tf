@@ -142,6 +142,12 @@ variable "data_bucket_name" {
   }
 }
 
+variable "previous_bucket_names" {
+  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and then no more."
+  type        = list(string)
+  default     = []
+}
+
 variable "allowed_cidrs" {
   description = "IPv4 ranges that may reach the API."
   type        = list(string)

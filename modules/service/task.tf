@@ -85,7 +85,7 @@ locals {
 
 # The bucket with the files. It is made outside Terraform and only read here, so no plan can change it.
 data "aws_s3_bucket" "data" {
-  bucket = var.data_bucket_name
+  bucket = var.data_bucket_names[0]
 }
 
 resource "aws_ecs_task_definition" "this" {

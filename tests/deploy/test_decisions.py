@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -23,10 +24,10 @@ from urllib.error import URLError
 import pytest
 
 from deploy import __main__ as command_line
-from deploy import commands, preflight, prepare, removal, terraform_variables
+from deploy import commands, iam_policies, preflight, prepare, removal, terraform_variables
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
-from deploy.image import _follow, build, push
+from deploy.image import _follow, build, commit_of, push, revision
 from deploy.service import Service
 from deploy.smoke import Balancer, curl, through
 from deploy.stack import Stack, failure_of
@@ -156,6 +157,8 @@ def test_what_an_operator_says_wins() -> None:
     [
         ("staging", {}, "local, day02, prod"),
         ("day02", {"BUCKET": "files"}, "BUCKET=day02-"),
+        ("day02", {"STATE_BUCKET": "acme-tfstate"}, "STATE_BUCKET=day02-…-tfstate"),
+        ("day02", {"STATE_BUCKET": "day02-state"}, "STATE_BUCKET=day02-…-tfstate"),
         ("local", {"PORT": "http"}, "PORT="),
         ("local", {"AWS_PORT": "70000"}, "AWS_PORT="),
     ],
@@ -286,6 +289,8 @@ class Registry:
         self._pushed = stored
         self._events = events
         self.api = self.images = self
+        self.labels = {"org.opencontainers.image.revision": "0123abc"}
+        self.tags: list[str] = []
 
     def client(self, _: str) -> Any:
         return self
@@ -294,13 +299,14 @@ class Registry:
         return {"authorizationData": [{"authorizationToken": base64.b64encode(b"AWS:x").decode()}]}
 
     def describe_images(self, **_: object) -> dict[str, Any]:
-        return {"imageDetails": [{"imageDigest": self.stored}] if self.stored else []}
+        detail = {"imageDigest": self.stored, "imageTags": ["latest", *self.tags]}
+        return {"imageDetails": [detail] if self.stored else []}
 
     def get(self, _: str) -> Any:
         return self
 
-    def tag(self, *_: object) -> None:
-        pass
+    def tag(self, _: str, tag: str) -> None:
+        self.tags.append(tag)
 
     def push(self, *_: object, **__: object) -> list[dict[str, Any]]:
         self.stored = self._pushed
@@ -329,6 +335,50 @@ def test_the_registry_says_which_digest_it_has(
     else:
         with pytest.raises(Failed, match="the registry has"):
             push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
+
+
+def test_the_commit_of_an_image_is_known_by_its_tag() -> None:
+    """The tag has the commit of the image. `make status` reads it for the image that runs."""
+    registry: Any = Registry("sha256:1", [])
+
+    reference = push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
+
+    assert registry.tags == ["0123abc-" + "a" * 16]
+    assert commit_of(registry, reference) == "0123abc"
+    registry.tags = ["a" * 16]  # as tags were before they had the commit
+    assert commit_of(registry, reference) == "unknown"
+
+
+def test_values_of_variables_do_not_change_the_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator's file in envs is not in the image; a change of the code is named."""
+    monkeypatch.setattr("deploy.image.CHECKOUT", tmp_path)
+    git = [
+        "git",
+        "-C",
+        str(tmp_path),
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@example.com",
+    ]
+    for name in ("envs/day02/10.tfvars", "code.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], check=True)
+
+    commit = revision()
+    (tmp_path / "envs/day02/10.tfvars").write_text("2")
+    with_values = revision()
+    (tmp_path / "code.py").write_text("2")
+
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    assert with_values == commit
+    assert revision() == f"{commit}-dirty"
 
 
 class Builder:
@@ -537,6 +587,59 @@ def test_another_region_and_project_need_only_the_file(
     assert where.state_bucket == "acme-123456789012-tfstate"
     assert where.secrets == {"SIGNING_KEY": "/acme/signing_key"}
     assert where.project_tag == "acme"
+
+
+def test_the_policies_of_a_deployer_have_the_names_in_the_file() -> None:
+    """With another project, role and topic, no policy names those of the course."""
+    values = {
+        "project_name": "acme",
+        "task_role_name": "acme-files",
+        "billing_topic_name": "AcmeBilling",
+    }
+
+    text = "".join(iam_policies.documents(values).values())
+
+    assert not re.findall(r"day02|s3_access|BillingAlarm|<\w+>", text)
+    assert '"aws:RequestTag/project_name": "acme"' in text
+    assert '"arn:aws:s3:::acme*-tfstate/*"' in text
+    assert '"arn:aws:iam::*:role/acme-files"' in text
+    assert '"arn:aws:sns:*:*:AcmeBilling*"' in text
+
+
+# Names of roots and of things on this machine. They do not depend on the project.
+NAMES_ON_THIS_MACHINE = {"day02", "prod", "day02-aws", "day02-aws:local", "day02-aws-rehearsal-"}
+
+
+def test_only_the_files_of_variables_name_the_project() -> None:
+    """No text in the code of the deployment names the project, its region, role or topic."""
+    found = set()
+    for path in (CHECKOUT / "services/deploy").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        prose = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        found |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+            if re.search(r"day02|eu-west-1|s3_access|BillingAlarm", node.value)
+        }
+
+    hints = {"make rehearse ENV=prod, or ENV=day02"}
+    prices_of = {"eu-west-1"}  # deploy.prices, and the default of an emulated AWS without a root
+    assert found - NAMES_ON_THIS_MACHINE - hints == prices_of
+
+
+def test_only_the_files_of_variables_name_the_project_for_terraform() -> None:
+    """No argument in a module or a root names the project. The tag and the state have the root's name."""
+    for path in (*CHECKOUT.glob("modules/*/*.tf"), *CHECKOUT.glob("envs/*/*.tf")):
+        code = re.sub(r"#.*|^\s*description *=.*", "", path.read_text(), flags=re.MULTILINE)
+        root = path.parent.name
+        code = code.replace(f'environment = "{root}"', "").replace(f'"{root}/terraform.tfstate"', "")
+        assert re.findall(r"day02|eu-west-1|s3_access|BillingAlarm", code) == [], path
 
 
 @pytest.mark.parametrize(
