@@ -25,6 +25,7 @@ module "cluster" {
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
+  architecture                    = var.architecture
   instance_type                   = var.instance_type
   min_instances                   = var.instances.min
   max_instances                   = var.instances.max

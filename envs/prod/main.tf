@@ -42,6 +42,7 @@ module "cluster" {
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
+  architecture                    = var.architecture
   instance_type                   = var.instance_type
   ami_id                          = var.ami_id
   min_instances                   = var.instances.min

@@ -96,6 +96,12 @@ resource "aws_ecs_task_definition" "this" {
   execution_role_arn       = aws_iam_role.execution.arn
   container_definitions    = jsonencode([local.container])
 
+  # ECS places the tasks only on instances of this architecture.
+  runtime_platform {
+    operating_system_family = "LINUX"
+    cpu_architecture        = upper(var.cluster.architecture)
+  }
+
   # Keep earlier revisions active, so that `make deploy` can return to one. `make destroy` deletes them all.
   skip_destroy = true
 

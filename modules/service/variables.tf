@@ -19,6 +19,7 @@ variable "cluster" {
     name                   = string
     capacity_provider_name = string
     task_memory_mib        = number
+    architecture           = string
   })
 }
 

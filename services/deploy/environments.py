@@ -22,8 +22,8 @@ BILLING_REGION = "us-east-1"
 POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
-# The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
-ARCHITECTURE = "amd64"
+# Docker's names of the architectures that the instances can have.
+ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 # The Terraform root of each environment, in envs.
 ROOTS = {"local": "day02", "day02": "day02", "prod": "prod"}
@@ -172,7 +172,7 @@ class Environment:
     @property
     def architecture(self) -> str | None:
         """The architecture of the instances in Docker's words. None is this machine's own, for `local`."""
-        return None if self.emulated else ARCHITECTURE
+        return None if self.emulated else ARCHITECTURES[self.variables["architecture"]]
 
     def session(self) -> boto3.session.Session:
         key, secret = (self.credentials.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))

@@ -415,6 +415,22 @@ def test_an_image_is_built_for_the_instances() -> None:
         build(apple, Reporter(), "x", architecture=day02.architecture)
 
 
+def test_one_variable_selects_the_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With architecture = "arm64" the image is built for arm64, and one for x86-64 is never pushed."""
+    root = a_root(tmp_path, "")
+    file = root / terraform_variables.FILE
+    file.write_text(file.read_text().replace('"x86_64"', '"arm64"').replace("t2.micro", "t4g.micro"))
+    monkeypatch.setattr(Environment, "root", root)
+    arm64 = Environment("day02", "", "").architecture
+    apple: Any = Builder("arm64")
+
+    build(apple, Reporter(), "x", architecture=arm64)
+
+    assert apple.asked == "linux/arm64"
+    with pytest.raises(Failed, match="for amd64, and the instances are arm64"):
+        build(cast("Any", Builder("amd64")), Reporter(), "x", architecture=arm64)
+
+
 class Stopped(Service):
     """A service whose descriptions follow each other; the last one stays. It notes what is asked of it."""
 
@@ -809,6 +825,25 @@ def test_a_type_that_the_region_lacks_is_refused() -> None:
 
     with pytest.raises(Failed, match=r"eu-west-1 has no t2\.micro"):
         preflight.instance_type(where)
+
+
+def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type that cannot run the image fails before it is built. AWS says what a type supports.
+
+    Source: docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ProcessorInfo.html
+    """
+    root = a_root(tmp_path, "")
+    file = root / terraform_variables.FILE
+    file.write_text(file.read_text().replace("t2.micro", "t4g.micro"))
+    monkeypatch.setattr(Environment, "root", root)
+    answers = {**instance_type("t3.micro"), "GetAccountPlanState": lambda: {"accountPlanType": "PAID"}}
+    where = cast("Environment", Answers("day02", **answers))
+
+    with pytest.raises(Failed, match=r"t4g\.micro is arm64, and architecture is x86_64"):
+        preflight.instance_type(where)
+    file.write_text(file.read_text().replace('"x86_64"', '"arm64"'))
+    terraform_variables.values.cache_clear()
+    preflight.instance_type(where)
 
 
 def test_what_the_course_made_by_hand_is_imported() -> None:

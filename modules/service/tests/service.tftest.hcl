@@ -15,6 +15,7 @@ variables {
     name                   = "day02"
     capacity_provider_name = "day02-flask"
     task_memory_mib        = 772
+    architecture           = "x86_64"
   }
 
   load_balancer = {
@@ -167,6 +168,11 @@ run "permissions" {
   }
 
   assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "X86_64"
+    error_message = "Tasks run on instances of the cluster's architecture only."
+  }
+
+  assert {
     condition     = jsondecode(aws_iam_role_policy.task.policy).Statement[*].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
     error_message = "The role allows one bucket."
   }
@@ -268,6 +274,24 @@ run "refuses_an_image_by_tag" {
   }
 
   expect_failures = [var.image]
+}
+
+run "arm64" {
+  command = plan
+
+  variables {
+    cluster = {
+      name                   = "day02"
+      capacity_provider_name = "day02-flask"
+      task_memory_mib        = 772
+      architecture           = "arm64"
+    }
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "ARM64" && aws_ecs_task_definition.this.runtime_platform[0].operating_system_family == "LINUX"
+    error_message = "Tasks run on arm64 instances only."
+  }
 }
 
 run "two_buckets_during_a_move" {
