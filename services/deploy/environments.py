@@ -267,11 +267,11 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     )
     return Environment(
         name,
-        bucket or values["data_bucket_name"] or f"{values['name']}-local",
+        bucket or f"{values['name']}-local",
         f"{values['name']}-local-tfstate",
         work=WORK,
         emulated=emulated,
-        default_bucket=not bucket,  # the file is that of day02, whose bucket on AWS is another one
+        default_bucket=not bucket,  # data_bucket_name in the file of day02 is its bucket on AWS
     )
 
 

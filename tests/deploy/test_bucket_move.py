@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from deploy import bucket_move, terraform_variables
+from deploy import bucket_move, commands, terraform_variables
 from deploy.environments import CHECKOUT, Environment, environment
 from deploy.service import Service
 from deploy.stack import Stack
@@ -245,3 +245,83 @@ def test_without_a_move_no_policy_is_applied(monkeypatch: pytest.MonkeyPatch) ->
     bucket_move.allow_one(where, Tasks(where.bucket), "image", Reporter())
 
     assert log == []
+
+
+# --- the order
+
+
+class Release:
+    """What a deployment touches, without AWS, Terraform or an engine. `log` has what it does in order."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.log: list[str] = []
+        self._failing = failing
+
+    def __call__(self, *given: object, **_: object) -> Release:
+        """In the place of `Stack`, and of functions whose results do not matter here."""
+        if given and isinstance(given[0], Environment):
+            self._where = given[0]
+        return self
+
+    def outputs(self) -> dict[str, str]:
+        return {"repository_url": "r/day02", "task_definition_arn": "arn/2", "min_tasks": "2", "url": "u"}
+
+    def apply(self, _: str, *, targets: tuple[str, ...] = (), **__: object) -> None:
+        what = "policies" if targets else "all"
+        self.log.append(f"{what}: {' '.join((self._where.bucket, *self._where.previous_buckets))}")
+
+    def wait_until_completed(self, *_: object) -> None:
+        self._do("rollout")
+
+    def smoke(self, *_: object) -> None:
+        self._do("smoke")
+
+    def bring_back(self, *_: object) -> str:
+        self.log.append("bring back")
+        return "The previous tasks serve again"
+
+    def buckets_in_use(self) -> set[str]:
+        self.log.append("tasks")
+        return {"day02-new"}
+
+    def _do(self, step: str) -> None:
+        self.log.append(step)
+        if step == self._failing:
+            raise Failed(f"{step} failed")
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: ""
+
+
+BOTH_FIRST = ["policies: day02-new day02-old", "all: day02-new day02-old", "rollout"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "log"),
+    [
+        ("", [*BOTH_FIRST, "smoke", "tasks", "policies: day02-new"]),
+        ("rollout", BOTH_FIRST),
+        ("smoke", [*BOTH_FIRST, "smoke", "bring back"]),
+    ],
+    ids=["succeeds", "is rolled back", "fails its smoke test"],
+)
+def test_the_old_bucket_is_taken_away_last(
+    failing: str, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the rollout both buckets are allowed. A failed rollout takes neither away."""
+    release = Release(failing)
+    moving = replace(day02(BUCKET="day02-new"), previous_buckets=("day02-old",))
+    for name in ("Stack", "build", "push", "docker_engine", "balancer", "curl", "preflight"):
+        monkeypatch.setattr(commands, name, release)
+    monkeypatch.setattr(commands, "smoke", release.smoke)
+    monkeypatch.setattr(commands, "_service", release)
+    monkeypatch.setattr(bucket_move, "Stack", release)
+    monkeypatch.setattr(bucket_move, "with_previous", lambda where: where)
+
+    if failing:
+        with pytest.raises(Failed, match=f"{failing} failed"):
+            commands.release(moving, Reporter())
+    else:
+        commands.release(moving, Reporter())
+
+    assert release.log == log
