@@ -56,8 +56,10 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
 def deploy(environment: Environment, report: Reporter) -> str:
     """Deploy this checkout; return its URL. It can be repeated after every failure."""
     environment = prepare_all(environment, report)
-    with report.step(f"the data bucket {environment.bucket}"):
-        bucket_move.check(environment, _service(environment))
+    with report.step(f"the data bucket {environment.bucket}, and what runs"):
+        service = _service(environment)
+        preflight.same_architecture(environment, service)
+        bucket_move.check(environment, service)
         bucket_move.remember(environment, report)
     return release(environment, report)
 

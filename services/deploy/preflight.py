@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from deploy.environments import BILLING_REGION, Environment
+from deploy.service import Service
 from deploy.steps import Failed
 from deploy.terraform_variables import FILE
 
@@ -47,6 +48,19 @@ def instance_type(environment: Environment) -> None:
             f"this account is on the free plan, which does not include {wanted}",
             f"Set instance_type in envs/{environment.root.name}/{FILE} to one of {', '.join(sorted(fits))}, "
             "or upgrade the account to the paid plan",
+        )
+
+
+def same_architecture(environment: Environment, service: Service) -> None:
+    """Raise if a deployment would change the architecture of a stack that runs.
+
+    ECS could not place the new tasks on the instances, and `make refresh` replaces them only after it.
+    """
+    wanted, runs = environment.variables["architecture"], service.architecture()
+    if runs not in {None, wanted}:
+        raise Failed(
+            f"the stack runs on {runs}, and a deployment cannot change that to {wanted}",
+            f"Remove the stack and deploy it again; the files stay: make destroy ENV={environment.name}",
         )
 
 

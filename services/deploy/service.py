@@ -111,6 +111,14 @@ class Service:
         service = self.describe()
         return self._bucket_of(service["taskDefinition"]) if service else None
 
+    def architecture(self) -> str | None:
+        """The architecture of the tasks that ECS works towards, or None without a service."""
+        service = self.describe()
+        if service is None:
+            return None
+        platform = self._definition(service["taskDefinition"]).get("runtimePlatform") or {}
+        return str(platform.get("cpuArchitecture", "X86_64")).lower()
+
     def buckets_in_use(self) -> set[str]:
         """The data buckets of the service, and of every task that has not stopped.
 
@@ -132,9 +140,13 @@ class Service:
         return next((setting["value"] for setting in settings if setting["name"] == "BUCKET"), None)
 
     def _container(self, task_definition: str) -> dict[str, Any]:
-        found = self._ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
-        container: dict[str, Any] = found["containerDefinitions"][0]
+        container: dict[str, Any] = self._definition(task_definition)["containerDefinitions"][0]
         return container
+
+    def _definition(self, task_definition: str) -> dict[str, Any]:
+        found = self._ecs.describe_task_definition(taskDefinition=task_definition)
+        definition: dict[str, Any] = found["taskDefinition"]
+        return definition
 
     def target_states(self, service: dict[str, Any]) -> list[str]:
         """The health of each target in the balancer."""

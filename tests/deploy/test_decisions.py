@@ -846,6 +846,28 @@ def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: 
     preflight.instance_type(where)
 
 
+@pytest.mark.parametrize("platform", [{"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}, None])
+def test_a_deployment_does_not_change_the_architecture(platform: dict[str, str] | None) -> None:
+    """No instance could run the new tasks. A task definition from before `architecture` is one of x86-64."""
+
+    class Ecs:
+        def describe_task_definition(self, **_: object) -> dict[str, Any]:
+            return {"taskDefinition": {"runtimePlatform": platform}}
+
+    service, day02 = Stopped(described(deployment(1, "COMPLETED"))), environment("day02", {})
+    service._ecs = cast("Any", Ecs())
+
+    preflight.same_architecture(day02, Stopped(None))
+    if platform is None:
+        preflight.same_architecture(day02, service)
+    else:
+        with pytest.raises(
+            Failed, match="runs on arm64, and a deployment cannot change that to x86_64"
+        ) as no:
+            preflight.same_architecture(day02, service)
+        assert "make destroy ENV=day02" in no.value.then
+
+
 def test_what_the_course_made_by_hand_is_imported() -> None:
     """The role and the topic of the course are found, with the commands that import them."""
     topic = "arn:aws:sns:us-east-1:123456789012:BillingAlarm"
