@@ -203,7 +203,7 @@ deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 
 plan: $(VENV)/.test ## Print what a deployment would change in the settings of ENV
 	@$(DEPLOY) plan --env $(ENV)
 
-status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, drift
+status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, cost, drift
 	@$(DEPLOY) status --env $(ENV)
 
 refresh: $(VENV)/.test ## Replace the instances of ENV by ones of the newest launch template
