@@ -47,7 +47,6 @@ from s3api.schemas import (
     PartUrls,
     PartUrlsRequest,
     PresignedUrl,
-    RestoredFile,
     UploadedFiles,
     UploadedParts,
     UploadForm,
@@ -640,18 +639,3 @@ def _shown(name: str) -> str:
     """The name as an answer repeats it. A name that is far too long is cut."""
     longest = 4 * MAX_NAME_BYTES
     return name if len(name) <= longest else f"{name[:longest]}…"
-
-
-@bp.post("/restore/<name:name>")
-@documented(404, 409, 415, answers=RestoredFile)
-def restore(name: str) -> Response:
-    """Restore a deleted file, if the bucket keeps versions. An existing file is never replaced.
-
-    The answer is 409 `file_not_deleted` if the file exists, even if it was stored during this request, and
-    409 `versioning_off` if the bucket kept no version of the deleted file.
-    """
-    services = current_services()
-    check_name(name)
-    current_caller().require("write", name)
-    restored = services.store.restore(name)
-    return answer(f"Successfully restored file '{name}' on s3 bucket '{services.store.bucket}'", restored)
