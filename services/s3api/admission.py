@@ -18,7 +18,14 @@ from s3api import failures, headers
 from s3api.auth import ANONYMOUS, Forbidden
 from s3api.bodies import Received
 from s3api.origins import path_of_target
-from s3api.schemas import ArchiveQuery, DownloadQuery, ListQuery
+from s3api.schemas import (
+    ArchiveQuery,
+    DownloadQuery,
+    ListQuery,
+    RestoreQuery,
+    VersionsOfQuery,
+    VersionsQuery,
+)
 from s3api.services import current_services
 from s3api.settings import Verb
 
@@ -43,16 +50,26 @@ VERBS: Mapping[str, Verb] = {
     "api.complete_upload": "write",
     "api.abort_upload": "write",
     "api.restore": "write",
+    "api.restore_folder": "write",
+    "api.list_versions": "list",
+    "api.list_versions_of": "list",
+    "api.copy": "write",
+    "api.copy_folder": "write",
+    "api.move": "write",
+    "api.move_folder": "write",
     "api.delete": "delete",
     "api.delete_many": "delete",
 }
 #: The views that evaluate preconditions. Every other write refuses them.
-CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete"}
+CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete", "api.copy", "api.move", "api.restore"}
 #: The query parameters of each view. The other views have none.
 QUERIES: Mapping[str | None, type[BaseModel]] = {
     "api.list_files": ListQuery,
     "api.download": DownloadQuery,
     "api.read_archive": ArchiveQuery,
+    "api.list_versions": VersionsQuery,
+    "api.list_versions_of": VersionsOfQuery,
+    "api.restore": RestoreQuery,
 }
 #: The parameters that can be given several times.
 REPEATED = {("api.read_archive", "name")}
@@ -66,6 +83,11 @@ BODIES = {
     "api.plan_upload",
     "api.sign_parts",
     "api.delete_many",
+    "api.restore_folder",
+    "api.copy",
+    "api.copy_folder",
+    "api.move",
+    "api.move_folder",
 }
 
 
@@ -206,7 +228,7 @@ def _check_query(asked: Request) -> None:
         return
     known = list(QUERIES[asked.endpoint].model_fields) if asked.endpoint in QUERIES else []
     if asked.endpoint == "api.list_files" and wants_lines():
-        known = ["prefix"]  # the answer is the whole listing, with details
+        known = ["prefix", "contains"]  # the answer is the whole listing, with details
     for name, values in asked.args.lists():
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"

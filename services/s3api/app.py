@@ -18,7 +18,18 @@ from werkzeug.routing import Map, MapAdapter
 from werkzeug.sansio.utils import get_host
 
 import s3api
-from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
+from s3api import (
+    admission,
+    copy_routes,
+    cors,
+    errors,
+    json_bodies,
+    observability,
+    openapi,
+    pages,
+    routes,
+    version_routes,
+)
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.headers import ALWAYS, UNLESS_SET
@@ -34,6 +45,10 @@ from s3api.waiting import IN_MEMORY
 
 #: A path without empty segments and dot segments (RFC 3986, section 3.3).
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
+
+
+#: The modules with the views of the API. They share the blueprint of `routes`.
+VIEWS = (routes, copy_routes, version_routes)
 
 
 @lru_cache(maxsize=64)
@@ -202,7 +217,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
     observability.observe(app)
     cors.register(app, settings.cors_origins)
     admission.register(app)
-    app.register_blueprint(routes.bp)
+    app.register_blueprint(VIEWS[0].bp)
     openapi.register(app)
     pages.register(app)
     errors.register(app)

@@ -31,6 +31,7 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.InvalidContentType: 400,
     failures.InvalidCursor: 400,
     failures.InvalidParts: 400,
+    failures.InvalidCopy: 400,
     failures.TooManyFiles: 400,
     failures.DigestMismatch: 400,
     failures.UploadInterrupted: 400,

@@ -46,6 +46,12 @@ class FileChanged(FileError):
     code = "precondition_failed"
 
 
+class InvalidCopy(FileError):
+    """The source and the destination of a copy, or of a move, do not fit together."""
+
+    code = "invalid_copy"
+
+
 class RangeNotSatisfiable(FileError):
     code = "range_not_satisfiable"
 

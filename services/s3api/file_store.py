@@ -58,6 +58,41 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """The copy `name` of the file `source`, which had the ETag `source_etag` when it was copied."""
+
+    source: str
+    name: str
+    size: int
+    etag: str
+    source_etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """One version of a file, or the marker of a deletion, which has no size and no ETag.
+
+    `latest` is true for the version that a read returns, and for the marker of a file that is deleted now.
+    """
+
+    name: str
+    version: str
+    last_modified: datetime
+    latest: bool
+    deleted: bool
+    size: int | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Versions in the store's order: by name, the newest of each name first."""
+
+    versions: Sequence[FileVersion]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignedUrl:
     url: str
     expires_at: datetime
@@ -154,6 +189,8 @@ class OpenFile:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
+    #: The ETag of the file of which this one is a copy that the service has made.
+    copy_of: str | None = None
     #: Those of `KEPT_HEADERS` that the file has. Another client of the store may have set any value.
     stored_headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -218,10 +255,34 @@ class FileStore(Protocol):
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
         """Delete files. Missing files are no failure. Returns the code of each failure by name."""
 
-    def restore(self, name: str) -> StoredFile:
-        """Restore the newest version of a deleted file with its metadata. Never replaces an existing file.
+    def copy(
+        self,
+        source: str,
+        destination: str,
+        *,
+        source_etag: str | None,
+        create_only: bool,
+        if_match: str | None,
+    ) -> Copied:
+        """Copy a file with its metadata, completely or not at all. The conditions are those of `put`.
 
-        Raises `FileNotFound`, `FileNotDeleted`, `VersioningOff`, `Conflict`.
+        Raises `FileNotFound`, `FileExists`, and `FileChanged` if the source has not the ETag `source_etag`,
+        or is replaced during the copy.
+        """
+
+    def restore(
+        self, name: str, version: str | None = None, *, overwrite: bool = False, if_match: str | None = None
+    ) -> StoredFile:
+        """Restore the newest version of a deleted file with its metadata, or the given version of a file.
+
+        Replaces an existing file only with a version and `overwrite`, or the file's quoted ETag as
+        `if_match`. Raises `FileNotFound`, `FileNotDeleted`, `FileChanged`, `VersioningOff`, `Conflict`.
+        """
+
+    def list_versions(self, prefix: str, limit: int, token: str | None) -> VersionPage:
+        """Up to `limit` versions and markers of files whose names begin with `prefix`.
+
+        Raises `VersioningOff` if the bucket has never kept versions.
         """
 
     def sign_download(

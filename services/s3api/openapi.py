@@ -78,6 +78,14 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
         _if_match("Replaces only the file that has this one ETag"),
     ]
+    for path in ("/copy", "/move"):
+        paths[path]["post"]["parameters"] += [
+            _header("If-None-Match", "`*` never replaces the destination; this is the default", enum=["*"]),
+            _if_match("Replaces only the destination that has this one ETag"),
+        ]
+    paths["/restore/{name}"]["post"]["parameters"] += [
+        _if_match("Replaces only the file that has this one ETag, by the version")
+    ]
     paths["/delete/{name}"]["delete"]["parameters"] += [
         _if_match("Deletes the file only while it has this one ETag; `*` for any")
     ]

@@ -178,6 +178,8 @@ class S3Errors:
             code = "NoSuchBucket"
         if status == 400 and headers.get("x-amz-bucket-region", self._region) != self._region:
             code = "PermanentRedirect"  # the answer to a HEAD that is signed for the wrong region
+        if operation == "get_object_version" and status in (400, 405) and code != "PermanentRedirect":
+            code = "NoSuchVersion"  # the answers to a HEAD of an impossible version, and of a delete marker
         offset = clock_offset(headers, datetime.now(UTC))
         if code == "403" and offset is not None and abs(offset) > MAX_SKEW:
             code = "RequestTimeTooSkewed"  # the answer to a HEAD does not name its reason

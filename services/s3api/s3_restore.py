@@ -1,100 +1,74 @@
-"""Restores a deleted file from the versions that the bucket keeps."""
+"""Restores a deleted file, or a version of a file, from the versions that the bucket keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from s3api.bucket import is_versioned
-from s3api.failures import FileExists, FileNotDeleted, FileNotFound, StoreUnavailable, VersioningOff
-from s3api.file_store import MAX_SINGLE_PUT_BYTES, Part, PartPlan
-from s3api.s3_errors import NOT_S3, S3Errors, look
-from s3api.s3_multipart import S3Multipart
-from s3api.s3_values import etag_of
-
-# A file above S3's limit for one part is restored in parts of this size, several at the same time.
-COPIED_PART_BYTES = 1024**3
-COPY_THREADS = 8
-# The fields that a restored file takes over from its version, in boto3's names.
-_RESTORED = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-    "Expires",
-    "Metadata",
+from s3api.failures import (
+    FileExists,
+    FileNotDeleted,
+    FileNotFound,
+    StoreUnavailable,
+    VersioningOff,
+    changed,
 )
+from s3api.s3_copying import S3Copying
+from s3api.s3_errors import NOT_S3, S3Errors, look
 
 
 class S3Restore:
-    """`api` and `transfer` are the boto3 clients of `S3Multipart`."""
+    """`api` is the boto3 client for small requests."""
 
-    def __init__(
-        self, api: Any, transfer: Any, bucket: str, errors: S3Errors, multipart: S3Multipart
-    ) -> None:
+    def __init__(self, api: Any, bucket: str, errors: S3Errors, copying: S3Copying) -> None:
         self._api = api
-        self._transfer = transfer
         self._bucket = bucket
         self._errors = errors
-        self._multipart = multipart
+        self._copying = copying
 
     def restore(self, name: str) -> None:
         """Copy the newest version over the delete marker, which needs no permission to destroy anything.
 
-        S3 accepts the copy only if no file has this name; a delete marker is no file. The condition is on the
-        completion of a multipart upload, because not every S3 honours it for CopyObject.
+        S3 accepts the copy only if no file has this name; a delete marker is no file.
         """
-        version = self._newest_version(name)
-        with self._errors("get_object_version", name):
-            head = self._api.head_object(Bucket=self._bucket, Key=name, VersionId=version)
-        kept = {key: head[key] for key in _RESTORED if head.get(key)}
-        size: int = head["ContentLength"]
+        self._copy(name, self._newest_version(name), {"IfNoneMatch": "*"})
+
+    def restore_version(self, name: str, version: str, *, overwrite: bool, if_match: str | None) -> None:
+        """Copy a version over the file, or over its delete marker. What it replaces stays a version."""
+        condition = {"IfMatch": if_match} if if_match else {} if overwrite else {"IfNoneMatch": "*"}
         try:
-            if size:
-                self._copy_version(name, version, size, kept)
-            else:  # S3 cannot copy an empty range to a part
-                with self._errors("put_object", name):
-                    self._transfer.put_object(
-                        Bucket=self._bucket, Key=name, Body=b"", IfNoneMatch="*", **kept
-                    )
+            self._copy(name, version, condition)
+        except FileNotFound:
+            if if_match and self._exists(name, version):
+                raise changed(name) from None  # S3's answer to If-Match if there is no file
+            raise FileNotFound(
+                f"The file '{name}' has no such version with bytes; list its versions, and choose one that "
+                "does not mark a deletion"
+            ) from None
+        except FileNotDeleted:
+            if if_match:
+                raise changed(name) from None
+            raise FileNotDeleted(
+                f"The file '{name}' exists, and was not replaced; to replace it by the version, set "
+                "overwrite to true, or send its ETag as If-Match"
+            ) from None
+
+    def _exists(self, name: str, version: str) -> bool:
+        try:
+            self._copying.original(name, version)
+        except FileNotFound:
+            return False
+        return True
+
+    def _copy(self, name: str, version: str, condition: Mapping[str, str]) -> None:
+        original = self._copying.original(name, version)
+        try:
+            self._copying.copy(original, name, condition)
         except FileExists:
             raise FileNotDeleted(
                 f"The file '{name}' is not deleted any more: another one was stored meanwhile, and it stays"
             ) from None
-
-    def _copy_version(self, name: str, version: str, size: int, kept: Mapping[str, Any]) -> None:
-        part_size = size if size <= MAX_SINGLE_PUT_BYTES else COPIED_PART_BYTES
-        upload_id = self._multipart.create(name, **kept)["UploadId"]
-        plan = PartPlan(name, upload_id, size, part_size, nonce="")
-
-        def copy(number: int) -> Part:
-            first, length = (number - 1) * part_size, plan.size_of(number)
-            piece = {"CopySourceRange": f"bytes={first}-{first + length - 1}"} if plan.parts > 1 else {}
-            with self._errors("put_object", name):
-                answer = self._transfer.upload_part_copy(
-                    Bucket=self._bucket,
-                    Key=name,
-                    UploadId=upload_id,
-                    PartNumber=number,
-                    CopySource={"Bucket": self._bucket, "Key": name, "VersionId": version},
-                    **piece,
-                )
-            return Part(number=number, etag=etag_of(answer["CopyPartResult"]), size=length)
-
-        try:
-            with ThreadPoolExecutor(COPY_THREADS, thread_name_prefix="s3-copy") as threads:
-                copied = [threads.submit(copy, number) for number in range(1, plan.parts + 1)]
-                try:
-                    parts = [part.result() for part in copied]
-                except BaseException:
-                    threads.shutdown(cancel_futures=True)
-                    raise
-            self._multipart.complete(plan, parts, {"IfNoneMatch": "*"})
-        except BaseException:
-            self._multipart.abort_quietly(plan)
-            raise
 
     def _newest_version(self, name: str) -> str:
         position: dict[str, str] = {}

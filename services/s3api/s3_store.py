@@ -51,6 +51,7 @@ from s3api.file_store import (
     MAX_SINGLE_PUT_BYTES,
     NOTHING,
     Conditions,
+    Copied,
     OpenFile,
     Page,
     Part,
@@ -61,14 +62,17 @@ from s3api.file_store import (
     StartedUpload,
     StoredFile,
     Upload,
+    VersionPage,
     part_size_for,
 )
 from s3api.s3_answers import REQUEST_ID, UnexpectedAnswer, check_answers, expect_owner
+from s3api.s3_copying import COPY_OF, S3Copying
 from s3api.s3_errors import S3Errors, is_denial, look
 from s3api.s3_http import S3Requests
 from s3api.s3_multipart import S3Multipart
 from s3api.s3_restore import S3Restore
 from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, stored_file
+from s3api.s3_versions import S3Versions
 from s3api.settings import Settings
 from s3api.upload_memory import UploadMemory
 
@@ -170,7 +174,9 @@ class S3FileStore:
             expect_owner(self._api, owner)
             expect_owner(self._transfer, owner)
         self._multipart = S3Multipart(self._api, self._transfer, self.bucket, self._errors)
-        self._restoring = S3Restore(self._api, self._transfer, self.bucket, self._errors, self._multipart)
+        self._copying = S3Copying(self._api, self._transfer, self.bucket, self._errors, self._multipart)
+        self._versions = S3Versions(self._api, self.bucket, self._errors)
+        self._restoring = S3Restore(self._api, self.bucket, self._errors, self._copying)
         self._small = S3Requests(self._api, self._session, self.bucket, attempts=ATTEMPTS, owner=owner)
         self._large = S3Requests(self._transfer, self._session, self.bucket, owner=owner)
         self._public = S3Requests(public, self._session, self.bucket)
@@ -270,6 +276,7 @@ class S3FileStore:
             sha256=answer.headers.get(f"x-amz-meta-{SHA256}"),
             declared_sha256=answer.headers.get(f"x-amz-meta-{DECLARED_SHA256}"),
             nonce=answer.headers.get(f"x-amz-meta-{NONCE}"),
+            copy_of=answer.headers.get(f"x-amz-meta-{COPY_OF}"),
             stored_headers={name: value for name in KEPT_HEADERS if (value := answer.headers.get(name))},
         )
 
@@ -403,9 +410,30 @@ class S3FileStore:
                     failed[entry["Key"]] = "s3_delete_object_denied"
         return failed
 
-    def restore(self, name: str) -> StoredFile:
-        self._restoring.restore(name)
+    def copy(
+        self,
+        source: str,
+        destination: str,
+        *,
+        source_etag: str | None,
+        create_only: bool,
+        if_match: str | None,
+    ) -> Copied:
+        return self._copying.copy_file(
+            source, destination, source_etag=source_etag, create_only=create_only, if_match=if_match
+        )
+
+    def restore(
+        self, name: str, version: str | None = None, *, overwrite: bool = False, if_match: str | None = None
+    ) -> StoredFile:
+        if version is None:
+            self._restoring.restore(name)
+        else:
+            self._restoring.restore_version(name, version, overwrite=overwrite, if_match=if_match)
         return self.stat(name)
+
+    def list_versions(self, prefix: str, limit: int, token: str | None) -> VersionPage:
+        return self._versions.page(prefix, limit, token)
 
     # --- direct transfers
 

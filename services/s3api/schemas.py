@@ -74,6 +74,7 @@ class ListQuery(BaseModel):
     delimiter: Annotated[
         str, Field(max_length=16, description="Roll names up to the next delimiter into `prefixes`")
     ] = ""
+    contains: Annotated[str, Field(description="Only names that contain it; case does not matter")] = ""
     limit: Annotated[int, Field(ge=1, le=1000, description="Names on a page"), BeforeValidator(_digits)] = (
         1000
     )
@@ -107,6 +108,28 @@ class ArchiveQuery(BaseModel):
         Field(description="One file; repeat the parameter for several. Not together with `prefix`"),
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     ] = []
+
+
+class VersionsOfQuery(BaseModel):
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="Versions on a page"), BeforeValidator(_digits)
+    ] = 1000
+    cursor: Annotated[str | None, Field(description="The `next` of the page before")] = None
+
+
+class VersionsQuery(VersionsOfQuery):
+    prefix: Annotated[str, Field(description="Only names that begin with it")] = ""
+    deleted: Annotated[bool, Field(description="Only the files that are deleted now")] = False
+
+
+class RestoreQuery(BaseModel):
+    version: Annotated[
+        str | None,
+        Field(
+            min_length=1, max_length=1024, description="A version of the file, by the list of its versions"
+        ),
+    ] = None
+    overwrite: Annotated[bool, Field(description="Replace an existing file by the version")] = False
 
 
 class UploadPlanRequest(BaseModel):
@@ -158,6 +181,40 @@ class DeleteRequest(BaseModel):
         list[str],
         Field(min_length=1, max_length=MAX_BULK, examples=[["reports/games.csv", "notes.txt"]]),
     ]
+
+
+class CopyRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: FileName
+    destination: Annotated[str, Field(json_schema_extra={**NAME_SCHEMA, "examples": ["archive/games.csv"]})]
+    overwrite: Annotated[bool, Field(description="Replace the destination if it exists")] = False
+    source_etag: Annotated[
+        str | None,
+        Field(max_length=255, description="Copy the source only if it has this ETag, without quotes"),
+    ] = None
+
+
+class RestoreRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prefix: Annotated[
+        str, Field(description="All deleted files whose names begin with it", examples=["reports/"])
+    ]
+    limit: Annotated[int, Field(ge=1, le=MAX_BULK, description="Versions in this request"), Whole] = 100
+    cursor: Annotated[str | None, Field(description="The `next` of the request before")] = None
+
+
+class CopyFolderRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: Annotated[str, Field(description="A prefix that ends with a slash", examples=["reports/"])]
+    destination: Annotated[
+        str, Field(description="A prefix that ends with a slash", examples=["archive/2026/"])
+    ]
+    overwrite: Annotated[bool, Field(description="Replace destinations that exist")] = False
+    limit: Annotated[int, Field(ge=1, le=MAX_BULK, description="Files in this request"), Whole] = 100
+    cursor: Annotated[str | None, Field(description="The `next` of the request before")] = None
 
 
 # --- answers
@@ -339,6 +396,66 @@ class DeleteResult(BaseModel):
 
 class DeleteResults(Envelope):
     content: list[DeleteResult]
+
+
+class Copy(BaseModel):
+    source: Name
+    name: Annotated[str, Field(examples=["archive/games.csv"])]
+    size: Size
+    etag: Etag
+
+
+class CopiedFile(Envelope):
+    content: Copy
+
+
+class CopyResult(BaseModel):
+    """`copied` is in the answer to a copy, `moved` in the answer to a move."""
+
+    name: Name
+    destination: Annotated[str, Field(examples=["archive/games.csv"])]
+    copied: bool | None = None
+    moved: bool | None = None
+    code: Annotated[
+        str | None, Field(description="Why not: `file_exists`, `invalid_file_name`, or another code")
+    ] = None
+    message: Annotated[str | None, Field(description="The same in one sentence")] = None
+
+
+class CopyResults(Envelope):
+    content: list[CopyResult]
+    next: Annotated[str | None, Field(description="The cursor of the next files, while there are more")] = (
+        None
+    )
+
+
+class Version(BaseModel):
+    name: Name
+    version: Annotated[str, Field(examples=["3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"])]
+    last_modified: Moment
+    latest: Annotated[bool, Field(description="Whether it is what a read of the file finds")]
+    deleted: Annotated[bool, Field(description="Whether it marks a deletion, and has no bytes")]
+    size: Annotated[int | None, Field(description="Bytes", examples=[5])] = None
+    etag: Annotated[str | None, Field(description="Without quotes")] = None
+
+
+class FileVersions(Envelope):
+    content: list[Version]
+    next: Annotated[str | None, Field(description="The cursor of the next page, while there is one")] = None
+
+
+class RestoreResult(BaseModel):
+    name: Name
+    restored: bool
+    code: Annotated[str | None, Field(description="Why it was not restored")] = None
+    message: Annotated[str | None, Field(description="The same in one sentence")] = None
+
+
+class RestoreResults(Envelope):
+    content: list[RestoreResult]
+    next: Annotated[str | None, Field(description="The cursor of the next request, while there is one")] = (
+        None
+    )
 
 
 class RestoredFile(Envelope):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import gc
 import hashlib
 import io
 import os
@@ -29,9 +30,10 @@ from s3api.auth import new_token
 from s3api.bodies import Body
 from s3api.errors import failure
 from s3api.file_store import Conditions, PartPlan
+from s3api.s3_copying import COPIED_PART_BYTES, S3Copying
 from s3api.s3_errors import S3Errors
 from s3api.s3_multipart import S3Multipart
-from s3api.s3_restore import COPIED_PART_BYTES, S3Restore
+from s3api.s3_restore import S3Restore
 from s3api.s3_store import ATTEMPTS
 from s3api.settings import Settings
 from s3api.signed_values import Signer
@@ -68,6 +70,7 @@ def test_an_error_of_the_disk_fails_the_request(tmp_path: Path) -> None:
 def test_staging_leaves_no_descriptor_open(tmp_path: Path) -> None:
     """After 50 forms as many descriptors are open as before."""
     staging = Staging(tmp_path, MiB, MiB)
+    gc.collect()  # closes the connections of the stores of earlier tests
     before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(50):
         with staging.folder(1) as folder:
@@ -445,10 +448,11 @@ class Versions:
 
     def head_object(self, VersionId: str, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self.looked.append(VersionId)
-        return {"ContentLength": self.size}
+        return {"ContentLength": self.size, "ETag": '"e"'}
 
-    def put_object(self, **_: object) -> None:
+    def put_object(self, **_: object) -> dict[str, Any]:
         self.copied[0] = None
+        return {"ETag": '"e"'}
 
     def create_multipart_upload(self, **_: object) -> dict[str, Any]:
         return {"UploadId": "upload"}
@@ -472,7 +476,8 @@ class Versions:
 
     def restore(self) -> None:
         errors = S3Errors("bucket", "region", checks_owner=False)
-        S3Restore(self, self, "bucket", errors, S3Multipart(self, self, "bucket", errors)).restore("name")
+        copying = S3Copying(self, self, "bucket", errors, S3Multipart(self, self, "bucket", errors))
+        S3Restore(self, "bucket", errors, copying).restore("name")
 
 
 def entry(version: str, second: int, *, key: str = "name", latest: bool = False) -> dict[str, Any]:

@@ -60,6 +60,15 @@ schema = schemathesis.openapi.from_dict(
             "operations": [
                 # A cursor is what was given out, and is signed.
                 _operation("/list_files", "400"),
+                _operation("/versions", "400"),
+                _operation("/versions/{name}", "400"),
+                _operation("/restore", "400"),
+                _operation("/copy/folder", "400"),
+                _operation("/move/folder", "400"),
+                # If-Match holds one ETag, and a source is not copied over itself.
+                _operation("/copy", "400", "412"),
+                _operation("/move", "400", "412"),
+                _operation("/restore/{name}", "400", "412"),
                 # The prefix and the file's own name make a name together; in a form everything is text, so
                 # there is no wrong type of a field.
                 _operation("/upload", "400", negative_data_rejection={"enabled": False}),
@@ -366,6 +375,13 @@ OPERATIONS = {
     "delete",
     "delete_many",
     "restore",
+    "restore_folder",
+    "list_versions",
+    "list_versions_of",
+    "copy",
+    "copy_folder",
+    "move",
+    "move_folder",
 }
 #: And their types by these.
 SCHEMAS = {
@@ -373,6 +389,12 @@ SCHEMAS = {
     "AbortedUpload",
     "Completed",
     "CompletedUpload",
+    "CopiedFile",
+    "Copy",
+    "CopyFolderRequest",
+    "CopyRequest",
+    "CopyResult",
+    "CopyResults",
     "DeleteRequest",
     "DeleteResult",
     "DeleteResults",
@@ -382,13 +404,17 @@ SCHEMAS = {
     "FileDetails",
     "FileList",
     "FileNames",
+    "FileVersions",
     "MultipartPlan",
     "PartUrl",
     "PartUrls",
     "PartUrlsRequest",
     "PostPlan",
-    "PutPlan",
     "PresignedUrl",
+    "PutPlan",
+    "RestoreRequest",
+    "RestoreResult",
+    "RestoreResults",
     "RestoredFile",
     "UploadForm",
     "UploadPlan",
@@ -397,6 +423,7 @@ SCHEMAS = {
     "UploadedFiles",
     "UploadedPart",
     "UploadedParts",
+    "Version",
 }
 
 

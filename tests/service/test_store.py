@@ -438,8 +438,8 @@ def test_restoring_never_replaces_a_file_that_was_stored_meanwhile(
     CompleteMultipartUpload and PutObject take `If-None-Match: *`, which a delete marker does not fail:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     """
-    monkeypatch.setattr("s3api.s3_restore.MAX_SINGLE_PUT_BYTES", 10)
-    monkeypatch.setattr("s3api.s3_restore.COPIED_PART_BYTES", 5 * MiB)
+    monkeypatch.setattr("s3api.s3_copying.MAX_SINGLE_PUT_BYTES", 10)
+    monkeypatch.setattr("s3api.s3_copying.COPIED_PART_BYTES", 5 * MiB)
     proxy, store, client = versions
     deleted(store, client, data + bytes(6 * MiB) if len(data) > 10 else data)
 
@@ -463,8 +463,8 @@ def test_restoring_keeps_all_that_a_file_has(
     versions: tuple[FaultyS3, S3FileStore, Any], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """A restored file has its bytes, its headers and its metadata, also where it is copied in parts."""
-    monkeypatch.setattr("s3api.s3_restore.MAX_SINGLE_PUT_BYTES", 10)
-    monkeypatch.setattr("s3api.s3_restore.COPIED_PART_BYTES", 5 * MiB)
+    monkeypatch.setattr("s3api.s3_copying.MAX_SINGLE_PUT_BYTES", 10)
+    monkeypatch.setattr("s3api.s3_copying.COPIED_PART_BYTES", 5 * MiB)
     _, store, client = versions
     data = b"0123456789abcdef" * (size // 16) + b"z" * (size % 16)
     given: dict[str, Any] = {

@@ -24,6 +24,8 @@ from s3api.failures import (
 from s3api.file_store import (
     NOTHING,
     Conditions,
+    Copied,
+    FileVersion,
     NotModified,
     OpenFile,
     Page,
@@ -35,6 +37,7 @@ from s3api.file_store import (
     StartedUpload,
     StoredFile,
     Upload,
+    VersionPage,
 )
 from s3api.files import check_match
 
@@ -48,6 +51,7 @@ class _Object:
     declared_sha256: str | None = None
     nonce: str | None = None
     kept: Mapping[str, str] = field(default_factory=dict)
+    copy_of: str | None = None
 
 
 @dataclass
@@ -70,6 +74,8 @@ class MemoryStore:
     objects: dict[str, _Object] = field(default_factory=dict)
     deleted: dict[str, _Object] = field(default_factory=dict)
     uploads: dict[str, _Upload] = field(default_factory=dict)
+    #: By name, the newest last. A deletion has no object.
+    history: dict[str, list[tuple[FileVersion, _Object | None]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def _touch(self) -> None:
@@ -150,6 +156,7 @@ class MemoryStore:
             stored.sha256,
             stored.declared_sha256,
             stored.nonce,
+            stored.copy_of,
             dict(stored.kept),
         )
 
@@ -176,7 +183,22 @@ class MemoryStore:
         etag = etag or hashlib.md5(data, usedforsecurity=False).hexdigest()
         self.objects[name] = _Object(StoredFile(name, len(data), datetime.now(UTC), etag), data, content_type)
         self.deleted.pop(name, None)
+        self._remember(name, self.objects[name])
         return etag
+
+    def _remember(self, name: str, stored: _Object | None) -> None:
+        past = self.history.setdefault(name, [])
+        past[:] = [(replace(version, latest=False), one) for version, one in past]
+        version = FileVersion(
+            name=name,
+            version=f"v{len(past) + 1}",
+            last_modified=datetime.now(UTC),
+            latest=True,
+            deleted=stored is None,
+            size=None if stored is None else stored.file.size,
+            etag=None if stored is None else stored.file.etag,
+        )
+        past.append((version, stored))
 
     def _check(self, name: str, *, create_only: bool, if_match: str | None) -> None:
         there = self.objects.get(name)
@@ -189,19 +211,58 @@ class MemoryStore:
         self._check(name, create_only=False, if_match=if_match)
         if name in self.objects:
             self.deleted[name] = self.objects.pop(name)
+            self._remember(name, None)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
         for name in names:
             self.delete(name)
         return {}
 
-    def restore(self, name: str) -> StoredFile:
+    def copy(
+        self,
+        source: str,
+        destination: str,
+        *,
+        source_etag: str | None,
+        create_only: bool,
+        if_match: str | None,
+    ) -> Copied:
+        original = self._get(source)
+        if source_etag not in (None, original.file.etag):
+            raise FileChanged(f"The file '{source}' is not the one that was to be copied")
+        with self._lock:
+            self._check(destination, create_only=create_only, if_match=if_match)
+            etag = self._store(destination, original.data, original.content_type)
+            copied = replace(original, file=self.objects[destination].file, copy_of=original.file.etag)
+            self.objects[destination] = copied
+        return Copied(source, destination, len(original.data), etag, original.file.etag)
+
+    def list_versions(self, prefix: str, limit: int, token: str | None) -> VersionPage:
         self._touch()
-        if name in self.objects:
-            raise FileNotDeleted(f"The file '{name}' is not deleted")
-        if name not in self.deleted:
+        found = [
+            version
+            for name in sorted(self.history, key=str.encode)
+            if name.startswith(prefix)
+            for version, _ in reversed(self.history[name])
+        ]
+        start = int(token or 0)
+        more = len(found) > start + limit
+        return VersionPage(found[start : start + limit], str(start + limit) if more else None)
+
+    def restore(
+        self, name: str, version: str | None = None, *, overwrite: bool = False, if_match: str | None = None
+    ) -> StoredFile:
+        self._touch()
+        if if_match is not None:
+            self._check(name, create_only=False, if_match=if_match)
+        elif name in self.objects and not overwrite:
+            raise FileNotDeleted(f"The file '{name}' is not deleted; a version needs overwrite")
+        old = self.deleted.get(name)
+        if version is not None:
+            past = self.history.get(name, [])
+            old = next((one for of, one in past if of.version == version), None)
+        if old is None:
             raise FileNotFound(f"The file '{name}' was not found")
-        old = self.deleted[name]
         self._store(name, old.data, old.content_type)
         self.objects[name] = replace(old, file=self.objects[name].file)
         return self.stat(name)

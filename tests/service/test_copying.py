@@ -1,0 +1,429 @@
+"""Copies and moves: on every store, with the faults that can occur between their steps, and over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from s3api import copying, failures
+from s3api.auth import new_token
+from s3api.copying import Wanted
+from s3api.file_store import Conditions, FileStore
+from s3api.s3_store import S3FileStore
+from s3api.settings import Verb
+from support.faulty_s3 import AnswerError, Asked, FaultyS3, Hang, Reset, running_faulty_s3
+from support.memory_store import MemoryStore
+from support.servers import S3
+from support.stores import content, put, s3_store
+
+MiB = 1024 * 1024
+S3_KINDS = ["ministack", "seaweedfs", "localstack"]
+PLAIN = Wanted()
+
+
+@pytest.fixture(params=["memory", *S3_KINDS])
+def any_store(request: pytest.FixtureRequest) -> FileStore:
+    """An empty store of each kind, without versions."""
+    if request.param == "memory":
+        return MemoryStore()
+    s3: S3 = request.getfixturevalue(f"{request.param}_s3")
+    return s3_store(s3, s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}"))
+
+
+@pytest.fixture(params=S3_KINDS)
+def staged(request: pytest.FixtureRequest) -> Iterator[tuple[FaultyS3, S3FileStore, Any]]:
+    """A store that keeps versions behind a proxy, and a client that reaches its S3 past the proxy."""
+    s3: S3 = request.getfixturevalue(f"{request.param}_s3")
+    bucket = s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}", versioned=True)
+    with running_faulty_s3(s3) as proxy:
+        yield proxy, s3_store(proxy.s3, bucket), s3.client()
+
+
+def names(store: FileStore) -> list[str]:
+    return [file.name for file in store.list_page("", "", 1000, None).files]
+
+
+def no_open_uploads(store: S3FileStore, client: Any) -> bool:
+    return not client.list_multipart_uploads(Bucket=store.bucket).get("Uploads")
+
+
+# --- one file
+
+
+@pytest.mark.parametrize("data", [b"", b"the bytes"], ids=["empty", "small"])
+def test_a_copy_and_a_move(any_store: FileStore, data: bytes) -> None:
+    """A copy leaves its source, a move does not."""
+    put(any_store, "a", data)
+    copied = copying.copy_file(any_store, "a", "copies/ä b+c", PLAIN)
+    assert (copied.name, copied.size) == ("copies/ä b+c", len(data))
+    assert content(any_store, "copies/ä b+c") == content(any_store, "a") == data
+    moved = copying.move_file(any_store, "a", "b", PLAIN)
+
+    assert any_store.stat("b").etag == moved.etag
+    assert content(any_store, "b") == data
+    assert any_store.open("b", Conditions(), with_body=False).content_type == "text/plain"
+    assert names(any_store) == ["b", "copies/ä b+c"]
+
+
+def test_nothing_is_replaced_unless_it_is_asked_for(any_store: FileStore) -> None:
+    """An existing destination is a refusal, and then both files stay as they are."""
+    put(any_store, "a", b"source")
+    etag = put(any_store, "b", b"precious").etag
+    for one in (copying.copy_file, copying.move_file):
+        with pytest.raises(failures.FileExists):
+            one(any_store, "a", "b", PLAIN)
+        with pytest.raises(failures.FileChanged):
+            one(any_store, "a", "b", Wanted(if_match='"0123456789abcdef0123456789abcdef"'))
+    assert (content(any_store, "a"), content(any_store, "b")) == (b"source", b"precious")
+    copying.copy_file(any_store, "a", "b", Wanted(if_match=f'"{etag}"'))
+    assert content(any_store, "b") == b"source"
+    put(any_store, "a", b"newer")
+    copying.move_file(any_store, "a", "b", Wanted(overwrite=True))
+
+    assert content(any_store, "b") == b"newer"
+    assert names(any_store) == ["b"]
+
+
+def test_a_copy_of_another_source_than_was_meant(any_store: FileStore) -> None:
+    """`source_etag` is the condition on the source."""
+    etag = put(any_store, "a", b"old").etag
+    put(any_store, "a", b"new")
+    with pytest.raises(failures.FileChanged):
+        copying.move_file(any_store, "a", "b", Wanted(source_etag=etag))
+
+    assert names(any_store) == ["a"]
+
+
+def test_a_missing_source_and_the_same_name(any_store: FileStore) -> None:
+    """A missing source is not found; a file is not copied over itself."""
+    put(any_store, "there")
+    for destination in ("b", "there"):
+        with pytest.raises(failures.FileNotFound):
+            copying.copy_file(any_store, "none", destination, PLAIN)
+    with pytest.raises(failures.InvalidCopy):
+        copying.move_file(any_store, "there", "there", Wanted(overwrite=True))
+
+    assert names(any_store) == ["there"]
+
+
+def test_a_copy_can_be_repeated(any_store: FileStore) -> None:
+    """The same copy again is confirmed. A copy of what the source was before is another file."""
+    put(any_store, "a", b"one")
+    first = copying.copy_file(any_store, "a", "b", PLAIN)
+    assert copying.copy_file(any_store, "a", "b", PLAIN) == first
+    put(any_store, "a", b"two")
+    with pytest.raises(failures.FileExists):
+        copying.copy_file(any_store, "a", "b", PLAIN)
+
+
+@pytest.mark.parametrize("size", [0, 9, 11 * MiB], ids=["empty", "small", "in parts"])
+def test_a_copy_keeps_all_that_a_file_has(
+    staged: tuple[FaultyS3, S3FileStore, Any], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Bytes, headers and metadata are kept, also above the limit of one part, which is 5 GiB on AWS."""
+    monkeypatch.setattr("s3api.s3_copying.MAX_SINGLE_PUT_BYTES", 10)
+    monkeypatch.setattr("s3api.s3_copying.COPIED_PART_BYTES", 5 * MiB)
+    _, store, client = staged
+    data = b"0123456789abcdef" * (size // 16) + b"z" * (size % 16)
+    given: dict[str, Any] = {
+        "CacheControl": "max-age=5",
+        "ContentDisposition": 'attachment; filename="x"',
+        "ContentEncoding": "x-own",
+        "ContentLanguage": "de",
+        "ContentType": "text/x-own",
+        "Expires": datetime(2026, 10, 21, 7, 28, tzinfo=UTC),
+    }
+    client.put_object(Bucket=store.bucket, Key="a", Body=data, Metadata={"own": "value"}, **given)
+    copying.move_file(store, "a", "b", PLAIN)
+    found = client.get_object(Bucket=store.bucket, Key="b")
+
+    assert found["Body"].read() == data
+    assert {key: found.get(key) for key in given} == given
+    assert found["Metadata"]["own"] == "value"
+    assert no_open_uploads(store, client)
+
+
+@pytest.mark.parametrize("data", [b"", b"moved"], ids=["empty", "small"])
+def test_a_destination_that_is_stored_during_a_copy_stays(
+    staged: tuple[FaultyS3, S3FileStore, Any], data: bytes
+) -> None:
+    """S3 itself decides when it writes: both files stay, and no upload is left open.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    """
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=data)
+    created: list[Asked] = []
+
+    def create(asked: Asked) -> bool:
+        if asked.method in ("PUT", "POST") and not created:
+            created.append(asked)
+            client.put_object(Bucket=store.bucket, Key="b", Body=b"created")
+        return False
+
+    with proxy.failing(Hang(), create), pytest.raises(failures.FileExists):
+        copying.move_file(store, "a", "b", PLAIN)
+
+    assert (content(store, "a"), content(store, "b")) == (data, b"created")
+    assert no_open_uploads(store, client)
+
+
+@pytest.mark.parametrize("when", ["before the copy", "before the deletion"])
+def test_a_newer_source_is_never_deleted(staged: tuple[FaultyS3, S3FileStore, Any], when: str) -> None:
+    """A source that is replaced during a move stays: what is copied is the version that was found."""
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=b"old")
+    replaced: list[Asked] = []
+    method = "PUT" if when == "before the copy" else "DELETE"
+
+    def replace(asked: Asked) -> bool:
+        if asked.method == method and not replaced:
+            replaced.append(asked)
+            client.put_object(Bucket=store.bucket, Key="a", Body=b"newer")
+        return False
+
+    with proxy.failing(Hang(), replace), pytest.raises(failures.FileChanged, match="stays"):
+        copying.move_file(store, "a", "b", PLAIN)
+
+    assert replaced
+    assert content(store, "a") == b"newer"
+    assert content(store, "b") == b"old"
+
+
+@pytest.mark.parametrize("kind", S3_KINDS)
+def test_a_source_that_is_replaced_during_a_copy(request: pytest.FixtureRequest, kind: str) -> None:
+    """In a bucket without versions, `x-amz-copy-source-if-match` refuses the newer source; nothing is stored.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
+    """
+    s3: S3 = request.getfixturevalue(f"{kind}_s3")
+    client = s3.client()
+    bucket = s3.make_bucket(f"day02-{uuid.uuid4().hex[:12]}")
+    replaced: list[Asked] = []
+
+    def replace(asked: Asked) -> bool:
+        if "partNumber" in asked.query and not replaced:
+            replaced.append(asked)
+            client.put_object(Bucket=bucket, Key="a", Body=b"newer")
+        return False
+
+    with running_faulty_s3(s3) as proxy:
+        store = s3_store(proxy.s3, bucket)
+        put(store, "a", b"old")
+        with proxy.failing(Hang(), replace), pytest.raises(failures.FileChanged):
+            copying.move_file(store, "a", "b", PLAIN)
+
+        assert replaced
+        assert names(store) == ["a"]
+        assert content(store, "a") == b"newer"
+        assert no_open_uploads(store, client)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_an_interrupted_move_is_repeated(staged: tuple[FaultyS3, S3FileStore, Any], method: str) -> None:
+    """A move that breaks off leaves the source, and nothing half-done. Repeated, it succeeds."""
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=b"data")
+
+    def ends(asked: Asked) -> bool:
+        return asked.method == method and not ("uploadId" in asked.query and method == "DELETE")
+
+    with proxy.failing(Reset(), ends), pytest.raises(failures.StoreUnavailable):
+        copying.move_file(store, "a", "b", PLAIN)
+    assert content(store, "a") == b"data"
+    assert no_open_uploads(store, client)
+    copying.move_file(store, "a", "b", PLAIN)
+
+    assert content(store, "b") == b"data"
+    assert names(store) == ["b"]
+
+
+def test_a_denied_copy_names_the_operation(staged: tuple[FaultyS3, S3FileStore, Any]) -> None:
+    """A copy that the role does not permit is its own code, and the source stays."""
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=b"data")
+    with (
+        proxy.failing(AnswerError(403, "AccessDenied"), lambda asked: "partNumber" in asked.query),
+        pytest.raises(failures.StoreDenied) as denied,
+    ):
+        copying.move_file(store, "a", "b", PLAIN)
+
+    assert denied.value.code == "s3_copy_object_denied"
+    assert names(store) == ["a"]
+    assert no_open_uploads(store, client)
+
+
+# --- folders
+
+
+def all_results(store: FileStore, one: Any, source: str, to: str, limit: int = 1000) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    token: str | None = None
+    while True:
+        results = copying.copy_folder(store, one, source, to, overwrite=False, limit=limit, token=token)
+        found |= {result.name: result.code for result in results.files}
+        token = results.next_token
+        if token is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [2, 1000])
+def test_a_folder_is_moved(any_store: FileStore, limit: int) -> None:
+    """All files of the folder are moved, in several requests too, with the object of the folder itself."""
+    for name in ("a/", "a/1", "a/b/2", "a/b/3", "ab/4", "z"):
+        put(any_store, name, b"" if name.endswith("/") else name.encode())
+    results = all_results(any_store, copying.move_file, "a/", "n/", limit)
+
+    assert results == dict.fromkeys(["a/", "a/1", "a/b/2", "a/b/3"])
+    assert names(any_store) == ["ab/4", "n/", "n/1", "n/b/2", "n/b/3", "z"]
+    assert content(any_store, "n/b/3") == b"a/b/3"
+
+
+def test_each_file_of_a_folder_has_its_own_result(any_store: FileStore) -> None:
+    """What cannot be moved stays and says why; the rest is moved. Repeated, the rest is not an error."""
+    long = "/".join(["x" * 199] * 4)
+    for name in ("a/1", "a/2", f"a/{long}"):
+        put(any_store, name, name.encode())
+    put(any_store, "a-longer-folder-name/2", b"precious")
+    results = all_results(any_store, copying.move_file, "a/", "a-longer-folder-name/" + "y" * 240 + "/")
+    assert results == {"a/1": None, "a/2": None, f"a/{long}": "invalid_file_name"}
+    put(any_store, "a/2", b"again")
+    results = all_results(any_store, copying.copy_file, "a/", "a-longer-folder-name/")
+
+    assert results == {"a/2": "file_exists", f"a/{long}": None}
+    assert content(any_store, "a-longer-folder-name/2") == b"precious"
+    assert content(any_store, "a/2") == b"again"
+
+
+def test_an_interrupted_move_of_a_folder_is_repeated(staged: tuple[FaultyS3, S3FileStore, Any]) -> None:
+    """While S3 refuses deletions, all is copied and nothing is lost. The repeated move completes."""
+    proxy, store, client = staged
+    for name in ("a/1", "a/2", "a/3"):
+        client.put_object(Bucket=store.bucket, Key=name, Body=name.encode())
+    with proxy.failing(
+        AnswerError(403, "AccessDenied"),
+        lambda asked: asked.method == "DELETE" and "uploadId" not in asked.query,
+    ):
+        results = all_results(store, copying.move_file, "a/", "b/")
+    assert set(results.values()) == {"s3_delete_object_denied"}
+    assert names(store) == ["a/1", "a/2", "a/3", "b/1", "b/2", "b/3"]
+
+    assert all_results(store, copying.move_file, "a/", "b/") == dict.fromkeys(["a/1", "a/2", "a/3"])
+    assert names(store) == ["b/1", "b/2", "b/3"]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [("a/", "a/"), ("a/", "a/b/"), ("a/b/", "a/"), ("a", "b/"), ("a/", "b"), ("", "b/"), ("a/", "")],
+)
+def test_folders_that_do_not_fit_together(source: str, destination: str) -> None:
+    """Overlapping folders, and prefixes that are no folder, are refused before anything is copied."""
+    store = MemoryStore()
+    put(store, "a/b/1")
+    with pytest.raises(failures.InvalidCopy):
+        all_results(store, copying.move_file, source, destination)
+
+    assert names(store) == ["a/b/1"]
+
+
+# --- HTTP
+
+
+def test_the_answers(client: FlaskClient, store: MemoryStore) -> None:
+    """The sentences and the contents of the four routes."""
+    put(store, "a/1", b"12345")
+    body = client.post("/copy", json={"source": "a/1", "destination": "b"}).get_json()
+    etag = store.stat("b").etag
+    assert body == {
+        "status": 200,
+        "message": "Successfully copied file 'a/1' to 'b' on s3 bucket 'day02-memory'",
+        "content": {"source": "a/1", "name": "b", "size": 5, "etag": etag},
+    }
+    put(store, "c", b"other")
+    exists = client.post("/move", json={"source": "b", "destination": "c"})
+    assert (exists.status_code, exists.get_json()["code"]) == (412, "file_exists")
+    moved = client.post(
+        "/move", json={"source": "b", "destination": "c"}, headers={"If-Match": f'"{store.stat("c").etag}"'}
+    )
+    assert moved.get_json()["message"] == "Successfully moved file 'b' to 'c' on s3 bucket 'day02-memory'"
+    put(store, "a/2")
+    put(store, "n/2", b"other")
+    first = client.post("/move/folder", json={"source": "a/", "destination": "n/", "limit": 1}).get_json()
+    second = client.post(
+        "/move/folder",
+        json={"source": "a/", "destination": "n/", "limit": 1, "cursor": first["next"]},
+    ).get_json()
+
+    assert first["message"] == "Successfully moved 1 of 1 files on s3 bucket 'day02-memory'"
+    assert first["content"] == [{"name": "a/1", "destination": "n/1", "moved": True}]
+    (failed,) = second["content"]
+    assert (failed["moved"], failed["code"]) == (False, "file_exists")
+    assert "next" not in second
+    other = {"source": "a/", "destination": "o/", "cursor": first["next"]}
+    assert client.post("/move/folder", json=other).get_json()["code"] == "invalid_cursor"
+    other = {"source": "a/", "destination": "n/", "cursor": first["next"]}
+    assert client.post("/copy/folder", json=other).get_json()["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("name", ["", "/a", "a/../b", "a\nb", "x" * 1025])
+def test_names_that_no_file_may_have(client: FlaskClient, store: MemoryStore, name: str) -> None:
+    """Both names are checked as everywhere else."""
+    put(store, "a")
+    for body in ({"source": name, "destination": "b"}, {"source": "a", "destination": name}):
+        answer = client.post("/copy", json=body)
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_file_name")
+
+
+@pytest.mark.parametrize(
+    ("verbs", "prefix", "copies", "moves"),
+    [
+        ({"read", "write", "delete", "list"}, "", 200, 200),
+        ({"read", "write", "list"}, "", 200, 403),
+        ({"write", "delete", "list"}, "", 403, 403),
+        ({"read", "delete", "list"}, "", 403, 403),
+        ({"read", "write", "delete", "list"}, "a/", 403, 403),
+        ({"read", "write", "delete", "list"}, "b/", 403, 403),
+    ],
+)
+def test_the_token_decides_about_both_names(
+    make_client: Callable[..., FlaskClient],
+    store: MemoryStore,
+    *,
+    verbs: set[Verb],
+    prefix: str,
+    copies: int,
+    moves: int,
+) -> None:
+    """Reading, writing and, for a move, deleting are each permitted or refused, for files and folders."""
+    put(store, "a/1")
+    token, entry = new_token("t", frozenset(verbs), prefix)
+    client = make_client(api_tokens=[entry], allow_anonymous=False)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def status(route: str, source: str, destination: str) -> int:
+        body = {"source": source, "destination": destination}
+        return client.post(route, json=body, headers=headers).status_code
+
+    assert status("/copy", "a/1", "b/1") == copies
+    assert status("/copy/folder", "a/", "b/") == copies
+    assert status("/move/folder", "a/", "b/") == moves
+    put(store, "a/1")
+    assert status("/move", "a/1", "b/2") == moves
+
+
+def test_a_folder_needs_the_verb_list(make_client: Callable[..., FlaskClient]) -> None:
+    """A token that may not list learns no names by copying a folder."""
+    token, entry = new_token("t", frozenset({"read", "write", "delete"}), "")
+    client = make_client(api_tokens=[entry], allow_anonymous=False)
+    answer = client.post(
+        "/copy/folder",
+        json={"source": "a/", "destination": "b/"},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+    assert answer.status_code == 403
