@@ -24,7 +24,17 @@ _TYPES = {
     "json": "application/json",
     "svg": "image/svg+xml",
 }
-_UI_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.svg"}
+_UI_ASSETS = {
+    "ui.css",
+    "ui.svg",
+    "access.js",
+    "api.js",
+    "md5.js",
+    "page.js",
+    "send.js",
+    "ui.js",
+    "uploads.js",
+}
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

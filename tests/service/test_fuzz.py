@@ -349,6 +349,7 @@ OPERATIONS = {
     "livez",
     "readyz",
     "healthz",
+    "whoami",
     "list_files",
     "upload",
     "upload_raw",
@@ -371,6 +372,7 @@ OPERATIONS = {
 SCHEMAS = {
     "Aborted",
     "AbortedUpload",
+    "CallerDetails",
     "Completed",
     "CompletedUpload",
     "DeleteRequest",
@@ -382,6 +384,7 @@ SCHEMAS = {
     "FileDetails",
     "FileList",
     "FileNames",
+    "Identity",
     "MultipartPlan",
     "PartUrl",
     "PartUrls",

@@ -473,7 +473,8 @@ def test_through_the_public_endpoint(
 
 
 @pytest.mark.parametrize(
-    "asset", ["ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"]
+    "asset",
+    ["ui.js", "access.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"],
 )
 def test_assets(versioned: tuple[Service, S3, str], asset: str) -> None:
     """The page's files are revalidated each time, and sent again only after a change."""

@@ -1,5 +1,6 @@
 /** The page: its listing, its downloads and deletions, and the form for the token. */
 
+import { folderMeant, home, isWithin, learn, may, offerHome, unlearn } from "./access.js";
 import { Failure, at, call, callForBlob, token } from "./api.js";
 import {
   $,
@@ -33,6 +34,7 @@ const PAGE_SIZE = 200;
 
 /** Show the form for the token, and remove the listing from the page. */
 function askForToken(failure) {
+  unlearn();
   clearListing();
   $("bucket").textContent = document.title = "Files";
   $("token-why").textContent = token.get() === null ? "This service needs a token." : failure.message;
@@ -44,6 +46,7 @@ function askForToken(failure) {
 
 $("token").addEventListener("submit", (event) => {
   event.preventDefault();
+  unlearn();
   token.set($("token-value").value.trim());
   $("token-value").value = "";
   load({ focus: true });
@@ -52,6 +55,7 @@ $("token").addEventListener("submit", (event) => {
 $("forget").addEventListener("click", async () => {
   await cancelAll(); // this needs the token
   token.forget();
+  unlearn();
   removeEnded();
   closeNotice();
   load({ focus: true });
@@ -80,12 +84,14 @@ async function page(prefix, cursor, signal) {
 
 /** Show the folder in the location. `again` reloads as many entries as were loaded, and keeps the selection. */
 async function load({ focus = false, again = false } = {}) {
-  const prefix = folderInHash();
   listing.loading?.abort();
   const { signal } = (listing.loading = new AbortController());
   $("listing").setAttribute("aria-busy", "true");
   const wanted = again ? listing.folders.length + listing.files.length : 0;
+  let prefix = folderInHash();
   try {
+    await learn(signal);
+    if (!prefix && home()) history.replaceState(null, "", hashOf((prefix = home())));
     const found = { folders: [], files: [], next: null };
     let answer;
     do {
@@ -120,6 +126,7 @@ async function load({ focus = false, again = false } = {}) {
     $("listing").hidden = true;
     $("forget").hidden = token.get() === null;
     $("go").hidden = failure.status !== 403;
+    offerHome();
     showProblem(failure, "Try again", () => load({ focus: true }));
   } finally {
     if (!signal.aborted) $("listing").removeAttribute("aria-busy");
@@ -184,22 +191,30 @@ function renderCrumbs() {
   const steps = listing.prefix.match(/[^/]*\/|[^/]+$/g) ?? [];
   const list = element("ol", {});
   let prefix = "";
-  for (const step of ["", ...steps]) {
-    prefix += step;
-    const here = prefix === listing.prefix;
-    const label = step ? bdi(step.replace(/(.)\/$/, "$1")) : "All files";
-    const link = element("a", { href: hashOf(prefix), "aria-current": here ? "page" : null }, label);
-    list.append(element("li", {}, link));
+  const link = (to, label) =>
+    element("a", { href: hashOf(to), "aria-current": to === listing.prefix ? "page" : null }, label);
+  for (const name of ["", ...steps]) {
+    prefix += name;
+    const label = name ? bdi(name.replace(/(.)\/$/, "$1")) : "All files";
+    // The token may not list the folders above its own. "All files" leads to its own.
+    const step = prefix && !isWithin(prefix) ? element("span", {}, label) : link(prefix, label);
+    list.append(element("li", {}, step));
   }
   $("crumbs").replaceChildren(list);
   $("listing-title").replaceChildren(listing.prefix ? shown(listing.prefix) : "All files");
+}
+
+/** The element, which is hidden from a token that may not do this. */
+function needs(verb, made) {
+  made.dataset.needs = verb;
+  return made;
 }
 
 const cell = (kind, ...children) => element("td", { role: "cell", class: kind }, ...children);
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
-  const zip = iconButton("download", ["Download as ZIP", shown(inFolder(prefix))], () => downloadFolder(prefix));
+  const zip = needs("read", iconButton("download", ["Download as ZIP", shown(inFolder(prefix))], () => downloadFolder(prefix)));
   const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", zip));
   row.dataset.name = prefix;
   return row;
@@ -213,7 +228,7 @@ function fileRow(file) {
   pick.checked = listing.picked.has(name);
   const open = element(
     "button",
-    { type: "button", class: "open", title: words, onclick: () => openFile(name, false) },
+    { type: "button", class: "open", title: words, disabled: !may("read"), onclick: () => openFile(name, false) },
     icon("file"),
     bdi(inFolder(name)),
   );
@@ -226,9 +241,9 @@ function fileRow(file) {
     cell("date", element("time", { datetime: file.last_modified, title: momentInFull.format(changed) }, moment.format(changed))),
     cell(
       "actions",
-      iconButton("download", ["Download", words], () => openFile(name, true)),
-      iconButton("link", ["Copy link", `to ${words}`], () => showLink(name)),
-      iconButton("delete", ["Delete", words], () => remove([name])),
+      needs("read", iconButton("download", ["Download", words], () => openFile(name, true))),
+      needs("read", iconButton("link", ["Copy link", `to ${words}`], () => showLink(name))),
+      needs("delete", iconButton("delete", ["Delete", words], () => remove([name]))),
     ),
   );
   row.dataset.name = name;
@@ -249,7 +264,7 @@ function filter() {
   $("empty").hidden = visible > 0;
   $("empty").querySelector("p").textContent = wanted
     ? `No match in the ${entriesInWords(" and ")} loaded.` + (listing.next ? " There is more to load." : "")
-    : "No files here yet. Drop some, or choose them with Upload files.";
+    : `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
   $("more-line").hidden = !listing.next;
   showPicked();
 }
@@ -288,7 +303,7 @@ $("more").addEventListener("click", loadMore);
 $("delete-selected").addEventListener("click", () => remove([...listing.picked]));
 $("go").addEventListener("submit", (event) => {
   event.preventDefault();
-  location.hash = hashOf($("go-folder").value);
+  location.hash = hashOf(folderMeant($("go-folder").value));
 });
 
 // --- downloading
@@ -373,7 +388,8 @@ $("link-copy").addEventListener("click", copyLink);
 async function remove(names) {
   const [one] = names;
   const title = names.length === 1 ? sentence`Delete ${inFolder(one)}?` : [`Delete ${count(names.length, "file")}?`];
-  const body = element("p", {}, "Undo brings it back if the bucket keeps versions. If it keeps none, it is gone for good.");
+  const back = may("write") ? "Undo brings it back if the bucket keeps versions. " : "";
+  const body = element("p", {}, `${back}If ${back ? "it" : "the bucket"} keeps ${back ? "none" : "no versions"}, it is gone for good.`);
   if ((await ask(title, [body], [["", "Cancel"], ["delete", "Delete", "danger"]])) !== "delete") return;
   await attempt(async () => {
     const deleted = [];
@@ -394,9 +410,9 @@ async function remove(names) {
     const done = deleted.map((result) => result.name);
     notify(
       done.length === 1 ? sentence`Deleted ${inFolder(done[0])}.` : [`Deleted ${count(done.length, "file")}.`],
-      () => restore(done),
+      may("write") ? () => restore(done) : null,
     );
-    $("undo").focus();
+    (may("write") ? $("undo") : $("notice-close")).focus();
   });
 }
 

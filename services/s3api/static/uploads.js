@@ -1,5 +1,6 @@
 /** The list of uploads on the page, and the ways to add to it. `send.js` sends each file. */
 
+import { may } from "./access.js";
 import { Failure, call } from "./api.js";
 import {
   $,
@@ -312,6 +313,7 @@ $("upload-folder").hidden = !("webkitdirectory" in $("pick-folder"));
 
 // --- dropping
 
+const mayUpload = () => !$("browser").hidden && may("write");
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") && !document.querySelector("dialog[open]");
 
 function showDrop(on) {
@@ -321,7 +323,7 @@ function showDrop(on) {
 }
 
 window.addEventListener("dragenter", (event) => {
-  if (holdsFiles(event) && !$("browser").hidden) showDrop(true);
+  if (holdsFiles(event) && mayUpload()) showDrop(true);
 });
 window.addEventListener("dragover", (event) => {
   if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); // otherwise the browser opens the file
@@ -333,7 +335,7 @@ window.addEventListener("drop", (event) => {
   if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   showDrop(false);
-  if (!holdsFiles(event) || $("browser").hidden) return;
+  if (!holdsFiles(event) || !mayUpload()) return;
   const prefix = page.folder();
   // The dropped items can be read only during the event.
   const dropped = [...event.dataTransfer.items]
