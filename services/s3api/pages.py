@@ -32,6 +32,7 @@ _UI_ASSETS = {
     "md5.js",
     "page.js",
     "send.js",
+    "sorting.js",
     "ui.js",
     "uploads.js",
 }

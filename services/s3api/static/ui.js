@@ -26,9 +26,14 @@ import {
   timeOfDay,
   whenUnauthorized,
 } from "./page.js";
+import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
 
-const PAGE_SIZE = 200;
+// The first page is small, so that a folder appears at once. S3 lists at most 1,000 entries at a time.
+const FIRST_PAGE = 200;
+const NEXT_PAGES = 1000;
+// A filter or an order needs the whole folder. Beyond this many entries, only the user loads more.
+const LOADED_UNASKED = 20_000;
 
 // --- the token
 
@@ -76,8 +81,8 @@ const folderInHash = () => {
 };
 const hashOf = (prefix) => `#${prefix.split("/").map(encodeURIComponent).join("/")}`;
 
-async function page(prefix, cursor, signal) {
-  const query = { prefix, delimiter: "/", limit: PAGE_SIZE, details: true };
+async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_PAGE) {
+  const query = { prefix, delimiter: "/", limit, details: true };
   if (cursor) query.cursor = cursor;
   return call("GET", "list_files", { query, signal });
 }
@@ -87,7 +92,7 @@ async function load({ focus = false, again = false } = {}) {
   listing.loading?.abort();
   const { signal } = (listing.loading = new AbortController());
   $("listing").setAttribute("aria-busy", "true");
-  const wanted = again ? listing.folders.length + listing.files.length : 0;
+  const wanted = again ? entries() : 0;
   let prefix = folderInHash();
   try {
     await learn(signal);
@@ -95,7 +100,7 @@ async function load({ focus = false, again = false } = {}) {
     const found = { folders: [], files: [], next: null };
     let answer;
     do {
-      answer = await page(prefix, found.next, signal);
+      answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
       found.folders.push(...answer.prefixes);
       found.files.push(...answer.content);
       found.next = answer.next ?? null;
@@ -115,6 +120,7 @@ async function load({ focus = false, again = false } = {}) {
     render();
     if (focus) $("listing-title").focus();
     if (!again) say(`${prefix ? shown(prefix) : bucket}: ${loadedInWords()}.`);
+    if (listing.next && !isDefault()) loadAll(LOADED_UNASKED);
   } catch (failure) {
     if (signal.aborted) return;
     if (failure.status === 401) return askForToken(failure);
@@ -138,23 +144,44 @@ function clearListing(prefix = "") {
   render();
 }
 
-async function loadMore() {
-  const { prefix, files, folders } = listing;
-  const { signal } = listing.loading;
+const entries = () => listing.folders.length + listing.files.length;
+
+let loadingAll = null; // the AbortController of the run that loads the rest of the folder
+
+/** Load one more page, or pages until `most` entries are loaded. The user can stop it, and so does another folder. */
+async function loadAll(most) {
+  if (loadingAll) return;
+  const { prefix, loading } = listing;
+  const stop = (loadingAll = new AbortController());
+  const signal = AbortSignal.any([loading.signal, stop.signal]);
+  const focused = document.activeElement === $("more") || document.activeElement === $("all");
   $("more").disabled = true;
+  $("all").textContent = "Stop loading";
   await attempt(async () => {
-    const answer = await page(prefix, listing.next, signal);
-    folders.push(...answer.prefixes);
-    files.push(...answer.content);
-    listing.next = answer.next ?? null;
-    $("folders").append(...answer.prefixes.map(folderRow));
-    $("files").append(...answer.content.map(fileRow));
-    filter();
-    say(loadedInWords());
+    do {
+      const answer = await page(prefix, listing.next, signal);
+      listing.folders.push(...answer.prefixes);
+      listing.files.push(...answer.content);
+      listing.next = answer.next ?? null;
+      $("folders").append(...answer.prefixes.map(folderRow));
+      $("files").append(...answer.content.map(fileRow));
+      filter();
+    } while (listing.next && entries() < most);
   });
+  loadingAll = null;
   $("more").disabled = false;
-  if (listing.next) $("more").focus();
-  else $("listing-title").focus();
+  $("all").textContent = "Load all";
+  if (loading.signal.aborted) return;
+  if (!isDefault()) arrange();
+  say($("count").textContent);
+  if (focused) (listing.next ? $("more") : $("listing-title")).focus();
+}
+
+/** Put the rows in the chosen order. */
+function arrange() {
+  const rows = new Map([...$("folders").rows, ...$("files").rows].map((row) => [row.dataset.name, row]));
+  for (const prefix of sortedFolders(listing.folders)) $("folders").append(rows.get(prefix));
+  for (const { name } of sorted(listing.files)) $("files").append(rows.get(name));
 }
 
 const entriesInWords = (between) =>
@@ -174,8 +201,10 @@ function render() {
     label: document.activeElement.title,
   };
   renderCrumbs();
-  $("folders").replaceChildren(...listing.folders.map(folderRow));
-  $("files").replaceChildren(...listing.files.map(fileRow));
+  $("folders").replaceChildren();
+  $("files").replaceChildren();
+  for (const prefix of sortedFolders(listing.folders)) $("folders").append(folderRow(prefix));
+  for (const file of sorted(listing.files)) $("files").append(fileRow(file));
   filter();
   if (!focused) return;
   const row = rowOf(focused.name);
@@ -295,11 +324,23 @@ $("pick-all").addEventListener("change", () => {
     togglePick(row.dataset.name, on);
   }
 });
+
+let typing = 0;
 $("filter").addEventListener("input", () => {
   filter();
   say($("count").textContent);
+  clearTimeout(typing);
+  if (!$("filter").value.trim()) return;
+  typing = setTimeout(() => {
+    if (listing.next && entries() < LOADED_UNASKED) loadAll(LOADED_UNASKED);
+  }, 300);
 });
-$("more").addEventListener("click", loadMore);
+$("more").addEventListener("click", () => loadAll(0));
+$("all").addEventListener("click", () => (loadingAll ? loadingAll.abort() : loadAll(Infinity)));
+startSorting(() => {
+  arrange();
+  if (listing.next && !isDefault() && entries() < LOADED_UNASKED) loadAll(LOADED_UNASKED);
+});
 $("delete-selected").addEventListener("click", () => remove([...listing.picked]));
 $("go").addEventListener("submit", (event) => {
   event.preventDefault();
