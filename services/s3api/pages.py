@@ -33,6 +33,8 @@ _UI_ASSETS = {
     "page.js",
     "send.js",
     "sorting.js",
+    "taken.js",
+    "total.js",
     "ui.js",
     "uploads.js",
 }

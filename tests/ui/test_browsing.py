@@ -595,6 +595,8 @@ def test_through_the_public_endpoint(
         "page.js",
         "send.js",
         "sorting.js",
+        "taken.js",
+        "total.js",
         "uploads.js",
         "ui.css",
         "ui.svg",
