@@ -29,8 +29,12 @@ _UI_ASSETS = {
     "ui.svg",
     "access.js",
     "api.js",
+    "deleting.js",
+    "links.js",
     "md5.js",
     "page.js",
+    "preview.js",
+    "selection.js",
     "send.js",
     "sorting.js",
     "taken.js",
@@ -61,7 +65,7 @@ def docs() -> Response:
 
 @bp.get("/docs/<asset>")
 def docs_asset(asset: str) -> Response:
-    if asset == "docs.js":
+    if asset in ("docs.css", "docs.js"):
         return _file(asset)
     if asset not in _SWAGGER_UI:
         abort(404)

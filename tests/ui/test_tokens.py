@@ -119,7 +119,9 @@ def test_actions_that_the_token_may_not_use_are_hidden(window: Window, tokens: T
     expect(window.button("Copy link to a.txt")).to_be_visible()
     for hidden in ("Delete a.txt", "Upload files", "Upload folder"):
         expect(window.button(hidden)).to_be_hidden()
-    expect(window.page.get_by_label("Select a.txt")).to_be_hidden()
+    window.page.get_by_label("Select a.txt").check()
+    expect(window.button("Download 1 file as ZIP")).to_be_visible()
+    expect(window.button("Delete 1 file")).to_be_hidden()
     assert window.violations() == []
     window.open(f"{window.folder}empty/")
     expect(window.page.locator("#empty")).to_have_text("No files here yet.")

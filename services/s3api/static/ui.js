@@ -1,10 +1,11 @@
-/** The page: its listing, its downloads and deletions, and the form for the token. */
+/** The page: its listing, and the form for the token. */
 
 import { folderMeant, home, isWithin, learn, may, offerHome, unlearn } from "./access.js";
-import { Failure, at, call, callForBlob, token } from "./api.js";
+import { Failure, call, token } from "./api.js";
+import { remove, removeFolder, startDeleting } from "./deleting.js";
+import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
 import {
   $,
-  ask,
   attempt,
   bdi,
   closeNotice,
@@ -15,17 +16,15 @@ import {
   iconButton,
   moment,
   momentInFull,
-  notify,
   number,
   say,
-  sentence,
   showProblem,
   shown,
   sizeInWords,
-  timeInWords,
-  timeOfDay,
   whenUnauthorized,
 } from "./page.js";
+import { previewButton } from "./preview.js";
+import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
 
@@ -70,7 +69,7 @@ $("forget").addEventListener("click", async () => {
 // --- the folder
 
 /** The entries shown: those that are loaded, in the order of S3. */
-const listing = { prefix: "", folders: [], files: [], next: null, picked: new Set(), loading: null };
+const listing = { prefix: "", folders: [], files: [], next: null, loading: null };
 
 const folderInHash = () => {
   try {
@@ -106,9 +105,9 @@ async function load({ focus = false, again = false } = {}) {
       found.next = answer.next ?? null;
     } while (found.next && found.folders.length + found.files.length < wanted);
     const names = new Set(found.files.map((file) => file.name));
-    const picked = again ? [...listing.picked].filter((name) => names.has(name)) : [];
+    unpick((name) => !again || !names.has(name));
     if (!again) $("filter").value = "";
-    Object.assign(listing, found, { prefix, picked: new Set(picked) });
+    Object.assign(listing, found, { prefix });
     const bucket = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
     $("bucket").textContent = bucket;
     document.title = prefix ? `${shown(prefix)} – ${bucket}` : bucket;
@@ -140,7 +139,8 @@ async function load({ focus = false, again = false } = {}) {
 }
 
 function clearListing(prefix = "") {
-  Object.assign(listing, { prefix, folders: [], files: [], next: null, picked: new Set() });
+  Object.assign(listing, { prefix, folders: [], files: [], next: null });
+  unpick(() => true);
   render();
 }
 
@@ -243,8 +243,13 @@ const cell = (kind, ...children) => element("td", { role: "cell", class: kind },
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
-  const zip = needs("read", iconButton("download", ["Download as ZIP", shown(inFolder(prefix))], () => downloadFolder(prefix)));
-  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", zip));
+  const words = shown(inFolder(prefix));
+  const actions = [
+    needs("read", iconButton("download", ["Download as ZIP", words], () => downloadFolder(prefix))),
+    needs("read", iconButton("link", ["Copy links", `to the files in ${words}`], () => showFolderLinks(prefix))),
+    needs("delete", iconButton("delete", ["Delete folder", words], () => removeFolder(prefix))),
+  ];
+  const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", ...actions));
   row.dataset.name = prefix;
   return row;
 }
@@ -253,8 +258,6 @@ function fileRow(file) {
   const { name, size } = file;
   const words = shown(inFolder(name));
   const changed = new Date(file.last_modified);
-  const pick = element("input", { type: "checkbox", "aria-label": `Select ${words}`, onchange: () => togglePick(name, pick.checked) });
-  pick.checked = listing.picked.has(name);
   const open = element(
     "button",
     { type: "button", class: "open", title: words, disabled: !may("read"), onclick: () => openFile(name, false) },
@@ -264,8 +267,8 @@ function fileRow(file) {
   const row = element(
     "tr",
     { role: "row" },
-    cell("pick", pick),
-    cell("name", open),
+    cell("pick", box(name, words)),
+    cell("name", open, ...previewButton(file).map((button) => needs("read", button))),
     cell("size", element("span", { title: count(size, "byte") }, sizeInWords(size))),
     cell("date", element("time", { datetime: file.last_modified, title: momentInFull.format(changed) }, moment.format(changed))),
     cell(
@@ -279,7 +282,7 @@ function fileRow(file) {
   return row;
 }
 
-// --- searching and picking
+// --- filtering and ordering
 
 function filter() {
   const wanted = $("filter").value.trim().toLowerCase();
@@ -295,35 +298,8 @@ function filter() {
     ? `No match in the ${entriesInWords(" and ")} loaded.` + (listing.next ? " There is more to load." : "")
     : `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
   $("more-line").hidden = !listing.next;
-  showPicked();
+  showSelection();
 }
-
-function togglePick(name, on) {
-  if (on) listing.picked.add(name);
-  else listing.picked.delete(name);
-  showPicked();
-}
-
-const visibleFiles = () => [...$("files").rows].filter((row) => !row.hidden);
-
-function showPicked() {
-  const many = listing.picked.size;
-  $("delete-selected").hidden = many === 0;
-  $("delete-selected").textContent = `Delete ${count(many, "file")}`;
-  const rows = visibleFiles();
-  const on = rows.filter((row) => listing.picked.has(row.dataset.name)).length;
-  $("pick-all").checked = rows.length > 0 && on === rows.length;
-  $("pick-all").indeterminate = on > 0 && on < rows.length;
-  $("pick-all").disabled = rows.length === 0;
-}
-
-$("pick-all").addEventListener("change", () => {
-  const on = $("pick-all").checked;
-  for (const row of visibleFiles()) {
-    row.querySelector("input").checked = on;
-    togglePick(row.dataset.name, on);
-  }
-});
 
 let typing = 0;
 $("filter").addEventListener("input", () => {
@@ -341,149 +317,12 @@ startSorting(() => {
   arrange();
   if (listing.next && !isDefault() && entries() < LOADED_UNASKED) loadAll(LOADED_UNASKED);
 });
-$("delete-selected").addEventListener("click", () => remove([...listing.picked]));
+$("delete-selected").addEventListener("click", () => remove(selected()));
+$("zip-selected").addEventListener("click", () => downloadFiles(selected()));
 $("go").addEventListener("submit", (event) => {
   event.preventDefault();
   location.hash = hashOf(folderMeant($("go-folder").value));
 });
-
-// --- downloading
-
-/** Open a file in a new tab, which shows it or saves it. */
-function openFile(name, save) {
-  return attempt(async () => {
-    const { content } = await call("GET", at("download", name), { query: { attachment: save } });
-    element("a", { href: content, target: "_blank", rel: "noopener noreferrer" }).click();
-    say(save ? `Downloading ${shown(name)}.` : `Opening ${shown(name)} in a new tab.`);
-  });
-}
-
-/** Save a folder as a ZIP. A link cannot send the token, so with a token the page reads the ZIP first. */
-function downloadFolder(prefix) {
-  return attempt(async () => {
-    const path = `archive?prefix=${encodeURIComponent(prefix)}`;
-    const name = `${inFolder(prefix).replaceAll("/", "")}.zip`;
-    say(`Downloading ${shown(name)}.`);
-    if (token.get() === null) return element("a", { href: path, download: name }).click();
-    const url = URL.createObjectURL(await callForBlob(path));
-    element("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  });
-}
-
-/** Get a link that is valid for `seconds`, or for the default time. */
-async function newLink(name, seconds = "") {
-  const answer = await call("GET", at("download", name), { query: seconds ? { expires: seconds } : {} });
-  const ends = new Date(answer.expires_at);
-  const left = (ends - Date.now()) / 1000;
-  const end = (left < 12 * 3600 ? timeOfDay : moment).format(ends);
-  const time = element("time", { datetime: answer.expires_at, title: momentInFull.format(ends) }, end);
-  $("link-text").replaceChildren("Anyone with this link can download the file until ", time, ` (${timeInWords(left)}).`);
-  $("link-url").value = answer.content;
-  $("link-copied").textContent = "";
-}
-
-async function showLink(name) {
-  await attempt(async () => {
-    await newLink(name);
-    $("link-title").replaceChildren(...sentence`Link to ${inFolder(name)}`);
-    $("link-life").value = "";
-    $("link-copy").disabled = false;
-    $("link-life").onchange = () => renewLink(name);
-    $("link").showModal();
-    await copyLink();
-  });
-}
-
-/** Replace the link by one with the chosen life. If the service refuses it, the dialog has no link. */
-async function renewLink(name) {
-  $("link-life").disabled = $("link-copy").disabled = true;
-  try {
-    await newLink(name, $("link-life").value);
-    await copyLink();
-    $("link-copy").disabled = false;
-  } catch (failure) {
-    $("link-url").value = "";
-    $("link-text").replaceChildren();
-    $("link-copied").textContent = shown(failure.message);
-  }
-  $("link-life").disabled = false;
-  $("link-life").focus();
-}
-
-async function copyLink() {
-  $("link-url").select();
-  try {
-    await navigator.clipboard.writeText($("link-url").value);
-    $("link-copied").textContent = "Copied to the clipboard.";
-  } catch {
-    // A page has no clipboard without HTTPS, or without permission.
-    $("link-copied").textContent = "The page cannot use the clipboard; copy the selected text.";
-  }
-}
-
-$("link-copy").addEventListener("click", copyLink);
-
-// --- deleting and restoring
-
-async function remove(names) {
-  const [one] = names;
-  const title = names.length === 1 ? sentence`Delete ${inFolder(one)}?` : [`Delete ${count(names.length, "file")}?`];
-  const back = may("write") ? "Undo brings it back if the bucket keeps versions. " : "";
-  const body = element("p", {}, `${back}If ${back ? "it" : "the bucket"} keeps ${back ? "none" : "no versions"}, it is gone for good.`);
-  if ((await ask(title, [body], [["", "Cancel"], ["delete", "Delete", "danger"]])) !== "delete") return;
-  await attempt(async () => {
-    const deleted = [];
-    const failed = [];
-    for (let start = 0; start < names.length; start += 1000) {
-      const { content } = await call("POST", "delete", { json: { files: names.slice(start, start + 1000) } });
-      for (const result of content) (result.deleted ? deleted : failed).push(result);
-    }
-    for (const { name } of deleted) listing.picked.delete(name);
-    await load({ again: true });
-    if (failed.length) {
-      const [{ name, code }] = failed;
-      const others = failed.length > 1 ? `, and ${count(failed.length - 1, "other")}` : "";
-      const reason = code === "invalid_file_name" ? "another S3 client must delete this name" : code;
-      showProblem(new Failure(`Could not delete '${name}' (${reason})${others}`), "Dismiss", hideProblem);
-    }
-    if (!deleted.length) return;
-    const done = deleted.map((result) => result.name);
-    notify(
-      done.length === 1 ? sentence`Deleted ${inFolder(done[0])}.` : [`Deleted ${count(done.length, "file")}.`],
-      may("write") ? () => restore(done) : null,
-    );
-    (may("write") ? $("undo") : $("notice-close")).focus();
-  });
-}
-
-async function restore(names) {
-  $("undo").disabled = true;
-  let restored = 0;
-  let refusal = null;
-  for (const name of names) {
-    try {
-      await call("POST", at("restore", name));
-      restored++;
-    } catch (failure) {
-      refusal ??= failure;
-      if (failure.passing || failure.status === 401) break;
-    }
-  }
-  $("undo").disabled = false;
-  await load({ again: true });
-  if (refusal) {
-    closeNotice();
-    // A role that may not read the versioning of the bucket answers "not found" instead.
-    if (refusal.code === "file_not_found") refusal.message += ": the bucket keeps no version of it, it cannot be restored";
-    if (restored) refusal.message += `. ${count(restored, "file was", "files were")} restored`;
-    if (refusal.status === 401) askForToken(refusal);
-    else showProblem(refusal, "Dismiss", hideProblem);
-    return;
-  }
-  notify(names.length === 1 ? sentence`Restored ${inFolder(names[0])}.` : [`Restored ${count(restored, "file")}.`]);
-  (rowOf(names[0])?.querySelector(".open") ?? $("listing-title")).focus();
-}
 
 $("notice-close").addEventListener("click", closeNotice);
 
@@ -492,5 +331,13 @@ $("notice-close").addEventListener("click", closeNotice);
 window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #crumbs, #go") !== null }));
 
 whenUnauthorized(askForToken);
+startDeleting({
+  refresh: () => load({ again: true }),
+  unpick: (names) => {
+    const gone = new Set(names);
+    unpick((name) => gone.has(name));
+  },
+  focus: (name) => (rowOf(name)?.querySelector(".open") ?? $("listing-title")).focus(),
+});
 await start({ folder: () => listing.prefix, refresh: () => load({ again: true }) });
 load();
