@@ -209,7 +209,7 @@ def _check_query(asked: Request) -> None:
         return
     known = list(QUERIES[asked.endpoint].model_fields) if asked.endpoint in QUERIES else []
     if asked.endpoint == "api.list_files" and wants_lines():
-        known = ["prefix"]  # the answer is the whole listing, with details
+        known = ["prefix", "contains"]  # the answer is the whole listing, with details
     for name, values in asked.args.lists():
         if name not in known:
             there_are = f"it knows {', '.join(known)}" if known else "it knows none"

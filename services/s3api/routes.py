@@ -22,7 +22,7 @@ from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
 from werkzeug.http import http_date, parse_options_header
 from werkzeug.routing import BaseConverter
 
-from s3api import archive, failures, files, forms, headers, presentation, write_headers
+from s3api import archive, failures, files, forms, headers, presentation, searching, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
 from s3api.bodies import Body, too_large
@@ -189,17 +189,28 @@ def list_files(query: ListQuery) -> Response:
     """List the files: one page, or the whole listing as a stream of JSON lines.
 
     With `Accept: application/x-ndjson` the answer is the whole listing, with the details of one file on each
-    line. Only the parameter `prefix` is allowed then.
+    line. Only the parameters `prefix` and `contains` are allowed then.
+
+    With `contains` the answer has only the files whose names contain the text below the folder of `prefix`.
+    Case does not matter. The service compares all names that begin with `prefix`. On a page, `limit` counts
+    the names that are compared, so a page with `next` can be empty. In JSON lines, a line
+    `{"searched": <number>}` follows after every 1,000 names that were compared, and after the last one.
     """
     services = current_services()
     prefix = check_prefix(query.prefix)
+    text = check_prefix(query.contains, "The parameter contains")
     current_caller().require("list", prefix)
+    if wants_lines() and text:
+        found = _lines_of_search(searching.search(services.store, prefix, text))
+        return Response(found, mimetype=NDJSON, headers={"Vary": "Accept"})
     if wants_lines():
         lines = _json_lines(files.list_all(services.store, prefix))
         return Response(lines, mimetype=NDJSON, headers={"Vary": "Accept"})
-    of = (prefix, check_prefix(query.delimiter, "The delimiter"))
+    of = (prefix, check_prefix(query.delimiter, "The delimiter"), *filter(None, [text]))
     token = services.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = services.store.list_page(prefix, query.delimiter, query.limit, token)
+    if text:
+        page = searching.Search(prefix, text).of(page)
     following = services.signer.cursor(of, page.next_token) if page.next_token else None
     response = answer(
         f"Successfully listed files on s3 bucket '{services.store.bucket}'",
@@ -223,6 +234,13 @@ def _query_value(value: object) -> str:
 def _json_lines(pages: Iterator[Page]) -> Iterator[bytes]:
     for page in pages:
         yield to_json_lines(page.files, "name")
+
+
+def _lines_of_search(pages: Iterator[tuple[Page, searching.Progress]]) -> Iterator[bytes]:
+    # The line after each page keeps the connection in use while nothing matches. If the client has gone, the
+    # line cannot be sent, which ends the search.
+    for page, progress in pages:
+        yield to_json_lines(page.files, "name") + to_json(progress) + b"\n"
 
 
 # --- uploads through the service

@@ -74,6 +74,7 @@ class ListQuery(BaseModel):
     delimiter: Annotated[
         str, Field(max_length=16, description="Roll names up to the next delimiter into `prefixes`")
     ] = ""
+    contains: Annotated[str, Field(description="Only names that contain it; case does not matter")] = ""
     limit: Annotated[int, Field(ge=1, le=1000, description="Names on a page"), BeforeValidator(_digits)] = (
         1000
     )

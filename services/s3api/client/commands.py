@@ -326,18 +326,22 @@ def _wanted(arguments: Sequence[str], filenames: Sequence[str]) -> list[str]:
     return names
 
 
-def _listed(api: Api, prefix: str) -> Iterator[list[dict[str, Any]]]:
+def _listed(api: Api, prefix: str, contains: str = "") -> Iterator[list[dict[str, Any]]]:
     """Every file whose name begins with the prefix, a page at a time, in the order of S3.
+
+    With `contains` only those whose names contain it; a page can then be empty.
 
     The names come in pages and not in one stream: the service ends a stream that is not read for a while, and
     the caller may need a long time for each name.
     """
     query = {"prefix": prefix, "details": "true", "limit": PAGE}
+    if contains:
+        query["contains"] = contains
     while True:
         try:
             route = f"/list_files?{urlencode(query)}"
         except UnicodeEncodeError:
-            raise Failure("invalid_file_name", "The prefix is not valid UTF-8") from None
+            raise Failure("invalid_file_name", "The prefix or the text is not valid UTF-8") from None
         answer = api.call("GET", route)
         yield answer["content"]
         if "next" not in answer:
@@ -373,22 +377,32 @@ def ping(client: Client) -> None:
         shell_complete=REMOTE,
     ),
     click.option("--long", "-l", is_flag=True, help="Size in bytes and date of change (UTC) first."),
+    click.option(
+        "--contains",
+        default="",
+        metavar="TEXT",
+        help="Only names that contain TEXT below the folder of PREFIX; case does not matter.",
+    ),
 )
-def list_files(client: Client, *, prefix: str, option: str | None, long: bool) -> None:
+def list_files(client: Client, *, prefix: str, option: str | None, long: bool, contains: str) -> None:
     """List the names that begin with PREFIX, or all names, one on each line.
 
     Names are printed as they arrive. A pipe receives each name unchanged; on a terminal, control characters
     are escaped. Only --json is safe for names that contain a line break.
 
+    With --contains, the service compares every name that begins with PREFIX, 1,000 in each request. Ctrl-C
+    ends the search.
+
     \b
     Examples:
       s3api list
+      s3api list --contains invoice reports/
       s3api list --long reports/
       s3api list --json | jq -r 'select(.size > 1e9).name'
     """
     if prefix and option is not None:
         raise click.UsageError("PREFIX and --prefix say the same thing; give one of them")
-    for page in _listed(client.api, option or prefix):
+    for page in _listed(client.api, option or prefix, contains):
         for file in page:
             text = file["name"]
             if long:
