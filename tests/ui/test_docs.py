@@ -18,7 +18,7 @@ def test_dark_theme_and_link_back(browser: Browser, versioned: tuple[Service, S3
             assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
             found = page.evaluate("getComputedStyle(document.querySelector('.swagger-ui')).filter")
             assert ("invert" in found) is turned
-        dark.get_by_role("link", name="Files", exact=True).click()
+        dark.get_by_role("navigation", name="Pages").get_by_role("link", name="Files").click()
         expect(dark).to_have_url(f"{versioned[0].url}/ui")
     finally:
         light.close()
