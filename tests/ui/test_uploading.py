@@ -758,11 +758,12 @@ def test_cancel_all(window: Window, tmp_path: Path) -> None:
     window.page.route("**/uploads", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets an attribute
     window.choose(*(text(tmp_path, f"{number}.txt", str(number)) for number in range(20)))
     expect(window.page.locator("#uploads-text")).to_have_text("0 of 20 files · 0 B of 30 B")
-    # The handler is called only while the page is waited for.
-    until(
-        lambda: window.page.wait_for_timeout(50) or len(held) == 6,
-        "as many uploads are planned as there are connections",
-    )
+
+    def six_are_held() -> bool:
+        window.page.wait_for_timeout(50)  # Playwright calls the handler only meanwhile
+        return len(held) == 6
+
+    until(six_are_held, "as many uploads are planned as there are connections")
     assert window.violations() == []
     window.button("Cancel all").click()
     for route in held:
