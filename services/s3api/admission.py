@@ -35,8 +35,10 @@ NDJSON = "application/x-ndjson"
 PROBES = {"api.livez", "api.readyz", "api.healthz"}
 PUBLIC = {"api.index", *PROBES}
 STATIC = {"pages"}
-#: The verb that a caller needs for a view. It is checked before the body is read.
-VERBS: Mapping[str, Verb] = {
+#: The verb that a caller needs for a view, or None if every caller may use it. It is checked before the body
+#: is read.
+VERBS: Mapping[str, Verb | None] = {
+    "api.whoami": None,
     "api.list_files": "list",
     "api.download": "read",
     "api.read_file": "read",
@@ -142,7 +144,8 @@ def admit() -> None:
             "to ALLOWED_ORIGINS"
         )
     if blueprint == API:
-        caller.require(VERBS[str(endpoint)])
+        if verb := VERBS[str(endpoint)]:
+            caller.require(verb)
         if not reads:
             _check_write(asked)
         _check_query(asked)

@@ -26,7 +26,24 @@ _TYPES = {
     "json": "application/json",
     "svg": "image/svg+xml",
 }
-_UI_ASSETS = {"ui.css", "ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.svg"}
+_UI_ASSETS = {
+    "ui.css",
+    "ui.svg",
+    "access.js",
+    "api.js",
+    "deleting.js",
+    "links.js",
+    "md5.js",
+    "page.js",
+    "preview.js",
+    "selection.js",
+    "send.js",
+    "sorting.js",
+    "taken.js",
+    "total.js",
+    "ui.js",
+    "uploads.js",
+}
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -50,7 +67,7 @@ def docs() -> Response:
 
 @bp.get("/docs/<asset>")
 def docs_asset(asset: str) -> Response:
-    if asset == "docs.js":
+    if asset in ("docs.css", "docs.js"):
         return _file(asset)
     if asset not in _SWAGGER_UI:
         abort(404)

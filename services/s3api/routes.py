@@ -43,6 +43,7 @@ from s3api.schemas import (
     DownloadQuery,
     Envelope,
     FileList,
+    Identity,
     ListQuery,
     PartUrls,
     PartUrlsRequest,
@@ -161,6 +162,20 @@ def _health(check: Callable[[], Exception | None], well: str) -> Response:
     if error is not None:
         raise error
     return answer(well)
+
+
+@bp.get("/whoami")
+@documented(answers=Identity)
+def whoami() -> Response:
+    """Say what the caller may do: the verbs, and the prefix with which the names of its files begin.
+
+    The web page hides what the token may not do. Every request is still checked on its own.
+    """
+    caller = current_caller()
+    return answer(
+        f"Successfully identified '{caller.name}'",
+        {"name": caller.name, "verbs": sorted(caller.verbs), "prefix": caller.prefix},
+    )
 
 
 # --- listing

@@ -243,6 +243,20 @@ class Failure(Envelope):
     )
 
 
+class CallerDetails(BaseModel):
+    name: Annotated[
+        str, Field(description="The token's name; `anonymous` without a token", examples=["reader"])
+    ]
+    verbs: Annotated[list[Literal["list", "read", "write", "delete"]], Field(examples=[["list", "read"]])]
+    prefix: Annotated[
+        str, Field(description="The caller may use only names that begin with it", examples=["reports/"])
+    ]
+
+
+class Identity(Envelope):
+    content: CallerDetails
+
+
 class FileDetails(BaseModel):
     name: Name
     size: Size

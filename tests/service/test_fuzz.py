@@ -358,6 +358,7 @@ OPERATIONS = {
     "livez",
     "readyz",
     "healthz",
+    "whoami",
     "list_files",
     "upload",
     "upload_raw",
@@ -387,6 +388,7 @@ OPERATIONS = {
 SCHEMAS = {
     "Aborted",
     "AbortedUpload",
+    "CallerDetails",
     "Completed",
     "CompletedUpload",
     "CopiedFile",
@@ -405,6 +407,7 @@ SCHEMAS = {
     "FileList",
     "FileNames",
     "FileVersions",
+    "Identity",
     "MultipartPlan",
     "PartUrl",
     "PartUrls",

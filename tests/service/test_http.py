@@ -1299,6 +1299,17 @@ def test_a_token_may_what_its_verbs_say(make_client: MakeClient, store: MemorySt
                 refused(answer, 403, "forbidden")
 
 
+def test_whoami(make_client: MakeClient) -> None:
+    """A caller learns its own name, verbs and prefix, whatever its verbs are."""
+    client = make_client(allow_anonymous=False, api_tokens=[entry(["write", "delete"], prefix="p/")])
+    found = client.get("/whoami", headers=AUTHORIZED)
+
+    assert found.get_json()["content"] == {"name": "test", "verbs": ["delete", "write"], "prefix": "p/"}
+    refused(client.get("/whoami"), 401, "unauthorized")
+    anonymous = make_client().get("/whoami").get_json()["content"]
+    assert anonymous == {"name": "anonymous", "verbs": sorted(BY_VERB), "prefix": ""}
+
+
 @pytest.mark.parametrize("verb", list(BY_VERB))
 def test_a_token_is_held_to_its_prefix(make_client: MakeClient, store: MemoryStore, verb: str) -> None:
     """A token allows nothing outside its prefix, not even to see which files exist."""

@@ -7,15 +7,16 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from support.servers import S3, Service
 from ui.window import MakeWindow, Window
 
-# The number of entries that the page loads at once.
+# The number of entries that the page loads first.
 PAGE_SIZE = 200
 
 HOSTILE = [
@@ -115,7 +116,10 @@ def test_empty(window: Window) -> None:
 
 
 def test_paging_and_search(window: Window) -> None:
-    """A button loads more entries. The search covers the loaded entries, and says so."""
+    """A filter loads the rest of the folder. If that fails, the page says so, and a button tries again."""
+    window.forgiven = ["503"]
+    body = {"status": 503, "message": "S3 cannot be reached; try again", "code": "x", "request_id": "abc123"}
+    window.page.route("**/list_files*cursor=*", lambda route: route.fulfill(status=503, json=body))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(window.put, [f"{number:03}.txt" for number in range(PAGE_SIZE + 5)]))
     window.open()
@@ -125,6 +129,8 @@ def test_paging_and_search(window: Window) -> None:
     expect(count).to_have_text("200 files loaded, there are more")
     search.fill("204")
     expect(empty).to_have_text("No match in the 200 files loaded. There is more to load.")
+    expect(window.page.locator("#problem")).to_contain_text("S3 cannot be reached; try again")
+    window.page.unroute("**/list_files*cursor=*")
     window.button("Load more").click()
     expect(count).to_have_text("1 of 205 files")
     assert window.names() == ["204.txt"]
@@ -134,6 +140,113 @@ def test_paging_and_search(window: Window) -> None:
     search.fill("")
     expect(count).to_have_text("205 files")
     assert len(window.names()) == PAGE_SIZE + 5
+
+
+def many_files(window: Window, many: int) -> None:
+    """The service lists this many files in the folder. Each is larger and older than the next."""
+
+    def answer(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        start, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+        stop = min(many, start + limit)
+        files = [
+            {
+                "name": f"{window.folder}{number:05}.txt",
+                "size": many - number,
+                "last_modified": datetime.fromtimestamp(1_700_000_000 + number, UTC).isoformat(),
+                "etag": "0",
+            }
+            for number in range(start, stop)
+        ]
+        body = {"status": 200, "message": "Listed", "content": files, "prefixes": []}
+        route.fulfill(status=200, json={**body, "next": str(stop)} if stop < many else body)
+
+    window.page.route("**/list_files*", answer)
+
+
+def test_thousands_of_files(window: Window) -> None:
+    """One click loads 5,000 files, with few requests. The filter and the order then need no request."""
+    many_files(window, 5000)
+    window.open()
+    count, first = window.page.locator("#count"), window.page.locator("#files .name").first
+    expect(count).to_have_text("200 files loaded, there are more")
+    window.button("Load all").click()
+    expect(count).to_have_text("5,000 files", timeout=60_000)
+    expect(window.button("Load all")).to_be_hidden()
+    expect(window.page.locator("#files tr")).to_have_count(5000)
+    # Rows out of view cost no layout.
+    last = window.page.locator("#files .name").last
+    assert not last.evaluate("(name) => name.checkVisibility({ contentVisibilityAuto: true })")
+    window.page.locator("#filter").fill("04321")
+    expect(count).to_have_text("1 of 5,000 files")
+    window.page.locator("#filter").fill("")
+    window.button("Name").click()
+    expect(first).to_have_text("04999.txt")
+
+    assert len(window.asked("GET", "/list_files")) == 6
+
+
+def test_a_filter_or_an_order_loads_the_folder(window: Window) -> None:
+    """What the user filters or sorts is the whole folder, also if only the first page was loaded."""
+    many_files(window, 1500)
+    window.open()
+    count, first = window.page.locator("#count"), window.page.locator("#files tr:visible .name").first
+    window.page.locator("#filter").fill("00149")
+    expect(count).to_have_text("1 of 1,500 files")
+    window.page.reload()
+    expect(count).to_have_text("200 files loaded, there are more")
+    window.button("Changed").click()
+    expect(count).to_have_text("1,500 files")
+    expect(first).to_have_text("01499.txt")
+    # The order stays from folder to folder.
+    window.page.evaluate("location.hash += 'inner/'")
+    expect(window.page.locator("#crumbs [aria-current]")).to_have_text("inner")
+    expect(count).to_have_text("1,500 files")
+
+
+def test_stop_loading(window: Window) -> None:
+    """Loading a large folder can be stopped, and goes on from there."""
+    many_files(window, 2500)
+    window.open()
+    held: list[Route] = []
+    window.page.route("**/list_files*cursor=1200*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets an attribute
+    window.button("Load all").click()
+    expect(window.page.locator("#count")).to_have_text("1,200 files loaded, there are more")
+    until_true = "() => document.getElementById('all').textContent === 'Stop loading'"
+    window.page.wait_for_function(until_true)
+    window.button("Stop loading").click()
+    expect(window.button("Load more")).to_be_enabled()
+    expect(window.page.locator("#problem")).to_be_hidden()
+    window.page.unroute("**/list_files*cursor=1200*")
+    window.button("Load all").click()
+    expect(window.page.locator("#count")).to_have_text("2,500 files")
+
+
+def test_order(window: Window) -> None:
+    """The head of a column sorts by it, a second click turns the order around, and the table says so."""
+    for name, size in (("b.txt", 1), ("a.txt", 30), ("c.txt", 200), ("x/1", 1), ("y/1", 1)):
+        window.put(name, b"x" * size)
+    window.open()
+    heads = {name: window.page.get_by_role("columnheader", name=name) for name in ("Name", "Size", "Changed")}
+
+    def expect_order(names: list[str], by: str, direction: str) -> None:
+        assert window.names() == names
+        for name, head in heads.items():
+            expected = direction if name == by else None
+            assert head.get_attribute("aria-sort") == expected, name
+
+    expect_order(["x/", "y/", "a.txt", "b.txt", "c.txt"], "Name", "ascending")
+    window.button("Name").click()
+    expect_order(["y/", "x/", "c.txt", "b.txt", "a.txt"], "Name", "descending")
+    window.button("Size").click()
+    expect_order(["x/", "y/", "c.txt", "a.txt", "b.txt"], "Size", "descending")
+    window.button("Size").click()
+    expect_order(["x/", "y/", "b.txt", "a.txt", "c.txt"], "Size", "ascending")
+    assert window.violations() == []
+    window.page.get_by_label("Select a.txt").check()
+    delete(window, "Delete 1 file")
+    expect(window.page.locator("#notice")).to_be_visible()
+    expect_order(["x/", "y/", "b.txt", "c.txt"], "Size", "ascending")
 
 
 def test_failure(window: Window) -> None:
@@ -473,7 +586,25 @@ def test_through_the_public_endpoint(
 
 
 @pytest.mark.parametrize(
-    "asset", ["ui.js", "api.js", "md5.js", "page.js", "send.js", "uploads.js", "ui.css", "ui.svg"]
+    "asset",
+    [
+        "access.js",
+        "api.js",
+        "deleting.js",
+        "links.js",
+        "md5.js",
+        "page.js",
+        "preview.js",
+        "selection.js",
+        "send.js",
+        "sorting.js",
+        "taken.js",
+        "total.js",
+        "ui.js",
+        "uploads.js",
+        "ui.css",
+        "ui.svg",
+    ],
 )
 def test_assets(versioned: tuple[Service, S3, str], asset: str) -> None:
     """The page's files are revalidated each time, and sent again only after a change."""

@@ -81,7 +81,13 @@ def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
 
 
 def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -> None:
-    """Forbidden actions are refused in the API's words, and allowed ones work."""
+    """Forbidden actions are refused in the API's words, and allowed ones work.
+
+    The page shows the forbidden actions if the token had more verbs when the page was loaded.
+    """
+    everything = {"name": "reader", "verbs": ["delete", "list", "read", "write"], "prefix": ""}
+    body = {"status": 200, "message": "", "content": everything}
+    window.page.route("**/whoami", lambda route: route.fulfill(status=200, json=body))
     window.put("a.txt")
     window.open()
     enter(window, tokens["reader"][0])
@@ -101,10 +107,66 @@ def test_what_a_reader_may_not(window: Window, tokens: Tokens, tmp_path: Path) -
     assert window.stored() == {"a.txt"}
 
 
+def test_actions_that_the_token_may_not_use_are_hidden(window: Window, tokens: Tokens) -> None:
+    """The page shows only what the verbs of the token allow. axe finds no fault without the rest."""
+    window.put("a.txt")
+    window.put("folder/b.txt")
+    window.open()
+    enter(window, tokens["reader"][0])
+    expect(window.row("a.txt")).to_be_visible()
+
+    expect(window.button("Download a.txt")).to_be_visible()
+    expect(window.button("Copy link to a.txt")).to_be_visible()
+    for hidden in ("Delete a.txt", "Upload files", "Upload folder"):
+        expect(window.button(hidden)).to_be_hidden()
+    window.page.get_by_label("Select a.txt").check()
+    expect(window.button("Download 1 file as ZIP")).to_be_visible()
+    expect(window.button("Delete 1 file")).to_be_hidden()
+    assert window.violations() == []
+    window.open(f"{window.folder}empty/")
+    expect(window.page.locator("#empty")).to_have_text("No files here yet.")
+    window.page.evaluate(
+        """() => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File(["x"], "dropped.txt"));
+          window.dispatchEvent(new DragEvent("dragenter", { dataTransfer }));
+          window.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+        }"""
+    )
+    expect(window.page.locator("#drop")).to_be_hidden()
+    expect(window.page.locator("#uploads")).to_be_hidden()
+
+    window.button("Sign out").click()
+    window.open()
+    enter(window, tokens["everything"][0])
+    expect(window.button("Delete a.txt")).to_be_visible()
+    expect(window.button("Upload files")).to_be_visible()
+
+
+def test_a_token_for_a_folder_begins_there(window: Window, tokens: Tokens) -> None:
+    """After sign-in the page shows the folder of the token. The folders above it are not links."""
+    window.client.put_object(Bucket=window.bucket, Key="team/inner/a.txt", Body=b"team")
+    window.open("")
+    enter(window, tokens["team"][0])
+    expect(window.row("inner/")).to_be_visible()
+    expect(window.page.locator("#problem")).to_be_hidden()
+    window.page.get_by_role("link", name="inner/").click()
+    expect(window.row("a.txt")).to_be_visible()
+    window.page.get_by_role("link", name="All files").click()
+    expect(window.row("inner/")).to_be_visible()
+
+    window.open("elsewhere/")
+    field = window.page.get_by_label("Open a folder")
+    expect(field).to_have_value("team/")
+    field.fill("team")  # without the slash that the token's prefix has
+    window.button("Open").click()
+    expect(window.row("inner/")).to_be_visible()
+
+
 def test_folder_that_the_token_may_list(window: Window, tokens: Tokens) -> None:
     """If a token is limited to a folder, the page names it, and a field opens it."""
     window.client.put_object(Bucket=window.bucket, Key="team/a.txt", Body=b"team")
-    window.open("")
+    window.open("elsewhere/")
     enter(window, tokens["team"][0])
     expect(window.page.locator("#problem")).to_contain_text("files that begin with 'team/'")
     window.page.get_by_label("Open a folder").fill("team/")

@@ -707,3 +707,69 @@ def test_nothing_is_replaced_while_s3_does_not_list(
 
         assert window.sent_to_s3("POST") == window.asked("PUT") == []
         assert window.data("a.txt") == b"kept"
+
+
+# --- many files
+
+
+def test_a_thousand_files(window: Window, tmp_path: Path) -> None:
+    """A thousand files have one total, one announcement, and few listings; the taken names are found.
+
+    The sending itself is replaced: the test is about what the page shows and asks.
+    """
+    folder = tmp_path / "tree"
+    for number in range(1000):
+        text(tmp_path, f"tree/{number % 3}/{number}.txt", "x")
+    window.put("tree/0/0.txt", b"old")
+    window.open()
+    window.page.route("**/uploads", refuse_with_sentence)
+    window.forgiven = ["403"]
+    window.page.evaluate(
+        """() => {
+          window.heard = [];
+          const said = document.getElementById("said");
+          new MutationObserver(() => said.textContent && window.heard.push(said.textContent))
+            .observe(said, { childList: true });
+        }"""
+    )
+    window.requests.clear()
+    window.page.set_input_files("#pick-folder", folder)
+    expect(window.page.locator("#ask")).to_contain_text("Replace tree/0/0.txt?", timeout=60_000)
+    assert len(window.asked("GET", "/list_files")) == 3
+    window.button("Skip it").click()
+    total = window.page.locator("#uploads-text")
+    expect(total).to_have_text("Uploaded 0 files; 999 failed.", timeout=120_000)
+    expect(window.page.locator("#said")).to_have_text("Uploaded 0 files; 999 failed.")
+    expect(window.page.locator("#uploads-total")).to_be_hidden()
+
+    assert len(window.page.evaluate("window.heard")) <= 5
+
+
+def refuse_with_sentence(route: Route) -> None:
+    route.fulfill(status=403, json={"status": 403, "message": "This is not allowed", "code": "forbidden"})
+
+
+def test_cancel_all(window: Window, tmp_path: Path) -> None:
+    """Several uploads have one total and one button that cancels those that have not ended."""
+    window.open()
+    window.choose(text(tmp_path, "first.txt", "first"))
+    window.uploaded("first.txt")
+    held: list[Route] = []
+    window.page.route("**/uploads", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets an attribute
+    window.choose(*(text(tmp_path, f"{number}.txt", str(number)) for number in range(20)))
+    expect(window.page.locator("#uploads-text")).to_have_text("0 of 20 files · 0 B of 30 B")
+
+    def six_are_held() -> bool:
+        window.page.wait_for_timeout(50)  # Playwright calls the handler only meanwhile
+        return len(held) == 6
+
+    until(six_are_held, "as many uploads are planned as there are connections")
+    assert window.violations() == []
+    window.button("Cancel all").click()
+    for route in held:
+        route.continue_()
+    expect(window.page.locator("#said")).to_have_text("Cancelled 20 uploads.")
+    expect(window.page.locator("#uploads li")).to_have_count(1)
+    expect(window.button("Cancel all")).to_be_hidden()
+
+    assert window.stored() == {"first.txt"}

@@ -67,10 +67,10 @@ export function failureOf(status, text, requestId) {
 }
 
 /** Get bytes from the service. An answer that ends too early rejects. */
-export async function callForBlob(path) {
+export async function callForBlob(path, headers = {}) {
   let answer;
   try {
-    answer = await fetch(path, { headers: authorization(), cache: "no-store" });
+    answer = await fetch(path, { headers: { ...authorization(), ...headers }, cache: "no-store" });
     if (answer.ok) return await answer.blob();
   } catch {
     throw new Failure("The download broke off; some files may not be readable", { passing: true });
@@ -99,4 +99,53 @@ export async function call(method, path, { query = {}, json, signal } = {}) {
   }
   if (!answer.ok) throw failureOf(answer.status, text, answer.headers.get("X-Request-Id"));
   return JSON.parse(text);
+}
+
+/** The objects of an answer in JSON lines, as they arrive. An answer that ends too early rejects. */
+export async function* callForLines(path, signal) {
+  let answer;
+  try {
+    const headers = { ...authorization(), Accept: "application/x-ndjson" };
+    answer = await fetch(path, { headers, signal, cache: "no-store" });
+  } catch {
+    signal?.throwIfAborted();
+    throw new Failure("The service cannot be reached", { passing: true });
+  }
+  if (!answer.ok) throw failureOf(answer.status, await answer.text(), answer.headers.get("X-Request-Id"));
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    let read;
+    try {
+      read = await reader.read();
+    } catch {
+      signal?.throwIfAborted();
+      throw new Failure("The listing broke off; try again", { passing: true });
+    }
+    if (read.done) return;
+    const lines = (rest + read.value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+
+const CALLS_AT_ONCE = 6;
+
+/** Call `work` for each, a few at a time. Resolves with the results, in order. The first failure rejects. */
+export async function inTurns(ones, work) {
+  const results = [];
+  const left = ones.map((one, index) => [one, index]);
+  const worker = async () => {
+    while (left.length) {
+      const [one, index] = left.shift();
+      results[index] = await work(one);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(CALLS_AT_ONCE, left.length) }, worker));
+  } catch (failure) {
+    left.length = 0;
+    throw failure;
+  }
+  return results;
 }

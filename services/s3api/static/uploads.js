@@ -1,6 +1,7 @@
 /** The list of uploads on the page, and the ways to add to it. `send.js` sends each file. */
 
-import { Failure, call } from "./api.js";
+import { may } from "./access.js";
+import { Failure } from "./api.js";
 import {
   $,
   ask,
@@ -20,9 +21,12 @@ import {
   unauthorized,
 } from "./page.js";
 import { discard, interrupted, send } from "./send.js";
+import { lookUp } from "./taken.js";
+import { resultInWords, showTotal } from "./total.js";
 
-const FILES_AT_ONCE = 2;
-const CHECKS_AT_ONCE = 6;
+// A browser opens six connections to one server. A file in parts takes three of them.
+const CONNECTIONS = 6;
+const IN_PARTS = { from: 5 * 1024 * 1024, connections: 3 };
 
 /** The page: `folder()` is the prefix that it shows, and `refresh()` loads its files again. */
 let page = null;
@@ -35,6 +39,8 @@ export function inFolder(name) {
 
 /** The uploads on the page, in their order: waiting, sending, done or failed. */
 const uploads = [];
+/** Those that began since no upload was left: the total and its announcement are about them. */
+const batch = new Set();
 
 class Upload {
   constructor(file, name, replace) {
@@ -62,20 +68,20 @@ class Upload {
       });
       Object.assign(this, { state: "done", sent: this.file.size });
       const late = this.aborter.signal.aborted ? "It was too late to cancel: " : "";
-      say(`${late}Uploaded ${shown(this.name)}.`);
+      if (late || batch.size === 1) say(`${late}Uploaded ${shown(this.name)}.`);
     } catch (failure) {
       if (this.aborter.signal.aborted) return this.leave();
       if (!(failure instanceof Failure)) console.error(failure);
       Object.assign(this, { state: "failed", failure });
       if (failure.status === 401) unauthorized(failure);
-      say(`The upload of ${shown(this.name)} failed: ${shown(failure.message)}.`);
+      if (batch.size === 1) say(`The upload of ${shown(this.name)} failed: ${shown(failure.message)}.`);
     }
     this.draw();
   }
 
   /** Stop, and remove the parts at S3; resolves when that is done. */
-  cancel() {
-    say(`Cancelled the upload of ${shown(this.name)}.`);
+  cancel({ silent = false } = {}) {
+    if (!silent) say(`Cancelled the upload of ${shown(this.name)}.`);
     if (this.state === "waiting") return this.leave();
     this.aborter.abort();
     return this.running;
@@ -83,6 +89,8 @@ class Upload {
 
   again() {
     this.state = "waiting";
+    if (!unfinished().some((one) => one !== this)) batch.clear();
+    batch.add(this);
     this.draw();
     pump();
   }
@@ -90,6 +98,7 @@ class Upload {
   leave() {
     const focused = this.line.contains(document.activeElement);
     if (uploads.includes(this)) uploads.splice(uploads.indexOf(this), 1);
+    batch.delete(this);
     this.line.remove();
     showUploads();
     if (focused) $("listing-title").focus();
@@ -196,7 +205,7 @@ const sending = () => uploads.filter((one) => one.state === "sending");
 export const unfinished = () => uploads.filter((one) => one.state === "sending" || one.state === "waiting");
 
 /** Cancel every upload that has not ended; resolves when nothing of them is left. */
-export const cancelAll = () => Promise.all(unfinished().map((one) => one.cancel()));
+export const cancelAll = () => Promise.all(unfinished().map((one) => one.cancel({ silent: true })));
 
 /** Remove the lines of the uploads that have ended. */
 export const removeEnded = () => uploads.filter((one) => one.ended).forEach((one) => one.leave());
@@ -206,28 +215,39 @@ function showUploads() {
   for (const one of uploads) if (!one.line.isConnected) list.append(one.line);
   $("uploads").hidden = uploads.length === 0;
   $("clear").hidden = !uploads.some((one) => one.state === "done");
+  showTotal(batch);
 }
 
 let ticking = null;
+const cost = (one) => (one.file.size >= IN_PARTS.from ? IN_PARTS.connections : 1);
 
-/** Start waiting uploads, a few at a time. When all have ended, refresh the listing. */
+/** Start waiting uploads, as many as there are connections. When all have ended, refresh the listing. */
 function pump() {
+  let taken = sending().reduce((sum, one) => sum + cost(one), 0);
   for (const one of uploads.filter((waiting) => waiting.state === "waiting")) {
-    if (sending().length >= FILES_AT_ONCE) break;
+    if (taken && taken + cost(one) > CONNECTIONS) break;
+    taken += cost(one);
     one.running = one.run();
     one.running.then(() => {
       pump();
-      if (!unfinished().length && one.state === "done") page.refresh();
+      if (!unfinished().length) finish();
     });
   }
   if (ticking === null && unfinished().length) {
     ticking = setInterval(() => {
       sending().forEach((one) => one.tick());
+      showTotal(batch);
       if (unfinished().length) return;
       clearInterval(ticking);
       ticking = null;
     }, 250);
   }
+}
+
+/** Announce the end of several uploads once, and list the folder again. */
+function finish() {
+  if (batch.size > 1) say(resultInWords(batch));
+  if ([...batch].some((one) => one.state === "done")) page.refresh();
 }
 
 /** Upload files under names. Asks first when a name is taken. */
@@ -237,42 +257,24 @@ async function add(chosen) {
   if (!wanted.length) return;
   await attempt(async () => {
     say(`Checking whether ${count(wanted.length, "name is", "names are")} taken.`);
-    const { taken, unknown } = await lookUp(wanted.map(({ name }) => name));
+    const { taken, unknown } = await lookUp(page.folder(), wanted.map(({ name }) => name));
     const answer = await askWhetherToReplace(wanted.length, taken, unknown);
     if (answer === "") return say("Nothing is uploaded.");
     const replace = answer === "replace";
     const kept = wanted.filter(({ name }) => replace || !taken.has(name));
+    // Replace the lines of ended and interrupted uploads of the same names.
+    const names = new Set(kept.map(({ name }) => name));
+    uploads.filter((one) => names.has(one.name)).forEach((one) => one.leave());
+    if (!unfinished().length) batch.clear();
     for (const { file, name } of kept) {
-      // Replace the line of an ended or interrupted upload of the same name.
-      uploads.filter((one) => one.name === name).forEach((one) => one.leave());
-      uploads.push(new Upload(file, name, replace && (taken.has(name) || unknown)));
+      const one = new Upload(file, name, replace && (taken.has(name) || unknown));
+      uploads.push(one);
+      batch.add(one);
     }
     showUploads();
     say(`Uploading ${count(kept.length, "file")}.`);
     pump();
   });
-}
-
-/** Which of the names are taken. `unknown` is true when the token may not list them. */
-async function lookUp(names) {
-  const taken = new Map();
-  const left = [...names];
-  let unknown = false;
-  const look = async () => {
-    while (left.length && !unknown) {
-      const name = left.shift();
-      try {
-        // A name sorts before the longer names that begin with it.
-        const { content } = await call("GET", "list_files", { query: { prefix: name, limit: 1, details: true } });
-        if (content[0]?.name === name) taken.set(name, content[0]);
-      } catch (failure) {
-        if (failure.status === 403) unknown = true;
-        else if (failure.status !== 400) throw failure; // the upload reports a name that is refused
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: CHECKS_AT_ONCE }, look));
-  return { taken, unknown };
 }
 
 /** The answer: "replace", "keep", or "" to upload nothing. */
@@ -294,6 +296,15 @@ async function askWhetherToReplace(many, taken, unknown) {
   return ask(title, body, choices);
 }
 
+$("cancel-all").addEventListener("click", async () => {
+  const stopped = unfinished();
+  const waiting = stopped.filter((one) => one.state === "waiting");
+  // First those that wait, or they would begin.
+  for (const one of [...waiting, ...sending()]) one.cancel({ silent: true });
+  $("listing-title").focus();
+  await Promise.all(stopped.map((one) => one.running));
+  say(`Cancelled ${count(stopped.filter((one) => one.state !== "done").length, "upload")}.`);
+});
 $("clear").addEventListener("click", () => {
   uploads.filter((one) => one.state === "done").forEach((one) => one.leave());
   $("listing-title").focus();
@@ -312,6 +323,7 @@ $("upload-folder").hidden = !("webkitdirectory" in $("pick-folder"));
 
 // --- dropping
 
+const mayUpload = () => !$("browser").hidden && may("write");
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") && !document.querySelector("dialog[open]");
 
 function showDrop(on) {
@@ -321,7 +333,7 @@ function showDrop(on) {
 }
 
 window.addEventListener("dragenter", (event) => {
-  if (holdsFiles(event) && !$("browser").hidden) showDrop(true);
+  if (holdsFiles(event) && mayUpload()) showDrop(true);
 });
 window.addEventListener("dragover", (event) => {
   if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); // otherwise the browser opens the file
@@ -333,7 +345,7 @@ window.addEventListener("drop", (event) => {
   if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   showDrop(false);
-  if (!holdsFiles(event) || $("browser").hidden) return;
+  if (!holdsFiles(event) || !mayUpload()) return;
   const prefix = page.folder();
   // The dropped items can be read only during the event.
   const dropped = [...event.dataTransfer.items]
