@@ -18,7 +18,7 @@ from werkzeug.routing import Map, MapAdapter
 from werkzeug.sansio.utils import get_host
 
 import s3api
-from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes
+from s3api import admission, cors, errors, json_bodies, observability, openapi, pages, routes, tus
 from s3api.auth import Tokens
 from s3api.file_store import FileStore
 from s3api.headers import ALWAYS, UNLESS_SET
@@ -199,6 +199,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
     observability.observe(app)
     cors.register(app, settings.cors_origins)
     admission.register(app)
+    tus.register(app)
     app.register_blueprint(routes.bp)
     openapi.register(app)
     pages.register(app)

@@ -10,12 +10,12 @@ from types import ModuleType
 
 import pytest
 
-from s3api import pages, routes
+from s3api import pages, routes, tus
 from s3api.app import create_app
 from support.memory_store import MemoryStore
 from support.stores import settings_for
 
-METHODS = {"get", "put", "post", "delete"}
+METHODS = {"get", "put", "post", "patch", "delete", "route"}
 
 
 def _is_store(node: ast.AST) -> bool:
@@ -93,7 +93,7 @@ def _other_uses(source: str) -> list[str]:
     return [ast.unparse(node) for node in ast.walk(tree) if _is_store(node) and node not in seen]
 
 
-@pytest.mark.parametrize("module", [routes, pages], ids=["routes", "pages"])
+@pytest.mark.parametrize("module", [routes, pages, tus], ids=["routes", "pages", "tus"])
 def test_a_view_makes_at_most_one_call(module: ModuleType) -> None:
     """On every way through a view the store is called once at most, and no helper of a view calls it."""
     source = inspect.getsource(module)
@@ -103,7 +103,9 @@ def test_a_view_makes_at_most_one_call(module: ModuleType) -> None:
     assert _faults(source) == []
 
 
-@pytest.mark.parametrize(("module", "calls"), [(routes, 12), (pages, 1)], ids=["routes", "pages"])
+@pytest.mark.parametrize(
+    ("module", "calls"), [(routes, 12), (pages, 1), (tus, 4)], ids=["routes", "pages", "tus"]
+)
 def test_views_use_the_store_by_its_name(module: ModuleType, calls: int) -> None:
     """The views use the store as `services.store` only, so that no call escapes the test above."""
     source = inspect.getsource(module)
