@@ -129,7 +129,7 @@ def admit() -> None:
         _check_query(asked)
         return
     caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
-    reads = asked.method in ("GET", "HEAD") and endpoint not in WRITE_BY_READING
+    reads = asked.method in ("GET", "HEAD", "OPTIONS") and endpoint not in WRITE_BY_READING
     # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
     may_be_foreign = caller is not ANONYMOUS and reads
     if not may_be_foreign and services.origins.is_foreign(environ, links=reads):

@@ -160,7 +160,7 @@ def _describe_tus(paths: dict[str, Any]) -> None:
     checksum = _header(
         "Upload-Checksum", "`sha1`, `md5`, `sha256` or `sha512`, a space and the Base64 digest of the body"
     )
-    version = _header("Tus-Resumable", "The version of tus", required=True, enum=["1.0.0"])
+    version = _header("Tus-Resumable", "The version of tus, 1.0.0", required=True, examples=["1.0.0"])
     offset = _header("Upload-Offset", "Where the body continues the file", **_NUMBER)
     condition = [
         _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),

@@ -187,6 +187,7 @@ def terminate_tus_upload(upload_id: str) -> Response:
 @bp.post("/tus/<upload_id>")
 @documented(
     404,
+    405,
     409,
     410,
     411,
