@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -59,11 +59,35 @@ VERBS: Mapping[str, Verb | None] = {
     "api.copy_folder": "write",
     "api.move": "write",
     "api.move_folder": "write",
+    "api.tus_options": "write",
+    "api.create_tus_upload": "write",
+    "api.read_tus_offset": "write",
+    "api.append_tus_upload": "write",
+    "api.override_tus_method": "write",
+    "api.terminate_tus_upload": "write",
     "api.delete": "delete",
     "api.delete_many": "delete",
 }
+#: The views of one resumable upload, and the one that creates it. They understand the headers of tus.
+TUS_UPLOADS = {
+    "api.create_tus_upload",
+    "api.read_tus_offset",
+    "api.append_tus_upload",
+    "api.override_tus_method",
+    "api.terminate_tus_upload",
+}
+#: The views whose requests change something, or allow it, although they use GET or HEAD.
+WRITE_BY_READING = {"api.plan_upload_form", "api.read_tus_offset"}
 #: The views that evaluate preconditions. Every other write refuses them.
-CONDITIONAL = {"api.upload_raw", "api.complete_upload", "api.delete", "api.copy", "api.move", "api.restore"}
+CONDITIONAL = {
+    "api.upload_raw",
+    "api.complete_upload",
+    "api.delete",
+    "api.copy",
+    "api.move",
+    "api.restore",
+    *TUS_UPLOADS,
+}
 #: The query parameters of each view. The other views have none.
 QUERIES: Mapping[str | None, type[BaseModel]] = {
     "api.list_files": ListQuery,
@@ -90,6 +114,9 @@ BODIES = {
     "api.copy_folder",
     "api.move",
     "api.move_folder",
+    "api.create_tus_upload",
+    "api.append_tus_upload",
+    "api.override_tus_method",
 }
 
 
@@ -134,8 +161,7 @@ def admit() -> None:
         _check_query(asked)
         return
     caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
-    # The plan of a form is a GET, but it permits a write.
-    reads = asked.method in ("GET", "HEAD") and endpoint != "api.plan_upload_form"
+    reads = asked.method in ("GET", "HEAD", "OPTIONS") and endpoint not in WRITE_BY_READING
     # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
     may_be_foreign = caller is not ANONYMOUS and reads
     if not may_be_foreign and services.origins.is_foreign(environ, links=reads):
@@ -179,7 +205,10 @@ def _refuse_body(asked: Request) -> None:
 
 def _refuse_what_would_be_ignored() -> None:
     """Refuse a write with a header that changes its meaning but that its view would ignore."""
-    if unsupported := headers.unsupported_in_write(request.headers.keys()):
+    names: Iterable[str] = request.headers.keys()
+    if request.endpoint in TUS_UPLOADS:
+        names = [name for name in names if name.lower() not in headers.TUS]
+    if unsupported := headers.unsupported_in_write(names):
         name, instead = unsupported
         raise BadRequest(f"The header {name} is not supported: {instead}")
     if not headers.is_binary(request.headers.get("Content-Transfer-Encoding")):

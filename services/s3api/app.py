@@ -28,6 +28,7 @@ from s3api import (
     openapi,
     pages,
     routes,
+    tus,
     version_routes,
 )
 from s3api.auth import Tokens
@@ -48,7 +49,7 @@ _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-
 
 
 #: The modules with the views of the API. They share the blueprint of `routes`.
-VIEWS = (routes, copy_routes, version_routes)
+VIEWS = (routes, copy_routes, tus, version_routes)
 
 
 @lru_cache(maxsize=64)
@@ -217,6 +218,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
     observability.observe(app)
     cors.register(app, settings.cors_origins)
     admission.register(app)
+    tus.register(app)
     app.register_blueprint(VIEWS[0].bp)
     openapi.register(app)
     pages.register(app)

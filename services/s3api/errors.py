@@ -32,6 +32,7 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.InvalidCursor: 400,
     failures.InvalidParts: 400,
     failures.InvalidCopy: 400,
+    failures.ChunkTooSmall: 400,
     failures.TooManyFiles: 400,
     failures.DigestMismatch: 400,
     failures.UploadInterrupted: 400,
@@ -43,10 +44,13 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.FileNotDeleted: 409,
     failures.VersioningOff: 409,
     failures.UploadCompleted: 409,
+    failures.WrongOffset: 409,
+    failures.UploadGone: 410,
     failures.FileExists: 412,
     failures.FileChanged: 412,
     failures.FileTooLarge: 413,
     failures.RangeNotSatisfiable: 416,
+    failures.ChecksumMismatch: 460,  # tus 1.0.0, checksum
     failures.StoreDenied: 502,
     failures.StoreFailed: 502,
     failures.ClockSkewed: 502,
@@ -79,6 +83,7 @@ CODES: Mapping[str, int] = {
     "s3_<operation>_denied": 502,
     "unauthorized": 401,
     "unknown_host": 421,
+    "unsupported_tus_version": 412,
 }
 
 MAX_PROBLEMS = 10

@@ -110,6 +110,30 @@ class InvalidParts(FileError):
     code = "invalid_parts"
 
 
+class UploadGone(FileError):
+    """The upload was terminated or has expired."""
+
+    code = "upload_gone"
+
+
+class WrongOffset(FileError):
+    """The bytes do not continue the upload: it has received more bytes, or fewer."""
+
+    code = "wrong_offset"
+
+
+class ChunkTooSmall(FileError):
+    """The store takes no part of this size, and the file does not end with it."""
+
+    code = "chunk_too_small"
+
+
+class ChecksumMismatch(FileError):
+    """The bytes of one request do not have the checksum that the request names."""
+
+    code = "checksum_mismatch"
+
+
 class InvalidCursor(FileError):
     code = "invalid_cursor"
 

@@ -341,8 +341,14 @@ class FileStore(Protocol):
     def sign_parts(self, plan: PartPlan, numbers: Sequence[int], seconds: int) -> Sequence[SignedUrl]:
         """Sign a PUT for each part, for exactly the part's size. Raises `InvalidParts`."""
 
-    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
-        """The parts that the store has received. Raises `UploadNotFound`."""
+    def put_part(self, plan: PartPlan, number: int, body: Body) -> Part:
+        """Store the part completely or not at all. `body` has the size that the plan gives the part.
+
+        An existing part of this number is replaced. Raises the failures of the body, and `UploadNotFound`.
+        """
+
+    def list_parts(self, plan: PartPlan, *, after: int = 0) -> Sequence[Part]:
+        """The parts with a number above `after` that the store has received. Raises `UploadNotFound`."""
 
     def complete_parts(
         self,
@@ -361,6 +367,6 @@ class FileStore(Protocol):
         """Abort the upload. Returns whether the store still had it."""
 
 
-def part_size_for(size: int) -> int:
-    """The smallest part size in whole MiB, and at least 8 MiB, that needs at most 10,000 parts."""
-    return max(MIN_PART_BYTES, -(-size // (MAX_PARTS * MiB)) * MiB)
+def part_size_for(size: int, least: int = MIN_PART_BYTES) -> int:
+    """The smallest part size in whole MiB, and of at least `least` bytes, that needs at most 10,000 parts."""
+    return max(least, -(-size // (MAX_PARTS * MiB)) * MiB)

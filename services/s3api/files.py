@@ -399,6 +399,11 @@ def abort_upload(store: FileStore, plan: PartPlan) -> bool:
     return aborted
 
 
+def is_uploaded(store: FileStore, plan: PartPlan) -> bool:
+    """Whether the upload of this plan was completed and its file is there."""
+    return _is_of(_open(store, plan.name), plan)
+
+
 def _is_of(opened: OpenFile | None, plan: PartPlan) -> TypeGuard[OpenFile]:
     """Whether the file was uploaded by this plan. Its ETag can differ, because a restore changes it."""
     return opened is not None and opened.nonce == plan.nonce and opened.file.size == plan.size

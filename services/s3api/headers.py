@@ -131,14 +131,15 @@ def form_part(value: str) -> FormPart | None:
 #: section 2), `Cache-Control` of a request (RFC 9111, section 5.2.1), and `If-Modified-Since` outside GET and
 #: HEAD (RFC 9110, section 13.1.3).
 _WHOLE = "send the whole file with one PUT, or plan an upload in parts with POST /uploads"
+_TUS = "a resumable upload of tus begins with POST /tus"
 UNSUPPORTED_IN_WRITES: Mapping[str, str] = {
     "Content-Range": f"no request writes a part of a file; {_WHOLE}",  # RFC 9110, section 14.5
-    "Upload-Offset": f"resumable uploads of tus are not supported; {_WHOLE}",  # tus 1.0, FilePond
-    "Upload-Length": f"resumable uploads of tus are not supported; {_WHOLE}",
+    "Upload-Offset": _TUS,  # tus 1.0, FilePond
+    "Upload-Length": _TUS,
     # draft-ietf-httpbis-resumable-upload
     "Upload-Complete": f"resumable uploads are not supported; {_WHOLE}",
     "Upload-Incomplete": f"resumable uploads are not supported; {_WHOLE}",
-    "Tus-Resumable": f"resumable uploads of tus are not supported; {_WHOLE}",
+    "Tus-Resumable": _TUS,
     "X-Upload-Content-Length": f"resumable uploads are not supported; {_WHOLE}",  # Google's protocol
     "X-Goog-Upload-Protocol": f"resumable uploads are not supported; {_WHOLE}",
     "X-HTTP-Method-Override": "send the method itself",
@@ -170,6 +171,13 @@ UNSUPPORTED_BEGINNINGS: Mapping[str, str] = {
     **dict.fromkeys(("X-Bz-", "X-Cos-", "X-Obs-", "X-Oss-"), _OF_OTHER_STORAGE),
 }
 _BEGINNINGS = {beginning.lower(): instead for beginning, instead in UNSUPPORTED_BEGINNINGS.items()}
+#: The headers of tus that the requests below /tus understand.
+TUS = frozenset(
+    {
+        *("tus-resumable", "upload-checksum", "upload-defer-length", "upload-length", "upload-metadata"),
+        *("upload-offset", "x-http-method-override"),
+    }
+)
 #: What signing clients and proxies add, such as CloudFront, VPC Lattice and Google's Identity-Aware Proxy.
 ADDED_BY_PROXIES = frozenset(
     {

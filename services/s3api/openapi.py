@@ -39,8 +39,10 @@ _FORM = {
         },
     }
 }
-_DATE = {"examples": ["Thu, 26 Nov 2026 12:00:00 GMT"]}
-_ETAG = {"examples": ['"5d41402abc4b2a76b9719d911017c592"']}
+_OPTIONAL_BODY = {"create_tus_upload", "override_tus_method"}
+_DATE: dict[str, Any] = {"examples": ["Thu, 26 Nov 2026 12:00:00 GMT"]}
+_NUMBER: dict[str, Any] = {"pattern": "^[0-9]{1,18}$", "examples": ["5242880"]}
+_ETAG: dict[str, Any] = {"examples": ['"5d41402abc4b2a76b9719d911017c592"']}
 
 
 def complete(spec: dict[str, Any]) -> dict[str, Any]:
@@ -131,9 +133,10 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     paths["/download/{name}"]["head"] = _head(
         signing, "head_download", "Answer as GET does, without a body; the URL of a redirect is for HEAD"
     )
+    _describe_tus(paths)
     for methods in paths.values():
         for method, operation in methods.items():
-            if method in ("post", "put", "delete"):
+            if method in ("post", "put", "patch", "delete"):
                 _refuses(operation, 415)  # a Content-Encoding, which only PUT /upload/{name} keeps
             if "requestBody" in operation:
                 _refuses(operation, 408)
@@ -155,6 +158,108 @@ def _head(get: dict[str, Any], operation_id: str, summary: str) -> dict[str, Any
             for status, response in get["responses"].items()
             if status not in ("206", "416")
         },
+    }
+
+
+def _describe_tus(paths: dict[str, Any]) -> None:
+    """Add the headers and bodies of tus. Its successful answers have no body, except that of a creation."""
+    creation, upload = paths["/tus"], paths["/tus/{upload_id}"]
+    chunk = {"content": {"application/offset+octet-stream": _BINARY}}
+    checksum = _header(
+        "Upload-Checksum", "`sha1`, `md5`, `sha256` or `sha512`, a space and the Base64 digest of the body"
+    )
+    version = _header("Tus-Resumable", "The version of tus, 1.0.0", required=True, examples=["1.0.0"])
+    offset = _header("Upload-Offset", "Where the body continues the file", **_NUMBER)
+    condition = [
+        _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
+        _if_match("Replaces only the file that has this one ETag"),
+    ]
+    create = creation["post"]
+    create["responses"]["201"] |= {
+        **{key: value for key, value in create["responses"].pop("200").items() if key == "content"},
+        "headers": _answered(Location="The URL of the upload, relative to this one"),
+    }
+    create["requestBody"] = chunk
+    create["parameters"] += [
+        version,
+        _header("Upload-Length", "The size of the file", required=True, **_NUMBER),
+        _header(
+            "Upload-Metadata",
+            "`key base64` pairs with commas between them",
+            required=True,
+            examples=["filename Z2FtZXMuY3N2,filetype dGV4dC9jc3Y="],
+        ),
+        checksum,
+        *condition,
+    ]
+    for operation in upload.values():
+        operation["responses"].pop("200")
+        operation["responses"]["204"].pop("content", None)
+        operation["parameters"] += [version, *deepcopy(condition)]
+    upload["patch"]["parameters"] += [deepcopy(offset) | {"required": True}, checksum]
+    upload["post"]["parameters"] += [
+        offset,
+        checksum,
+        _header("X-HTTP-Method-Override", "The method", required=True, enum=["PATCH", "DELETE"]),
+    ]
+    for method in ("patch", "post"):
+        upload[method]["requestBody"] = deepcopy(chunk)
+        upload[method]["responses"]["204"]["headers"] = _answered()
+    shared = {key: create[key] for key in ("tags", "security")}
+    upload["head"] = {
+        **shared,
+        "operationId": "read_tus_offset",
+        "summary": "Tell how many bytes of the file S3 has received",
+        "parameters": deepcopy(upload["delete"]["parameters"]),
+        "responses": {
+            "200": {
+                "description": "The offset",
+                "headers": _answered(
+                    **{
+                        "Upload-Length": "The size of the file",
+                        "Upload-Metadata": "What the client sent when it created the upload",
+                    }
+                ),
+            },
+            **{
+                status: {"description": response["description"]}
+                for status, response in upload["delete"]["responses"].items()
+                if status != "204"
+            },
+        },
+    }
+    creation["options"] = {
+        **shared,
+        "operationId": "tus_options",
+        "summary": "Tell the version and the extensions of tus, and the size of the largest file",
+        "parameters": [],
+        "responses": {
+            "204": {
+                "description": "The abilities of the service",
+                "headers": {
+                    name: {"schema": {"type": "string"}}
+                    for name in ("Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm")
+                },
+            },
+            **{
+                status: deepcopy(create["responses"][status])
+                for status in ("400", "401", "403", "421", "500")
+            },
+        },
+    }
+
+
+def _answered(**more: str) -> dict[str, Any]:
+    """The headers of an answer about an upload of tus."""
+    found = {
+        "Tus-Resumable": "The version of tus",
+        "Upload-Offset": "How many bytes S3 has received",
+        "Upload-Expires": "When the upload can no longer be continued, unless it is complete",
+        **more,
+    }
+    return {
+        name: {"schema": {"type": "string"}, "description": description}
+        for name, description in found.items()
     }
 
 
@@ -196,11 +301,11 @@ def _if_match(description: str) -> dict[str, Any]:
     return _header("If-Match", f"{description}; else 412")
 
 
-def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+def _header(name: str, description: str, *, required: bool = False, **schema: Any) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
-        "required": False,
+        "required": required,
         "description": description,
         "schema": {"type": "string", **schema},
     }
@@ -214,7 +319,7 @@ def _refuses(operation: dict[str, Any], status: int) -> None:
 
 def _describe(operation: dict[str, Any]) -> None:
     if "requestBody" in operation:
-        operation["requestBody"]["required"] = True
+        operation["requestBody"]["required"] = operation["operationId"] not in _OPTIONAL_BODY
     operation.setdefault("security", [])
     for parameter in operation["parameters"]:
         _drop_null_of(parameter["schema"], also_type=True)

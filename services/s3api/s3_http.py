@@ -203,7 +203,14 @@ class S3Requests:
                 pause = 0.05
             time.sleep(random.random() * pause)  # noqa: S311 - spreads the load, keeps no secret
 
-    def put_stream(self, key: str, body: Readable, size: int, headers: Mapping[str, str]) -> AWSResponse:
+    def put_stream(
+        self,
+        key: str,
+        body: Readable,
+        size: int,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] = _NOTHING,
+    ) -> AWSResponse:
         """PUT `size` bytes, once, without holding them. S3 can refuse the request before any byte is sent.
 
         Over TLS a CRC-32 follows the bytes, for S3 to check, unless the headers have a checksum already.
@@ -220,7 +227,7 @@ class S3Requests:
             sent["x-amz-sdk-checksum-algorithm"] = "CRC32"
             payload = UNSIGNED_PAYLOAD_TRAILER
             chunks = iter(checked["body"])
-        request = _Request("PUT", self._path(key), _NOTHING, sent, payload)
+        request = _Request("PUT", self._path(key), query, sent, payload)
         return empty(self._send(request, chunks, expect=True))
 
     def presign(

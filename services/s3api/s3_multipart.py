@@ -40,9 +40,9 @@ class S3Multipart:
             )
         return Part(number=number, etag=etag_of(answer), size=len(data))
 
-    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
+    def list_parts(self, plan: PartPlan, after: int = 0) -> Sequence[Part]:
         parts: list[Part] = []
-        marker = 0
+        marker = after
         while True:
             with self._errors("list_parts", plan.name):
                 answer = self._api.list_parts(

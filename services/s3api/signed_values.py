@@ -6,12 +6,14 @@ The service stores no state of its own. What it must know again later, it signs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadSignature, SignatureExpired, URLSafeSerializer, URLSafeTimedSerializer
 
-from s3api.failures import InvalidCursor, UploadNotFound
+from s3api.failures import InvalidCursor, UploadGone, UploadNotFound
 from s3api.file_store import PartPlan
+from s3api.resumable import LIFE, ResumableUpload
 
 # A bucket whose rule aborts uploads after one day can keep one for almost two: S3 rounds the end of the day
 # up to the next midnight UTC.
@@ -24,6 +26,7 @@ class Signer:
     def __init__(self, key: str) -> None:
         self._cursors = URLSafeSerializer(key, salt="cursor")
         self._uploads = URLSafeTimedSerializer(key, salt="upload")
+        self._resumable = URLSafeTimedSerializer(key, salt="tus")
 
     def cursor(self, query: Sequence[str], token: str) -> str:
         """A cursor that holds the store's `token` and is valid for this query only."""
@@ -56,3 +59,22 @@ class Signer:
             raise UploadNotFound(
                 "The upload id is not valid, or has expired; plan the upload again"
             ) from None
+
+    def resumable_id(self, upload: ResumableUpload, metadata: str) -> str:
+        """The id of a resumable upload, which its URL contains. The client sent the `metadata` with it."""
+        plan = upload.plan
+        of_plan = [plan.name, plan.upload_id, plan.size, plan.part_size, plan.nonce]
+        return str(self._resumable.dumps([of_plan, upload.create_only, upload.if_match, metadata]))
+
+    def read_resumable_id(self, value: str) -> tuple[ResumableUpload, str, datetime]:
+        """The upload, its metadata, and when it expires. Raises `UploadNotFound` and `UploadGone`."""
+        try:
+            fields, signed = self._resumable.loads(
+                value, max_age=int(LIFE.total_seconds()), return_timestamp=True
+            )
+            of_plan, create_only, if_match, metadata = fields
+            return ResumableUpload(PartPlan(*of_plan), create_only, if_match), metadata, signed + LIFE
+        except SignatureExpired:
+            raise UploadGone("The upload has expired; create it again with POST /tus") from None
+        except (BadSignature, ValueError, TypeError):
+            raise UploadNotFound("This is no URL of an upload; create one with POST /tus") from None

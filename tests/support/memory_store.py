@@ -339,10 +339,17 @@ class MemoryStore:
             raise UploadNotFound("The upload was not found")
         return self.uploads[plan.upload_id].parts
 
-    def list_parts(self, plan: PartPlan) -> Sequence[Part]:
+    def put_part(self, plan: PartPlan, number: int, body: Body) -> Part:
+        self._parts(plan)
+        data = b"".join(_pieces(body))
+        self._parts(plan)[number] = data
+        return Part(number, hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data))
+
+    def list_parts(self, plan: PartPlan, *, after: int = 0) -> Sequence[Part]:
         return [
             Part(number, hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data))
             for number, data in sorted(self._parts(plan).items())
+            if number > after
         ]
 
     def complete_parts(
