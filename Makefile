@@ -72,7 +72,7 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 # starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two
 # cores; `emulated` mostly waits. `emulated` and `deploy` use the same emulated AWS, one after the other.
 PARTS := stack deploy images emulated service page clients logic plans page-localstack
-OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_stack.py
+OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
 OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
 TESTS_OF_emulated := $(OF_EMULATED)
@@ -203,7 +203,7 @@ deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 
 plan: $(VENV)/.test ## Print what a deployment would change in the settings of ENV
 	@$(DEPLOY) plan --env $(ENV)
 
-status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, drift
+status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, cost, drift
 	@$(DEPLOY) status --env $(ENV)
 
 refresh: $(VENV)/.test ## Replace the instances of ENV by ones of the newest launch template

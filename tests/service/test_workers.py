@@ -339,3 +339,25 @@ def test_a_wrong_number_of_workers_ends_it_with_a_sentence(tmp_path: Path, value
     assert ended.stderr.startswith("The configuration is not valid.\n  WEB_CONCURRENCY: ")
     assert "the number of worker processes, a whole number from 1 to 64" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("option", ["--workers 2", "--worker-class gevent"])
+def test_gunicorns_own_options_for_workers_are_refused(tmp_path: Path, option: str) -> None:
+    """The metrics of workers that gunicorn's options start would not be added up."""
+    s3 = S3("none", "http://127.0.0.1:1", {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    environment = service_environment(
+        s3, "day02-unused", tmp_path, port=free_port(), metrics_port=0, gunicorn_cmd_args=option
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "s3api.serve"],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "GUNICORN_CMD_ARGS: --workers and --worker-class cannot be set there" in ended.stderr
+    assert "Traceback" not in ended.stderr
