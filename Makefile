@@ -73,7 +73,7 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 # cores; `emulated` mostly waits. `emulated` and `deploy` use the same emulated AWS, one after the other.
 PARTS := stack deploy images emulated service page clients logic plans page-localstack
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
-OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization decisions emulated_services emulator instances leftovers restrictions)
+OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization bucket_move decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
 TESTS_OF_emulated := $(OF_EMULATED)
 TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%) $(OF_EMULATED:%=--ignore=%)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from flask.testing import FlaskClient
 
@@ -35,6 +37,9 @@ MARKERS: Mapping[str, frozenset[str]] = {
     "service": frozenset({"make_service", "base_url", "own_s3"}),
     "s3": frozenset({"ministack_s3", "seaweedfs_s3", "tls_s3", "s3"}),
 }
+
+# Without this, every session of botocore reads the descriptions of the services again, for 0.1 s and more.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def pytest_configure(config: pytest.Config) -> None:

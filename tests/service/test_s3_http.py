@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3.session
+import botocore.loaders
 import botocore.session
 import pytest
 from botocore.config import Config
@@ -415,7 +416,7 @@ def _stripped(value: Any) -> Any:
 def test_the_session_describes_s3_as_botocore_does() -> None:
     """The session's documents are those of botocore, as plain dictionaries and without documentation."""
     loader = s3_session.session("eu-west-1")._session.get_component("data_loader")
-    original = botocore.session.get_session().get_component("data_loader")
+    original = botocore.loaders.create_loader()  # a session that has made a client has changed "endpoints"
 
     for kind in ("service-2", "endpoint-rule-set-1"):
         assert loader.load_service_model("s3", kind) == _stripped(original.load_service_model("s3", kind))
