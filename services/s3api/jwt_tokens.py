@@ -239,8 +239,7 @@ class FetchedKeys:
             self._failed = False
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             self._failed = True
-            # The error's text has the URL, and its trace says nothing more.
-            log.error("The keys at JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)  # noqa: TRY400
+            log.error("The keys at JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)  # noqa: TRY400 - with its URL
         finally:
             self._fetching = None
             done.set()
@@ -272,7 +271,7 @@ def parse_jwks(text: str) -> Mapping[str, Key]:
     document = json.loads(text)
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("is not a JWK set: a JSON object with the list 'keys'")  # noqa: TRY004
+        raise ValueError("is not a JWK set: a JSON object with the list 'keys'")  # noqa: TRY004 - a value is wrong
     keys: dict[str, Key] = {}
     for one in listed:
         kid, key = one.get("kid") if isinstance(one, dict) else None, _key(one)

@@ -34,8 +34,7 @@ class Reloaded(Generic[Value]):
             try:
                 self._value = self._read()
             except (OSError, ValueError) as error:
-                # A trace could show a value of the file.
-                log.error(  # noqa: TRY400
+                log.error(  # noqa: TRY400 - a trace could show a value
                     "The changed file %s is not used: %s", self._path, _reason(error)
                 )
             else:

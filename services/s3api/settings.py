@@ -97,7 +97,7 @@ def parse_entries(text: str) -> tuple[TokenEntry, ...]:
     """The entries of a JSON list. Raises `ValueError`, without a value, for any other text."""
     listed = _entries(text)
     if not isinstance(listed, list):
-        raise ValueError("must be a JSON list")  # noqa: TRY004
+        raise ValueError("must be a JSON list")  # noqa: TRY004 - pydantic expects it
     try:
         return _check_entries(tuple(map(TokenEntry.model_validate, listed)))
     except ValidationError as error:
