@@ -69,11 +69,14 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
 # The tests in parts, each one pytest process, three at a time, in this order. `images` measures how fast a container
-# starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two cores.
-PARTS := stack deploy images service page clients logic plans page-localstack
-OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_stack.py
+# starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two
+# cores; `emulated` mostly waits. `emulated` and `deploy` use the same emulated AWS, one after the other.
+PARTS := stack deploy images emulated service page clients logic plans page-localstack
+OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
+OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
-TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%)
+TESTS_OF_emulated := $(OF_EMULATED)
+TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%) $(OF_EMULATED:%=--ignore=%)
 TESTS_OF_images := tests/container
 TESTS_OF_service := tests/service -m service
 TESTS_OF_logic := tests/service -m "not service"
@@ -91,6 +94,11 @@ IN_page := $(if $(OWN_NETWORK),unshare --net sh -c 'ip link set lo up && exec "$
 # (Terraform, its provider, SeaweedFS) collect garbage less often.
 PYTEST := PYTHONDONTWRITEBYTECODE= GOGC=400 $(BIN)/pytest
 
+# The other parts compute. They leave the processors to `stack` and `deploy`, which decide how long the run takes, and
+# which send requests while they are timed.
+FIRST := stack deploy images
+IN_TURN = $(if $(filter $*,$(FIRST)),,nice -n 5)
+
 # make 3.81, which macOS has, cannot print the output of one target after the other.
 SIDE_BY_SIDE = $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
@@ -107,11 +115,11 @@ test: ## Run every check and every test
 # A part that fails does not keep the next from running: `test` reads the exit status at the end.
 .PHONY: $(PARTS:%=test-%)
 $(PARTS:%=test-%): test-%:
-	@$(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
+	@$(IN_TURN) $(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
-test-deploy: test-stack
+test-deploy: test-stack test-emulated
 test-service test-page test-clients test-logic test-plans: test-images
-test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-deploy test-images test-logic
+test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-deploy test-images test-emulated test-logic
 
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
@@ -195,7 +203,7 @@ deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 
 plan: $(VENV)/.test ## Print what a deployment would change in the settings of ENV
 	@$(DEPLOY) plan --env $(ENV)
 
-status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, drift
+status: $(VENV)/.test ## Print what runs in ENV: image, rollout, health, events, cost, drift
 	@$(DEPLOY) status --env $(ENV)
 
 refresh: $(VENV)/.test ## Replace the instances of ENV by ones of the newest launch template

@@ -13,6 +13,7 @@ public_subnets = {
 port         = 5000
 health_check = { interval = 30, healthy_threshold = 2 }
 
+architecture  = "x86_64" # arm64 needs another instance_type, such as t4g.micro
 instance_type = "t2.micro"
 instances     = { min = 2, max = 2 }
 instance_tags = { "Autoscaling Flask" = "flask-asg" }

@@ -1,10 +1,10 @@
 module "network" {
   source = "../../modules/network"
 
-  name             = var.name
-  cidr             = var.vpc_cidr
-  public_subnets   = var.public_subnets
-  data_bucket_name = var.data_bucket_name
+  name              = var.name
+  cidr              = var.vpc_cidr
+  public_subnets    = var.public_subnets
+  data_bucket_names = concat([var.data_bucket_name], var.previous_bucket_names)
 }
 
 module "load_balancer" {
@@ -25,6 +25,7 @@ module "cluster" {
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
+  architecture                    = var.architecture
   instance_type                   = var.instance_type
   min_instances                   = var.instances.min
   max_instances                   = var.instances.max
@@ -42,13 +43,13 @@ module "registry" {
 module "service" {
   source = "../../modules/service"
 
-  name             = var.name
-  image            = var.image
-  cluster          = module.cluster
-  load_balancer    = module.load_balancer
-  data_bucket_name = var.data_bucket_name
-  task_role_name   = var.task_role_name
-  tasks            = var.tasks
+  name              = var.name
+  image             = var.image
+  cluster           = module.cluster
+  load_balancer     = module.load_balancer
+  data_bucket_names = concat([var.data_bucket_name], var.previous_bucket_names)
+  task_role_name    = var.task_role_name
+  tasks             = var.tasks
 
   # The course calls the API with plain curl, without a token.
   environment = {

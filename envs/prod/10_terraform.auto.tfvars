@@ -15,6 +15,7 @@ health_check = { interval = 30, healthy_threshold = 2 }
 
 deregistration_delay_seconds = 300
 
+architecture  = "x86_64" # arm64 needs another instance_type, such as t4g.micro
 instance_type = "t3.small"
 ami_id        = null # an id keeps the image until you change it; make refresh replaces the instances
 instances     = { min = 2, max = 4 }

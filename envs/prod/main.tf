@@ -6,7 +6,7 @@ module "network" {
   name                    = var.name
   cidr                    = var.vpc_cidr
   public_subnets          = var.public_subnets
-  data_bucket_name        = var.data_bucket_name
+  data_bucket_names       = concat([var.data_bucket_name], var.previous_bucket_names)
   flow_log_retention_days = var.retention_days
 }
 
@@ -42,6 +42,7 @@ module "cluster" {
   vpc_id                          = module.network.vpc_id
   subnet_ids                      = module.network.public_subnet_ids
   load_balancer_security_group_id = module.load_balancer.security_group_id
+  architecture                    = var.architecture
   instance_type                   = var.instance_type
   ami_id                          = var.ami_id
   min_instances                   = var.instances.min
@@ -63,7 +64,7 @@ module "service" {
   image              = var.image
   cluster            = module.cluster
   load_balancer      = module.load_balancer
-  data_bucket_name   = var.data_bucket_name
+  data_bucket_names  = concat([var.data_bucket_name], var.previous_bucket_names)
   task_role_name     = var.task_role_name
   tasks              = var.tasks
   memory_mib         = var.memory_mib

@@ -49,6 +49,16 @@ variable "health_check" {
   })
 }
 
+variable "architecture" {
+  description = "Architecture of the instances, their machine image and the tasks' image: x86_64, or arm64 with a type such as t4g.micro."
+  type        = string
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "architecture must be x86_64 or arm64."
+  }
+}
+
 variable "instance_type" {
   description = "Type of the instances. Accounts on the free plan must take one that AWS lists as eligible."
   type        = string
@@ -140,6 +150,12 @@ variable "data_bucket_name" {
     condition     = var.data_bucket_name == null ? true : startswith(var.data_bucket_name, "${var.project_name}-")
     error_message = "data_bucket_name must begin with ${var.project_name}-."
   }
+}
+
+variable "previous_bucket_names" {
+  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and then no more."
+  type        = list(string)
+  default     = []
 }
 
 variable "allowed_cidrs" {

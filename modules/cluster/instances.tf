@@ -1,16 +1,22 @@
 locals {
   scales = var.max_instances > var.min_instances
 
-  # The memory that the kernel leaves, rounded down, and the part of it that ECS must not give to tasks.
+  # By architecture and type, the memory that the kernel leaves, rounded down; and the part of it that ECS must not give
+  # to tasks. Accounts on the free plan may start t3.micro, t3.small, t4g.micro, t4g.small and the types in -flex.
   instance_memory_mib = {
-    "t2.micro"  = 900
-    "t3.micro"  = 900
-    "t3.small"  = 1850
-    "t3.medium" = 3750
-
-    # Accounts on the free plan may start t3.micro, t3.small and these.
-    "c7i-flex.large" = 3750
-    "m7i-flex.large" = 7500
+    x86_64 = {
+      "t2.micro"       = 900
+      "t3.micro"       = 900
+      "t3.small"       = 1850
+      "t3.medium"      = 3750
+      "c7i-flex.large" = 3750
+      "m7i-flex.large" = 7500
+    }
+    arm64 = {
+      "t4g.micro"  = 900
+      "t4g.small"  = 1850
+      "t4g.medium" = 3750
+    }
   }
   reserved_memory_mib = 128
 
@@ -26,7 +32,8 @@ data "aws_default_tags" "current" {}
 data "aws_ssm_parameter" "ami" {
   count = var.ami_id == null ? 1 : 0
 
-  name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+  # docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
+  name = "/aws/service/ecs/optimized-ami/amazon-linux-2023/${var.architecture == "arm64" ? "arm64/" : ""}recommended/image_id"
 }
 
 resource "aws_launch_template" "this" {

@@ -14,5 +14,10 @@ output "capacity_provider_name" {
 
 output "task_memory_mib" {
   description = "Memory of one instance that tasks can use, in MiB."
-  value       = local.instance_memory_mib[var.instance_type] - local.reserved_memory_mib
+  value       = local.instance_memory_mib[var.architecture][var.instance_type] - local.reserved_memory_mib
+}
+
+output "architecture" {
+  description = "Architecture of the instances."
+  value       = var.architecture
 }

@@ -18,13 +18,23 @@ variable "load_balancer_security_group_id" {
   type        = string
 }
 
-variable "instance_type" {
-  description = "Type of the instances."
+variable "architecture" {
+  description = "Architecture of the instances, of their machine image, and of the tasks' image: x86_64 or arm64."
   type        = string
 
   validation {
-    condition     = contains(keys(local.instance_memory_mib), var.instance_type)
-    error_message = "instance_type must be one of the types whose memory this module knows: ${join(", ", keys(local.instance_memory_mib))}."
+    condition     = contains(keys(local.instance_memory_mib), var.architecture)
+    error_message = "architecture must be x86_64 or arm64."
+  }
+}
+
+variable "instance_type" {
+  description = "Type of the instances. It must have the architecture."
+  type        = string
+
+  validation {
+    condition     = contains(keys(lookup(local.instance_memory_mib, var.architecture, {})), var.instance_type)
+    error_message = "instance_type must be one of the types of the architecture whose memory this module knows: ${join("; ", [for name, types in local.instance_memory_mib : "${name}: ${join(", ", keys(types))}"])}."
   }
 }
 

@@ -25,7 +25,9 @@ resource "aws_vpc_endpoint" "s3" {
           "s3:ListMultipartUploadParts",
           "s3:PutObject",
         ]
-        Resource = ["arn:aws:s3:::${var.data_bucket_name}", "arn:aws:s3:::${var.data_bucket_name}/*"]
+        Resource = flatten([
+          for bucket in var.data_bucket_names : ["arn:aws:s3:::${bucket}", "arn:aws:s3:::${bucket}/*"]
+        ])
       },
       {
         # The layers of ECR images, the packages of AL2023, and the ECS and SSM agents.

@@ -36,9 +36,9 @@ variable "public_subnets" {
   }
 }
 
-variable "data_bucket_name" {
-  description = "Bucket that contains the files, for the policy of the S3 endpoint."
-  type        = string
+variable "data_bucket_names" {
+  description = "Buckets that contain the files, for the policy of the S3 endpoint. During a move to another bucket there are two."
+  type        = list(string)
 }
 
 variable "flow_log_retention_days" {

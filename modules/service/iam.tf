@@ -4,6 +4,9 @@ locals {
   # Only names: Terraform never reads the values, so no plan and no state contains them.
   secret_arns = { for name, parameter in var.secrets : name => "arn:aws:ssm:${local.account}:parameter${parameter}" }
 
+  # All tasks have the same role, so during a move to another bucket it allows both.
+  bucket_arns = concat([data.aws_s3_bucket.data.arn], [for name in slice(var.data_bucket_names, 1, length(var.data_bucket_names)) : "arn:aws:s3:::${name}"])
+
   assumed_by_tasks = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -18,7 +21,7 @@ locals {
   })
 }
 
-# The role of the API. It allows exactly what the API does, in one bucket.
+# The role of the API. It allows exactly what the API does, in its bucket.
 resource "aws_iam_role" "task" {
   name               = var.task_role_name
   assume_role_policy = local.assumed_by_tasks
@@ -29,16 +32,16 @@ resource "aws_iam_role_policy" "task" {
   role = aws_iam_role.task.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = flatten([for number, bucket_arn in local.bucket_arns : [
       {
-        Sid      = "Bucket"
+        Sid      = "Bucket${number == 0 ? "" : number}"
         Effect   = "Allow"
         Action   = ["s3:GetBucketVersioning", "s3:ListBucket", "s3:ListBucketVersions"]
-        Resource = data.aws_s3_bucket.data.arn
+        Resource = bucket_arn
       },
       {
         # Without s3:DeleteObjectVersion, the API can hide a file but cannot destroy it.
-        Sid    = "Objects"
+        Sid    = "Objects${number == 0 ? "" : number}"
         Effect = "Allow"
         Action = [
           "s3:AbortMultipartUpload",
@@ -48,9 +51,9 @@ resource "aws_iam_role_policy" "task" {
           "s3:ListMultipartUploadParts",
           "s3:PutObject",
         ]
-        Resource = "${data.aws_s3_bucket.data.arn}/*"
+        Resource = "${bucket_arn}/*"
       },
-    ]
+    ]])
   })
 }
 

@@ -85,7 +85,7 @@ locals {
 
 # The bucket with the files. It is made outside Terraform and only read here, so no plan can change it.
 data "aws_s3_bucket" "data" {
-  bucket = var.data_bucket_name
+  bucket = var.data_bucket_names[0]
 }
 
 resource "aws_ecs_task_definition" "this" {
@@ -95,6 +95,12 @@ resource "aws_ecs_task_definition" "this" {
   task_role_arn            = aws_iam_role.task.arn
   execution_role_arn       = aws_iam_role.execution.arn
   container_definitions    = jsonencode([local.container])
+
+  # ECS places the tasks only on instances of this architecture.
+  runtime_platform {
+    operating_system_family = "LINUX"
+    cpu_architecture        = upper(var.cluster.architecture)
+  }
 
   # Keep earlier revisions active, so that `make deploy` can return to one. `make destroy` deletes them all.
   skip_destroy = true

@@ -19,6 +19,7 @@ variable "cluster" {
     name                   = string
     capacity_provider_name = string
     task_memory_mib        = number
+    architecture           = string
   })
 }
 
@@ -32,13 +33,13 @@ variable "load_balancer" {
   })
 }
 
-variable "data_bucket_name" {
-  description = "Existing bucket that contains the files. Terraform only reads it."
-  type        = string
+variable "data_bucket_names" {
+  description = "Existing buckets. New tasks use the first one. The role allows the others too, during a move to another bucket."
+  type        = list(string)
 
   validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.data_bucket_name))
-    error_message = "data_bucket_name must be a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens."
+    condition     = length(var.data_bucket_names) > 0 && alltrue([for name in var.data_bucket_names : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", name))])
+    error_message = "data_bucket_names must be names of buckets, at least one: 3 to 63 lower-case letters, digits, dots and hyphens."
   }
 }
 

@@ -9,7 +9,17 @@ from dataclasses import replace
 
 from docker.errors import APIError, ImageNotFound
 
-from deploy import emulated_aws, instances, leftovers, preflight, prepare, rehearsal, removal
+from deploy import (
+    bucket_move,
+    emulated_aws,
+    instances,
+    leftovers,
+    preflight,
+    prepare,
+    prices,
+    rehearsal,
+    removal,
+)
 from deploy.environments import Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
@@ -46,14 +56,20 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
 def deploy(environment: Environment, report: Reporter) -> str:
     """Deploy this checkout; return its URL. It can be repeated after every failure."""
     environment = prepare_all(environment, report)
+    with report.step(f"the data bucket {environment.bucket}, and what runs"):
+        service = _service(environment)
+        preflight.same_architecture(environment, service)
+        bucket_move.check(environment, service)
+        bucket_move.remember(environment, report)
     return release(environment, report)
 
 
 def release(environment: Environment, report: Reporter) -> str:
     """Build and push the image, apply, wait for healthy tasks, and run the smoke test."""
     engine = docker_engine()
-    stack = Stack(environment, report)
     with report.step("terraform init"):
+        environment = bucket_move.with_previous(environment)
+        stack = Stack(environment, report)
         stack.init()
         preflight.made_by_hand(environment, stack.addresses(), stack.import_options())
         outputs = stack.outputs()
@@ -72,10 +88,10 @@ def release(environment: Environment, report: Reporter) -> str:
             outputs = stack.outputs()
     with report.step(f"push to {outputs['repository_url']}"):
         reference = push(engine, environment, image_id, outputs["repository_url"], report)
-    # The cluster and the service have the name of the project. Before the first apply there are no outputs.
-    service = Service(environment, environment.project, environment.project)
+    service = _service(environment)
     log_group = f"/ecs/{environment.project}"
     previous = service.completed()
+    bucket_move.allow_both(environment, stack, reference, report)
     with report.step("terraform apply"):
         if "min_tasks" in outputs:
             service.restore(int(outputs["min_tasks"]), report)
@@ -93,6 +109,7 @@ def release(environment: Environment, report: Reporter) -> str:
         except Failed as failure:
             returned = service.bring_back(previous, log_group, report)
             raise Failed(failure.why, f"{returned}. {failure.then}") from None
+    bucket_move.allow_one(environment, service, reference, report)
     command = curl(where, way)
     report.line(
         f"✓ {environment.name} answers at {where} ({report.seconds:.0f} s)\n\n"
@@ -105,11 +122,12 @@ def release(environment: Environment, report: Reporter) -> str:
 def plan(environment: Environment, report: Reporter) -> None:
     """Print what `make deploy` would change in the settings, with the image that runs now. Change nothing."""
     environment = _running(environment)
+    service = _service(environment)
+    bucket_move.check(environment, service)
     stack = Stack(environment, report)
     with report.step("terraform init"):
         stack.init()
         outputs = stack.outputs()
-    service = Service(environment, environment.project, environment.project)
     with report.step("terraform plan"):
         image = (
             service.image(outputs["task_definition_arn"]) if "task_definition_arn" in outputs else NO_IMAGE
@@ -122,9 +140,12 @@ def status(environment: Environment) -> None:
     """Print the state of the stack on one screen. Change nothing."""
     environment = _running(environment)
     outputs = _outputs(environment, Quiet())
-    service = Service(environment, environment.project, environment.project)
+    service = _service(environment)
     show(environment, service, address(environment, outputs["url"]))
-    drift = Stack(environment, Quiet()).changes(service.image(outputs["task_definition_arn"]))
+    stack = Stack(environment, Quiet())
+    where = "on AWS, " if environment.emulated else ""
+    answer(f"cost     {where}{prices.sentence(environment.region, stack.resources())}")
+    drift = stack.changes(service.image(outputs["task_definition_arn"]))
     answer(f"drift    {', '.join(drift) if drift else 'none'}")
 
 
@@ -134,7 +155,7 @@ def refresh(environment: Environment, report: Reporter) -> None:
     with report.step("replace the instances"):
         instances.refresh(environment, report)
     with report.step("the tasks"):
-        Service(environment, environment.project, environment.project).wait_until_healthy(report)
+        _service(environment).wait_until_healthy(report)
 
 
 def address(environment: Environment, url: str) -> str:
@@ -220,7 +241,7 @@ def check_second_plan(environment: Environment, report: Reporter) -> None:
     """Raise unless a plan with the image that runs changes nothing."""
     with report.step("a second plan"):
         stack = Stack(environment, report)
-        service = Service(environment, environment.project, environment.project)
+        service = _service(environment)
         image = service.image(stack.outputs()["task_definition_arn"])
         if changes := stack.changes(image):
             raise Failed("a second plan is not empty:\n" + "\n".join(f"    {change}" for change in changes))
@@ -239,7 +260,7 @@ def unprotect(environment: Environment, report: Reporter) -> Environment:
         values = {**environment.emulated.values, "deletion_protection": "false"}
         environment = replace(environment, emulated=replace(environment.emulated, values=values))
         stack = Stack(environment, report)
-        service = Service(environment, environment.project, environment.project)
+        service = _service(environment)
         stack.apply(service.image(stack.outputs()["task_definition_arn"]))
     return environment
 
@@ -325,6 +346,11 @@ def _running(environment: Environment) -> Environment:
     if environment.emulated:
         return rehearsal.with_values(emulated_aws.running(docker_engine(), environment))
     return prepare.account(environment, Quiet())
+
+
+def _service(environment: Environment) -> Service:
+    """The service. Cluster and service have the name of the project, also before there are outputs."""
+    return Service(environment, environment.project, environment.project)
 
 
 def _outputs(environment: Environment, report: Reporter) -> dict[str, str]:

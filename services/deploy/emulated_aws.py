@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
+from deploy import iam_policies
 from deploy.environments import EmulatedAws, Environment
 from deploy.image import build
 from deploy.steps import Failed, Reporter
@@ -160,6 +161,15 @@ def running(engine: docker.DockerClient, environment: Environment) -> Environmen
     return replace(environment, emulated=emulated, credentials=root_key(emulated))
 
 
+def _deployers_policies(environment: Environment) -> dict[str, str]:
+    assert environment.emulated is not None
+    if directory := environment.emulated.policies:
+        policies = {path.stem: path.read_text() for path in directory.glob("*.json")}
+    else:
+        policies = iam_policies.documents(environment.variables)
+    return {name: text for name, text in sorted(policies.items()) if name.startswith("deployer-")}
+
+
 def deployer(environment: Environment, report: Reporter) -> Environment:
     """The environment as seen by a user with the deployer's policies and no other permission."""
     assert environment.emulated is not None
@@ -169,8 +179,8 @@ def deployer(environment: Environment, report: Reporter) -> Environment:
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
-    for policy in sorted(environment.emulated.policies.glob("deployer-*.json")):
-        iam.put_user_policy(UserName=DEPLOYER, PolicyName=policy.stem, PolicyDocument=policy.read_text())
+    for name, document in _deployers_policies(environment).items():
+        iam.put_user_policy(UserName=DEPLOYER, PolicyName=name, PolicyDocument=document)
     for key in iam.list_access_keys(UserName=DEPLOYER)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=DEPLOYER, AccessKeyId=key["AccessKeyId"])
     key = iam.create_access_key(UserName=DEPLOYER)["AccessKey"]

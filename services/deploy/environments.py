@@ -22,8 +22,8 @@ BILLING_REGION = "us-east-1"
 POLICIES = Path(__file__).with_name("iam")
 WORK = CHECKOUT / ".data" / "deploy"
 
-# The instances' architecture of AWS: x86-64, whatever the machine that builds the image has.
-ARCHITECTURE = "amd64"
+# Docker's names of the architectures that the instances can have.
+ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 # The Terraform root of each environment, in envs.
 ROOTS = {"local": "day02", "day02": "day02", "prod": "prod"}
@@ -46,8 +46,8 @@ class EmulatedAws:
     """The emulated AWS: its container, network and volume, and its ports of 127.0.0.1.
 
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
-    169.254.170.23, so a machine can run two of them. `policies` is the directory
-    with the policies of its deployer.
+    169.254.170.23, so a machine can run two of them. `policies` is a directory
+    with other policies for its deployer than those of `iam_policies`.
     `start_seconds` is the least time that a task gets to become healthy.
     `keys` is the directory with the key of its root, in the form that AWS tools read. `pages` are the origins
     of other web pages that may use presigned URLs.
@@ -64,7 +64,7 @@ class EmulatedAws:
     region: str = "eu-west-1"
     time_scale: int = 10
     start_seconds: int = 20
-    policies: Path = POLICIES
+    policies: Path | None = None
     keys: Path = WORK / "keys"
     listener: int = 5000
     redirect_port: int = 0
@@ -102,7 +102,8 @@ class Environment:
     `work` is the directory for Terraform's downloads and plans; None is the root. `account` is the number of
     the AWS account. Once it is known, S3 refuses every request to a bucket that another account owns. `pages`
     are the origins of the web pages that may use presigned URLs; if there are none, the rules of the bucket
-    decide.
+    decide. `default_bucket` says that neither the operator nor a file has named the data bucket.
+    `previous_buckets` are others that tasks may use too, during a move.
     """
 
     name: str
@@ -115,6 +116,8 @@ class Environment:
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account: str = ""
     pages: Sequence[str] = ()
+    default_bucket: bool = False
+    previous_buckets: Sequence[str] = ()
 
     @property
     def root(self) -> Path:
@@ -169,7 +172,7 @@ class Environment:
     @property
     def architecture(self) -> str | None:
         """The architecture of the instances in Docker's words. None is this machine's own, for `local`."""
-        return None if self.emulated else ARCHITECTURE
+        return None if self.emulated else ARCHITECTURES[self.variables["architecture"]]
 
     def session(self) -> boto3.session.Session:
         key, secret = (self.credentials.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
@@ -194,10 +197,12 @@ class Environment:
 
         The variable `data_bucket_name` names the data bucket. Without it, names contain the account's number.
         """
+        named = self.bucket or self.variables["data_bucket_name"]
         return replace(
             self,
             account=account,
-            bucket=self.bucket or self.variables["data_bucket_name"] or f"{self.project}-{account}",
+            bucket=named or f"{self.project}-{account}",
+            default_bucket=self.default_bucket or not named,
             state_bucket=self.state_bucket or f"{self.project}-{account}-tfstate",
         )
 
@@ -229,15 +234,20 @@ def expect_owner(client: Any, account: str) -> None:
 def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
     """The environment of that name, with the operator's settings from environment variables.
 
-    BUCKET, STATE_BUCKET   the names of the buckets; BUCKET takes precedence over `data_bucket_name`
+    BUCKET, STATE_BUCKET   the names of the buckets; `make deploy` stores BUCKET as `data_bucket_name`
     CORS_ORIGINS           the origins of the web pages that may use presigned URLs
     PORT, AWS_PORT         the ports of 127.0.0.1, for `local`
     """
     if name not in ROOTS:
         raise Failed(f"there is no environment '{name}'", f"ENV= is one of {', '.join(ROOTS)}")
-    bucket = variables.get("BUCKET", "")
+    bucket, state_bucket = variables.get("BUCKET", ""), variables.get("STATE_BUCKET", "")
     values = terraform_variables.values(CHECKOUT / "envs" / ROOTS[name])
     prefix = f"{values['project_name']}-"
+    if state_bucket and not (state_bucket.startswith(prefix) and state_bucket.endswith("-tfstate")):
+        raise Failed(
+            f"the bucket '{state_bucket}' is not {prefix}…-tfstate, where a deployer may keep the state",
+            f"Choose another name: STATE_BUCKET={prefix}…-tfstate",
+        )
     if bucket and not bucket.startswith(prefix):
         raise Failed(
             f"the bucket '{bucket}' does not begin with {prefix}", f"Choose another name: BUCKET={prefix}…"
@@ -247,7 +257,7 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
     except ValueError as error:
         raise Failed(f"CORS_ORIGINS {error}", "Name the origins, with commas between them") from None
     if name != "local":
-        return Environment(name, bucket, variables.get("STATE_BUCKET", ""), pages=pages)
+        return Environment(name, bucket, state_bucket, pages=pages)
     emulated = EmulatedAws(
         aws_port=_port(variables, "AWS_PORT", EmulatedAws.aws_port),
         api_port=_port(variables, "PORT", EmulatedAws.api_port),
@@ -255,8 +265,14 @@ def environment(name: str, variables: Mapping[str, str] = os.environ) -> Environ
         listener=values["port"],
         pages=pages,
     )
-    bucket = bucket or values["data_bucket_name"] or f"{values['name']}-local"
-    return Environment(name, bucket, f"{values['name']}-local-tfstate", work=WORK, emulated=emulated)
+    return Environment(
+        name,
+        bucket or f"{values['name']}-local",
+        f"{values['name']}-local-tfstate",
+        work=WORK,
+        emulated=emulated,
+        default_bucket=not bucket,  # data_bucket_name in the file of day02 is its bucket on AWS
+    )
 
 
 def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environment:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Names of this project: `day02` and, in production, `day02-prod`.
-NAME = "day02*"
+# `documents` replaces these by values of Terraform variables. Names begin with `project_name`.
+_PROJECT, _TASK_ROLE, _BILLING_TOPIC = "<project_name>", "<task_role_name>", "<billing_topic_name>"
+NAME = f"{_PROJECT}*"
 
 # What the provider calls to make, read, change, tag and delete a resource of each type.
 RESOURCES: dict[str, str] = {
@@ -179,8 +181,8 @@ DEPLOYMENT = """
     autoscaling:RollbackInstanceRefresh
     tag:GetResources"""
 
-_OWN = {"StringEquals": {"aws:ResourceTag/project_name": "day02"}}
-_NEW = {"StringEquals": {"aws:RequestTag/project_name": "day02"}}
+_OWN = {"StringEquals": {"aws:ResourceTag/project_name": _PROJECT}}
+_NEW = {"StringEquals": {"aws:RequestTag/project_name": _PROJECT}}
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _arns(service: str, *resources: str) -> list[str]:
     return [f"arn:aws:{service}:*:*:{resource}" for resource in resources]
 
 
-_ROLES = [f"arn:aws:iam::*:role/{NAME}", "arn:aws:iam::*:role/s3_access"]
+_ROLES = [f"arn:aws:iam::*:role/{NAME}", f"arn:aws:iam::*:role/{_TASK_ROLE}"]
 _ANYTHING = ["*"]
 
 # What `make bucket` does: it makes the buckets and configures them. It reads and writes no file.
@@ -451,7 +453,7 @@ _POLICIES: dict[str, list[_Scope]] = {
             "sns:GetSubscriptionAttributes sns:SetSubscriptionAttributes sns:Unsubscribe",
             _ANYTHING,
         ),
-        _Scope("Topics", "sns:*", _arns("sns", "BillingAlarm*", NAME)),
+        _Scope("Topics", "sns:*", _arns("sns", f"{_BILLING_TOPIC}*", NAME)),
         _Scope("AlarmsAnywhere", "cloudwatch:Describe*", _ANYTHING),
         _Scope(
             "Alarms",
@@ -477,8 +479,11 @@ def actions() -> set[str]:
     return {action for actions in lists for action in actions.split()}
 
 
-def documents() -> dict[str, str]:
-    """The policies by name, as JSON. Each statement of the deployer has the needed actions that it takes."""
+def documents(values: Mapping[str, Any]) -> dict[str, str]:
+    """The policies by name, as JSON, for an environment with these values of Terraform variables.
+
+    Each statement of the deployer has the needed actions that it takes.
+    """
     scopes = [scope for policy in _POLICIES.values() for scope in policy]
     named = {pattern for scope in scopes for pattern in scope.actions.split() if not pattern.endswith("*")}
     left = actions() - named
@@ -497,9 +502,15 @@ def documents() -> dict[str, str]:
         _statement(_Scope("Buckets", "", [f"arn:aws:s3:::{NAME}"]), set(BUCKETS.split()))
     ]
     return {
-        name: json.dumps({"Version": "2012-10-17", "Statement": entries}, indent=2) + "\n"
+        name: _with(values, json.dumps({"Version": "2012-10-17", "Statement": entries}, indent=2) + "\n")
         for name, entries in statements.items()
     }
+
+
+def _with(values: Mapping[str, Any], document: str) -> str:
+    for placeholder in (_PROJECT, _TASK_ROLE, _BILLING_TOPIC):
+        document = document.replace(placeholder, str(values[placeholder.strip("<>")]))
+    return document
 
 
 def _statement(scope: _Scope, taken: set[str]) -> dict[str, Any]:

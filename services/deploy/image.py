@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from deploy import base_image
 from deploy.environments import CHECKOUT, Environment
 from deploy.steps import Failed, Reporter
 
-_TAG_LENGTH = 16
+_ID_LENGTH = 16
+_REVISION_LABEL = "org.opencontainers.image.revision"
+_TAG = re.compile(rf"(.+)-[0-9a-f]{{{_ID_LENGTH}}}$")
+_NOT_STORED = {"ImageNotFoundException", "RepositoryNotFoundException"}
 
 
 def docker_engine() -> docker.DockerClient:
@@ -88,18 +92,37 @@ def build(
 
 
 def revision() -> str:
-    """The commit of the checkout, with `-dirty` if files differ from it."""
+    """The commit of the checkout, with `-dirty` if files differ from it that can be in the image.
+
+    An operator writes values of variables into envs, which the image does not contain.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty"],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git("rev-parse", "HEAD").strip()
+        differs = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)envs")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return f"{commit}-dirty" if differs else commit
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def commit_of(environment: Environment, reference: str) -> str:
+    """The commit of an image in the registry, by its tags; `unknown` if no tag names it."""
+    repository, _, digest = reference.partition("@")
+    try:
+        found = environment.client("ecr").describe_images(
+            repositoryName=repository.partition("/")[2], imageIds=[{"imageDigest": digest}]
+        )["imageDetails"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _NOT_STORED:
+            return "unknown"
+        raise
+    tags = [match for image in found for tag in image.get("imageTags", ()) if (match := _TAG.match(tag))]
+    return tags[-1][1] if tags else "unknown"
 
 
 def push(
@@ -107,9 +130,10 @@ def push(
 ) -> str:
     """Push the image unless the repository has it. Return its reference, which contains its digest.
 
-    The tag is the start of the image's id, so a tag never moves to another image.
+    The tag is the image's commit and the start of its id, so a tag never moves to another image.
     """
-    tag = image_id.removeprefix("sha256:")[:_TAG_LENGTH]
+    commit = engine.images.get(image_id).labels.get(_REVISION_LABEL, "unknown")
+    tag = f"{commit}-{image_id.removeprefix('sha256:')[:_ID_LENGTH]}"
     ecr = environment.client("ecr")
     name = repository.partition("/")[2]
     if digest := _stored(ecr, name, tag):
@@ -137,7 +161,7 @@ def _stored(ecr: Any, repository: str, tag: str) -> str:
     try:
         found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
     except ClientError as error:
-        if error.response["Error"]["Code"] in {"ImageNotFoundException", "RepositoryNotFoundException"}:
+        if error.response["Error"]["Code"] in _NOT_STORED:
             return ""
         raise
     return str(found[0]["imageDigest"]) if found else ""

@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from deploy.environments import BILLING_REGION, Environment
+from deploy.service import Service
 from deploy.steps import Failed
 from deploy.terraform_variables import FILE
 
@@ -15,10 +16,12 @@ from deploy.terraform_variables import FILE
 def instance_type(environment: Environment) -> None:
     """Check that the account may start the instance type, before an apply waits ten minutes for instances.
 
+    The type must have the architecture of the image, or no task starts ("exec format error").
+
     Accounts on the free plan may start only the types that are eligible for the free tier:
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/free-tier-plans.html
     """
-    wanted = environment.variables["instance_type"]
+    wanted, architecture = environment.variables["instance_type"], environment.variables["architecture"]
     ec2 = environment.client("ec2")
     offered = ec2.describe_instance_type_offerings(Filters=[{"Name": "instance-type", "Values": [wanted]}])
     if not offered["InstanceTypeOfferings"]:
@@ -26,6 +29,13 @@ def instance_type(environment: Environment) -> None:
             f"{environment.region} has no {wanted}",
             f"Set another instance_type in envs/{environment.root.name}/{FILE}",
         )
+    for entry in ec2.describe_instance_types(InstanceTypes=[wanted])["InstanceTypes"]:
+        if entry["InstanceType"] == wanted and not _runs(entry, architecture):
+            has = ", ".join(entry["ProcessorInfo"]["SupportedArchitectures"])
+            raise Failed(
+                f"{wanted} is {has}, and architecture is {architecture}",
+                f"Set an architecture and an instance_type that agree in envs/{environment.root.name}/{FILE}",
+            )
     if not _on_free_plan(environment):
         return
     pages = ec2.get_paginator("describe_instance_types").paginate(
@@ -33,7 +43,7 @@ def instance_type(environment: Environment) -> None:
     )
     eligible = {entry["InstanceType"]: entry for page in pages for entry in page["InstanceTypes"]}
     if wanted not in eligible:
-        fits = [name for name, entry in eligible.items() if _is_x86(entry)]
+        fits = [name for name, entry in eligible.items() if _runs(entry, architecture)]
         raise Failed(
             f"this account is on the free plan, which does not include {wanted}",
             f"Set instance_type in envs/{environment.root.name}/{FILE} to one of {', '.join(sorted(fits))}, "
@@ -41,8 +51,21 @@ def instance_type(environment: Environment) -> None:
         )
 
 
-def _is_x86(entry: dict[str, Any]) -> bool:
-    return "x86_64" in entry["ProcessorInfo"]["SupportedArchitectures"]
+def same_architecture(environment: Environment, service: Service) -> None:
+    """Raise if a deployment would change the architecture of a stack that runs.
+
+    ECS could not place the new tasks on the instances, and `make refresh` replaces them only after it.
+    """
+    wanted, runs = environment.variables["architecture"], service.architecture()
+    if runs not in {None, wanted}:
+        raise Failed(
+            f"the stack runs on {runs}, and a deployment cannot change that to {wanted}",
+            f"Remove the stack and deploy it again; the files stay: make destroy ENV={environment.name}",
+        )
+
+
+def _runs(entry: dict[str, Any], architecture: str) -> bool:
+    return architecture in entry["ProcessorInfo"]["SupportedArchitectures"]
 
 
 def _on_free_plan(environment: Environment) -> bool:

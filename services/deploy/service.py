@@ -104,8 +104,49 @@ class Service:
 
     def image(self, task_definition: str) -> str:
         """The image of a task definition."""
-        found = self._ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
-        return str(found["containerDefinitions"][0]["image"])
+        return str(self._container(task_definition)["image"])
+
+    def bucket(self) -> str | None:
+        """The data bucket of the deployment that ECS works towards, or None."""
+        service = self.describe()
+        return self._bucket_of(service["taskDefinition"]) if service else None
+
+    def architecture(self) -> str | None:
+        """The architecture of the tasks that ECS works towards, or None without a service."""
+        service = self.describe()
+        if service is None:
+            return None
+        platform = self._definition(service["taskDefinition"]).get("runtimePlatform") or {}
+        return str(platform.get("cpuArchitecture", "X86_64")).lower()
+
+    def buckets_in_use(self) -> set[str]:
+        """The data buckets of the service, and of every task that has not stopped.
+
+        A task that finishes its requests, or stops, is one of them.
+        """
+        service = self.describe()
+        definitions = {service["taskDefinition"]} if service else set()
+        for status in ("RUNNING", "STOPPED"):  # what ECS wants, not what is
+            pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus=status)
+            for arns in (page["taskArns"] for page in pages if page["taskArns"]):
+                tasks = self._ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"]
+                definitions |= {
+                    task["taskDefinitionArn"] for task in tasks if task["lastStatus"] != "STOPPED"
+                }
+        return {bucket for arn in definitions if (bucket := self._bucket_of(arn))}
+
+    def _bucket_of(self, task_definition: str) -> str | None:
+        settings = self._container(task_definition).get("environment", ())
+        return next((setting["value"] for setting in settings if setting["name"] == "BUCKET"), None)
+
+    def _container(self, task_definition: str) -> dict[str, Any]:
+        container: dict[str, Any] = self._definition(task_definition)["containerDefinitions"][0]
+        return container
+
+    def _definition(self, task_definition: str) -> dict[str, Any]:
+        found = self._ecs.describe_task_definition(taskDefinition=task_definition)
+        definition: dict[str, Any] = found["taskDefinition"]
+        return definition
 
     def target_states(self, service: dict[str, Any]) -> list[str]:
         """The health of each target in the balancer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 from deploy import terraform_variables
 from deploy.environments import Environment
+from deploy.prices import Resource
 from deploy.steps import Failed, Reporter
 
 # Passes the validation of the variable but names no image. No task is ever planned with it.
@@ -56,17 +58,19 @@ class Stack:
 
     def addresses(self) -> set[str]:
         """The addresses of the resources in the state; empty before the first apply."""
+        return {entry["address"] for entry in self._managed()}
+
+    def resources(self) -> list[Resource]:
+        """The types and values of the resources in the state."""
+        return [Resource(entry["type"], entry["values"]) for entry in self._managed()]
+
+    def _managed(self) -> list[dict[str, Any]]:
         state = json.loads(self._run("show", "-json", "-no-color")).get("values", {})
-        modules, found = [state.get("root_module", {})], set()
-        while modules:
-            module = modules.pop()
-            modules += module.get("child_modules", [])
-            found |= {entry["address"] for entry in module.get("resources", []) if entry["mode"] == "managed"}
-        return found
+        return managed(state.get("root_module", {}))
 
     def import_options(self) -> str:
-        """The variables that `terraform import` needs and no file has."""
-        return " ".join(f"-var={name}={value}" for name, value in self._variables(NO_IMAGE).items())
+        """The variables that `terraform import` needs and no file has, for a shell."""
+        return shlex.join(f"-var={name}={value}" for name, value in self._variables(NO_IMAGE).items())
 
     def apply(
         self, image: str, *, targets: tuple[str, ...] = (), watch: Callable[[], Failed | None] = lambda: None
@@ -202,9 +206,11 @@ class Stack:
 
     def _variables(self, image: str) -> dict[str, str]:
         emulated = self.environment.emulated
+        previous = list(self.environment.previous_buckets)
         return {
             "image": image,
             "data_bucket_name": self.environment.bucket,
+            **({"previous_bucket_names": json.dumps(previous)} if previous else {}),
             **(emulated.values if emulated else {}),
         }
 
@@ -217,6 +223,12 @@ class Stack:
             environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
             environment |= self.environment.aws_variables
         return environment
+
+
+def managed(module: dict[str, Any]) -> list[dict[str, Any]]:
+    """The resources that Terraform manages in a module of `terraform show -json`, and in its children."""
+    own = [entry for entry in module.get("resources", ()) if entry["mode"] == "managed"]
+    return own + [entry for child in module.get("child_modules", ()) for entry in managed(child)]
 
 
 def failure_of(what: str, errors: list[str]) -> Failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from deploy.environments import Environment
+from deploy.image import commit_of
 from deploy.service import Service
 from deploy.steps import Failed, answer
 
@@ -17,7 +18,10 @@ def show(environment: Environment, service: Service, url: str) -> None:
     if described is None:
         raise Failed(f"{environment.name} has no service", f"make deploy ENV={environment.name}")
     answer(f"url      {url}")
-    answer(f"image    {service.image(described['taskDefinition'])}")
+    image = service.image(described["taskDefinition"])
+    answer(f"image    {image}")
+    answer(f"commit   {commit_of(environment, image)}")
+    answer(f"bucket   {service.bucket()}")
     answer(f"tasks    {described['runningCount']} run, {described['desiredCount']} are asked for")
     for deployment in described["deployments"]:
         name = deployment["taskDefinition"].rsplit("/", 1)[-1]

@@ -20,6 +20,7 @@ NAMES = (
     "project_name",
     "name",
     "port",
+    "architecture",
     "instance_type",
     "task_role_name",
     "billing_topic_name",

@@ -32,7 +32,10 @@ _STATISTICS_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Group:
-    """A target group: how it balances, and when a target is healthy. Times are in seconds, already scaled."""
+    """A target group: how it balances, when a target is healthy, and how long it drains.
+
+    Times are in seconds. Those of the health checks are already scaled.
+    """
 
     arn: str
     path: str
@@ -42,6 +45,7 @@ class Group:
     rise: int
     fall: int
     algorithm: str
+    deregistration_delay: float = 300.0
 
     @property
     def interval_after_failure(self) -> float:
@@ -84,7 +88,7 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Health:
-    """The health of a target, `initial`, `healthy` or `unhealthy`, and the reason."""
+    """The health of a target, `initial`, `healthy`, `unhealthy` or `draining`, and the reason."""
 
     state: str
     reason: str = ""
@@ -92,11 +96,15 @@ class Health:
 
 @dataclass
 class _Slot:
-    """A server slot in HAProxy, and the target that occupies it, if any."""
+    """A server slot in HAProxy, and the target that occupies it, if any.
+
+    `drains_until` is the end of the deregistration delay of a target that was deregistered.
+    """
 
     name: str
     target: tuple[str, int] | None = None
     was_healthy: bool = False
+    drains_until: float | None = None
     freed_at: float = field(default=0.0)
 
 
@@ -112,6 +120,7 @@ def group_of(record: Mapping[str, Any], attributes: Mapping[str, str], time_scal
         rise=record["HealthyThresholdCount"],
         fall=record["UnhealthyThresholdCount"],
         algorithm=attributes.get("load_balancing.algorithm.type", "round_robin"),
+        deregistration_delay=float(attributes.get("deregistration_delay.timeout_seconds", "300")),
     )
 
 
@@ -198,7 +207,7 @@ class Balancer:
             if listeners != self._listeners:
                 self._replace(listeners)
             for group in {listener.group for listener in self._listeners if listener.group}:
-                self._place(group.name, targets.get(group.arn, set()))
+                self._place(group, targets.get(group.arn, set()))
 
     def health(self, arn: str, address: str) -> Health:
         """The health of the target with that address in the target group with that ARN."""
@@ -211,7 +220,27 @@ class Balancer:
                         return self._health(listener.group, slot)
         return Health("initial", "no listener has this target yet")
 
+    def draining(self, arn: str) -> set[tuple[str, int]]:
+        """The targets that were deregistered from the target group and still finish their requests."""
+        with self._lock:
+            return {
+                slot.target
+                for listener in self._listeners
+                if listener.group and listener.group.arn == arn
+                for slot in self._slots[listener.group.name]
+                if slot.target and slot.drains_until is not None
+            }
+
+    def serves(self, address: str) -> bool:
+        """Whether the address is a target of any group: registered, or draining."""
+        with self._lock:
+            return any(
+                slot.target and slot.target[0] == address for slots in self._slots.values() for slot in slots
+            )
+
     def _health(self, group: Group, slot: _Slot) -> Health:
+        if slot.drains_until is not None:
+            return Health("draining", "Target deregistration is in progress")
         server = self._server(group.name, slot.name)
         status = server.get("status", "")
         check = f"{server.get('check_status', '')} {server.get('check_code', '')}".strip()
@@ -290,9 +319,12 @@ class Balancer:
             for listener in listeners
             if listener.group
         }
-        for name, slots in before.items():
-            if name in self._slots:
-                self._place(name, {slot.target for slot in slots if slot.target}, healthy)
+        for listener in listeners:
+            if listener.group:
+                # The old process finishes the requests of draining targets.
+                slots = before.get(listener.group.name, ())
+                registered = {slot.target for slot in slots if slot.target and slot.drains_until is None}
+                self._place(listener.group, registered, healthy)
 
     def _wait_for_control(self) -> None:
         deadline = time.monotonic() + 10
@@ -310,26 +342,42 @@ class Balancer:
 
     def _place(
         self,
-        backend: str,
+        group: Group,
         targets: set[tuple[str, int]],
         healthy: frozenset[tuple[str, Any]] | set[tuple[str, Any]] = frozenset(),
     ) -> None:
-        slots = self._slots[backend]
+        """Give each new target a slot, and let those that were deregistered drain."""
+        slots = self._slots[group.name]
         for slot in slots:
             if slot.target and slot.target not in targets:
-                # The target finishes its requests and gets no new ones.
-                self._command(f"set server {backend}/{slot.name} state maint")
-                slot.target, slot.was_healthy, slot.freed_at = None, False, time.monotonic()
+                self._drain(group, slot)
+            elif slot.drains_until is not None:  # registered again
+                self._command(f"set server {group.name}/{slot.name} state ready")
+                slot.drains_until = None
         placed = {slot.target for slot in slots}
         for target in sorted(targets - placed):
             slot = min((slot for slot in slots if slot.target is None), key=lambda slot: slot.freed_at)
-            known = (backend, target) in healthy
-            server = f"{backend}/{slot.name}"
+            known = (group.name, target) in healthy
+            server = f"{group.name}/{slot.name}"
             self._command(f"set server {server} addr {target[0]} port {target[1]}")
             self._command(f"set server {server} state ready")
             self._command(f"set server {server} health {'up' if known else 'down'}")
             slot.target, slot.was_healthy = target, known
             self._statistics_at = float("-inf")
+
+    def _drain(self, group: Group, slot: _Slot) -> None:
+        """Send the target no new requests. Free its slot after its last request, or after the delay.
+
+        AWS displays such a target as draining until the delay has passed, even if it has no requests. Here it
+        is `unused` at once, which saves every deployment that time.
+        """
+        now = time.monotonic()
+        if slot.drains_until is None:
+            self._command(f"set server {group.name}/{slot.name} state maint")
+            slot.drains_until = now + group.deregistration_delay
+            self._statistics_at = float("-inf")
+        elif now >= slot.drains_until or self._server(group.name, slot.name).get("scur") == "0":
+            slot.target, slot.was_healthy, slot.drains_until, slot.freed_at = None, False, None, now
 
     def _command(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:

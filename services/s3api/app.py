@@ -10,7 +10,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apiflask import APIFlask
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -31,6 +31,7 @@ from s3api.services import Services, services_of
 from s3api.settings import Settings, parse_entries
 from s3api.signed_values import Signer
 from s3api.staging import Staging
+from s3api.waiting import IN_MEMORY
 
 #: A path without empty segments and dot segments (RFC 3986, section 3.3).
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
@@ -97,7 +98,9 @@ class _App(APIFlask):
                 answer = self.dispatch_request()
         except Exception as error:
             answer = self.handle_user_exception(error)
-        return self.process_response(self.make_response(answer))
+        response = self.process_response(self.make_response(answer))
+        request.environ[IN_MEMORY] = response.is_sequence
+        return response
 
     def preprocess_request(self) -> ResponseReturnValue | None:
         """Call the hooks until one answers."""

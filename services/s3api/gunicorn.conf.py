@@ -94,6 +94,16 @@ logger_class = Logger
 logconfig_dict = configure_logging(settings)
 
 
+def on_starting(server: Any) -> None:
+    """Refuse options of GUNICORN_CMD_ARGS that the metrics and the limits would not know of."""
+    if server.cfg.workers != settings.web_concurrency or server.cfg.worker_class is not Worker:
+        sys.exit(
+            "The configuration is not valid.\n"
+            "  GUNICORN_CMD_ARGS: --workers and --worker-class cannot be set there; "
+            "set WEB_CONCURRENCY for the number of worker processes"
+        )
+
+
 def when_ready(server: Any) -> None:
     """Put the draining period before gunicorn's own graceful stop."""
 
@@ -108,6 +118,8 @@ def when_ready(server: Any) -> None:
         else:
             signal.setitimer(signal.ITIMER_REAL, settings.drain_seconds)
 
+    for signals_of_workers in (signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(signals_of_workers, signal.SIG_IGN)  # the number of workers is WEB_CONCURRENCY
     signal.signal(signal.SIGALRM, stop)
     signal.signal(signal.SIGTERM, drain)
     for name, problem in Settings.unread_variables():

@@ -7,7 +7,8 @@ every other client does. Their links are relative, so that they work below a pat
 from __future__ import annotations
 
 import re
-from importlib import resources, util
+from functools import cache
+from importlib import util
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from flask import Response, abort, request
 from s3api.errors import failure
 from s3api.services import current_services
 
+_STATIC = Path(__file__).parent / "static"
 _TYPES = {
     "css": "text/css",
     "html": "text/html",
@@ -57,7 +59,7 @@ def docs_asset(asset: str) -> Response:
     if spec is None or spec.origin is None:
         abort(404)
     path = Path(spec.origin).parent / "templates" / "swagger" / _SWAGGER_UI[asset] / asset
-    return _packaged(asset, path.read_bytes())
+    return _packaged(asset, _read(path))
 
 
 @bp.get("/ui")
@@ -87,7 +89,13 @@ def ui_asset(asset: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    return _packaged(name, (resources.files("s3api") / "static" / name).read_bytes())
+    return _packaged(name, _read(_STATIC / name))
+
+
+@cache
+def _read(path: Path) -> bytes:
+    """All answers share one copy: clients that read slowly would each hold another."""
+    return path.read_bytes()
 
 
 def _packaged(name: str, data: bytes) -> Response:

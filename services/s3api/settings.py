@@ -224,19 +224,20 @@ class Settings(BaseSettings):
     When all of it is in use, uploads wait for each other."""
     upload_wait_seconds: Annotated[float, Field(ge=0, le=300)] = 10
     """An upload that waits for that memory is answered 503 once no other upload has freed any for this
-    long."""
+    long. So is any request that has waited this long for its place among MAX_CONCURRENT_REQUESTS."""
     multipart_threshold_bytes: Annotated[int, Field(ge=5 * MiB, le=5 * GiB)] = 64 * MiB
     """A planned upload of this size or more goes to S3 in parts."""
 
     s3_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2
     """The time limit for a connection to S3."""
     s3_read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
-    """The time limit for S3's answer to a small request."""
+    """The time limit for S3's answer to a small request. What may pass is asked once more, so an answer that
+    needs S3 comes after at most twice this time."""
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
     """The longest pause of S3 during a transfer."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
-    """The longest pause of a client that sends a body or reads an answer, and the time limit for the head of
-    a request."""
+    """The longest pause of a client that sends a body or reads an answer, the time limit for the head of a
+    request, and that for a new connection's first byte."""
     client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """A request body that arrives more slowly, not counting pauses, is answered 408. The connection of a
     client that reads its answer more slowly is closed."""

@@ -8,22 +8,34 @@ only real threads, and these functions call directly.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import gevent
 from gevent import monkey
+from gevent.threadpool import ThreadPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: The key in a request's environment that is true if all of the answer is in memory.
+IN_MEMORY = "s3api.in_memory"
+DISK_THREADS = 10
+
+
+@functools.cache
+def _disk() -> ThreadPool:
+    """Threads for the disk alone. gevent's own pool looks up names: a disk that hangs must not stop that."""
+    return ThreadPool(DISK_THREADS)
 
 
 def on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `work`, which may wait for the disk or for a file lock. Other requests run in the meantime."""
     if not monkey.is_module_patched("threading"):
         return work(*args, **kwargs)
-    result: T = gevent.get_hub().threadpool.apply(work, args, kwargs)
+    result: T = _disk().apply(work, args, kwargs)
     return result
 
 

@@ -18,7 +18,6 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -39,9 +38,13 @@ from s3api.headers import ALWAYS, UNLESS_SET, unsupported_in_trailer
 from s3api.metrics import requests_waiting
 from s3api.observability import registry
 from s3api.settings import Settings
+from s3api.waiting import IN_MEMORY
 
 log = logging.getLogger("s3api")
 
+#: The head of a request, all of it: what AWS's load balancer accepts at most
+#: (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html).
+HEAD_BYTES = 64 * 1024
 #: gunicorn receives up to 1 MiB of a body at once. With many uploads a small task has no memory for that.
 RECEIVE_BYTES = 64 * 1024
 #: After a refusal, clients may continue to send. The service reads and drops this much at most.
@@ -95,6 +98,13 @@ class UnknownVersion(malformed.ParseException):  # type: ignore[misc]
         return "unknown version"
 
 
+class NoPlace(malformed.ParseException):  # type: ignore[misc]
+    """As many requests as the service serves at once are still being served."""
+
+    def __str__(self) -> str:
+        return "too many requests at once"
+
+
 #: The status, code and message of requests that are refused before the application is asked. The default is
 #: 400.
 REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
@@ -116,12 +126,17 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
     malformed.LimitRequestHeaders: (
         "431 Request Header Fields Too Large",
         "malformed_request",
-        "The request has more than 100 headers, or one that is longer than 8190 bytes",
+        "The request has more than 100 headers, a header above 8190 bytes, or a head above 65536 bytes",
     ),
     malformed.UnsupportedTransferCoding: (
         "501 Not Implemented",
         "malformed_request",
         "The only Transfer-Encoding that is understood is 'chunked'",
+    ),
+    NoPlace: (
+        "503 Service Unavailable",
+        "too_busy",
+        "The service is serving as many requests as it can; try again later",
     ),
     # RFC 9110, section 15.6.6
     UnknownVersion: (
@@ -163,16 +178,19 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
         self._rate = settings.client_min_bytes_per_second
         self._deadline: float | None = None
         self._credit = self._stall
+        self._head = bytearray()
         #: The part of the request that came too slowly: "head" or "body".
         self.late: str | None = None
 
     def expect_head(self) -> None:
         """The next bytes are a head, which has just begun."""
         self._deadline = time.monotonic() + self._stall
+        self._head = bytearray(self.buf.getvalue())
 
     def expect_body(self) -> None:
         self._deadline = None
         self._credit = self._stall
+        self._head = bytearray()
 
     def idle(self, seconds: float) -> bool:
         """Wait for a request; False if none begins within this time."""
@@ -187,21 +205,51 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
         return bool(data)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Raises `HeadTooSlow` and `BodyTooSlow`."""
+        """Raises `HeadTooSlow`, `BodyTooSlow` and `LimitRequestHeaders`."""
+        if self._deadline is not None:
+            return self._rest_of_head(self._deadline)
         started = time.monotonic()
-        in_head = self._deadline is not None
-        patience = self._credit if self._deadline is None else self._deadline - started
+        data = self._receive(self._credit, size_hint)
+        if data is None:
+            self.late = "body"
+            raise BodyTooSlow
+        waited = time.monotonic() - started
+        self._credit = min(self._stall, self._credit - waited + len(data) / self._rate)
+        return data
+
+    def _rest_of_head(self, deadline: float) -> bytes:
+        """What is missing of the head, or as much of it as shows that the request is not valid.
+
+        gunicorn looks through the whole head again each time that bytes come. So after the first line it
+        gets the rest at once.
+        """
+        known = len(self._head)
+        in_first_line = b"\r\n" not in self._head[2:]  # one empty line may come before it
+        while True:
+            before = len(self._head)
+            data = self._receive(deadline - time.monotonic())
+            if data is None:
+                self.late = "head"
+                raise HeadTooSlow
+            self._head += data
+            end = self._head.find(b"\r\n\r\n", max(0, before - 3))
+            if (len(self._head) if end < 0 else end) > HEAD_BYTES:
+                raise malformed.LimitRequestHeaders("head")
+            if not data or end >= 0 or in_first_line or self._has_bare_line_feed(before):
+                return bytes(self._head[known:])
+
+    def _has_bare_line_feed(self, start: int) -> bool:
+        """Whether a line from here on ends without CR: gunicorn refuses it (RFC 9112, section 2.2)."""
+        lines = self._head.count(b"\n", start)
+        return lines != self._head.count(b"\r\n", max(0, start - 1))
+
+    def _receive(self, seconds: float, size_hint: int | None = None) -> bytes | None:
+        """What comes within this time; None if nothing does."""
         data: bytes | None = None
-        if patience > 0:
-            self.sock.settimeout(patience)
+        if seconds > 0:
+            self.sock.settimeout(seconds)
             with suppress(TimeoutError):
                 data = super().chunk(size_hint)
-        if data is None:
-            self.late = "head" if in_head else "body"
-            raise HeadTooSlow if in_head else BodyTooSlow
-        if not in_head:
-            waited = time.monotonic() - started
-            self._credit = min(self._stall, self._credit - waited + len(data) / self._rate)
             gevent.sleep(0)  # a client that sends at full speed would let no other request run
         return data
 
@@ -238,16 +286,18 @@ class Sender:
 
     def sendall(self, data: bytes) -> None:
         """Raises `AnswerTooSlow`."""
-        if self._held:
-            data, self._held = self._held + data, b""
-        left = memoryview(data)
+        left = [memoryview(part) for part in (self._held, data) if part]
+        self._held = b""
         while left:
             started = time.monotonic()
             self.sock.settimeout(self._patience)
             with suppress(TimeoutError):
-                sent = self.sock.send(left)
+                sent = self.sock.sendmsg(left)
                 self._accepted += sent
-                left = left[sent:]
+                while left and sent >= len(left[0]):
+                    sent -= len(left.pop(0))
+                if left:
+                    left[0] = left[0][sent:]
             self._patience -= time.monotonic() - started
             if self._patience <= 0:
                 self._check_rate()
@@ -380,7 +430,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._waiting: set[Any] = set()
+        #: Connections that wait for a request, the one that has waited longest first.
+        self._waiting: dict[Any, None] = {}
+        #: Connections that have not sent a whole head yet, the oldest first.
+        self._new: dict[Any, None] = {}
         self._places = BoundedSemaphore(self.settings.max_concurrent_requests)
 
     # --- the life of the worker
@@ -407,11 +460,27 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _listen(self, sock: Any, app: WSGIApplication, connections: int) -> Any:
         sock.setblocking(1)
-        server = StreamServer(sock, handle=partial(self.handle, app, sock), spawn=Pool(connections))
+        pool = Pool(connections)
+
+        def handle(client: Any, addr: Any) -> None:
+            if pool.free_count() == 0:
+                self._make_room()
+            self.handle(app, sock, client, addr)
+
+        server = StreamServer(sock, handle=handle, spawn=pool)
         if self.cfg.workers > 1:
             server.max_accept = 1  # leave the next connection to another worker
         server.start()
         return server
+
+    def _make_room(self) -> None:
+        """End the connection that is missed least, so that the next one need not wait until one ends."""
+        for connections in (self._new, self._waiting):
+            for client in connections:
+                del connections[client]
+                with suppress(OSError):
+                    client.shutdown(0)
+                return
 
     # --- the life of a connection
 
@@ -420,15 +489,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         unread = False
         incoming = Receiver(client, self.settings)
         outgoing = Sender(client, self.settings)
+        self._new[client] = None
         try:
             parser = RequestParser(self.cfg, client, addr)
             parser.unreader = incoming
             server = listener.getsockname()
             idle = self.settings.client_stall_seconds
             while self.alive or parser.req_count == 0:
-                self._waiting.add(client)
+                self._waiting[client] = None
                 began = incoming.idle(idle)
-                self._waiting.discard(client)
+                self._waiting.pop(client, None)
                 if not began:
                     return
                 idle = self.cfg.keepalive
@@ -437,6 +507,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 incoming.expect_head()
                 request = next(parser)
                 incoming.expect_body()
+                self._new.pop(client, None)
                 check(request)
                 keep = self._serve(app, server, request, addr, outgoing)
                 unread = not has_ended(request.body)
@@ -444,17 +515,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
                     return
         except (StopIteration, malformed.NoMoreData, gevent.GreenletExit):
             unread = False
-        except AnswerTooSlow:
-            unread = False
-            slow_clients.labels("answer").inc()
-            with suppress(OSError):
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        except OSError:  # the client is gone
+        except OSError:  # the client is gone, or must see that its answer is not whole
             unread = False
         except Exception as error:
             self.handle_error(request, client, addr, error)
         finally:
-            self._waiting.discard(client)
+            self._waiting.pop(client, None)
+            self._new.pop(client, None)
             if incoming.late:
                 slow_clients.labels(incoming.late).inc()
             if unread:
@@ -484,16 +551,22 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 response.force_close()
             return response.start_response(*args)
 
-        try:
+        with self._broken_visibly(response, outgoing):
             if request.path in PROBES or app is not self.wsgi:
                 self._answer(app, response, environ, start_response)
             else:
-                self._take_place()
-                try:
-                    self._answer(app, response, environ, start_response)
-                finally:
-                    self._places.release()
+                with self._place() as release:
+                    self._answer(app, response, environ, start_response, release)
+        return not response.should_close()
+
+    @contextmanager
+    def _broken_visibly(self, response: Any, outgoing: Sender) -> Iterator[None]:
+        """Let a client see that its answer is not whole. Raises `OSError` for an answer that broke off."""
+        try:
+            yield
         except AnswerTooSlow:
+            slow_clients.labels("answer").inc()
+            _reset_on_close(outgoing.sock)
             log.warning(
                 "The client of request %s reads its answer at less than %d bytes per second; the connection "
                 "was closed after %d bytes",
@@ -502,16 +575,51 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 response.sent,
             )
             raise
-        return not response.should_close()
+        except OSError:
+            raise
+        except Exception as error:
+            if not response.headers_sent:
+                raise
+            if response.response_length is None and not response.chunked:
+                # A plain close would look like the end of the answer (RFC 9112, section 8).
+                _reset_on_close(outgoing.sock)
+            log.exception("An answer broke off")
+            raise ConnectionAbortedError from error
 
-    def _take_place(self) -> None:
+    @contextmanager
+    def _place(self) -> Iterator[Callable[[], None]]:
+        """A place among the requests that are served at once. Yields what gives it back early.
+
+        Raises `NoPlace`.
+        """
         if not self._places.acquire(blocking=False):
             with requests_waiting.track_inprogress():
-                self._places.acquire()
+                if not self._places.acquire(timeout=self.settings.upload_wait_seconds):
+                    raise NoPlace
+        held = [self._places]
 
-    def _answer(self, app: Any, response: Any, environ: dict[str, Any], start_response: Any) -> None:
+        def release() -> None:
+            if held:
+                held.pop().release()
+
+        try:
+            yield release
+        finally:
+            release()
+
+    def _answer(
+        self,
+        app: Any,
+        response: Any,
+        environ: dict[str, Any],
+        start_response: Any,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Call `release` once nothing but the client is missing: its pace must not delay others."""
         chunks = app(environ, start_response)
         try:
+            if environ.get(IN_MEMORY):
+                release()
             for chunk in chunks:
                 response.write(chunk)
                 gevent.sleep(0)  # a client that reads at full speed would let no other request run
@@ -546,16 +654,22 @@ class Worker(GeventWorker):  # type: ignore[misc]
             envelope["request_id"],
         )
         body = json.dumps(envelope) + "\n"
+        retry = "Retry-After: 5\r\n" if isinstance(exc, NoPlace) else ""
         # RFC 9110, section 6.6.1: an answer to a client's error has a Date.
         head = (
             f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n{retry}"
             "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         if req is not None and req.method == "HEAD":
             body = ""  # RFC 9110, section 9.3.2
         with suppress(OSError):  # the client may be gone
             Sender(client, self.settings).sendall((head + body).encode())
+
+
+def _reset_on_close(client: Any) -> None:
+    with suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
 
 def _linger(client: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
 from bench.report import Result, Results, number
+from deploy import prices as listed
 
 # --- what one task carries
 
@@ -112,18 +113,18 @@ def _consequences(results: Results, requests: Mapping[str, Result]) -> Iterator[
 
 # --- what AWS costs, in USD in eu-west-1
 
-HOURS = 730
-T2_MICRO, T3_SMALL = 0.0126, 0.0228
-BALANCER, LCU = 0.0252, 0.008
-ADDRESS = 0.005
-DISK_GB = 0.088
+HOURS = listed.HOURS
+T2_MICRO, T3_SMALL = listed.INSTANCES["t2.micro"], listed.INSTANCES["t3.small"]
+BALANCER, LCU = listed.BALANCER, 0.008
+ADDRESS = listed.ADDRESS
+DISK_GB = listed.DISK_GB
 STORAGE_GB = 0.023
 WRITE, READ = 0.005 / 1000, 0.0004 / 1000
 INTERNET_GB, FREE_GB = 0.09, 100
-ACL, RULE, INSPECTION = 5.0, 1.0, 0.60 / 1e6
-ALARM, INSIGHT = 0.10, 0.30
+ACL, RULE, INSPECTION = listed.ACL, listed.RULE, 0.60 / 1e6
+ALARM, INSIGHT = listed.ALARM, 0.30
 #: Metrics of alarms: of the modules, and those that target tracking and managed scaling make themselves.
-ALARMS = {"day02": 2, "prod": 14}
+ALARMS = {"day02": 2, "prod": 15}
 PART = 8 * 2**20
 FILE = 10**9
 

@@ -1,6 +1,6 @@
 """One emulated AWS for the session, at an address that `make deploy ENV=local` does not use; one stack on it.
 
-`make test` runs the tests of the stack in one process and the others in a second one, at the same time.
+`make test` runs the tests of the stack in one process, and many of the others in another at the same time.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -23,10 +24,10 @@ from urllib.error import URLError
 import pytest
 
 from deploy import __main__ as command_line
-from deploy import commands, preflight, prepare, removal, terraform_variables
+from deploy import commands, iam_policies, preflight, prepare, removal, terraform_variables
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
-from deploy.image import _follow, build, push
+from deploy.image import _follow, build, commit_of, push, revision
 from deploy.service import Service
 from deploy.smoke import Balancer, curl, through
 from deploy.stack import Stack, failure_of
@@ -156,6 +157,8 @@ def test_what_an_operator_says_wins() -> None:
     [
         ("staging", {}, "local, day02, prod"),
         ("day02", {"BUCKET": "files"}, "BUCKET=day02-"),
+        ("day02", {"STATE_BUCKET": "acme-tfstate"}, "STATE_BUCKET=day02-…-tfstate"),
+        ("day02", {"STATE_BUCKET": "day02-state"}, "STATE_BUCKET=day02-…-tfstate"),
         ("local", {"PORT": "http"}, "PORT="),
         ("local", {"AWS_PORT": "70000"}, "AWS_PORT="),
     ],
@@ -286,6 +289,8 @@ class Registry:
         self._pushed = stored
         self._events = events
         self.api = self.images = self
+        self.labels = {"org.opencontainers.image.revision": "0123abc"}
+        self.tags: list[str] = []
 
     def client(self, _: str) -> Any:
         return self
@@ -294,13 +299,14 @@ class Registry:
         return {"authorizationData": [{"authorizationToken": base64.b64encode(b"AWS:x").decode()}]}
 
     def describe_images(self, **_: object) -> dict[str, Any]:
-        return {"imageDetails": [{"imageDigest": self.stored}] if self.stored else []}
+        detail = {"imageDigest": self.stored, "imageTags": ["latest", *self.tags]}
+        return {"imageDetails": [detail] if self.stored else []}
 
     def get(self, _: str) -> Any:
         return self
 
-    def tag(self, *_: object) -> None:
-        pass
+    def tag(self, _: str, tag: str) -> None:
+        self.tags.append(tag)
 
     def push(self, *_: object, **__: object) -> list[dict[str, Any]]:
         self.stored = self._pushed
@@ -329,6 +335,50 @@ def test_the_registry_says_which_digest_it_has(
     else:
         with pytest.raises(Failed, match="the registry has"):
             push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
+
+
+def test_the_commit_of_an_image_is_known_by_its_tag() -> None:
+    """The tag has the commit of the image. `make status` reads it for the image that runs."""
+    registry: Any = Registry("sha256:1", [])
+
+    reference = push(registry, registry, "sha256:" + "a" * 64, "repo/day02", Reporter())
+
+    assert registry.tags == ["0123abc-" + "a" * 16]
+    assert commit_of(registry, reference) == "0123abc"
+    registry.tags = ["a" * 16]  # as tags were before they had the commit
+    assert commit_of(registry, reference) == "unknown"
+
+
+def test_values_of_variables_do_not_change_the_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator's file in envs is not in the image; a change of the code is named."""
+    monkeypatch.setattr("deploy.image.CHECKOUT", tmp_path)
+    git = [
+        "git",
+        "-C",
+        str(tmp_path),
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@example.com",
+    ]
+    for name in ("envs/day02/10.tfvars", "code.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], check=True)
+
+    commit = revision()
+    (tmp_path / "envs/day02/10.tfvars").write_text("2")
+    with_values = revision()
+    (tmp_path / "code.py").write_text("2")
+
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    assert with_values == commit
+    assert revision() == f"{commit}-dirty"
 
 
 class Builder:
@@ -363,6 +413,22 @@ def test_an_image_is_built_for_the_instances() -> None:
     assert apple.asked is None
     with pytest.raises(Failed, match="for arm64, and the instances are amd64"):
         build(apple, Reporter(), "x", architecture=day02.architecture)
+
+
+def test_one_variable_selects_the_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With architecture = "arm64" the image is built for arm64, and one for x86-64 is never pushed."""
+    root = a_root(tmp_path, "")
+    file = root / terraform_variables.FILE
+    file.write_text(file.read_text().replace('"x86_64"', '"arm64"').replace("t2.micro", "t4g.micro"))
+    monkeypatch.setattr(Environment, "root", root)
+    arm64 = Environment("day02", "", "").architecture
+    apple: Any = Builder("arm64")
+
+    build(apple, Reporter(), "x", architecture=arm64)
+
+    assert apple.asked == "linux/arm64"
+    with pytest.raises(Failed, match="for amd64, and the instances are arm64"):
+        build(cast("Any", Builder("amd64")), Reporter(), "x", architecture=arm64)
 
 
 class Stopped(Service):
@@ -539,6 +605,59 @@ def test_another_region_and_project_need_only_the_file(
     assert where.project_tag == "acme"
 
 
+def test_the_policies_of_a_deployer_have_the_names_in_the_file() -> None:
+    """With another project, role and topic, no policy names those of the course."""
+    values = {
+        "project_name": "acme",
+        "task_role_name": "acme-files",
+        "billing_topic_name": "AcmeBilling",
+    }
+
+    text = "".join(iam_policies.documents(values).values())
+
+    assert not re.findall(r"day02|s3_access|BillingAlarm|<\w+>", text)
+    assert '"aws:RequestTag/project_name": "acme"' in text
+    assert '"arn:aws:s3:::acme*-tfstate/*"' in text
+    assert '"arn:aws:iam::*:role/acme-files"' in text
+    assert '"arn:aws:sns:*:*:AcmeBilling*"' in text
+
+
+# Names of roots and of things on this machine. They do not depend on the project.
+NAMES_ON_THIS_MACHINE = {"day02", "prod", "day02-aws", "day02-aws:local", "day02-aws-rehearsal-"}
+
+
+def test_only_the_files_of_variables_name_the_project() -> None:
+    """No text in the code of the deployment names the project, its region, role or topic."""
+    found = set()
+    for path in (CHECKOUT / "services/deploy").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        prose = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        found |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+            if re.search(r"day02|eu-west-1|s3_access|BillingAlarm", node.value)
+        }
+
+    hints = {"make rehearse ENV=prod, or ENV=day02"}
+    prices_of = {"eu-west-1"}  # deploy.prices, and the default of an emulated AWS without a root
+    assert found - NAMES_ON_THIS_MACHINE - hints == prices_of
+
+
+def test_only_the_files_of_variables_name_the_project_for_terraform() -> None:
+    """No argument in a module or a root names the project. The tag and the state have the root's name."""
+    for path in (*CHECKOUT.glob("modules/*/*.tf"), *CHECKOUT.glob("envs/*/*.tf")):
+        code = re.sub(r"#.*|^\s*description *=.*", "", path.read_text(), flags=re.MULTILINE)
+        root = path.parent.name
+        code = code.replace(f'environment = "{root}"', "").replace(f'"{root}/terraform.tfstate"', "")
+        assert re.findall(r"day02|eu-west-1|s3_access|BillingAlarm", code) == [], path
+
+
 @pytest.mark.parametrize(
     ("assigned", "says"),
     [("", "billing_email"), ('billing_email = "owner"', "must be an e-mail address")],
@@ -706,6 +825,47 @@ def test_a_type_that_the_region_lacks_is_refused() -> None:
 
     with pytest.raises(Failed, match=r"eu-west-1 has no t2\.micro"):
         preflight.instance_type(where)
+
+
+def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type that cannot run the image fails before it is built. AWS says what a type supports.
+
+    Source: docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ProcessorInfo.html
+    """
+    root = a_root(tmp_path, "")
+    file = root / terraform_variables.FILE
+    file.write_text(file.read_text().replace("t2.micro", "t4g.micro"))
+    monkeypatch.setattr(Environment, "root", root)
+    answers = {**instance_type("t3.micro"), "GetAccountPlanState": lambda: {"accountPlanType": "PAID"}}
+    where = cast("Environment", Answers("day02", **answers))
+
+    with pytest.raises(Failed, match=r"t4g\.micro is arm64, and architecture is x86_64"):
+        preflight.instance_type(where)
+    file.write_text(file.read_text().replace('"x86_64"', '"arm64"'))
+    terraform_variables.values.cache_clear()
+    preflight.instance_type(where)
+
+
+@pytest.mark.parametrize("platform", [{"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}, None])
+def test_a_deployment_does_not_change_the_architecture(platform: dict[str, str] | None) -> None:
+    """No instance could run the new tasks. A task definition from before `architecture` is one of x86-64."""
+
+    class Ecs:
+        def describe_task_definition(self, **_: object) -> dict[str, Any]:
+            return {"taskDefinition": {"runtimePlatform": platform}}
+
+    service, day02 = Stopped(described(deployment(1, "COMPLETED"))), environment("day02", {})
+    service._ecs = cast("Any", Ecs())
+
+    preflight.same_architecture(day02, Stopped(None))
+    if platform is None:
+        preflight.same_architecture(day02, service)
+    else:
+        with pytest.raises(
+            Failed, match="runs on arm64, and a deployment cannot change that to x86_64"
+        ) as no:
+            preflight.same_architecture(day02, service)
+        assert "make destroy ENV=day02" in no.value.then
 
 
 def test_what_the_course_made_by_hand_is_imported() -> None:

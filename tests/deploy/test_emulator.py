@@ -334,7 +334,8 @@ def test_a_task_is_run_as_it_is_defined(
 ) -> None:
     """The engine gets limits, user, root, tmpfs, capabilities, init and volumes; the task gets its role.
 
-    It also gets its secret as text, and what DNS says on AWS: where AWS is, and where clients reach S3.
+    It also gets its secret as text, and what DNS says on AWS: where AWS is, and where clients reach S3. Its
+    time for failing health checks is scaled as the checks are.
     """
     aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
     aws.client("ssm").put_parameter(Name="/tasks/secret", Type="SecureString", Value="[1]")
@@ -348,6 +349,7 @@ def test_a_task_is_run_as_it_is_defined(
         container={
             "memoryReservation": 32,
             "cpu": 128,
+            "environment": [{"name": "DRAIN_SECONDS", "value": "30"}],
             "secrets": [
                 {
                     "name": "SECRET",
@@ -389,6 +391,7 @@ def test_a_task_is_run_as_it_is_defined(
     assert host["Tmpfs"] == {"/scratch": "size=16m,noexec"}
     assert {
         "SECRET=[1]",
+        "DRAIN_SECONDS=3.0",
         f"AWS_ENDPOINT_URL=http://{emulated(aws).address}:4566",
         f"S3_PUBLIC_ENDPOINT_URL={emulated(aws).url}",
     } <= set(container.attrs["Config"]["Env"])

@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from deploy import commands, emulated_aws, leftovers, prepare
+from deploy import bucket_move, commands, emulated_aws, leftovers, prepare
 from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
 from deploy.service import Service, delete_task_definitions
@@ -34,6 +36,8 @@ from support.traffic import HANG, NOTICED_WITHIN, Traffic
 pytestmark = pytest.mark.timeout(900)
 
 BACK_WITHIN = 30.0
+# Between two looks at the stack: each asks AWS several times.
+PAUSE = 0.25
 
 
 def outputs(stack: Environment) -> dict[str, Any]:
@@ -61,7 +65,9 @@ def healthy(stack: Environment) -> int:
 
 def settled(engine: docker.DockerClient, stack: Environment) -> None:
     """Wait for two healthy tasks and no other."""
-    until(lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120)
+    until(
+        lambda: healthy(stack) == 2 and len(tasks(engine, stack)) == 2, "two tasks, both healthy", 120, PAUSE
+    )
 
 
 # --- 1
@@ -118,14 +124,18 @@ def test_url_and_logs_say_what_scripts_read(
 
 
 def test_status_and_plan_say_what_runs_and_change_nothing(
-    stack: Environment, api: str, capsys: pytest.CaptureFixture[str]
+    stack: Environment, engine: docker.DockerClient, api: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`make status` prints the image, the rollout, the targets and the drift. `make plan` prints changes."""
+    """`make status` prints what runs, what it costs, and the drift. `make plan` prints changes."""
     commands.status(stack)
     said = capsys.readouterr().out
 
     assert f"url      {api}\n" in said
     assert "/day02@sha256:" in said
+    commit = engine.images.get(stack.image).labels["org.opencontainers.image.revision"]
+    assert f"commit   {commit}\n" in said
+    assert f"bucket   {stack.bucket}\n" in said
+    assert "cost     on AWS, about 56.88 USD a month without traffic" in said
     assert "COMPLETED" in said
     assert "targets  2 healthy\n" in said
     assert said.endswith("drift    none\n")
@@ -266,7 +276,7 @@ def roll_out(environment: Environment, engine: docker.DockerClient) -> None:
         containerDefinitions=[{**current["containerDefinitions"][0], "image": reference}],
     )["taskDefinition"]["taskDefinitionArn"]
     ecs.update_service(cluster="day02", service="day02", taskDefinition=asked)
-    until(lambda: steady(environment), "a steady service", 200)
+    until(lambda: steady(environment), "a steady service", 200, PAUSE)
     service(environment).wait_until_completed(asked, known["log_group_name"], report)
 
 
@@ -313,6 +323,48 @@ def test_a_broken_image_is_rolled_back(  # noqa: PLR0917 - pytest passes fixture
     assert before <= {task.id for task in tasks(engine, stack)}
 
 
+def allowed_buckets(aws: Environment) -> tuple[set[str], set[str]]:
+    """The data buckets that the tasks' role names, and those that the policy of the S3 endpoint names."""
+    document = aws.client("iam").get_role_policy(RoleName="s3_access", PolicyName="data-bucket")
+    [endpoint] = aws.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+    in_role, in_endpoint = (
+        set(re.findall(r"s3:::(day02-[a-z0-9-]+)", text))
+        for text in (json.dumps(document["PolicyDocument"]), endpoint["PolicyDocument"])
+    )
+    return in_role, in_endpoint
+
+
+def test_a_move_to_another_bucket_loses_no_request(
+    stack: Environment, aws: Environment, engine: docker.DockerClient, api: str
+) -> None:
+    """Both buckets are allowed until the old tasks have stopped, and then only the new one.
+
+    The next test moves back.
+    """
+    other = replace(stack, bucket=f"{stack.bucket}-new")
+    prepare.make_buckets(replace(aws, bucket=other.bucket), Reporter())
+    settled(engine, stack)
+    seen: list[set[str]] = []
+
+    with Traffic(api, readers=3, writers=1) as traffic, ThreadPoolExecutor() as threads:
+        traffic.until(100)
+        deployment = threads.submit(commands.release, other, Reporter())
+        while not deployment.done():
+            in_role, in_endpoint = allowed_buckets(aws)
+            seen.append(in_role & in_endpoint)
+            wait([deployment], timeout=0.5)
+        deployment.result()
+        traffic.until(traffic.made + 100)
+
+    assert traffic.failures == []
+    assert service(stack).buckets_in_use() == {other.bucket}
+    assert {stack.bucket, other.bucket} in seen
+    assert allowed_buckets(aws) == ({other.bucket}, {other.bucket})
+    with pytest.raises(Failed, match=f"the tasks use the bucket {other.bucket}"):
+        bucket_move.check(replace(stack, default_bucket=True), service(stack))
+    assert Stack(other, Reporter()).plan_is_empty(service(stack).image(outputs(stack)["task_definition_arn"]))
+
+
 def test_an_interrupted_destroy_can_be_deployed_again(
     stack: Environment, engine: docker.DockerClient
 ) -> None:
@@ -339,6 +391,7 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
             lambda: healthy(stack) == 2 and victim.id not in {t.id for t in tasks(engine, stack)},
             "two again",
             60,
+            PAUSE,
         )
         back = time.monotonic() - killed
         traffic.until(traffic.made + 500)
@@ -367,8 +420,8 @@ def watching_memory(
                 try:
                     usage = task.stats(stream=False)["memory_stats"]
                     killed = bool(engine.api.inspect_container(task.id)["State"]["OOMKilled"])
-                except (docker.errors.APIError, KeyError):
-                    continue  # it has just ended
+                except (docker.errors.APIError, KeyError, ValueError):
+                    continue  # it has just ended: an error, or an empty answer
                 if "usage" in usage:
                     cache = usage["stats"].get("total_inactive_file", usage["stats"].get("inactive_file", 0))
                     used = max(usage["usage"] - cache, seen.get(task.id, (0, 0, False))[0])
@@ -426,7 +479,7 @@ def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient
         traffic.until(300)
         victim.exec_run(["python3", "-c", HANG])
         hung = time.monotonic()
-        until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90)
+        until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90, PAUSE)
         replaced = time.monotonic() - hung
         traffic.until(traffic.made + 500)
 

@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from deploy import iam_policies
+from deploy import iam_policies, terraform_variables
 from infra import diagram
 from infra.terraform import CHECKOUT, DIRECTORIES, Workspace
 
@@ -73,7 +73,7 @@ def _outputs(directory: Path) -> str:
 def generated(workspace: Workspace) -> dict[Path, str]:
     """Every generated file with its content."""
     files = {CHECKOUT / directory / "README.md": readme(directory) for directory in DIRECTORIES}
-    for name, policy in iam_policies.documents().items():
+    for name, policy in iam_policies.documents(terraform_variables.values(CHECKOUT / "envs/day02")).items():
         files[CHECKOUT / "services/deploy/iam" / f"{name}.json"] = policy
     plan = workspace.test("envs/day02").plans["plan"]
     files[CHECKOUT / "docs/infrastructure/day02.svg"] = diagram.draw(plan, workspace.graph("envs/day02"))

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from infra.terraform import Workspace, after
+from deploy import prices
+from deploy.prices import Resource
+from deploy.stack import managed as managed_resources
+from infra.terraform import CHECKOUT, Workspace, after
 
 HTTP_FROM_ANYWHERE = 'module.load_balancer.aws_vpc_security_group_ingress_rule.listener["0.0.0.0/0"]'
 
@@ -229,6 +232,28 @@ def test_the_times_of_balancer_and_task_fit(workspace: Workspace, root: str) -> 
     assert balancer["idle_timeout"] * 2.5e6 >= 2 * 1024**3
     assert int(environment["KEEPALIVE_SECONDS"]) > balancer["idle_timeout"]
     assert stop < container["stopTimeout"] <= 120
+
+
+@pytest.mark.parametrize(("root", "usd"), [("envs/day02", 56.88), ("envs/prod", 80.07)])
+def test_a_month_costs_what_the_documentation_says(workspace: Workspace, root: str, usd: float) -> None:
+    """The estimate of `make status` counts the resources of the state. docs/scale.md has the same sums."""
+    entries = managed_resources(workspace.test(root).states["create"]["root_module"])
+    resources = [Resource(entry["type"], entry["values"]) for entry in entries]
+
+    costs = prices.a_month("eu-west-1", resources)
+
+    assert sum(costs.values()) == pytest.approx(usd)
+    assert f"**{usd:.2f}**" in (CHECKOUT / "docs/scale.md").read_text()
+    assert prices.sentence("eu-west-1", resources).startswith(f"about {usd:.2f} USD a month without traffic")
+    assert prices.sentence("eu-central-1", resources) == "no price known for eu-central-1"
+
+
+def test_no_cost_is_invented() -> None:
+    """A type of instance without a known price gives no sum."""
+    group = Resource("aws_autoscaling_group", {"min_size": 2})
+    template = Resource("aws_launch_template", {"instance_type": "t4g.micro", "block_device_mappings": []})
+
+    assert prices.sentence("eu-west-1", [group, template]) == "no price known for t4g.micro in eu-west-1"
 
 
 def _resources(module: dict[str, Any]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ MiB = 1024 * 1024
 PATIENCE = 2  # CLIENT_STALL_SECONDS of the service
 TOKENS = (
     '[{"name":"tests","verbs":["list","read","write","delete"],'
-    '"sha256":"2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"}]'
+    '"sha256":"4c5dc9b7708905f77f5e5d16316b5dfb425e68cb326dcd55a860e90a7707031e"}]'
 )
 
 
@@ -493,10 +493,110 @@ def test_a_thousand_idle_connections_cost_little(seaweedfs_s3: S3, tmp_path: Pat
     assert grown < 100 * MiB
 
 
+def test_large_heads_cost_little(seaweedfs_s3: S3, tmp_path: Path) -> None:
+    """200 heads that never end, and are as large as they may be, need less than 64 MiB; /livez answers.
+
+    Each byte of the last line comes by itself. A larger head is 431 (RFC 6585, section 5).
+    """
+    head = b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X: %s\r\n" % (b"y" * 8000) for _ in range(8))
+    with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
+        before = memory(worker_of(service))
+        clients = [stack.enter_context(RawClient(service.url)) for _ in range(200)]
+        for client in clients:
+            client.send(head)
+        for client in clients:
+            client.send(b"Z")
+        took = seconds_to_livez(service)
+        grown = memory(worker_of(service)) - before
+        clients[0].send(b": 1\r\n\r\n")
+        whole = clients[0].answer().status
+        clients[1].send(b": 1\r\nX: " + b"y" * 8000)
+        larger = clients[1].answer().status
+
+    assert (whole, larger) == (200, 431)
+    assert grown < 64 * MiB
+    assert took < 2
+
+
+@pytest.fixture(scope="module")
+def small_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that asks for a token, has 40 connections, and serves one request at once."""
+    bucket = seaweedfs_s3.make_bucket("day02-small-service")
+    with running_service(
+        seaweedfs_s3,
+        bucket,
+        tmp_path_factory.mktemp("small"),
+        api_tokens=TOKENS,
+        allow_anonymous="false",
+        max_concurrent_requests=1,
+        upload_wait_seconds=0.5,
+        gunicorn_cmd_args="--worker-connections 40",
+    ) as service:
+        yield service
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nX: "], ids=["idle", "half a head"])
+def test_more_connections_than_there_may_be(small_service: Service, sent: bytes) -> None:
+    """Connections that have sent no whole request do not keep others out: the oldest of them ends."""
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(RawClient(small_service.url)).send(sent)
+        took = seconds_to_livez(small_service)
+
+    assert took < 10  # by itself a connection would end after CLIENT_STALL_SECONDS, 20
+
+
+def test_slow_readers_of_a_public_page_take_no_place(small_service: Service) -> None:
+    """A client that does not read its answer keeps its connection, but no place among the requests."""
+    with ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(RawClient(small_service.url, receive_buffer=4096))
+            client.send(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
+            client.socket.recv(1)
+        answers = [
+            requests.get(
+                small_service.at("/list_files"), headers={"Authorization": "Bearer test-token"}, timeout=10
+            ).status_code
+            for _ in range(10)
+        ]
+
+    assert answers == [200] * 10
+
+
+def test_a_request_without_a_place_is_told_so(small_service: Service) -> None:
+    """It is 503 with Retry-After (RFC 9110, section 15.6.4), in the envelope; /livez needs no place."""
+    token = {"Authorization": "Bearer test-token"}
+    with RawClient(small_service.url) as client:
+        client.begin("PUT", "/upload/slow", Content_Length="5", **token)
+        until(lambda: "requests_in_flight 1.0" in requests.get(small_service.metrics_url, timeout=9).text, "")
+        refused = requests.get(small_service.at("/list_files"), headers=token, timeout=10)
+        alive = requests.get(small_service.at("/livez"), timeout=10).status_code
+        client.send(b"12345")
+        stored = client.answer().status
+    after = requests.get(small_service.at("/list_files"), headers=token, timeout=10).status_code
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
+    assert refused.headers["Retry-After"] == "5"
+    assert (alive, stored, after) == (200, 200, 200)
+
+
 def memory(process: int) -> int:
     status = Path(f"/proc/{process}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
+
+
+def test_a_broken_answer_without_a_length_is_reset(seaweedfs_s3: S3, service: Service) -> None:
+    """RFC 9112, section 8: an HTTP/1.0 client reads to the end of the connection, and must not take this for
+    the end of an archive that broke off. Its prefix has a name that the service does not take."""
+    seaweedfs_s3.client().put_object(Bucket="day02-connections", Key="broken/a\nb", Body=b"x")
+    with RawClient(service.url) as client:
+        client.send(b"GET /archive?prefix=broken/ HTTP/1.0\r\n\r\n")
+        received = client.socket.recv(12)
+        with pytest.raises(ConnectionResetError):
+            client.socket.makefile("rb").read()
+
+    assert received == b"HTTP/1.0 200"
 
 
 # --- an S3 that is slow
@@ -515,6 +615,32 @@ def test_a_hanging_s3_does_not_delay_the_health_check(seaweedfs_s3: S3, tmp_path
         until(lambda: faulty.asked, "S3 is asked")
 
         assert seconds_to_livez(service) < 1
+
+
+def test_a_disk_that_hangs_does_not_keep_names_from_being_found() -> None:
+    """gevent looks up names on real threads too: a file lock that is held must not use up all of them."""
+    script = """
+from gevent import monkey; monkey.patch_all()
+import gevent, os, socket
+from s3api.waiting import on_disk
+read, write = os.pipe()
+stuck = [gevent.spawn(on_disk, os.read, read, 1) for _ in range(12)]
+gevent.sleep(0.2)
+with gevent.Timeout(30):
+    print(len(socket.getaddrinfo("localhost", 80)) > 0)
+os.write(write, b"x" * 12)
+gevent.joinall(stuck)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout == "True\n", done.stderr
 
 
 @contextmanager
@@ -627,6 +753,7 @@ class _Request:
     ("method", "pieces", "sent"),
     [
         ("GET", [b"one", b"two"], [b"one", b"two"]),
+        ("GET", [b"1" * 30_000], [b"1" * 30_000]),
         ("GET", [], [b""]),
         ("HEAD", [b""], [b""]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,31 @@ def test_every_night_ends_with_destroy() -> None:
     assert become["with"]["role-to-assume"] == "${{ vars.DEPLOY_ROLE }}"
     for step in (become, destroy):
         assert step["if"].startswith("always() && ")
+
+
+@pytest.mark.parametrize(("job", "stack"), [("day02", "day02"), ("prod", "day02-prod")])
+def test_the_names_are_those_of_the_stack(job: str, stack: str, tmp_path: Path) -> None:
+    """Each job reads the names of its stack from the files of variables."""
+    [step] = [step for step in JOBS[job]["steps"] if step.get("name") == "Read the names of the stack"]
+    script = step["run"].replace(".venv/bin/python", sys.executable)
+    written = tmp_path / "env"
+
+    subprocess.run(
+        ["bash", "-euc", script], cwd=ROOT, env={**os.environ, "GITHUB_ENV": str(written)}, check=True
+    )
+
+    assert written.read_text() == f"REGION=eu-west-1\nSTACK={stack}\nPROJECT=day02\nDATA_BUCKET=\n"
+
+
+def test_no_step_names_the_stack_itself() -> None:
+    """Another name or region needs a change in the files of variables only."""
+    runs = str([step.get("run") for step in STEPS])
+    regions = {step["with"]["aws-region"] for step in STEPS if "aws-region" in step.get("with", {})}
+
+    # The name of the environment, which is that of its folder too.
+    of_environments = re.sub(r"ENV=day02|python - day02|environment(,Values=| )day02", "", runs)
+    assert re.findall(r"day02|eu-west-1", of_environments) == []
+    assert regions == {"${{ env.REGION }}"}
 
 
 def test_the_image_that_answers_500(tmp_path: Path) -> None:

@@ -354,7 +354,7 @@ def test_nothing_is_served_before_the_guard() -> None:
     port = free_port()
 
     def ask() -> None:
-        while not stopped.is_set():
+        while not stopped.wait(0.01):
             try:
                 answer = requests.get(f"http://127.0.0.1:{port}/_localstack/health", timeout=10)
                 statuses.append(answer.status_code)

@@ -90,7 +90,9 @@ def test_sigterm_drains_then_finishes_what_is_in_flight(
     raw_data, form_data = b"raw " * MiB, b"form" * MiB
     content_type, body = form(("form.bin", form_data))
     with ExitStack() as stack:
-        service = stack.enter_context(running_service(s3, bucket, tmp_path, drain_seconds=4))
+        service = stack.enter_context(
+            running_service(s3, bucket, tmp_path, drain_seconds=10, client_stall_seconds=300)
+        )
         raw = stack.enter_context(RawClient(service.url))
         raw.begin("PUT", "/upload/raw.bin", Content_Length=len(raw_data))
         raw.send(raw_data[:MiB])
@@ -104,7 +106,6 @@ def test_sigterm_drains_then_finishes_what_is_in_flight(
         draining: requests.Response = until(
             lambda: [one for one in [requests.get(service.at("/readyz"), timeout=10)] if not one.ok],
             "readiness fails",
-            3,
         )[0]
         alive = requests.get(service.at("/livez"), timeout=10)
         during = requests.put(service.at("/upload/", "during"), data=b"still taken", timeout=10)

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +21,9 @@ from support.raw_client import RawClient, form
 from support.servers import S3, Service, running_service, service_environment, until
 
 MiB = 1024 * 1024
+#: A stopped worker cannot show that it lives, and an upload waits while the test uses the other workers. On a
+#: loaded machine both take longer than the service allows by default: 30 s and 20 s.
+PATIENT: Mapping[str, object] = {"gunicorn_cmd_args": "--timeout=0", "client_stall_seconds": 300}
 
 
 def workers(service: Service) -> list[int]:
@@ -58,11 +61,14 @@ def only(service: Service, worker: int) -> Iterator[None]:
 
 @contextmanager
 def running(s3: S3, bucket: str, directory: Path, count: int, **settings: object) -> Iterator[Service]:
-    with running_service(s3, bucket, directory, web_concurrency=count, **settings) as service:
+    with running_service(s3, bucket, directory, web_concurrency=count, **PATIENT, **settings) as service:
         until(lambda: len(workers(service)) == count, "all workers start")
         for worker in workers(service):
             with only(service, worker):
                 until(lambda: requests.get(service.at("/livez"), timeout=10).ok, "the worker answers")
+        # A client can have an answer before the worker has counted it. The request of a worker that is
+        # stopped at that moment stays in flight until the worker continues.
+        until(lambda: metric(service, "s3api_requests_in_flight") == 0, "no request is in flight")
         yield service
 
 
@@ -175,10 +181,10 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
 
 
 def test_sigterm_drains_every_worker(seaweedfs_s3: S3, bucket_name: str, tmp_path: Path) -> None:
-    """On SIGTERM readiness fails in each worker, and the uploads of all are stored."""
+    """On SIGTERM readiness fails in each worker. A second one ends the draining; all uploads are stored."""
     bucket = seaweedfs_s3.make_bucket(bucket_name)
     data = b"data" * (MiB // 2)
-    with running(seaweedfs_s3, bucket, tmp_path, 3, drain_seconds=5) as service, ExitStack() as stack:
+    with running(seaweedfs_s3, bucket, tmp_path, 3, drain_seconds=300) as service, ExitStack() as stack:
         clients = []
         for number, worker in enumerate(workers(service)):
             with only(service, worker):
@@ -194,6 +200,7 @@ def test_sigterm_drains_every_worker(seaweedfs_s3: S3, bucket_name: str, tmp_pat
             with only(service, worker):
                 draining.append(requests.get(service.at("/readyz"), timeout=10).json()["code"])
         during = requests.put(service.at("/upload/", "during"), data=b"still accepted", timeout=10)
+        service.terminate()
         for client in clients:
             client.send(data[MiB:])
         statuses = [client.answer().status for client in clients]
@@ -331,4 +338,26 @@ def test_a_wrong_number_of_workers_ends_it_with_a_sentence(tmp_path: Path, value
     assert ended.returncode == 1
     assert ended.stderr.startswith("The configuration is not valid.\n  WEB_CONCURRENCY: ")
     assert "the number of worker processes, a whole number from 1 to 64" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("option", ["--workers 2", "--worker-class gevent"])
+def test_gunicorns_own_options_for_workers_are_refused(tmp_path: Path, option: str) -> None:
+    """The metrics of workers that gunicorn's options start would not be added up."""
+    s3 = S3("none", "http://127.0.0.1:1", {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    environment = service_environment(
+        s3, "day02-unused", tmp_path, port=free_port(), metrics_port=0, gunicorn_cmd_args=option
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "s3api.serve"],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "GUNICORN_CMD_ARGS: --workers and --worker-class cannot be set there" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -43,13 +43,16 @@ def need(condition: object, reason: str) -> None:
     pytest.skip(reason)
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """Wait until the condition is true, and return its value; fail when the time is over."""
+def until(condition: Callable[[], Any], what: str, seconds: float = 20, pause: float = 0.02) -> Any:
+    """Wait until the condition is true, and return its value; fail when the time is over.
+
+    `pause` is the time between two looks: a condition that costs much CPU needs a longer one.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(pause)
     return value
 
 

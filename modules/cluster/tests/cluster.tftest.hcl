@@ -12,6 +12,7 @@ variables {
   vpc_id                          = "vpc-0123456789abcdef0"
   subnet_ids                      = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
   load_balancer_security_group_id = "sg-0123456789abcdef0"
+  architecture                    = "x86_64"
   instance_type                   = "t2.micro"
   min_instances                   = 2
   max_instances                   = 2
@@ -132,6 +133,65 @@ run "wired" {
     condition     = aws_vpc_security_group_egress_rule.load_balancer.security_group_id == "sg-0123456789abcdef0" && aws_vpc_security_group_egress_rule.load_balancer.referenced_security_group_id == aws_security_group.this.id
     error_message = "The load balancer can reach only the instances."
   }
+}
+
+# The names of the parameters are those of docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html.
+run "x86_64_image" {
+  command = plan
+
+  assert {
+    condition     = data.aws_ssm_parameter.ami[0].name == "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+    error_message = "The machine image is that of x86_64."
+  }
+}
+
+run "arm64" {
+  command = plan
+
+  variables {
+    architecture  = "arm64"
+    instance_type = "t4g.micro"
+  }
+
+  assert {
+    condition     = data.aws_ssm_parameter.ami[0].name == "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
+    error_message = "The machine image is that of arm64."
+  }
+
+  assert {
+    condition     = aws_launch_template.this.instance_type == "t4g.micro" && output.task_memory_mib == 772 && output.architecture == "arm64"
+    error_message = "The instances are t4g.micro, with as much memory as a t2.micro."
+  }
+}
+
+run "refuses_a_type_of_the_other_architecture" {
+  command = plan
+
+  variables {
+    instance_type = "t4g.micro"
+  }
+
+  expect_failures = [var.instance_type]
+}
+
+run "refuses_an_x86_64_type_for_arm64" {
+  command = plan
+
+  variables {
+    architecture = "arm64"
+  }
+
+  expect_failures = [var.instance_type]
+}
+
+run "refuses_an_unknown_architecture" {
+  command = plan
+
+  variables {
+    architecture = "amd64"
+  }
+
+  expect_failures = [var.architecture]
 }
 
 run "scaling_and_ssh" {

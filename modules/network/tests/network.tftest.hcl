@@ -3,9 +3,9 @@ mock_provider "aws" {
 }
 
 variables {
-  name             = "day02"
-  cidr             = "10.0.0.0/16"
-  data_bucket_name = "day02-data"
+  name              = "day02"
+  cidr              = "10.0.0.0/16"
+  data_bucket_names = ["day02-data"]
   public_subnets = {
     1 = { cidr = "10.0.1.0/24", availability_zone = "eu-west-1a" }
     2 = { cidr = "10.0.2.0/24", availability_zone = "eu-west-1b" }
@@ -103,6 +103,19 @@ run "wired" {
   assert {
     condition     = output.vpc_id == aws_vpc.this.id && length(output.public_subnet_ids) == 2
     error_message = "The outputs name the VPC and both subnets."
+  }
+}
+
+run "two_buckets_during_a_move" {
+  command = plan
+
+  variables {
+    data_bucket_names = ["day02-data", "day02-old"]
+  }
+
+  assert {
+    condition     = jsondecode(aws_vpc_endpoint.s3.policy).Statement[0].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*", "arn:aws:s3:::day02-old", "arn:aws:s3:::day02-old/*"]
+    error_message = "During a move to another bucket, the S3 endpoint allows both."
   }
 }
 

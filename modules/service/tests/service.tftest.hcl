@@ -3,18 +3,19 @@ mock_provider "aws" {
 }
 
 variables {
-  name             = "day02"
-  image            = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-  data_bucket_name = "day02-data"
-  task_role_name   = "s3_access"
-  tasks            = { min = 2, max = 2 }
-  environment      = { ALLOW_ANONYMOUS = "true" }
-  secrets          = { SIGNING_KEY = "/day02/signing_key" }
+  name              = "day02"
+  image             = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/day02@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  data_bucket_names = ["day02-data"]
+  task_role_name    = "s3_access"
+  tasks             = { min = 2, max = 2 }
+  environment       = { ALLOW_ANONYMOUS = "true" }
+  secrets           = { SIGNING_KEY = "/day02/signing_key" }
 
   cluster = {
     name                   = "day02"
     capacity_provider_name = "day02-flask"
     task_memory_mib        = 772
+    architecture           = "x86_64"
   }
 
   load_balancer = {
@@ -167,6 +168,11 @@ run "permissions" {
   }
 
   assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "X86_64"
+    error_message = "Tasks run on instances of the cluster's architecture only."
+  }
+
+  assert {
     condition     = jsondecode(aws_iam_role_policy.task.policy).Statement[*].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*"]
     error_message = "The role allows one bucket."
   }
@@ -270,14 +276,55 @@ run "refuses_an_image_by_tag" {
   expect_failures = [var.image]
 }
 
+run "arm64" {
+  command = plan
+
+  variables {
+    cluster = {
+      name                   = "day02"
+      capacity_provider_name = "day02-flask"
+      task_memory_mib        = 772
+      architecture           = "arm64"
+    }
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.this.runtime_platform[0].cpu_architecture == "ARM64" && aws_ecs_task_definition.this.runtime_platform[0].operating_system_family == "LINUX"
+    error_message = "Tasks run on arm64 instances only."
+  }
+}
+
+run "two_buckets_during_a_move" {
+  command = plan
+
+  variables {
+    data_bucket_names = ["day02-data", "day02-old"]
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.task.policy).Statement[*].Resource == ["arn:aws:s3:::day02-data", "arn:aws:s3:::day02-data/*", "arn:aws:s3:::day02-old", "arn:aws:s3:::day02-old/*"]
+    error_message = "During a move to another bucket, the role allows both."
+  }
+
+  assert {
+    condition     = length(distinct(jsondecode(aws_iam_role_policy.task.policy).Statement[*].Sid)) == 4 && jsondecode(aws_iam_role_policy.task.policy).Statement[1].Action == jsondecode(aws_iam_role_policy.task.policy).Statement[3].Action
+    error_message = "It allows the same in both, in statements with names of their own."
+  }
+
+  assert {
+    condition     = one([for setting in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : setting.value if setting.name == "BUCKET"]) == "day02-data"
+    error_message = "New tasks use the new bucket."
+  }
+}
+
 run "refuses_an_invalid_bucket_name" {
   command = plan
 
   variables {
-    data_bucket_name = "s3://day02-data"
+    data_bucket_names = ["s3://day02-data"]
   }
 
-  expect_failures = [var.data_bucket_name]
+  expect_failures = [var.data_bucket_names]
 }
 
 run "refuses_a_role_name_that_iam_does_not_support" {

@@ -6,32 +6,48 @@ import json
 from typing import Any
 from xml.sax.saxutils import escape
 
-from emulator.balancer import Balancer
+from emulator.balancer import Balancer, Health
 from emulator.corrections.replacing import replace
+
+_REASONS = {
+    "initial": "Elb.InitialHealthChecking",
+    "unhealthy": "Target.ResponseCodeMismatch",
+    "draining": "Target.DeregistrationInProgress",
+    "unused": "Target.NotRegistered",
+}
 
 
 def report_target_health(balancer: Balancer) -> None:
-    """Report the health that the balancer has found. MiniStack reports every target as healthy."""
+    """Report the health that the balancer has found, and the targets that drain.
+
+    MiniStack reports every target as healthy, and forgets a target that was deregistered. Source:
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html
+    """
     from ministack.services import alb
 
     def describe(params: Any) -> Any:
         arn = alb._p(params, "TargetGroupArn")
         if arn not in alb._tgs:
             return alb._error("TargetGroupNotFound", f"Target group '{arn}' not found.")
-        wanted = {target["Id"] for target in alb._parse_targets_param(params)}
+        port = alb._tgs[arn].get("Port", 80)
+        known = {target["Id"]: target.get("Port", port) for target in alb._targets.get(arn, ())}
+        found = {identity: balancer.health(arn, identity) for identity in known}
+        for identity, draining_port in balancer.draining(arn):
+            known.setdefault(identity, draining_port)
+            found.setdefault(identity, Health("draining", "Target deregistration is in progress"))
+        wanted = {target["Id"]: target.get("Port", port) for target in alb._parse_targets_param(params)}
         members = []
-        for target in alb._targets.get(arn, ()):
-            if wanted and target["Id"] not in wanted:
-                continue
-            health = balancer.health(arn, target["Id"])
-            code = {"initial": "Elb.InitialHealthChecking", "unhealthy": "Target.ResponseCodeMismatch"}
+        for identity in wanted or known:
+            health = found.get(identity, Health("unused", "Target is not registered to the target group"))
             why = ""
             if health.state != "healthy":
                 why = (
-                    f"<Reason>{code[health.state]}</Reason><Description>{escape(health.reason)}</Description>"
+                    f"<Reason>{_REASONS[health.state]}</Reason>"
+                    f"<Description>{escape(health.reason)}</Description>"
                 )
             members.append(
-                f"<member><Target><Id>{target['Id']}</Id><Port>{target['Port']}</Port></Target>"
+                f"<member><Target><Id>{escape(identity)}</Id>"
+                f"<Port>{known.get(identity, wanted.get(identity))}</Port></Target>"
                 f"<TargetHealth><State>{health.state}</State>{why}</TargetHealth></member>"
             )
         inner = f"<TargetHealthDescriptions>{''.join(members)}</TargetHealthDescriptions>"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from emulator.balancer import Balancer
 from emulator.settings import Settings, grace
 
 logger = logging.getLogger("corrections")
@@ -20,6 +21,7 @@ SECOND = 1_000_000_000  # in nanoseconds, the unit of the engine
 # ECS and the SDKs refresh a task's credentials well before they expire.
 REFRESH_BEFORE_SECONDS = 600
 _STOP_LABEL = "stop-timeout"
+_POLL_SECONDS = 0.1
 
 
 def options_of(
@@ -112,11 +114,34 @@ def lead_to_this_aws(settings: Settings) -> None:
     ecs._build_run_kwargs = led
 
 
-def obey_stop_timeouts() -> None:
-    """Give a task the stop timeout of its definition, in the background.
+def shorten_drains(settings: Settings) -> None:
+    """Divide a task's DRAIN_SECONDS, in which the balancer notices its failed checks, by the time scale.
 
-    MiniStack gives every task 5 s, and the request that stops the task waits for it.
+    The health checks are faster by the same factor.
     """
+    from ministack.services import ecs
+
+    build = ecs._build_run_kwargs
+
+    def shortened(
+        cdef: dict[str, Any], td: dict[str, Any], env: dict[str, str], *rest: Any, **named: Any
+    ) -> Any:
+        if "DRAIN_SECONDS" in env:
+            env = {**env, "DRAIN_SECONDS": str(float(env["DRAIN_SECONDS"]) / settings.time_scale)}
+        return build(cdef, td, env, *rest, **named)
+
+    ecs._build_run_kwargs = shortened
+
+
+def stop_as_ecs(balancer: Balancer) -> None:
+    """Stop a task in the background: deregister it, wait until it has drained, then SIGTERM, then SIGKILL.
+
+    A task is DEACTIVATING while its target drains, STOPPING from SIGTERM on, and STOPPED after its containers
+    have ended. MiniStack does everything at once, and gives every task 5 s. Sources:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/load-balancer-connection-draining.html
+    """
+    from ministack.core.concurrency import resource_lock
     from ministack.services import ecs
 
     def remove(client: Any, container_or_id: Any) -> None:
@@ -134,13 +159,32 @@ def obey_stop_timeouts() -> None:
             return
         container.remove(v=True, force=True)
 
-    cleanup = ecs._cleanup_task_resources
+    def enter(task: dict[str, Any], states: tuple[tuple[str, bool], ...]) -> None:
+        with resource_lock("ecs-task", task["taskArn"]):
+            for state, counts in states:
+                if counts:
+                    ecs._bump_task_version(task)
+                task["lastStatus"] = state
 
-    def clean_up_in_background(task: dict[str, Any], client: Any, extra_container: Any = None) -> None:
-        threading.Thread(target=cleanup, args=(task, client, extra_container), daemon=True).start()
+    cleanup, (deactivating, stopping, *stopped) = ecs._cleanup_task_resources, ecs._STOP_SEQUENCE
 
+    def stop(task: dict[str, Any], client: Any, extra_container: Any) -> None:
+        # ECS registers only the tasks of services. Without a client, the containers have ended already.
+        registered = client is not None and str(task.get("group")).startswith("service:")
+        try:
+            while registered and balancer.serves(ecs._task_ip(task) or ""):
+                time.sleep(_POLL_SECONDS)
+            enter(task, (stopping,))
+            cleanup(task, client, extra_container)
+        finally:
+            enter(task, tuple(stopped))
+
+    def stop_in_background(task: dict[str, Any], client: Any, extra_container: Any = None) -> None:
+        threading.Thread(target=stop, args=(task, client, extra_container), daemon=True).start()
+
+    ecs._STOP_SEQUENCE = (deactivating,)
     ecs._remove_docker_container = remove
-    ecs._cleanup_task_resources = clean_up_in_background
+    ecs._cleanup_task_resources = stop_in_background
 
 
 def issue_role_credentials(settings: Settings) -> None:
