@@ -292,7 +292,7 @@ def test_bill_of_materials(image: Image, tmp_path: Path) -> None:
     assert (bill["bomFormat"], len(kinds["deb"]) > 50) == ("CycloneDX", True)
     assert "python3-minimal" in kinds["deb"]
     assert {"cryptography", "flask", "gunicorn", "boto3"} <= set(kinds["pypi"])
-    del kinds["pypi"]["cryptography"]  # Debian's, see docs/decisions/0046-jwts-by-pyjwt.md
+    del kinds["pypi"]["cryptography"]  # it is Debian's package, not a wheel
     for name, version in kinds["pypi"].items():
         assert (name, version) in needed, f"{name} {version} is not of the lock"
 
