@@ -71,10 +71,14 @@ module "service" {
   log_retention_days = var.retention_days
   alarm_email        = var.alarm_email
 
-  environment = {
+  environment = merge({
     PROJECT_NAME    = var.project_name
     ALLOW_ANONYMOUS = "false"
-  }
+    }, var.jwt == null ? {} : {
+    JWT_ISSUER   = var.jwt.issuer
+    JWT_AUDIENCE = var.jwt.audience
+    JWT_JWKS_URL = var.jwt.jwks_url
+  })
 
   secrets = {
     API_TOKENS  = "/${var.name}/api_tokens"

@@ -203,3 +203,14 @@ variable "alarm_email" {
     error_message = "alarm_email must be an e-mail address."
   }
 }
+
+variable "jwt" {
+  description = "The issuer of JWTs that are accepted as tokens, the audience that they name, and the https URL of the issuer's public keys. null accepts no JWT."
+  type        = object({ issuer = string, audience = string, jwks_url = string })
+  default     = null
+
+  validation {
+    condition     = var.jwt == null || can(regex("^https://", var.jwt.jwks_url))
+    error_message = "jwt.jwks_url must begin with https://."
+  }
+}

@@ -74,8 +74,8 @@ variable "secrets" {
   }
 
   validation {
-    condition     = contains(keys(var.secrets), "API_TOKENS") || lookup(var.environment, "ALLOW_ANONYMOUS", "") == "true"
-    error_message = "secrets must contain API_TOKENS, or environment must set ALLOW_ANONYMOUS = \"true\": otherwise the API refuses every request."
+    condition     = contains(keys(var.secrets), "API_TOKENS") || contains(keys(var.environment), "JWT_ISSUER") || lookup(var.environment, "ALLOW_ANONYMOUS", "") == "true"
+    error_message = "secrets must contain API_TOKENS, or environment must set JWT_ISSUER or ALLOW_ANONYMOUS = \"true\": otherwise the API refuses every request."
   }
 }
 

@@ -36,10 +36,11 @@ from s3api.file_store import FileStore
 from s3api.headers import ALWAYS, UNLESS_SET
 from s3api.health import Readiness, SharedFlag, s3_reached
 from s3api.origins import Origins, with_host_of_target
+from s3api.reloading import Reloaded
 from s3api.s3_store import S3FileStore
 from s3api.schemas import Failure
 from s3api.services import Services, services_of
-from s3api.settings import Settings
+from s3api.settings import Settings, parse_entries
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 from s3api.waiting import IN_MEMORY
@@ -142,6 +143,19 @@ def _decoded(text: str) -> str:
     return text.encode("latin-1").decode("utf-8", "replace")
 
 
+def _tokens(settings: Settings) -> Tokens:
+    entries = settings.api_tokens
+    reloaded = None
+    if settings.api_tokens_file is not None:
+        reloaded = Reloaded(settings.api_tokens_file, parse_entries)
+    verifier = None
+    if settings.accepts_jwts:
+        from s3api import jwt_tokens  # noqa: PLC0415 - its libraries take memory
+
+        verifier = jwt_tokens.verifier(settings)
+    return Tokens(entries, allow_anonymous=settings.allow_anonymous, reloaded=reloaded, jwts=verifier)
+
+
 def _hardened(app: WSGIApplication) -> WSGIApplication:
     """Add the headers of every answer. A WSGI layer is the cheapest place for it."""
 
@@ -210,7 +224,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
         settings=settings,
         store=store,
         staging=Staging(settings.staging_dir, settings.staging_max_bytes, settings.max_file_bytes),
-        tokens=Tokens(settings.api_tokens, allow_anonymous=settings.allow_anonymous),
+        tokens=_tokens(settings),
         signer=Signer(settings.signing_key.get_secret_value()),
         readiness=Readiness(store.check, observability.report_s3_check, reached),
         origins=Origins.of(settings),

@@ -5,16 +5,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
 
 from s3api.settings import TokenEntry, Verb
+
+if TYPE_CHECKING:
+    from s3api.jwt_tokens import Rights
 
 ALL_VERBS: frozenset[Verb] = frozenset({"list", "read", "write", "delete"})
 
 
 class Unauthorized(Exception):
-    """The request has no token, or one that is not configured."""
+    """The request has no token, or one that is not valid (`invalid_token`)."""
+
+    def __init__(self, message: str, *, invalid_token: bool = False) -> None:
+        super().__init__(message)
+        self.invalid_token = invalid_token
 
 
 class Forbidden(Exception):
@@ -23,11 +33,15 @@ class Forbidden(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request. `name` is the token's name, for the log."""
+    """The sender of a request. `name` is the token's name, for the log.
+
+    `expires` is when the token ends, in seconds since 1970, or None.
+    """
 
     name: str
     verbs: frozenset[Verb]
     prefix: str = ""
+    expires: float | None = None
 
     def require(self, verb: Verb, *names: str) -> None:
         """Raises `Forbidden` unless the caller may do `verb` to all of the names, or prefixes."""
@@ -40,16 +54,34 @@ class Caller:
 ANONYMOUS = Caller("anonymous", ALL_VERBS)
 
 
-class Tokens:
-    """The configured tokens."""
+class JwtVerifier(Protocol):
+    """What `jwt_tokens.Verifier` does. That module is loaded only if JWTs are configured."""
 
-    def __init__(self, entries: Sequence[TokenEntry], *, allow_anonymous: bool) -> None:
-        self._entries = [(entry.sha256, Caller(entry.name, entry.verbs, entry.prefix)) for entry in entries]
+    def verify(self, token: str) -> Rights: ...
+    def bond(self, kid: str) -> str | None: ...
+
+
+class Tokens:
+    """The configured tokens: hashed ones, and the JWTs of an application."""
+
+    def __init__(
+        self,
+        entries: Sequence[TokenEntry],
+        *,
+        allow_anonymous: bool,
+        reloaded: Callable[[], Sequence[TokenEntry]] | None = None,
+        jwts: JwtVerifier | None = None,
+    ) -> None:
+        """`reloaded` returns the entries of now, if they are in a file."""
+        self._entries = reloaded or (lambda: entries)
+        self._seen: Sequence[TokenEntry] | None = None
+        self._callers: list[tuple[str, Caller]] = []
+        self._jwts = jwts
         self._allow_anonymous = allow_anonymous
 
     @property
     def configured(self) -> bool:
-        return bool(self._entries) or self._allow_anonymous
+        return bool(self._entries()) or self._jwts is not None or self._allow_anonymous
 
     def identify(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header. Raises `Unauthorized`."""
@@ -64,21 +96,50 @@ class Tokens:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("The Authorization header must be 'Bearer <token>'")
-        digest = hash_token(token.strip())
+        token = token.strip()
+        digest = hash_token(token)
         found = None
         # Compare every entry, in constant time, so that the duration reveals nothing about them.
-        for sha256, caller in self._entries:
+        for sha256, caller in self._hashed():
             if hmac.compare_digest(sha256, digest):
                 found = caller
+        if found is None and self._jwts is not None and token.count(".") == 2:
+            found = self._issued(self._jwts, token)
         if found is None:
-            raise Unauthorized("The token is not valid")
+            raise Unauthorized("The token is not valid", invalid_token=True)
+        if found.expires is not None and found.expires <= time.time():
+            raise Unauthorized("The token has expired", invalid_token=True)
         return found
 
+    def _hashed(self) -> list[tuple[str, Caller]]:
+        entries = self._entries()
+        if entries is not self._seen:
+            self._callers = [(entry.sha256, _caller(entry)) for entry in entries]
+            self._seen = entries
+        return self._callers
 
-def new_token(name: str, verbs: frozenset[Verb], prefix: str) -> tuple[str, TokenEntry]:
+    def _issued(self, jwts: JwtVerifier, token: str) -> Caller:
+        from s3api.jwt_tokens import LEEWAY, InvalidJwt  # noqa: PLC0415 - its libraries take memory
+
+        try:
+            rights = jwts.verify(token)
+        except InvalidJwt as error:
+            raise Unauthorized(str(error), invalid_token=True) from None
+        # A configured token has no colon in its name, so the two kinds are never confused.
+        return Caller(f"jwt:{rights.subject}", rights.verbs, rights.prefix, rights.expires + LEEWAY)
+
+
+def _caller(entry: TokenEntry) -> Caller:
+    expires = None if entry.expires is None else entry.expires.timestamp()
+    return Caller(entry.name, entry.verbs, entry.prefix, expires)
+
+
+def new_token(
+    name: str, verbs: frozenset[Verb], prefix: str, expires: datetime | None = None
+) -> tuple[str, TokenEntry]:
     """Return a new token of 256 random bits and its entry for API_TOKENS. The token itself is not stored."""
     token = "s3api_" + secrets.token_urlsafe(32)
-    return token, TokenEntry(name=name, verbs=verbs, prefix=prefix, sha256=hash_token(token))
+    return token, TokenEntry(name=name, verbs=verbs, prefix=prefix, sha256=hash_token(token), expires=expires)
 
 
 def hash_token(token: str) -> str:

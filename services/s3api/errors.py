@@ -58,6 +58,7 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.StoreThrottled: 503,
     failures.BucketNotFound: 503,
     failures.TooBusy: 503,
+    failures.TokenKeysUnavailable: 503,
     failures.StagingFull: 507,
 }
 
@@ -144,7 +145,10 @@ def invalid_plan(error: files.InvalidPlan) -> Response:
 
 
 def unauthorized(error: Unauthorized) -> Response:
-    return failure(401, "unauthorized", str(error), headers={"WWW-Authenticate": 'Bearer realm="s3api"'})
+    # RFC 6750, section 3.1: a request without a token gets no error code.
+    reason = ', error="invalid_token"' if error.invalid_token else ""
+    challenge = {"WWW-Authenticate": f'Bearer realm="s3api"{reason}'}
+    return failure(401, "unauthorized", str(error), headers=challenge)
 
 
 def forbidden(error: Forbidden) -> Response:

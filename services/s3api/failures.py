@@ -150,6 +150,12 @@ class TooBusy(FileError):
     code = "too_busy"
 
 
+class TokenKeysUnavailable(FileError):
+    """The keys that a token is checked with cannot be fetched."""
+
+    code = "token_keys_unavailable"
+
+
 class StoreUnavailable(FileError):
     code = "s3_unavailable"
 

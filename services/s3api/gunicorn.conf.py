@@ -29,6 +29,10 @@ from s3api.settings import Settings, SettingsError
 
 try:
     settings = Settings.from_environment()
+    if settings.accepts_jwts:
+        from s3api import jwt_tokens
+
+        jwt_tokens.verifier(settings)  # refuses a file without usable keys
 except SettingsError as error:
     sys.exit(str(error))
 

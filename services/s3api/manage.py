@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import cast, get_args
 
 import click
@@ -31,7 +32,10 @@ def token() -> None:
     help="What it may do: any of list, read, write, delete, separated by commas.",
 )
 @click.option("--prefix", default="", help="Only names that begin with this; all of them without it.")
-def token_new(name: str, verbs: str, prefix: str) -> None:
+@click.option(
+    "--days", type=click.FloatRange(min=0, max=36_500, min_open=True), help="It expires after this many days."
+)
+def token_new(name: str, verbs: str, prefix: str, days: float | None) -> None:
     """Make a token: printed once, on standard output, and kept nowhere.
 
     The entry for API_TOKENS, which holds only its hash, goes to standard error.
@@ -42,7 +46,10 @@ def token_new(name: str, verbs: str, prefix: str) -> None:
             f"{', '.join(sorted(unknown))}: choose from {', '.join(get_args(Verb))}", param_hint="--verbs"
         )
     try:
-        secret, entry = new_token(name, cast("frozenset[Verb]", frozenset(wanted)), prefix)
+        expires = None
+        if days is not None:
+            expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
+        secret, entry = new_token(name, cast("frozenset[Verb]", frozenset(wanted)), prefix, expires)
     except ValueError:
         raise click.BadParameter("1 to 64 letters, digits, '.', '_' or '-'", param_hint="--name") from None
     click.echo(secret)
@@ -51,7 +58,7 @@ def token_new(name: str, verbs: str, prefix: str) -> None:
 
 
 def entry_json(entry: TokenEntry) -> str:
-    return json.dumps({**entry.model_dump(mode="json"), "verbs": sorted(entry.verbs)})
+    return json.dumps({**entry.model_dump(mode="json", exclude_none=True), "verbs": sorted(entry.verbs)})
 
 
 @click.command()

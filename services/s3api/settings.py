@@ -6,19 +6,22 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -45,6 +48,7 @@ class TokenEntry(BaseModel):
     verbs: Annotated[frozenset[Verb], Field(min_length=1)]
     prefix: str = ""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    expires: AwareDatetime | None = None
 
 
 def _check_http_url(value: str) -> str:
@@ -54,6 +58,16 @@ def _check_http_url(value: str) -> str:
     if "@" in rest or "?" in rest or "#" in rest:
         raise ValueError("must not carry credentials, a query or a fragment")
     return value.rstrip("/")
+
+
+def _check_jwks_url(value: str) -> str:
+    parts = urlsplit(value)
+    on_loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and on_loopback)):
+        raise ValueError("must be a URL that begins with https://; http:// is allowed on loopback only")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError("must not carry credentials or a fragment")
+    return value
 
 
 HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
@@ -77,6 +91,20 @@ def _check_entries(entries: tuple[TokenEntry, ...]) -> tuple[TokenEntry, ...]:
     if len({entry.name for entry in entries}) != len(entries):
         raise ValueError("two entries have the same name")
     return entries
+
+
+def parse_entries(text: str) -> tuple[TokenEntry, ...]:
+    """The entries of a JSON list. Raises `ValueError`, without a value, for any other text."""
+    listed = _entries(text)
+    if not isinstance(listed, list):
+        raise ValueError("must be a JSON list")  # noqa: TRY004 - pydantic expects it
+    try:
+        return _check_entries(tuple(map(TokenEntry.model_validate, listed)))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(
+            f"has an entry with a wrong {' '.join(map(str, problem['loc'])) or 'form'}"
+        ) from None
 
 
 def _pattern(pattern: str, what: str) -> AfterValidator:
@@ -142,6 +170,23 @@ class Settings(BaseSettings):
         tuple[TokenEntry, ...], NoDecode, BeforeValidator(_entries), AfterValidator(_check_entries)
     ] = ()
     """A JSON list of token entries; `s3api token new` makes an entry."""
+    api_tokens_file: Path | None = None
+    """A file with the JSON list of API_TOKENS, instead of that variable. The service reads it again when it
+    changes, without a restart. If the new content is not valid, the last valid one stays in use."""
+    jwt_issuer: Annotated[str, Field(min_length=1)] | None = None
+    """The `iss` of the JWTs that are accepted as tokens. Needs `JWT_AUDIENCE` and one of `JWT_JWKS_URL`,
+    `JWT_JWKS_FILE` and `JWT_SECRET`. Not set: JWTs are refused."""
+    jwt_audience: Annotated[str, Field(min_length=1)] | None = None
+    """The `aud` that these JWTs must have: a name of this service."""
+    jwt_jwks_url: Annotated[str, AfterValidator(_check_jwks_url)] | None = None
+    """The https URL of the issuer's public keys, a JWK set. The keys are for RS256, ES256 or EdDSA."""
+    jwt_jwks_file: Path | None = None
+    """A file with the issuer's public keys, a JWK set. The service reads it again when it changes."""
+    jwt_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """At least 32 random characters that the issuer signs JWTs with (HS256). The issuer and the service share
+    it."""
+    jwt_max_seconds: Annotated[int, Field(ge=60, le=604_800)] = 3600
+    """A JWT that is valid for longer than this is refused."""
     allow_anonymous: bool = False
     """`true` allows requests without a token to do everything. Meant for development on loopback."""
     allowed_hosts: Annotated[tuple[HostName, ...], *Words] = ()
@@ -229,6 +274,33 @@ class Settings(BaseSettings):
     revision: Annotated[str, Field(max_length=64)] = "unknown"
     """The commit that the service was built from. The first line of its log has it. The image sets it."""
 
+    @model_validator(mode="after")
+    def _check_tokens(self) -> Self:
+        """Check the settings of tokens that depend on each other, and read their files."""
+        if self.api_tokens_file is not None:
+            if self.api_tokens:
+                raise ValueError("API_TOKENS_FILE: API_TOKENS is set too; set only one of them")
+            _read_setting("API_TOKENS_FILE", self.api_tokens_file, parse_entries)
+        sources = {
+            name: getattr(self, name.lower()) for name in ("JWT_JWKS_URL", "JWT_JWKS_FILE", "JWT_SECRET")
+        }
+        given = [name for name, value in sources.items() if value is not None]
+        wanted = {"JWT_ISSUER": self.jwt_issuer, "JWT_AUDIENCE": self.jwt_audience}
+        missing = [name for name, value in wanted.items() if value is None]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: {given[0]} is set too; set only one of them")
+        if given and missing:
+            raise ValueError(f"{missing[0]}: is not set, but {given[0]} is; JWTs need both")
+        if not given and len(missing) < len(wanted):
+            raise ValueError(
+                "JWT_JWKS_URL: is not set; JWTs need it, or JWT_JWKS_FILE or JWT_SECRET, for their keys"
+            )
+        return self
+
+    @property
+    def accepts_jwts(self) -> bool:
+        return self.jwt_issuer is not None
+
     @property
     def seconds_between_metrics(self) -> int:
         """METRICS_LOG_SECONDS, or its default."""
@@ -282,6 +354,7 @@ _HINTS = {
     'python3 -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
     "API_TOKENS": "a JSON list of entries, each printed by `s3api token new`",
     "PROJECT_NAME": "1 to 63 letters, digits, dots, dashes and underscores; the first is a letter or a digit",
+    "JWT_SECRET": "32 random characters or more, the same as the application has",
     "WEB_CONCURRENCY": "the number of worker processes, a whole number from 1 to 64",
 }
 
@@ -309,6 +382,9 @@ def _explain(error: ValidationError) -> list[str]:
     """The variables that are not valid, with what to do."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
+        if not problem["loc"]:  # it is about several variables, and its message begins with one of them
+            lines.append(problem["msg"].removeprefix("Value error, "))
+            continue
         variable, *inner = (str(part) for part in problem["loc"])
         variable = variable.upper()
         if variable not in os.environ:
@@ -318,9 +394,22 @@ def _explain(error: ValidationError) -> list[str]:
         what = problem["msg"].removeprefix("Value error, ")
         if sentence := _SENTENCES.get(problem["type"]):
             what = sentence.format(**problem.get("ctx", {}))
+        if problem["type"] == "too_short" and problem["ctx"]["min_length"] > 1:  # a secret
+            what = f"must have at least {problem['ctx']['min_length']} characters"
         hint = f" ({_HINTS[variable]})" if variable in _HINTS else ""
         lines.append(f"{variable}: {' '.join([*inner, what])}{hint}")
     return lines
+
+
+def _read_setting(variable: str, path: Path, parse: Callable[[str], object]) -> None:
+    """Raises `ValueError`, with the name of the variable, if the file is not usable."""
+    try:
+        parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{variable}: the file cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise ValueError(f"{variable}: the file {what}") from None
 
 
 def _problems_of_staging(directory: Path) -> list[str]:

@@ -1,0 +1,59 @@
+"""A configuration file that is read again when it changes, without a restart."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+log = logging.getLogger("s3api")
+
+
+class Reloaded(Generic[Value]):
+    """The parsed content of a file.
+
+    Each look costs one `stat`, so every worker process sees a change with its next request. If the new
+    content is not valid, or if the file is gone, the last valid content stays, and the log says so once.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[str], Value]) -> None:
+        """Raises `OSError` or `ValueError` if the first content cannot be read or is not valid."""
+        self._path = path
+        self._parse = parse
+        self._state = self._look()
+        self._value = self._read()
+
+    def __call__(self) -> Value:
+        state = self._look()
+        if state != self._state:
+            self._state = state
+            try:
+                self._value = self._read()
+            except (OSError, ValueError) as error:
+                log.error(  # noqa: TRY400 - a trace could show a value
+                    "The changed file %s is not used: %s", self._path, _reason(error)
+                )
+            else:
+                log.info("The changed file %s is used from now on", self._path)
+        return self._value
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            state = os.stat(self._path)  # noqa: PTH116 - every request pays for it
+        except OSError:
+            return ()
+        return (state.st_mtime_ns, state.st_ino, state.st_size)
+
+    def _read(self) -> Value:
+        return self._parse(self._path.read_text(encoding="utf-8"))
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What is wrong, without a value of the file."""
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    return "its content is not valid; the last valid content stays in use"
