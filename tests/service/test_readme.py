@@ -79,7 +79,9 @@ def test_the_api_by_example(
         "once.csv",
         "raw/games.csv",
         "reports/games.csv",
+        "seven.bin",
         "small.csv",
+        "tus.csv",
     }
     big = ministack_s3.client().get_object(Bucket=bucket_name, Key="big.bin")["Body"].read()
     assert big == (tmp_path / "big.bin").read_bytes()
