@@ -181,7 +181,7 @@ def test_a_destination_that_is_stored_during_a_copy_stays(
 
 @pytest.mark.parametrize("when", ["before the copy", "before the deletion"])
 def test_a_newer_source_is_never_deleted(staged: tuple[FaultyS3, S3FileStore, Any], when: str) -> None:
-    """A source that is replaced during a move stays: what is copied is the version that was found."""
+    """A source that is replaced during a move stays: the move copies the version that it found."""
     proxy, store, client = staged
     client.put_object(Bucket=store.bucket, Key="a", Body=b"old")
     replaced: list[Asked] = []
