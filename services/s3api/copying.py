@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from s3api.failures import FileChanged, FileError, FileExists, FileNotFound, InvalidCopy
-from s3api.file_store import Conditions, Copied, FileStore
+from s3api.file_store import Conditions, Copied, FileStore, copy_mark
 from s3api.files import check_match
 from s3api.names import check_name
 
@@ -72,7 +72,7 @@ def _done_before(store: FileStore, source: str, destination: str, wanted: Wanted
     except FileNotFound:
         return None
     original = store.stat(source)
-    if wanted.source_etag in (None, original.etag) and there.copy_of == original.etag:
+    if wanted.source_etag in (None, original.etag) and there.copy_of == copy_mark(source, original.etag):
         return Copied(source, destination, there.file.size, there.file.etag, original.etag)
     raise FileExists(
         f"The file '{destination}' already exists on the bucket '{store.bucket}'; nothing was copied. "

@@ -5,6 +5,7 @@ The use cases own this interface. `s3_store` implements it for S3.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -189,7 +190,7 @@ class OpenFile:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
-    #: The ETag of the file of which this one is a copy that the service has made.
+    #: The `copy_mark` of the file of which this one is a copy that the service has made.
     copy_of: str | None = None
     #: Those of `KEPT_HEADERS` that the file has. Another client of the store may have set any value.
     stored_headers: Mapping[str, str] = field(default_factory=dict)
@@ -365,6 +366,11 @@ class FileStore(Protocol):
 
     def abort_parts(self, plan: PartPlan) -> bool:
         """Abort the upload. Returns whether the store still had it."""
+
+
+def copy_mark(source: str, etag: str) -> str:
+    """Identifies the copies of one state of a file. It is stored with each copy (`OpenFile.copy_of`)."""
+    return hashlib.sha256(f"{etag} {source}".encode()).hexdigest()
 
 
 def part_size_for(size: int, least: int = MIN_PART_BYTES) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3api.failures import FileChanged, FileExists, FileNotFound, changed
-from s3api.file_store import MAX_SINGLE_PUT_BYTES, Copied, Part, PartPlan
+from s3api.file_store import MAX_SINGLE_PUT_BYTES, Copied, Part, PartPlan, copy_mark
 from s3api.s3_errors import S3Errors
 from s3api.s3_multipart import S3Multipart
 from s3api.s3_values import etag_of
@@ -20,7 +20,7 @@ from s3api.s3_values import etag_of
 # A file above S3's limit for one part is copied in parts of this size, several at the same time.
 COPIED_PART_BYTES = 1024**3
 COPY_THREADS = 8
-#: The metadata of a copy: the ETag of the file that was copied. It identifies the copy when the request is
+#: The metadata of a copy: the mark of the file that was copied. It identifies the copy when the request is
 #: repeated.
 COPY_OF = "s3api-copy-of"
 # The fields that a copy takes over, in boto3's names.
@@ -135,7 +135,7 @@ class S3Copying:
         original = self.original(source)
         if source_etag not in (None, original.etag):
             raise source_changed(source)
-        metadata = {**original.kept.get("Metadata", {}), COPY_OF: original.etag}
+        metadata = {**original.kept.get("Metadata", {}), COPY_OF: copy_mark(source, original.etag)}
         marked = Original(
             source, original.version, original.etag, original.size, {**original.kept, "Metadata": metadata}
         )

@@ -721,3 +721,42 @@ def test_a_port_that_hangs(tmp_path: Path) -> None:
 
     assert ran.status == 5
     assert "stopped answering" in ran.err
+
+
+def test_search_copy_and_move(s3api: Command) -> None:
+    """Names are searched; a file and a folder are copied and moved, and nothing is replaced unasked."""
+    for name in ("Games.csv", "notes.txt"):
+        s3api.file(name, DATA)
+        assert s3api("upload", name, "--prefix", "a/").status == 0
+    assert names(s3api("list", "--contains", "game")) == ["a/Games.csv"]
+    assert s3api("copy", "a/Games.csv", "b/").out == "copied a/Games.csv to b/Games.csv: 1,700 bytes\n"
+    assert s3api("copy", "a/notes.txt", "b/Games.csv").status == 7
+    moved = s3api("move", "a/", "b/")
+    assert (moved.status, names(s3api("list"))) == (0, ["b/Games.csv", "b/notes.txt"])
+    (result,) = s3api("move", "b/notes.txt", "c", "--json").objects()
+
+    assert (result["ok"], result["source"], result["name"]) == (True, "b/notes.txt", "c")
+    assert s3api("move", "none", "d").status == 3
+    assert s3api("move", "none/", "d/").status == 3
+    assert s3api("move", "b/", "b/c/").status == 1
+
+
+def test_deleted_files_and_versions(s3api: Command) -> None:
+    """Deleted files and versions are listed and restored; a file is replaced only when asked for."""
+    for text in (b"old", b"newer"):
+        s3api.file("v.txt", text)
+        s3api("upload", "v.txt", "--prefix", "versions/")
+    versions = s3api("list", "--versions", "versions/v.txt", "--json").objects()
+    older = next(one["version"] for one in versions if one["size"] == 3)
+    assert s3api("restore", "versions/v.txt", "--version", older).status == 1
+    assert s3api("restore", "versions/v.txt", "--version", older, "--overwrite").status == 0
+    assert s3api("download", "versions/v.txt", "--to", "-").out == "old"
+    s3api("delete", "versions/v.txt")
+    deleted = s3api("list", "--deleted", "versions/")
+    assert deleted.out == "versions/v.txt\n"
+    assert "              3  20" in s3api("list", "--deleted", "--long", "versions/").out
+    restored = s3api("restore", "--prefix", "versions/")
+
+    assert (restored.status, restored.out) == (0, "restored versions/v.txt\n")
+    assert s3api("list", "--deleted", "versions/").out == ""
+    assert s3api("restore", "--prefix", "versions/").status == 3

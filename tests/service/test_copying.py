@@ -1,4 +1,7 @@
-"""Copies and moves: on every store, with the faults that can occur between their steps, and over HTTP."""
+"""Copies and moves: on every store, with the faults that can occur between their steps, and over HTTP.
+
+LocalStack is left out: it answers 501 to the `If-Match` of a deletion, so it refuses every move.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from support.servers import S3
 from support.stores import content, put, s3_store
 
 MiB = 1024 * 1024
-S3_KINDS = ["ministack", "seaweedfs", "localstack"]
+S3_KINDS = ["ministack", "seaweedfs"]
 PLAIN = Wanted()
 
 
@@ -116,6 +119,9 @@ def test_a_copy_can_be_repeated(any_store: FileStore) -> None:
     put(any_store, "a", b"one")
     first = copying.copy_file(any_store, "a", "b", PLAIN)
     assert copying.copy_file(any_store, "a", "b", PLAIN) == first
+    put(any_store, "same bytes", b"one")
+    with pytest.raises(failures.FileExists):
+        copying.move_file(any_store, "same bytes", "b", PLAIN)
     put(any_store, "a", b"two")
     with pytest.raises(failures.FileExists):
         copying.copy_file(any_store, "a", "b", PLAIN)
@@ -175,7 +181,7 @@ def test_a_destination_that_is_stored_during_a_copy_stays(
 
 @pytest.mark.parametrize("when", ["before the copy", "before the deletion"])
 def test_a_newer_source_is_never_deleted(staged: tuple[FaultyS3, S3FileStore, Any], when: str) -> None:
-    """A source that is replaced during a move stays: what is copied is the version that was found."""
+    """A source that is replaced during a move stays: the move copies the version that it found."""
     proxy, store, client = staged
     client.put_object(Bucket=store.bucket, Key="a", Body=b"old")
     replaced: list[Asked] = []

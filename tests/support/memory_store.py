@@ -38,6 +38,7 @@ from s3api.file_store import (
     StoredFile,
     Upload,
     VersionPage,
+    copy_mark,
 )
 from s3api.files import check_match
 
@@ -233,7 +234,9 @@ class MemoryStore:
         with self._lock:
             self._check(destination, create_only=create_only, if_match=if_match)
             etag = self._store(destination, original.data, original.content_type)
-            copied = replace(original, file=self.objects[destination].file, copy_of=original.file.etag)
+            copied = replace(
+                original, file=self.objects[destination].file, copy_of=copy_mark(source, original.file.etag)
+            )
             self.objects[destination] = copied
         return Copied(source, destination, len(original.data), etag, original.file.etag)
 

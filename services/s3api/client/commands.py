@@ -11,7 +11,7 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -349,6 +349,42 @@ def _listed(api: Api, prefix: str, contains: str = "") -> Iterator[list[dict[str
         query["cursor"] = answer["next"]
 
 
+def _pages(api: Api, route: str, name: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """Every entry of a list that comes in pages."""
+    more: dict[str, object] = {}
+    while True:
+        answer = api.call("GET", route, name, query={**query, **more, "limit": PAGE})
+        yield from answer["content"]
+        if "next" not in answer:
+            return
+        more = {"cursor": answer["next"]}
+
+
+def _seconds(entry: dict[str, Any]) -> str:
+    """When the file was changed, to the second."""
+    return str(entry["last_modified"])[:19].replace("T", " ")
+
+
+def _results(client: Client, route: str, body: Mapping[str, object], done: str) -> None:
+    """Repeat a request for a folder until it has no `next`, and print the result of each file."""
+    found, more = False, dict(body)
+    while True:
+        answer = client.api.call("POST", route, body=more, repeat=False)
+        for result in answer["content"]:
+            found = True
+            name = result["name"]
+            if result[done]:
+                to = f" to {result['destination']}" if "destination" in result else ""
+                client.output.done(f"{done} {name}{to}", **result, outcome=done)
+            else:
+                client.output.failed(Failure(result["code"], result["message"], FAILED), name)
+        if "next" not in answer:
+            break
+        more["cursor"] = answer["next"]
+    if not found:
+        raise Failure("file_not_found", f"There was nothing that could be {done}", NOT_FOUND)
+
+
 # --- the commands
 
 
@@ -383,8 +419,19 @@ def ping(client: Client) -> None:
         metavar="TEXT",
         help="Only names that contain TEXT below the folder of PREFIX; case does not matter.",
     ),
+    click.option("--deleted", is_flag=True, help="The files that are deleted and can be restored."),
+    click.option("--versions", metavar="NAME", help="The versions of one file.", shell_complete=REMOTE),
 )
-def list_files(client: Client, *, prefix: str, option: str | None, long: bool, contains: str) -> None:
+def list_files(
+    client: Client,
+    *,
+    prefix: str,
+    option: str | None,
+    long: bool,
+    contains: str,
+    deleted: bool,
+    versions: str | None,
+) -> None:
     """List the names that begin with PREFIX, or all names, one on each line.
 
     Names are printed as they arrive. A pipe receives each name unchanged; on a terminal, control characters
@@ -393,16 +440,48 @@ def list_files(client: Client, *, prefix: str, option: str | None, long: bool, c
     With --contains, the service compares every name that begins with PREFIX, 1,000 in each request. Ctrl-C
     ends the search.
 
+    With --deleted, --long shows the size of the deleted file and the time of the deletion. With --versions,
+    each line begins with the version that "restore --version" takes.
+
     \b
     Examples:
       s3api list
       s3api list --contains invoice reports/
       s3api list --long reports/
+      s3api list --deleted reports/
+      s3api list --versions report.csv
       s3api list --json | jq -r 'select(.size > 1e9).name'
     """
     if prefix and option is not None:
         raise click.UsageError("PREFIX and --prefix say the same thing; give one of them")
-    for page in _listed(client.api, option or prefix, contains):
+    wanted = option or prefix
+    if (versions is not None) + bool(contains) + deleted > 1 or (wanted and versions is not None):
+        raise click.UsageError("Give --contains, --deleted or --versions NAME, only one of them")
+    if versions is not None:
+        _list_versions(client, versions)
+    elif deleted:
+        _list_deleted(client, wanted, long=long)
+    else:
+        _list_names(client, wanted, contains, long=long)
+
+
+def _list_versions(client: Client, name: str) -> None:
+    for entry in _pages(client.api, "/versions/", name, {}):
+        size = "deleted" if entry["deleted"] else f"{entry['size']:,}"
+        client.output.answer(f"{entry['version']}  {size:>15}  {_seconds(entry)}", **entry)
+
+
+def _list_deleted(client: Client, prefix: str, *, long: bool) -> None:
+    for entry in _pages(client.api, "/versions", "", {"prefix": prefix, "deleted": "true"}):
+        text = entry["name"]
+        if long:
+            size = f"{entry['size']:,}" if "size" in entry else "unknown"
+            text = f"{size:>15}  {_seconds(entry)}  {text}"
+        client.output.answer(text, **entry)
+
+
+def _list_names(client: Client, prefix: str, contains: str, *, long: bool) -> None:
+    for page in _listed(client.api, prefix, contains):
         for file in page:
             text = file["name"]
             if long:
@@ -773,21 +852,95 @@ def _delete(client: Client, names: Sequence[str]) -> None:
     "restore",
     click.argument("arguments", nargs=-1, metavar="[NAME]..."),
     click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME."),
+    click.option("--prefix", metavar="PREFIX", help="All deleted files whose names begin with this."),
+    click.option("--version", metavar="ID", help='This version of one file, from "list --versions NAME".'),
+    click.option("--overwrite", is_flag=True, help="Replace the existing file by the version."),
 )
-def restore(client: Client, *, arguments: tuple[str, ...], filenames: tuple[str, ...]) -> None:
-    """Restore deleted files, where the bucket keeps versions.
+def restore(
+    client: Client,
+    *,
+    arguments: tuple[str, ...],
+    filenames: tuple[str, ...],
+    prefix: str | None,
+    version: str | None,
+    overwrite: bool,
+) -> None:
+    """Restore deleted files, or an older version of a file, where the bucket keeps versions.
+
+    An existing file is never replaced, unless you give --version and --overwrite. The file that is replaced
+    stays an older version.
 
     \b
     Examples:
       s3api restore report.csv
+      s3api restore --prefix reports/
+      s3api restore report.csv --version 3sL4kqtJlcpX --overwrite
     """
-    for name in _wanted(arguments, filenames):
+    if prefix is not None:
+        if arguments or filenames or version is not None or overwrite:
+            raise click.UsageError("--prefix restores deleted files only; give it alone")
+        _results(client, "/restore", {"prefix": prefix, "limit": PAGE}, "restored")
+        return
+    names = _wanted(arguments, filenames)
+    if version is not None and len(names) > 1:
+        raise click.UsageError("--version is of one file")
+    if overwrite and version is None:
+        raise click.UsageError("--overwrite needs --version")
+    query = {} if version is None else {"version": version, "overwrite": str(overwrite).lower()}
+    for name in names:
         try:
-            file = client.api.call("POST", "/restore/", name, repeat=False)["content"]
+            file = client.api.call("POST", "/restore/", name, query=query, repeat=False)["content"]
         except Failure as failure:
             client.output.failed(failure, name)
         else:
             client.output.done(f"restored {name}: {file['size']:,} bytes", **file, outcome="restored")
+
+
+_SOURCE = click.argument("source", metavar="NAME|PREFIX/", shell_complete=REMOTE)
+_DESTINATION = click.argument("destination", metavar="NAME|PREFIX/", shell_complete=REMOTE)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+
+
+@command("copy", _SOURCE, _DESTINATION, _OVERWRITE)
+def copy(client: Client, *, source: str, destination: str, overwrite: bool) -> None:
+    """Copy a file, or all files of a folder, inside the bucket.
+
+    A source that ends in / is a folder; the destination is then a folder too. A file that is copied into a
+    folder keeps the last part of its name. The bytes do not leave S3. The command can be repeated.
+
+    \b
+    Examples:
+      s3api copy report.csv archive/2026.csv
+      s3api copy photos/ backup/photos/
+    """
+    _copy(client, "copy", source, destination, overwrite=overwrite)
+
+
+@command("move", _SOURCE, _DESTINATION, _OVERWRITE)
+def move(client: Client, *, source: str, destination: str, overwrite: bool) -> None:
+    """Move (rename) a file, or all files of a folder, inside the bucket.
+
+    The names are those of "copy". A file is deleted only after its copy is complete, and only if it was not
+    replaced meanwhile. After an interruption, run the same command again.
+
+    \b
+    Examples:
+      s3api move report.csv archive/
+      s3api move photos/ pictures/
+    """
+    _copy(client, "move", source, destination, overwrite=overwrite)
+
+
+def _copy(client: Client, kind: str, source: str, destination: str, *, overwrite: bool) -> None:
+    done = {"copy": "copied", "move": "moved"}[kind]
+    body = {"source": source, "destination": destination, "overwrite": overwrite}
+    if source.endswith("/"):
+        _results(client, f"/{kind}/folder", body, done)
+        return
+    if destination.endswith("/"):
+        body["destination"] = destination + source.rpartition("/")[2]
+    file = client.api.call("POST", f"/{kind}", body=body, repeat=False)["content"]
+    client.output.done(f"{done} {source} to {file['name']}: {file['size']:,} bytes", **file, outcome=done)
 
 
 class _Duration(click.ParamType[int]):
@@ -858,4 +1011,16 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(kind(context.find_root().command, {}, "s3api", "_S3API_COMPLETE").source())
 
 
-COMMANDS = (ping, list_files, upload, download, archive, delete, restore, presign, completion)
+COMMANDS = (
+    ping,
+    list_files,
+    upload,
+    download,
+    archive,
+    copy,
+    move,
+    delete,
+    restore,
+    presign,
+    completion,
+)
