@@ -121,7 +121,7 @@ class Window:
 
     def names(self) -> list[str]:
         """The names shown, folders first."""
-        return self.page.locator("tbody tr:visible .name").all_inner_texts()
+        return self.page.locator("tbody tr:visible .name").all_text_contents()  # of rows out of view, too
 
     def row(self, name: str) -> Locator:
         return self.page.locator("tbody tr").filter(has=self.page.get_by_text(name, exact=True))
