@@ -71,11 +71,14 @@ def test_the_api_by_example(
     assert [status for status in statuses if status != 200] == [412, 412, 201, 404]
     assert len(statuses) >= 17
     assert ministack_s3.keys(bucket_name) == {
+        "archive/games.csv",
         "big.bin",
         "checked.csv",
         "course.csv",
         "direct.csv",
         "from-a-pipe.txt",
+        "games.csv",
+        "moved.csv",
         "once.csv",
         "raw/games.csv",
         "reports/games.csv",
