@@ -103,7 +103,7 @@ resource "aws_autoscaling_group" "this" {
   }
 
   # No `instance_refresh`: Terraform would start one inside any deployment that changes the template and would not wait
-  # for it. New instances get the new template; running ones are replaced by an instance refresh that is started by hand.
+  # for it. `make refresh` gives the group the new template and replaces the running instances.
 
   dynamic "tag" {
     for_each = local.instance_tags

@@ -56,6 +56,11 @@ def prepare_all(environment: Environment, report: Reporter) -> Environment:
 def deploy(environment: Environment, report: Reporter) -> str:
     """Deploy this checkout; return its URL. It can be repeated after every failure."""
     environment = prepare_all(environment, report)
+    if "API_TOKENS" in environment.secrets and not rehearsal.token(environment):
+        raise Failed(
+            f"{environment.name} asks for a token, and the smoke test has none",
+            "Set S3API_TOKEN to a token that may list, read, write and delete",
+        )
     with report.step(f"the data bucket {environment.bucket}, and what runs"):
         service = _service(environment)
         preflight.same_architecture(environment, service)

@@ -87,10 +87,12 @@ RESOURCES: dict[str, str] = {
         ec2:DeleteTags ec2:DescribeLaunchTemplateVersions ec2:DescribeLaunchTemplates
         ec2:ModifyLaunchTemplate""",
     # What CreateLoadBalancer itself reads: docs.aws.amazon.com/elasticloadbalancing/latest/userguide,
-    # "Elastic Load Balancing API permissions".
+    # "Elastic Load Balancing API permissions". With security groups it also needs GetSecurityGroupsForVpc,
+    # which no page of AWS names (github.com/kubernetes-sigs/aws-load-balancer-controller/issues/3917).
     "aws_lb": """
         ec2:DescribeAccountAttributes ec2:DescribeAddresses ec2:DescribeInternetGateways
         ec2:DescribeNetworkInterfaces ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs
+        ec2:GetSecurityGroupsForVpc
         elasticloadbalancing:AddTags elasticloadbalancing:CreateLoadBalancer
         elasticloadbalancing:DeleteLoadBalancer elasticloadbalancing:DescribeCapacityReservation
         elasticloadbalancing:DescribeLoadBalancerAttributes elasticloadbalancing:DescribeLoadBalancers
@@ -235,7 +237,7 @@ _POLICIES: dict[str, list[_Scope]] = {
         # AWS chooses the ids of networks, so tags tell which are this project's. A new resource has the tag
         # in the request that makes it. An action that makes one resource inside another is in a statement
         # without the other's type: otherwise the tag in the request would open another owner's resource.
-        _Scope("NetworksAnywhere", "ec2:Describe*", _ANYTHING),
+        _Scope("NetworksAnywhere", "ec2:Describe* ec2:GetSecurityGroupsForVpc", _ANYTHING),
         _Scope(
             "NetworksNew",
             "ec2:CreateInternetGateway ec2:CreateLaunchTemplate ec2:CreateVpc",
@@ -304,7 +306,7 @@ _POLICIES: dict[str, list[_Scope]] = {
             "Instances",
             "ec2:RunInstances",
             [
-                *_arns("ec2", "instance/*", "network-interface/*", "volume/*"),
+                *_arns("ec2", "instance/*", "key-pair/*", "network-interface/*", "volume/*"),
                 "arn:aws:ec2:*::image/*",
                 "arn:aws:ec2:*::snapshot/*",
             ],

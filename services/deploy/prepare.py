@@ -148,8 +148,9 @@ def parameters(environment: Environment, report: Reporter) -> None:
         if variable != "SIGNING_KEY":
             raise Failed(
                 f"the parameter {name} does not exist",
-                "Make a token (python3 -m s3api token new --name … --verbs list,read) and store its entry: "
-                f"aws ssm put-parameter --name {name} --type SecureString --value '[…]'",
+                "Make a token (.venv/bin/s3api token new --name … --verbs list,read,write,delete) and store "
+                f"its entry: aws ssm put-parameter --region {environment.region} --name {name} "
+                "--type SecureString --value '[…]'",
             )
         ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_urlsafe(_KEY_BYTES))
         report.say(f"made {name}")

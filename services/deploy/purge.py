@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from docker.errors import NotFound
 
 from deploy import emulated_aws, leftovers, prepare
-from deploy.environments import CHECKOUT, Environment
+from deploy.environments import CHECKOUT, ROOTS, Environment
 from deploy.image import docker_engine
 from deploy.steps import Failed, Reporter
 
@@ -76,6 +76,7 @@ def _on_aws(where: Environment) -> Iterator[Found]:
             f"Remove it first: make destroy ENV={where.name}",
         )
     s3, ssm = where.client("s3"), where.client("ssm")
+    _check_states(s3, where)
     for name in (where.bucket, where.state_bucket):
         if _exists(s3, name):
             yield Found(f"the bucket {name}", partial(remove_bucket, s3, name))
@@ -84,6 +85,20 @@ def _on_aws(where: Environment) -> Iterator[Found]:
     there = [entry["Name"] for entry in ssm.describe_parameters(ParameterFilters=filters)["Parameters"]]
     for name in sorted(there):
         yield Found(f"the parameter {name}", partial(ssm.delete_parameter, Name=name))
+
+
+def _check_states(s3: Any, where: Environment) -> None:
+    """Raise `Failed` if the bucket for states has the state of another root, which would be lost."""
+    if not _exists(s3, where.state_bucket):
+        return
+    own = f"{ROOTS[where.name]}/"
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=where.state_bucket)
+    names = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    if others := [name for name in names if not name.startswith(own)]:
+        raise Failed(
+            f"the bucket {where.state_bucket} also has {others[0]}; nothing was removed",
+            "Remove the other environment first, or move its state",
+        )
 
 
 def _exists(s3: Any, bucket: str) -> bool:

@@ -172,7 +172,7 @@ def _call(
     except urllib.error.HTTPError as error:
         said = error.read(500).decode(errors="replace")
         then = "Read the log of the API: make logs"
-        if error.code == 401:
+        if error.code in (401, 403):
             then = "Set S3API_TOKEN to a token that may list, read, write and delete"
         raise Failed(
             f"{method} {url.split('?', maxsplit=1)[0]} answered {error.code}: {said}", then

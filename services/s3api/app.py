@@ -43,7 +43,7 @@ from s3api.services import Services, services_of
 from s3api.settings import Settings, parse_entries
 from s3api.signed_values import Signer
 from s3api.staging import Staging
-from s3api.waiting import IN_MEMORY
+from s3api.waiting import IN_MEMORY, IN_MEMORY_BYTES
 
 #: A path without empty segments and dot segments (RFC 3986, section 3.3).
 _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
@@ -115,7 +115,9 @@ class _App(APIFlask):
         except Exception as error:
             answer = self.handle_user_exception(error)
         response = self.process_response(self.make_response(answer))
-        request.environ[IN_MEMORY] = response.is_sequence
+        request.environ[IN_MEMORY] = response.is_sequence and (
+            request.blueprint == pages.bp.name or (response.content_length or 0) <= IN_MEMORY_BYTES
+        )
         return response
 
     def preprocess_request(self) -> ResponseReturnValue | None:

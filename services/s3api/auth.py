@@ -58,7 +58,6 @@ class JwtVerifier(Protocol):
     """What `jwt_tokens.Verifier` does. That module is loaded only if JWTs are configured."""
 
     def verify(self, token: str) -> Rights: ...
-    def bond(self, kid: str) -> str | None: ...
 
 
 class Tokens:

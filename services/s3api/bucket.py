@@ -199,7 +199,7 @@ def correct(
     rules = _setting(s3.get_bucket_lifecycle_configuration, bucket, "Rules") or []
 
     def put_rule(rule: Mapping[str, Any]) -> None:
-        rules[:] = [*(known for known in rules if known.get("ID") != rule["ID"]), rule]
+        rules[:] = [*(_with_filter(known) for known in rules if known.get("ID") != rule["ID"]), rule]
         s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
 
     ensure(
@@ -236,6 +236,16 @@ def correct(
             ),
         )
     return changed
+
+
+def _with_filter(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rule with its prefix in a filter: S3 takes no list in which some rules have the older form."""
+    if "Prefix" not in rule:
+        return rule
+    return {
+        **{name: value for name, value in rule.items() if name != "Prefix"},
+        "Filter": {"Prefix": rule["Prefix"]},
+    }
 
 
 def _setting(get: Callable[..., Any], bucket: str, key: str) -> Any:

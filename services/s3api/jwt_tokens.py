@@ -5,7 +5,6 @@ This module is loaded only if JWTs are configured, because the libraries take se
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -18,11 +17,13 @@ from typing import Any, Protocol, get_args
 
 import jwt
 import urllib3
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from s3api.failures import TokenKeysUnavailable
 from s3api.reloading import Reloaded
 from s3api.settings import Settings, SettingsError, Verb
+from s3api.waiting import at_most
 
 log = logging.getLogger("s3api")
 
@@ -52,14 +53,12 @@ class InvalidJwt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a valid token allows until `expires`, in seconds since 1970. `bond` identifies its key."""
+    """What a valid token allows until `expires`, in seconds since 1970."""
 
     subject: str
     verbs: frozenset[Verb]
     prefix: str
     expires: float
-    kid: str
-    bond: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,6 @@ class Key:
 
     key: Any
     algorithm: str
-    bond: str
 
 
 class Keys(Protocol):
@@ -89,7 +87,7 @@ class Verifier:
         self._needs_kid = needs_kid
 
     def verify(self, token: str) -> Rights:
-        """The rights of a token. Raises `InvalidJwt`, and `TokenKeysUnavailable` if its key is not known."""
+        """The rights of a token. Raises `InvalidJwt`, and `TokenKeysUnavailable` without its keys."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise InvalidJwt(f"The token has more than {MAX_TOKEN_CHARACTERS} characters")
         try:
@@ -102,12 +100,7 @@ class Verifier:
             raise InvalidJwt("The token's key is not known")
         if header.get("alg") != key.algorithm:
             raise InvalidJwt("The token's algorithm is not the one of its key")
-        return self._rights(self._claims(token, key), kid, key.bond)
-
-    def bond(self, kid: str) -> str | None:
-        """The bond of a key that is in use now, or None."""
-        key = self._keys.find(kid)
-        return None if key is None else key.bond
+        return self._rights(self._claims(token, key))
 
     def _kid(self, header: Mapping[str, Any]) -> str:
         if any(name in header for name in KEY_HEADERS):
@@ -146,7 +139,7 @@ class Verifier:
             raise InvalidJwt("The token is not valid") from None
         return claims
 
-    def _rights(self, claims: Mapping[str, Any], kid: str, bond: str) -> Rights:
+    def _rights(self, claims: Mapping[str, Any]) -> Rights:
         for name in ("exp", "nbf", "iat"):
             if name in claims and not _is_date(claims[name]):
                 raise InvalidJwt(f"The token's claim '{name}' is not a number")
@@ -161,20 +154,19 @@ class Verifier:
             raise InvalidJwt(f"The token's claim 'verbs' must be a list of {', '.join(known)}")
         if not isinstance(prefix, str):
             raise InvalidJwt("The token's claim 'prefix' must be a string; an empty one allows all files")
-        return Rights(subject, frozenset(verbs), prefix, expires, kid, bond)
+        return Rights(subject, frozenset(verbs), prefix, expires)
 
 
 def _is_date(value: object) -> bool:
     """Whether this is a NumericDate (RFC 7519, section 2)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 class _Secret:
     """One secret that the application shares with the service. The token needs no key id."""
 
     def __init__(self, secret: str) -> None:
-        data = secret.encode()
-        self._key = Key(data, "HS256", hashlib.sha256(b"jwt secret\0" + data).hexdigest())
+        self._key = Key(secret.encode(), "HS256")
 
     def find(self, kid: str) -> Key | None:  # noqa: ARG002 - there is one key
         return self._key
@@ -194,8 +186,8 @@ class FetchedKeys:
     """The keys of a URL.
 
     One request at a time fetches them, at most once in FETCH_INTERVAL_SECONDS, in a thread of its own. A
-    request waits for it only if its key is not known yet, and no longer than FETCH_SECONDS. If a fetch fails,
-    the keys of the last one stay in use.
+    request waits for it only if its key is not known yet, or has not been confirmed for long, and no longer
+    than FETCH_SECONDS. If a fetch fails, the keys of the last one stay in use.
     """
 
     def __init__(self, url: str) -> None:
@@ -219,8 +211,12 @@ class FetchedKeys:
             key = self._keys.get(kid)
             if key is None and (self._failed or self._fetching):
                 raise TokenKeysUnavailable("The keys of the tokens' issuer cannot be fetched; try again")
-        elif time.monotonic() - self._last_success > KEYS_LIFE_SECONDS:
+        elif (age := time.monotonic() - self._last_success) > KEYS_LIFE_SECONDS:
             self._start(FETCH_INTERVAL_SECONDS)
+            # A service that had nothing to do for hours must not accept a key that was removed meanwhile.
+            if age > KEYS_LIFE_SECONDS + FETCH_INTERVAL_SECONDS and (running := self._fetching):
+                running.wait(FETCH_SECONDS)
+                key = self._keys.get(kid)
         return key
 
     def _start(self, interval: float) -> None:
@@ -234,11 +230,13 @@ class FetchedKeys:
 
     def _fetch(self, done: threading.Event) -> None:
         try:
-            self._keys = parse_jwks(self._download())
+            with at_most(FETCH_SECONDS):
+                text = self._download()
+            self._keys = parse_jwks(text)
             self._last_success = time.monotonic()
             self._failed = False
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            self._failed = True
+        except Exception as error:
+            self._failed = True  # whatever it is: requests must not wait for a thread that has ended
             log.error("The keys at JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)  # noqa: TRY400 - with its URL
         finally:
             self._fetching = None
@@ -315,12 +313,11 @@ def _key(one: object) -> Key | None:
         return None
     try:
         key = jwt.PyJWK(one, algorithm=algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
         return None
     if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         return None
-    public = {name: one.get(name) for name in ("kty", "crv", "n", "e", "x", "y")}
-    return Key(key, algorithm, hashlib.sha256(json.dumps(public, sort_keys=True).encode()).hexdigest())
+    return Key(key, algorithm)
 
 
 def verifier(settings: Settings) -> Verifier:

@@ -343,4 +343,4 @@ def _watched(chunks: Iterable[Any], fields: dict[str, Any]) -> Generator[Any, No
 def request_method(fields: dict[str, Any]) -> str:
     """The method as a label. A method that a client makes up must not become a metric of its own."""
     method = str(fields["method"])
-    return method if method in {"GET", "HEAD", "POST", "PUT", "DELETE"} else "other"
+    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"

@@ -16,8 +16,9 @@ log = logging.getLogger("s3api")
 class Reloaded(Generic[Value]):
     """The parsed content of a file.
 
-    Each look costs one `stat`, so every worker process sees a change with its next request. If the new
-    content is not valid, or if the file is gone, the last valid content stays, and the log says so once.
+    Every request looks at the file (one `stat`), so every worker process sees a change with its next request.
+    If the new content is not valid, or if the file is gone, the last valid content stays, and the log says so
+    once. A file that cannot be read is tried again with each request.
     """
 
     def __init__(self, path: Path, parse: Callable[[str], Value]) -> None:
@@ -25,28 +26,37 @@ class Reloaded(Generic[Value]):
         self._path = path
         self._parse = parse
         self._state = self._look()
+        self._reported = ""
         self._value = self._read()
 
     def __call__(self) -> Value:
         state = self._look()
         if state != self._state:
-            self._state = state
             try:
                 self._value = self._read()
-            except (OSError, ValueError) as error:
-                log.error(  # noqa: TRY400 - a trace could show a value
-                    "The changed file %s is not used: %s", self._path, _reason(error)
-                )
+            except OSError as error:
+                self._report(error)
+            except ValueError as error:
+                self._state = state
+                self._report(error)
             else:
+                self._state = state
+                self._reported = ""
                 log.info("The changed file %s is used from now on", self._path)
         return self._value
+
+    def _report(self, error: OSError | ValueError) -> None:
+        reason = _reason(error)
+        if reason != self._reported:
+            log.error("The changed file %s is not used: %s", self._path, reason)
+        self._reported = reason
 
     def _look(self) -> tuple[int, ...]:
         try:
             state = os.stat(self._path)  # noqa: PTH116 - every request pays for it
         except OSError:
             return ()
-        return (state.st_mtime_ns, state.st_ino, state.st_size)
+        return (state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_size)
 
     def _read(self) -> Value:
         return self._parse(self._path.read_text(encoding="utf-8"))

@@ -319,4 +319,4 @@ def _not_one_part(plan: PartPlan) -> ChunkTooSmall:
 
 
 def _beyond(plan: PartPlan) -> FileTooLarge:
-    return FileTooLarge(f"The chunk goes beyond the Upload-Length of {plan.size} bytes; nothing was stored")
+    return FileTooLarge(f"The chunk goes beyond the Upload-Length of {plan.size} bytes; no more was stored")

@@ -54,7 +54,7 @@ class S3Versions:
 def _position(token: str) -> dict[str, str]:
     try:
         key, version = json.loads(token)
-    except ValueError:
+    except (ValueError, TypeError):
         raise InvalidCursor("The cursor is not one of a list of versions; begin again without it") from None
     return {"KeyMarker": key, **({"VersionIdMarker": version} if version else {})}
 

@@ -7,7 +7,6 @@ The URL of an upload contains its signed id, so the service keeps no state.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -254,7 +253,7 @@ def _metadata(value: str) -> dict[str, bytes]:
             raise BadRequest(f"The Upload-Metadata has the key '{key}' twice")
         try:
             found[key] = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; text that is not ASCII is another
             raise BadRequest(f"The value of '{key}' in the Upload-Metadata is not Base64") from None
     return found
 
@@ -282,7 +281,7 @@ def _checksum() -> dict[str, str]:
         raise BadRequest(f"The Upload-Checksum has none of the algorithms {', '.join(ALGORITHMS)}")
     try:
         return {ALGORITHMS[algorithm]: base64.b64decode(encoded, validate=True).hex()}
-    except binascii.Error:
+    except ValueError:
         raise BadRequest("The Upload-Checksum is not an algorithm, a space and a Base64 digest") from None
 
 

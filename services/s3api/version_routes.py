@@ -85,10 +85,10 @@ def restore(name: str, query: RestoreQuery) -> Response:
     check_name(name)
     current_caller().require("write", name)
     create_only, if_match = write_headers.condition()
+    if create_only:
+        raise BadRequest("A restore needs no If-None-Match: without a version no file is replaced")
     if query.version is None and (query.overwrite or if_match):
         raise BadRequest("Without a version only a deleted file is restored; overwrite needs a version")
-    if create_only and query.overwrite:
-        raise BadRequest("'If-None-Match: *' and overwrite contradict each other; send one of them")
     restored = services.store.restore(name, query.version, overwrite=query.overwrite, if_match=if_match)
     return answer(f"Successfully restored file '{name}' on s3 bucket '{services.store.bucket}'", restored)
 

@@ -20,8 +20,10 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The key in a request's environment that is true if all of the answer is in memory.
+#: The key in a request's environment that is true if the answer may wait for its client without a place: all
+#: of it is in memory, and it is a page, whose bytes all answers share, or short.
 IN_MEMORY = "s3api.in_memory"
+IN_MEMORY_BYTES = 16 * 1024
 DISK_THREADS = 10
 
 

@@ -118,9 +118,13 @@ def test_url_and_logs_say_what_scripts_read(
     """`make url` prints only the URL, and `make logs` prints the log of the tasks."""
     assert commands.url(stack, commands.Quiet()) == api
 
-    commands.logs(stack, commands.Quiet())
+    requests.get(f"{api}/", headers={"X-Request-Id": "read-by-make-logs"}, timeout=30).raise_for_status()
 
-    assert '"route":"/healthz"' in capsys.readouterr().out
+    def logged() -> bool:
+        commands.logs(stack, commands.Quiet())
+        return '"request_id":"read-by-make-logs"' in capsys.readouterr().out
+
+    until(logged, "the log has the request", 60, pause=0.5)
 
 
 def test_status_and_plan_say_what_runs_and_change_nothing(

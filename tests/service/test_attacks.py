@@ -223,6 +223,21 @@ DECODED = {
 }
 
 
+@pytest.mark.parametrize("header", ["Upload-Metadata: filename ", "Upload-Checksum: sha1 "])
+def test_a_header_of_tus_of_any_bytes_is_400(service: Service, header: str) -> None:
+    """Text that is not ASCII is not Base64, and no failure of the service."""
+    head = (
+        f"POST /tus HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {EVERYTHING}\r\n"
+        "Tus-Resumable: 1.0.0\r\n"
+        "Content-Type: application/offset+octet-stream\r\nContent-Length: 1\r\nUpload-Length: 1\r\n"
+    )
+    if "Metadata" not in header:
+        head += "Upload-Metadata: filename YQ==\r\n"
+    answer = send(service, f"{head}{header}".encode() + b"\xe9\r\n\r\nx")
+
+    assert answer.status == 400, answer.body
+
+
 @pytest.mark.parametrize("header", list(DECODED))
 def test_a_header_of_any_bytes_is_400(service: Service, header: str) -> None:
     """Bytes that are not ASCII, and values that are too long, are refused before S3 is asked."""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import Mock
 
 import jwt
 import pytest
@@ -27,6 +28,7 @@ from pydantic import SecretStr
 from s3api.app import create_app
 from s3api.auth import new_token
 from s3api.manage import entry_json
+from s3api.reloading import Reloaded
 from s3api.settings import Settings, SettingsError
 from support.certificates import make_certificate
 from support.memory_store import MemoryStore
@@ -277,6 +279,10 @@ ATTACKS: Mapping[str, tuple[Callable[[], str], str]] = {
     "docs/security.md: a prefix that is a list": (lambda: token(prefix=["docs/"]), "'prefix'"),
     "docs/security.md: too long": (lambda: token(x="x" * 4096), "characters"),
     "not a JWT": (lambda: "a.b.c", "not a valid JWT"),
+    "a date beyond all dates (RFC 7519, section 2)": (
+        lambda: token(exp=10**400),
+        "not a number",
+    ),
     "nothing in its parts": (lambda: "..", "not a valid JWT"),
     "an encrypted one, of five parts (RFC 7516, section 3)": (lambda: "a.b.c.d.e", "not valid"),
 }
@@ -423,6 +429,19 @@ def test_a_new_key_is_fetched_after_the_interval(
         accepted(client, token("ec"))
 
 
+def test_a_removed_key_ends_although_no_token_came(
+    make: Callable[..., FlaskClient], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a quiet time the first token waits until the keys have been fetched again."""
+    client = make(jwt_jwks_url=issuer.url)
+    accepted(client, token("ec"))
+    issuer.content = jwks(public("other", "ES256", EC)).encode()
+    monkeypatch.setattr("s3api.jwt_tokens.FETCH_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr("s3api.jwt_tokens.KEYS_LIFE_SECONDS", 0)
+
+    refused(client, token("ec"), "key is not known")
+
+
 def test_a_certificate_that_is_not_trusted(
     make: Callable[..., FlaskClient], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,6 +563,24 @@ def test_a_changed_file_of_tokens_is_used(make_client: Callable[..., FlaskClient
         accepted(client, second)
     path.unlink()
     accepted(client, second)
+
+
+def test_a_file_that_cannot_be_read_for_a_time(
+    make_client: Callable[..., FlaskClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removed token ends once the file can be read again, although the file itself has not changed."""
+    first, first_entry = new_token("first", frozenset({"list"}), "")
+    path = tmp_path / "tokens.json"
+    path.write_text(f"[{entry_json(first_entry)}]")
+    client = make_client(api_tokens_file=path, allow_anonymous=False)
+    accepted(client, first)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reloaded, "_read", Mock(side_effect=PermissionError(13, "Permission denied")))
+        path.write_text("[]")
+        accepted(client, first)
+        accepted(client, first)
+    refused(client, first)
 
 
 @pytest.fixture(scope="module")

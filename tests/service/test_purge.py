@@ -62,11 +62,21 @@ def test_everything_of_an_environment_is_removed(day02: Environment) -> None:
         s3.put_object(Bucket=day02.bucket, Key="twice ü.txt", Body=str(number).encode())
     s3.delete_object(Bucket=day02.bucket, Key="twice ü.txt")
     s3.create_multipart_upload(Bucket=day02.bucket, Key="open")
-    s3.put_object(Bucket=day02.state_bucket, Key="terraform.tfstate", Body=b"{}")
+    s3.put_object(Bucket=day02.state_bucket, Key="day02/terraform.tfstate", Body=b"{}")
     purge.purge(day02, Reporter(), typed(day02.bucket))
 
     assert buckets(day02) == set()
     assert parameters(day02) & set(PARAMETERS) == {"/day02-prod/signing_key"}
+
+
+def test_the_state_of_another_environment_stays(day02: Environment) -> None:
+    """Environments may share the bucket for their states. Nothing is removed then, and no name is asked."""
+    key = "prod/terraform.tfstate"
+    day02.client("s3").put_object(Bucket=day02.state_bucket, Key=key, Body=b"{}")
+    with pytest.raises(Failed, match=f"{day02.state_bucket} also has {key}; nothing was removed"):
+        purge.purge(day02, Reporter(), lambda _question: pytest.fail("it asked"))
+
+    assert buckets(day02) == {day02.bucket, day02.state_bucket}
 
 
 def test_many_versions_are_removed_page_by_page(day02: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

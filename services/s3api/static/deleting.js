@@ -2,7 +2,7 @@
 
 import { may } from "./access.js";
 import { Failure, at, call, callForLines, inTurns } from "./api.js";
-import { $, ask, attempt, closeNotice, count, element, hideProblem, notify, sentence, showProblem, sizeInWords, unauthorized } from "./page.js";
+import { $, ask, attempt, closeNotice, count, element, hideProblem, notify, number, sentence, showProblem, sizeInWords, unauthorized } from "./page.js";
 import { inFolder } from "./uploads.js";
 
 /** The page: `refresh()` loads its files again, `unpick(names)` ends their selection, `focus(name)` goes to a file. */
@@ -37,9 +37,11 @@ export async function removeFolder(prefix) {
 }
 
 async function removeAfterQuestion(title, words, names) {
+  const [it, is] = names.length === 1 ? ["it", "is"] : ["them", "are"];
+  const gone = `${it === "it" ? "it" : "they"} ${is} gone for good.`;
   const fate = may("write")
-    ? "Undo brings it back if the bucket keeps versions. If it keeps none, it is gone for good."
-    : "If the bucket keeps no versions, it is gone for good.";
+    ? `Undo brings ${it} back if the bucket keeps versions. If it keeps none, ${gone}`
+    : `If the bucket keeps no versions, ${gone}`;
   const choices = [["", "Cancel"], ["delete", "Delete", "danger"]];
   if ((await ask(title, [element("p", {}, words + fate)], choices)) !== "delete") return;
   const done = [];
@@ -80,23 +82,29 @@ async function report(done, failed) {
 
 async function restore(names) {
   $("undo").disabled = true;
-  let restored = 0;
+  const left = new Set(names);
   let refusal = null;
   let stopped = false;
   await inTurns(names, async (name) => {
     if (stopped) return;
     try {
       await call("POST", at("restore", name));
-      restored++;
+      left.delete(name);
     } catch (failure) {
       refusal ??= failure;
       stopped = failure.passing || failure.status === 401;
     }
   });
   $("undo").disabled = false;
+  const asked = new Set(names);
+  // What was deleted meanwhile, and what a later attempt may restore.
+  deleted = [...(stopped ? left : []), ...deleted.filter((name) => !asked.has(name))];
   await page.refresh();
+  const restored = names.length - left.size;
+  const again = deleted.length ? () => restore(deleted) : null;
   if (refusal) {
-    closeNotice();
+    if (again) notify([`Restored ${number.format(restored)} of ${count(names.length, "file")}.`], again);
+    else closeNotice();
     // A role that may not read the versioning of the bucket answers "not found" instead.
     if (refusal.code === "file_not_found") refusal.message += ": the bucket keeps no version of it, it cannot be restored";
     if (restored) refusal.message += `. ${count(restored, "file was", "files were")} restored`;
@@ -104,6 +112,6 @@ async function restore(names) {
     else showProblem(refusal, "Dismiss", hideProblem);
     return;
   }
-  notify(names.length === 1 ? sentence`Restored ${inFolder(names[0])}.` : [`Restored ${count(restored, "file")}.`]);
+  notify(names.length === 1 ? sentence`Restored ${inFolder(names[0])}.` : [`Restored ${count(restored, "file")}.`], again);
   page.focus(names[0]);
 }

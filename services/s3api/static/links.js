@@ -47,10 +47,12 @@ let linked = []; // the names of the files to which the dialog shows links
 
 const field = () => (linked.length === 1 ? $("link-url") : $("link-list"));
 
-/** Show links that are valid for `seconds`, or for the default time. */
+/** Show links that are valid for `seconds`, or for the default time. False if the dialog shows others meanwhile. */
 async function newLinks(seconds = "") {
+  const wanted = linked;
   const query = { ...(seconds && { expires: seconds }), ...(linked.length > 1 && { check: false }) };
   const answers = await inTurns(linked, (name) => call("GET", at("download", name), { query }));
+  if (wanted !== linked) return false;
   const first = answers.map((answer) => answer.expires_at).sort()[0];
   const ends = new Date(first);
   const left = (ends - Date.now()) / 1000;
@@ -60,6 +62,7 @@ async function newLinks(seconds = "") {
   $("link-text").replaceChildren(`Anyone with ${words} until `, time, ` (${timeInWords(left)}).`);
   field().value = answers.map((answer) => answer.content).join("\n");
   $("link-copied").textContent = "";
+  return true;
 }
 
 export const showLink = (name) => attempt(() => show([name], sentence`Link to ${inFolder(name)}`));
@@ -74,13 +77,14 @@ export function showFolderLinks(prefix) {
         throw new Failure(`The folder has more than ${count(MOST_LINKS, "file")}; download it as a ZIP instead`);
       }
     }
+    if (!names.length) throw new Failure("The folder has no files any more");
     await show(names, sentence`Links to the files in ${inFolder(prefix)}`);
   });
 }
 
 async function show(names, title) {
   linked = names;
-  await newLinks();
+  if (!(await newLinks())) return;
   $("link-title").replaceChildren(...title);
   $("link-life").value = "";
   $("link-copy").disabled = false;
@@ -93,16 +97,19 @@ async function show(names, title) {
 /** Replace the links by some with the chosen life. If the service refuses it, the dialog has no link. */
 $("link-life").addEventListener("change", async () => {
   $("link-life").disabled = $("link-copy").disabled = true;
+  const wanted = linked;
   try {
-    await newLinks($("link-life").value);
+    if (!(await newLinks($("link-life").value))) return;
     await copyLink();
     $("link-copy").disabled = false;
   } catch (failure) {
+    if (wanted !== linked) return;
     field().value = "";
     $("link-text").replaceChildren();
     $("link-copied").textContent = shown(failure.message);
+  } finally {
+    $("link-life").disabled = false;
   }
-  $("link-life").disabled = false;
   $("link-life").focus();
 });
 
@@ -118,3 +125,8 @@ async function copyLink() {
 }
 
 $("link-copy").addEventListener("click", copyLink);
+
+// An answer that comes late is not shown under the title of another file.
+$("link").addEventListener("close", () => {
+  linked = [];
+});

@@ -34,7 +34,8 @@ async function lookInto(folder, names, taken) {
     if (slash < 0) here.add(name);
     else {
       const inner = name.slice(0, slash + 1);
-      inside.set(inner, [...(inside.get(inner) ?? []), name]);
+      if (!inside.has(inner)) inside.set(inner, []);
+      inside.get(inner).push(name);
     }
   }
   const existing = [];
