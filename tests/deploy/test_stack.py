@@ -22,6 +22,7 @@ from typing import Any
 
 import docker
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from deploy import bucket_move, commands, emulated_aws, leftovers, prepare
