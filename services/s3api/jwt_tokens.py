@@ -214,8 +214,9 @@ class FetchedKeys:
         elif (age := time.monotonic() - self._last_success) > KEYS_LIFE_SECONDS:
             self._start(FETCH_INTERVAL_SECONDS)
             # A service that had nothing to do for hours must not accept a key that was removed meanwhile.
-            if age > KEYS_LIFE_SECONDS + FETCH_INTERVAL_SECONDS and (running := self._fetching):
-                running.wait(FETCH_SECONDS)
+            if age > KEYS_LIFE_SECONDS + FETCH_INTERVAL_SECONDS:
+                if running := self._fetching:
+                    running.wait(FETCH_SECONDS)
                 key = self._keys.get(kid)
         return key
 

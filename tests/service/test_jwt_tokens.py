@@ -435,7 +435,7 @@ def test_a_removed_key_ends_although_no_token_came(
     """After a quiet time the first token waits until the keys have been fetched again."""
     client = make(jwt_jwks_url=issuer.url)
     accepted(client, token("ec"))
-    issuer.content = jwks(public("other", "ES256", EC)).encode()
+    issuer.content = json.dumps({"keys": [public("other", "ES256", EC)]}).encode()
     monkeypatch.setattr("s3api.jwt_tokens.FETCH_INTERVAL_SECONDS", 0)
     monkeypatch.setattr("s3api.jwt_tokens.KEYS_LIFE_SECONDS", 0)
 
@@ -570,6 +570,7 @@ def test_a_file_that_cannot_be_read_for_a_time(
 ) -> None:
     """A removed token ends once the file can be read again, although the file itself has not changed."""
     first, first_entry = new_token("first", frozenset({"list"}), "")
+    second, second_entry = new_token("second", frozenset({"list"}), "")
     path = tmp_path / "tokens.json"
     path.write_text(f"[{entry_json(first_entry)}]")
     client = make_client(api_tokens_file=path, allow_anonymous=False)
@@ -577,10 +578,11 @@ def test_a_file_that_cannot_be_read_for_a_time(
 
     with monkeypatch.context() as patch:
         patch.setattr(Reloaded, "_read", Mock(side_effect=PermissionError(13, "Permission denied")))
-        path.write_text("[]")
+        path.write_text(f"[{entry_json(second_entry)}]")
         accepted(client, first)
         accepted(client, first)
     refused(client, first)
+    accepted(client, second)
 
 
 @pytest.fixture(scope="module")
