@@ -237,7 +237,8 @@ _POLICIES: dict[str, list[_Scope]] = {
         # AWS chooses the ids of networks, so tags tell which are this project's. A new resource has the tag
         # in the request that makes it. An action that makes one resource inside another is in a statement
         # without the other's type: otherwise the tag in the request would open another owner's resource.
-        _Scope("NetworksAnywhere", "ec2:Describe* ec2:GetSecurityGroupsForVpc", _ANYTHING),
+        _Scope("NetworksAnywhere", "ec2:Describe*", _ANYTHING),
+        _Scope("NetworksOfBalancers", "ec2:GetSecurityGroupsForVpc", _arns("ec2", "vpc/*")),
         _Scope(
             "NetworksNew",
             "ec2:CreateInternetGateway ec2:CreateLaunchTemplate ec2:CreateVpc",

@@ -1094,7 +1094,7 @@ def test_the_document_and_its_page(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.1")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert len(assets) == 3
+    assert len(assets) == 5
     for asset in assets:
         assert client.get(f"/{asset}").status_code == 200
     refused(client.get("/docs/../settings.py"), 404, "not_found")

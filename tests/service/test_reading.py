@@ -377,7 +377,7 @@ ROUTES = [
     ("GET", "/readyz", "it knows none"),
     ("GET", "/ui", "it knows none"),
     ("GET", "/openapi.json", "it knows none"),
-    ("GET", "/list_files", "it knows prefix, delimiter, limit, cursor, details"),
+    ("GET", "/list_files", "it knows prefix, delimiter, contains, limit, cursor, details"),
     ("GET", "/download/a", "it knows redirect, attachment, check"),
     ("GET", "/files/a", "it knows none"),
     ("HEAD", "/files/a", ""),
@@ -386,7 +386,7 @@ ROUTES = [
     ("POST", "/uploads", "it knows none"),
     ("POST", "/delete", "it knows none"),
     ("DELETE", "/delete/a", "it knows none"),
-    ("POST", "/restore/a", "it knows none"),
+    ("POST", "/restore/a", "it knows version, overwrite"),
     ("POST", "/uploads/a/complete", "it knows none"),
     ("DELETE", "/uploads/a", "it knows none"),
 ]
