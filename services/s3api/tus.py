@@ -36,6 +36,9 @@ ALGORITHMS: Mapping[str, str] = {"sha1": "sha-1", "md5": "md5", "sha256": "sha-2
 _BYTES = "application/offset+octet-stream"
 #: So that the URL of the upload, which contains the metadata, is not too long for the service or a proxy.
 MAX_METADATA = 4096
+#: What a request with bytes of a file can answer, for the reference.
+RECEIVING = (404, 409, 410, 411, 412, 413, 415)
+MISMATCH = "The Upload-Checksum does not match"
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 
 
@@ -74,15 +77,9 @@ def tus_options() -> Response:
 
 @bp.post("/tus")
 @documented(
-    404,
-    409,
-    410,
-    411,
-    412,
-    413,
-    415,
+    *RECEIVING,
     answers=Envelope,
-    others={201: "Created; `Location` is the URL of the upload", 460: "The Upload-Checksum does not match"},
+    others={201: "Created; `Location` is the URL of the upload", 460: MISMATCH},
 )
 @tus_request
 def create_tus_upload() -> Response:
@@ -147,15 +144,9 @@ def read_tus_offset(upload_id: str) -> Response:
 
 @bp.patch("/tus/<upload_id>")
 @documented(
-    404,
-    409,
-    410,
-    411,
-    412,
-    413,
-    415,
+    *RECEIVING,
     answers=Envelope,
-    others={204: "Stored up to `Upload-Offset`", 460: "The Upload-Checksum does not match"},
+    others={204: "Stored up to `Upload-Offset`", 460: MISMATCH},
 )
 @tus_request
 def append_tus_upload(upload_id: str) -> Response:
@@ -185,16 +176,10 @@ def terminate_tus_upload(upload_id: str) -> Response:
 
 @bp.post("/tus/<upload_id>")
 @documented(
-    404,
     405,
-    409,
-    410,
-    411,
-    412,
-    413,
-    415,
+    *RECEIVING,
     answers=Envelope,
-    others={204: "As PATCH or DELETE", 460: "The Upload-Checksum does not match"},
+    others={204: "As PATCH or DELETE", 460: MISMATCH},
 )
 @tus_request
 def override_tus_method(upload_id: str) -> Response:

@@ -318,22 +318,27 @@ def test_forms_that_arrive_at_every_worker_are_stored(
 # --- the variable
 
 
-@pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", "65"])
-def test_a_wrong_number_of_workers_ends_it_with_a_sentence(tmp_path: Path, value: str) -> None:
-    """What is no whole number from 1 to 64 stops the start; gunicorn by itself would show a traceback."""
+def started_in_vain(directory: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """A start of the service with settings that end it."""
     s3 = S3("none", "http://127.0.0.1:1", {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
     environment = service_environment(
-        s3, "day02-unused", tmp_path, port=free_port(), metrics_port=0, web_concurrency=value
+        s3, "day02-unused", directory, port=free_port(), metrics_port=0, **settings
     )
-    ended = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "s3api.serve"],
         env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=tmp_path,
+        cwd=directory,
         check=False,
     )
+
+
+@pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", "65"])
+def test_a_wrong_number_of_workers_ends_it_with_a_sentence(tmp_path: Path, value: str) -> None:
+    """What is no whole number from 1 to 64 stops the start; gunicorn by itself would show a traceback."""
+    ended = started_in_vain(tmp_path, web_concurrency=value)
 
     assert ended.returncode == 1
     assert ended.stderr.startswith("The configuration is not valid.\n  WEB_CONCURRENCY: ")
@@ -344,19 +349,7 @@ def test_a_wrong_number_of_workers_ends_it_with_a_sentence(tmp_path: Path, value
 @pytest.mark.parametrize("option", ["--workers 2", "--worker-class gevent"])
 def test_gunicorns_own_options_for_workers_are_refused(tmp_path: Path, option: str) -> None:
     """The metrics of workers that gunicorn's options start would not be added up."""
-    s3 = S3("none", "http://127.0.0.1:1", {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
-    environment = service_environment(
-        s3, "day02-unused", tmp_path, port=free_port(), metrics_port=0, gunicorn_cmd_args=option
-    )
-    ended = subprocess.run(
-        [sys.executable, "-m", "s3api.serve"],
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        check=False,
-    )
+    ended = started_in_vain(tmp_path, gunicorn_cmd_args=option)
 
     assert ended.returncode == 1
     assert "GUNICORN_CMD_ARGS: --workers and --worker-class cannot be set there" in ended.stderr
