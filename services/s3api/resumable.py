@@ -187,7 +187,7 @@ def _append(
             check = _checks(store, plan, number, stored, chunk)
             stream: Any = chunk  # a body needs no more of a stream than `read`
             size = plan.size_of(number)
-            body = _PartBody(stream, size, size, digests=digests, check=check)
+            body = _PartBody(stream, size, size, digests=digests, hashed=False, check=check)
             stored.append(_put_part(store, plan, number, body))
         except (UploadInterrupted, ClientTooSlow) as error:
             if chunk.ended and length is None:

@@ -189,7 +189,7 @@ def override_tus_method(upload_id: str) -> Response:
         return append_tus_upload(upload_id=upload_id)
     if method == "DELETE":
         return terminate_tus_upload(upload_id=upload_id)
-    raise MethodNotAllowed(["DELETE", "HEAD", "PATCH"])
+    raise MethodNotAllowed(["DELETE", "HEAD", "PATCH", "POST"])
 
 
 # --- parsing
