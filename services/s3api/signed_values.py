@@ -1,6 +1,6 @@
 """Signed values that clients keep for the service: listing cursors and upload ids.
 
-The service stores no state of its own. What it must know again later, it signs and gives to the client.
+The service stores no state of its own. It signs what it needs again later, and gives it to the client.
 """
 
 from __future__ import annotations
