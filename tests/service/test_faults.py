@@ -210,7 +210,10 @@ def check_failures(
     # Taken from the log, because an answer to HEAD has no body.
     seen = {name: (answer.status_code, requested[name]["code"]) for name, (answer, _) in answers.items()}
 
-    assert seen == wanted
+    unexpected = [answers[name][0].headers["X-Request-Id"] for name in wanted if seen[name] != wanted[name]]
+    causes = [stage.logged("request_failed", request_id=request_id) for request_id in unexpected]
+
+    assert seen == wanted, causes
     for name, (answer, seconds) in answers.items():
         request_id = answer.headers["X-Request-Id"]
         shown = answer.text + str(answer.headers)
