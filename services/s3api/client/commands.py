@@ -1024,7 +1024,7 @@ class _Size(click.ParamType[int]):
             self.fail(
                 f"'{value}' is not a size; write bytes, or a number with k, M, G or T: 100M", param, ctx
             )
-        return int(match[1]) * 1000 ** " kmgt".index(match[2] or " ")
+        return int(match[1]) * int(1000 ** " kmgt".index(match[2] or " "))
 
 
 @command(
