@@ -5,7 +5,7 @@ import { Failure, at, call, callForLines, inTurns } from "./api.js";
 import { $, ask, attempt, closeNotice, count, element, hideProblem, notify, number, sentence, showProblem, sizeInWords, unauthorized } from "./page.js";
 import { inFolder } from "./uploads.js";
 
-/** The page: `refresh()` loads its files again, `unpick(names)` ends their selection, `focus(name)` goes to a file. */
+/** The page: `refresh()` loads its files again, `removed(names)` takes files off it, `focus(name)` goes to a file. */
 let page = null;
 
 export function startDeleting(host) {
@@ -61,8 +61,7 @@ async function removeAfterQuestion(title, words, names) {
 }
 
 async function report(done, failed) {
-  page.unpick(done);
-  await page.refresh();
+  await page.removed(done);
   if (failed.length) {
     const [{ name, code }] = failed;
     const others = failed.length > 1 ? `, and ${count(failed.length - 1, "other")}` : "";

@@ -23,7 +23,9 @@ import {
   sizeInWords,
   whenUnauthorized,
 } from "./page.js";
+import { hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
+import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
@@ -68,17 +70,8 @@ $("forget").addEventListener("click", async () => {
 
 // --- the folder
 
-/** The entries shown: those that are loaded, in the order of S3. */
-const listing = { prefix: "", folders: [], files: [], next: null, loading: null };
-
-const folderInHash = () => {
-  try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return "";
-  }
-};
-const hashOf = (prefix) => `#${prefix.split("/").map(encodeURIComponent).join("/")}`;
+/** The entries shown: those that are loaded, in the order of S3. `text` is what a search looks for. */
+const listing = { prefix: "", text: "", folders: [], files: [], next: null, loading: null };
 
 async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_PAGE) {
   const query = { prefix, delimiter: "/", limit, details: true };
@@ -86,31 +79,37 @@ async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_
   return call("GET", "list_files", { query, signal });
 }
 
-/** Show the folder in the location. `again` reloads as many entries as were loaded, and keeps the selection. */
+/** Show the folder, or the search, in the location. `again` reloads as many entries as were loaded, and keeps the selection. */
 async function load({ focus = false, again = false } = {}) {
   listing.loading?.abort();
   const { signal } = (listing.loading = new AbortController());
   $("listing").setAttribute("aria-busy", "true");
   const wanted = again ? entries() : 0;
-  let prefix = folderInHash();
+  let { prefix, text } = place();
   try {
     await learn(signal);
-    if (!prefix && home()) history.replaceState(null, "", hashOf((prefix = home())));
+    if (!prefix && home()) {
+      prefix = home();
+      history.replaceState(null, "", text ? searchHash(prefix, text) : hashOf(prefix));
+    }
     const found = { folders: [], files: [], next: null };
-    let answer;
-    do {
-      answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
-      found.folders.push(...answer.prefixes);
-      found.files.push(...answer.content);
-      found.next = answer.next ?? null;
-    } while (found.next && found.folders.length + found.files.length < wanted);
+    // A search shows its files later, as they are found.
+    if (!text) {
+      let answer;
+      do {
+        answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
+        found.folders.push(...answer.prefixes);
+        found.files.push(...answer.content);
+        found.next = answer.next ?? null;
+      } while (found.next && found.folders.length + found.files.length < wanted);
+      $("bucket").textContent = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
+    }
     const names = new Set(found.files.map((file) => file.name));
     unpick((name) => !again || !names.has(name));
     if (!again) $("filter").value = "";
-    Object.assign(listing, found, { prefix });
-    const bucket = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
-    $("bucket").textContent = bucket;
-    document.title = prefix ? `${shown(prefix)} – ${bucket}` : bucket;
+    Object.assign(listing, found, { prefix, text });
+    const bucket = $("bucket").textContent;
+    document.title = text ? `${shown(text)} – ${bucket}` : prefix ? `${shown(prefix)} – ${bucket}` : bucket;
     $("token").hidden = true;
     $("go").hidden = true;
     $("browser").hidden = $("listing").hidden = false;
@@ -118,6 +117,13 @@ async function load({ focus = false, again = false } = {}) {
     if (!again) hideProblem();
     render();
     if (focus) $("listing-title").focus();
+    if (text) {
+      $("listing").removeAttribute("aria-busy");
+      await search(prefix, text, signal, { add: addFound, again: () => load({ focus: true }) });
+      if (!isDefault()) arrange();
+      filter();
+      return;
+    }
     if (!again) say(`${prefix ? shown(prefix) : bucket}: ${loadedInWords()}.`);
     if (listing.next && !isDefault()) loadAll(LOADED_UNASKED);
   } catch (failure) {
@@ -139,8 +145,24 @@ async function load({ focus = false, again = false } = {}) {
 }
 
 function clearListing(prefix = "") {
-  Object.assign(listing, { prefix, folders: [], files: [], next: null });
+  Object.assign(listing, { prefix, text: "", folders: [], files: [], next: null });
   unpick(() => true);
+  render();
+}
+
+/** Show more files that the search has found. */
+function addFound(files) {
+  listing.files.push(...files);
+  $("files").append(...files.map(fileRow));
+  filter();
+}
+
+/** The files are deleted: take them off the page. */
+async function removed(names) {
+  const gone = new Set(names);
+  unpick((name) => gone.has(name));
+  if (!listing.text) return load({ again: true });
+  listing.files = listing.files.filter((file) => !gone.has(file.name));
   render();
 }
 
@@ -221,7 +243,7 @@ function renderCrumbs() {
   const list = element("ol", {});
   let prefix = "";
   const link = (to, label) =>
-    element("a", { href: hashOf(to), "aria-current": to === listing.prefix ? "page" : null }, label);
+    element("a", { href: hashOf(to), "aria-current": to === listing.prefix && !listing.text ? "page" : null }, label);
   for (const name of ["", ...steps]) {
     prefix += name;
     const label = name ? bdi(name.replace(/(.)\/$/, "$1")) : "All files";
@@ -229,8 +251,11 @@ function renderCrumbs() {
     const step = prefix && !isWithin(prefix) ? element("span", {}, label) : link(prefix, label);
     list.append(element("li", {}, step));
   }
+  if (listing.text) list.append(element("li", {}, element("span", { "aria-current": "page" }, "Search")));
   $("crumbs").replaceChildren(list);
-  $("listing-title").replaceChildren(listing.prefix ? shown(listing.prefix) : "All files");
+  showSearchLine(listing.prefix, listing.text);
+  const title = listing.prefix ? shown(listing.prefix) : "All files";
+  $("listing-title").replaceChildren(listing.text ? `Search for ${shown(listing.text)}: ${title}` : title);
 }
 
 /** The element, which is hidden from a token that may not do this. */
@@ -289,16 +314,22 @@ function filter() {
   const rows = [...$("folders").rows, ...$("files").rows];
   for (const row of rows) row.hidden = !inFolder(row.dataset.name).toLowerCase().includes(wanted);
   const visible = rows.filter((row) => !row.hidden).length;
-  $("listing").querySelector(".bar").hidden = rows.length === 0;
+  $("find-bar").hidden = rows.length === 0 && !listing.text;
+  $("search-below").hidden = !wanted;
   const words = wanted ? `${number.format(visible)} of ${loadedInWords()}` : loadedInWords();
   $("count").textContent = words;
   $("listing").querySelector("table").hidden = visible === 0;
   $("empty").hidden = visible > 0;
   $("empty").querySelector("p").textContent = wanted
     ? `No match in the ${entriesInWords(" and ")} loaded.` + (listing.next ? " There is more to load." : "")
-    : `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
+    : emptyInWords();
   $("more-line").hidden = !listing.next;
   showSelection();
+}
+
+function emptyInWords() {
+  if (listing.text) return isSearching() ? "Searching…" : "No file found.";
+  return `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
 }
 
 let typing = 0;
@@ -310,6 +341,11 @@ $("filter").addEventListener("input", () => {
   typing = setTimeout(() => {
     if (listing.next && entries() < LOADED_UNASKED) loadAll(LOADED_UNASKED);
   }, 300);
+});
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("filter").value.trim();
+  if (text) location.hash = searchHash(listing.prefix, text);
 });
 $("more").addEventListener("click", () => loadAll(0));
 $("all").addEventListener("click", () => (loadingAll ? loadingAll.abort() : loadAll(Infinity)));
@@ -333,11 +369,9 @@ window.addEventListener("hashchange", () => load({ focus: document.activeElement
 whenUnauthorized(askForToken);
 startDeleting({
   refresh: () => load({ again: true }),
-  unpick: (names) => {
-    const gone = new Set(names);
-    unpick((name) => gone.has(name));
-  },
+  removed,
   focus: (name) => (rowOf(name)?.querySelector(".open") ?? $("listing-title")).focus(),
 });
-await start({ folder: () => listing.prefix, refresh: () => load({ again: true }) });
+// What a search found is not searched for again after each upload.
+await start({ folder: () => listing.prefix, refresh: () => listing.text || load({ again: true }) });
 load();
