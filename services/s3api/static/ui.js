@@ -4,6 +4,7 @@ import { folderMeant, home, isWithin, learn, may, offerHome, unlearn } from "./a
 import { Failure, call, token } from "./api.js";
 import { remove, removeFolder, startDeleting } from "./deleting.js";
 import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
+import { menuButton } from "./menu.js";
 import {
   $,
   attempt,
@@ -25,6 +26,7 @@ import {
 } from "./page.js";
 import { hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
+import { rename, startRenaming } from "./rename.js";
 import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
@@ -236,7 +238,9 @@ function render() {
   (same ?? $("listing-title")).focus();
 }
 
-const rowOf = (name) => [...$("files").rows].find((row) => row.dataset.name === name);
+const rowOf = (name) => [...$("folders").rows, ...$("files").rows].find((row) => row.dataset.name === name);
+
+const focusOn = (name) => (rowOf(name)?.querySelector(".name > a, .open") ?? $("listing-title")).focus();
 
 function renderCrumbs() {
   const steps = listing.prefix.match(/[^/]*\/|[^/]+$/g) ?? [];
@@ -273,6 +277,7 @@ function folderRow(prefix) {
     needs("read", iconButton("download", ["Download as ZIP", words], () => downloadFolder(prefix))),
     needs("read", iconButton("link", ["Copy links", `to the files in ${words}`], () => showFolderLinks(prefix))),
     needs("delete", iconButton("delete", ["Delete folder", words], () => removeFolder(prefix))),
+    menuButton(words, [["Rename or move…", () => rename(prefix), "list read write delete"]]),
   ];
   const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", ...actions));
   row.dataset.name = prefix;
@@ -301,6 +306,7 @@ function fileRow(file) {
       needs("read", iconButton("download", ["Download", words], () => openFile(name, true))),
       needs("read", iconButton("link", ["Copy link", `to ${words}`], () => showLink(name))),
       needs("delete", iconButton("delete", ["Delete", words], () => remove([name]))),
+      menuButton(words, [["Rename or move…", () => rename(name, file.etag), "read write delete"]]),
     ),
   );
   row.dataset.name = name;
@@ -370,8 +376,9 @@ whenUnauthorized(askForToken);
 startDeleting({
   refresh: () => load({ again: true }),
   removed,
-  focus: (name) => (rowOf(name)?.querySelector(".open") ?? $("listing-title")).focus(),
+  focus: focusOn,
 });
+startRenaming({ refresh: () => load({ again: true }), focus: focusOn });
 // What a search found is not searched for again after each upload.
 await start({ folder: () => listing.prefix, refresh: () => listing.text || load({ again: true }) });
 load();
