@@ -31,6 +31,7 @@ _UI_ASSETS = {
     "ui.svg",
     "access.js",
     "api.js",
+    "deleted.js",
     "deleting.js",
     "links.js",
     "md5.js",
@@ -39,6 +40,7 @@ _UI_ASSETS = {
     "place.js",
     "preview.js",
     "rename.js",
+    "results.js",
     "search.js",
     "selection.js",
     "send.js",
@@ -47,6 +49,7 @@ _UI_ASSETS = {
     "total.js",
     "ui.js",
     "uploads.js",
+    "versions.js",
 }
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (

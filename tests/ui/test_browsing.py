@@ -592,6 +592,7 @@ def test_through_the_public_endpoint(
     [
         "access.js",
         "api.js",
+        "deleted.js",
         "deleting.js",
         "links.js",
         "md5.js",
@@ -600,6 +601,7 @@ def test_through_the_public_endpoint(
         "place.js",
         "preview.js",
         "rename.js",
+        "results.js",
         "search.js",
         "selection.js",
         "send.js",
@@ -608,6 +610,7 @@ def test_through_the_public_endpoint(
         "total.js",
         "ui.js",
         "uploads.js",
+        "versions.js",
         "ui.css",
         "ui.svg",
     ],

@@ -79,9 +79,9 @@ export async function callForBlob(path, headers = {}) {
 }
 
 /** Send one request. Resolves with the whole envelope; rejects with a `Failure` or the signal's reason. */
-export async function call(method, path, { query = {}, json, signal } = {}) {
+export async function call(method, path, { query = {}, headers: more = {}, json, signal } = {}) {
   const search = new URLSearchParams(query).toString();
-  const headers = authorization();
+  const headers = { ...authorization(), ...more };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   let answer, text;
   try {

@@ -15,6 +15,14 @@ export function startDeleting(host) {
 /** What Undo would restore. A further deletion adds to it, so that Undo loses nothing. */
 let deleted = [];
 
+/** The files are restored already, so Undo need not restore them. */
+export function forgetDeleted(names) {
+  if (!deleted.length) return;
+  const restored = new Set(names);
+  deleted = deleted.filter((name) => !restored.has(name));
+  if (!deleted.length && !$("undo").hidden) closeNotice();
+}
+
 /** Ask, and delete the files. */
 export async function remove(names) {
   const title = names.length === 1 ? sentence`Delete ${inFolder(names[0])}?` : [`Delete ${count(names.length, "file")}?`];

@@ -16,4 +16,5 @@ function decoded(folder) {
 }
 
 export const hashOf = (prefix) => `#${prefix.split("/").map(encodeURIComponent).join("/")}`;
+export const deletedHash = (prefix) => `${hashOf(prefix)}?deleted`;
 export const searchHash = (prefix, text) => `${hashOf(prefix)}?contains=${encodeURIComponent(text)}`;

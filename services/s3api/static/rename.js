@@ -1,7 +1,8 @@
 /** Renaming a file or a folder. A new folder in the name moves it. */
 
 import { call } from "./api.js";
-import { $, attempt, bdi, count, element, say, sentence, shown, unauthorized } from "./page.js";
+import { $, attempt, count, element, say, sentence, shown, unauthorized } from "./page.js";
+import { failedFiles } from "./results.js";
 import { inFolder } from "./uploads.js";
 
 const AT_ONCE = 100;
@@ -107,8 +108,7 @@ async function moveFolder(destination) {
   } while (cursor && !stopped);
   if (moved && !stay.length && !cursor) return true;
   await page.refresh();
-  const lines = stay.map(({ name, message }) => element("li", {}, bdi(inFolder(name)), `: ${shown(message)}`));
-  tell(element("p", {}, resultInWords(moved, stay.length, cursor)), ...(lines.length ? [listOf(lines)] : []));
+  tell(element("p", {}, resultInWords(moved, stay.length, cursor)), ...failedFiles("Files that keep their names", stay));
   return false;
 }
 
@@ -117,9 +117,6 @@ function resultInWords(moved, stay, more) {
   const kept = stay ? ` ${count(stay, "file keeps its name", "files keep their names")}.` : "";
   return `Renamed ${count(moved, "file")}.${kept}${more ? " The rest was not tried." : ""}`;
 }
-
-/** The keyboard can scroll the list. */
-const listOf = (lines) => element("ul", { tabindex: "0", "aria-label": "Files that keep their names" }, ...lines);
 
 $("rename-cancel").addEventListener("click", () => (running ? (stopped = true) : $("rename").close()));
 

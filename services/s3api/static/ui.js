@@ -2,6 +2,7 @@
 
 import { folderMeant, home, isWithin, learn, may, offerHome, unlearn } from "./access.js";
 import { Failure, call, token } from "./api.js";
+import { hideDeleted, showDeleted } from "./deleted.js";
 import { remove, removeFolder, startDeleting } from "./deleting.js";
 import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
 import { menuButton } from "./menu.js";
@@ -9,14 +10,17 @@ import {
   $,
   attempt,
   bdi,
+  cell,
   closeNotice,
   count,
   element,
+  focusTitle,
   hideProblem,
   icon,
   iconButton,
   moment,
   momentInFull,
+  needs,
   number,
   say,
   showProblem,
@@ -24,13 +28,14 @@ import {
   sizeInWords,
   whenUnauthorized,
 } from "./page.js";
-import { hashOf, place, searchHash } from "./place.js";
+import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
 import { rename, startRenaming } from "./rename.js";
 import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
+import { showVersions, startVersions } from "./versions.js";
 
 // The first page is small, so that a folder appears at once. S3 lists at most 1,000 entries at a time.
 const FIRST_PAGE = 200;
@@ -73,7 +78,7 @@ $("forget").addEventListener("click", async () => {
 // --- the folder
 
 /** The entries shown: those that are loaded, in the order of S3. `text` is what a search looks for. */
-const listing = { prefix: "", text: "", folders: [], files: [], next: null, loading: null };
+const listing = { prefix: "", text: "", deleted: false, folders: [], files: [], next: null, loading: null };
 
 async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_PAGE) {
   const query = { prefix, delimiter: "/", limit, details: true };
@@ -87,16 +92,16 @@ async function load({ focus = false, again = false } = {}) {
   const { signal } = (listing.loading = new AbortController());
   $("listing").setAttribute("aria-busy", "true");
   const wanted = again ? entries() : 0;
-  let { prefix, text } = place();
+  let { prefix, text, deleted } = place();
   try {
     await learn(signal);
     if (!prefix && home()) {
       prefix = home();
-      history.replaceState(null, "", text ? searchHash(prefix, text) : hashOf(prefix));
+      history.replaceState(null, "", text ? searchHash(prefix, text) : deleted ? deletedHash(prefix) : hashOf(prefix));
     }
     const found = { folders: [], files: [], next: null };
-    // A search shows its files later, as they are found.
-    if (!text) {
+    // These are shown elsewhere, or later.
+    if (!text && !deleted) {
       let answer;
       do {
         answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
@@ -109,16 +114,20 @@ async function load({ focus = false, again = false } = {}) {
     const names = new Set(found.files.map((file) => file.name));
     unpick((name) => !again || !names.has(name));
     if (!again) $("filter").value = "";
-    Object.assign(listing, found, { prefix, text });
+    Object.assign(listing, found, { prefix, text, deleted });
     const bucket = $("bucket").textContent;
+    if (deleted) await showDeleted(prefix, signal);
+    else hideDeleted();
     document.title = text ? `${shown(text)} – ${bucket}` : prefix ? `${shown(prefix)} – ${bucket}` : bucket;
     $("token").hidden = true;
     $("go").hidden = true;
-    $("browser").hidden = $("listing").hidden = false;
+    $("browser").hidden = false;
+    $("listing").hidden = deleted;
     $("forget").hidden = token.get() === null;
     if (!again) hideProblem();
     render();
-    if (focus) $("listing-title").focus();
+    if (focus) focusTitle();
+    if (deleted) return say(`${$("deleted-title").textContent}: ${$("deleted-count").textContent}.`);
     if (text) {
       $("listing").removeAttribute("aria-busy");
       await search(prefix, text, signal, { add: addFound, again: () => load({ focus: true }) });
@@ -147,8 +156,9 @@ async function load({ focus = false, again = false } = {}) {
 }
 
 function clearListing(prefix = "") {
-  Object.assign(listing, { prefix, text: "", folders: [], files: [], next: null });
+  Object.assign(listing, { prefix, text: "", deleted: false, folders: [], files: [], next: null });
   unpick(() => true);
+  hideDeleted();
   render();
 }
 
@@ -240,14 +250,18 @@ function render() {
 
 const rowOf = (name) => [...$("folders").rows, ...$("files").rows].find((row) => row.dataset.name === name);
 
-const focusOn = (name) => (rowOf(name)?.querySelector(".name > a, .open") ?? $("listing-title")).focus();
+function focusOn(name) {
+  const shownAs = rowOf(name)?.querySelector(".name > a, .open");
+  if (shownAs) shownAs.focus();
+  else focusTitle();
+}
 
 function renderCrumbs() {
   const steps = listing.prefix.match(/[^/]*\/|[^/]+$/g) ?? [];
   const list = element("ol", {});
   let prefix = "";
   const link = (to, label) =>
-    element("a", { href: hashOf(to), "aria-current": to === listing.prefix && !listing.text ? "page" : null }, label);
+    element("a", { href: hashOf(to), "aria-current": to === listing.prefix && !listing.text && !listing.deleted ? "page" : null }, label);
   for (const name of ["", ...steps]) {
     prefix += name;
     const label = name ? bdi(name.replace(/(.)\/$/, "$1")) : "All files";
@@ -255,20 +269,15 @@ function renderCrumbs() {
     const step = prefix && !isWithin(prefix) ? element("span", {}, label) : link(prefix, label);
     list.append(element("li", {}, step));
   }
-  if (listing.text) list.append(element("li", {}, element("span", { "aria-current": "page" }, "Search")));
+  const view = listing.text ? "Search" : listing.deleted ? "Deleted files" : "";
+  if (view) list.append(element("li", {}, element("span", { "aria-current": "page" }, view)));
+  $("show-deleted").href = deletedHash(listing.prefix);
+  $("show-deleted").hidden = listing.deleted;
   $("crumbs").replaceChildren(list);
   showSearchLine(listing.prefix, listing.text);
   const title = listing.prefix ? shown(listing.prefix) : "All files";
   $("listing-title").replaceChildren(listing.text ? `Search for ${shown(listing.text)}: ${title}` : title);
 }
-
-/** The element, which is hidden from a token that may not do this. */
-function needs(verb, made) {
-  made.dataset.needs = verb;
-  return made;
-}
-
-const cell = (kind, ...children) => element("td", { role: "cell", class: kind }, ...children);
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
@@ -306,7 +315,7 @@ function fileRow(file) {
       needs("read", iconButton("download", ["Download", words], () => openFile(name, true))),
       needs("read", iconButton("link", ["Copy link", `to ${words}`], () => showLink(name))),
       needs("delete", iconButton("delete", ["Delete", words], () => remove([name]))),
-      menuButton(words, [["Rename or move…", () => rename(name, file.etag), "read write delete"]]),
+      menuButton(words, [["Rename or move…", () => rename(name, file.etag), "read write delete"], ["Versions…", () => showVersions(name), "list"]]),
     ),
   );
   row.dataset.name = name;
@@ -370,7 +379,7 @@ $("notice-close").addEventListener("click", closeNotice);
 
 // --- beginning
 
-window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #crumbs, #go") !== null }));
+window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #deleted, #crumbs, #show-deleted, #go") !== null }));
 
 whenUnauthorized(askForToken);
 startDeleting({
@@ -378,7 +387,8 @@ startDeleting({
   removed,
   focus: focusOn,
 });
+startVersions({ refresh: () => load({ again: true }), focus: focusOn });
 startRenaming({ refresh: () => load({ again: true }), focus: focusOn });
 // What a search found is not searched for again after each upload.
-await start({ folder: () => listing.prefix, refresh: () => listing.text || load({ again: true }) });
+await start({ folder: () => listing.prefix, refresh: () => listing.text || listing.deleted || load({ again: true }) });
 load();
