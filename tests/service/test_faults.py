@@ -633,21 +633,18 @@ def test_a_client_that_stalls_is_answered_and_leaves_nothing(
 def test_a_client_that_stalls_in_a_tus_upload_continues_after_the_last_part(short_for_clients: Stage) -> None:
     """https://tus.io/protocols/resumable-upload, "PATCH": 408, and the offset is what S3 has received."""
     tus = {"Tus-Resumable": "1.0.0", "Upload-Length": str(13 * MiB), "Upload-Metadata": "filename YQ=="}
-    url = (
-        f"/{requests.post(short_for_clients.service.at('/tus'), headers=tus, timeout=60).headers['Location']}"
-    )
+    service = short_for_clients.service
+    url = f"/{requests.post(service.at('/tus'), headers=tus, timeout=60).headers['Location']}"
     bytes_at: dict[str, object] = {
         "Tus_Resumable": "1.0.0",
         "Content_Type": "application/offset+octet-stream",
     }
-    with RawClient(short_for_clients.service.url) as client:
+    with RawClient(service.url) as client:
         client.begin("PATCH", url, **bytes_at, Upload_Offset=0, Content_Length=13 * MiB)
         client.send(b"x" * 7 * MiB)
         stalled = client.answer(DEADLINE)
-    offset = requests.head(short_for_clients.service.at(url), headers=tus, timeout=60).headers[
-        "Upload-Offset"
-    ]
-    with RawClient(short_for_clients.service.url) as client:
+    offset = requests.head(service.at(url), headers=tus, timeout=60).headers["Upload-Offset"]
+    with RawClient(service.url) as client:
         client.begin("PATCH", url, **bytes_at, Upload_Offset=5 * MiB, Content_Length=8 * MiB)
         client.send(b"x" * 8 * MiB)
         continued = client.answer()

@@ -359,9 +359,6 @@ def _reset(handler: BaseHTTPRequestHandler) -> None:
 class _Server(Server):
     daemon_threads = True
     block_on_close = False
-    # With the default of 5, Linux drops the seventh connection that waits to be accepted. Its client sends
-    # the SYN again after 1 s, which is the connect timeout of some tests.
-    request_queue_size = 128
 
     def shutdown_request(self, request: Any) -> None:
         if struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0]:
