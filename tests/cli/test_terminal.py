@@ -107,6 +107,8 @@ def on_terminal(
         "restore x --json",
         "presign x",
         "presign x --json",
+        "upload-link x",
+        "upload-link x --json",
         "download x/ --to .",
         "download x --via service",
     ],

@@ -14,7 +14,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import Mock
@@ -33,6 +33,7 @@ from s3api.manage import entry_json
 from s3api.reloading import Reloaded
 from s3api.settings import Settings, SettingsError
 from support.certificates import make_certificate
+from support.http_server import Server
 from support.memory_store import MemoryStore
 from support.servers import S3, Service, until
 from support.stores import settings_for
@@ -378,7 +379,7 @@ class Issuer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(files.certificate, files.key)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from support.http_server import Server
 from support.raw_client import RESET_ON_CLOSE
 from support.servers import S3
 
@@ -158,7 +159,7 @@ class FaultyS3:
         self._server.server_close()
         self._drop_connections()
 
-    def _listen(self, *ports: int) -> ThreadingHTTPServer:
+    def _listen(self, *ports: int) -> Server:
         """A server at the first free port of these."""
         *others, last = ports
         for port in others:
@@ -166,7 +167,7 @@ class FaultyS3:
                 return self._serve(port)
         return self._serve(last)
 
-    def _serve(self, port: int) -> ThreadingHTTPServer:
+    def _serve(self, port: int) -> Server:
         server = _Server(("127.0.0.1", port), _handler(self))
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server
@@ -355,12 +356,9 @@ def _reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(Server):
     daemon_threads = True
     block_on_close = False
-    # With the default of 5, Linux drops the seventh connection that waits to be accepted. Its client sends
-    # the SYN again after 1 s, which is the connect timeout of some tests.
-    request_queue_size = 128
 
     def shutdown_request(self, request: Any) -> None:
         if struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0]:
