@@ -597,6 +597,8 @@ def test_through_the_public_endpoint(
         "md5.js",
         "page.js",
         "preview.js",
+        "receive.css",
+        "receive.js",
         "selection.js",
         "send.js",
         "sorting.js",
