@@ -77,7 +77,7 @@ class Tokens:
         reloaded: Callable[[], Sequence[TokenEntry]] | None = None,
         jwts: JwtVerifier | None = None,
     ) -> None:
-        """`reloaded` returns the entries of now, if they are in a file."""
+        """`reloaded` returns the current entries if they are in a file. Each request calls it once."""
         self._entries = reloaded or (lambda: entries)
         self._seen: Sequence[TokenEntry] | None = None
         self._callers: list[tuple[str, Caller]] = []
@@ -86,11 +86,12 @@ class Tokens:
 
     @property
     def configured(self) -> bool:
-        return bool(self._entries()) or self._jwts is not None or self._allow_anonymous
+        return self._allow_anonymous or self._jwts is not None or bool(self._entries())
 
     def identify(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header. Raises `Unauthorized`."""
-        if not self.configured:
+        callers = self._hashed()
+        if not (callers or self._jwts or self._allow_anonymous):
             raise Unauthorized(
                 "No API tokens are configured; the operator sets API_TOKENS, or ALLOW_ANONYMOUS=true"
             )
@@ -105,7 +106,7 @@ class Tokens:
         digest = hash_token(token)
         found = None
         # Compare every entry, in constant time, so that the duration reveals nothing about them.
-        for sha256, caller in self._hashed():
+        for sha256, caller in callers:
             if hmac.compare_digest(sha256, digest):
                 found = caller
         if found is None and self._jwts is not None and token.count(".") == 2:

@@ -31,13 +31,19 @@ _UI_ASSETS = {
     "ui.svg",
     "access.js",
     "api.js",
+    "deleted.js",
     "deleting.js",
     "links.js",
     "md5.js",
+    "menu.js",
     "page.js",
+    "place.js",
     "preview.js",
     "receive.css",
     "receive.js",
+    "rename.js",
+    "results.js",
+    "search.js",
     "selection.js",
     "send.js",
     "sorting.js",
@@ -45,6 +51,7 @@ _UI_ASSETS = {
     "total.js",
     "ui.js",
     "uploads.js",
+    "versions.js",
 }
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (

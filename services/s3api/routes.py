@@ -205,7 +205,7 @@ def list_files(query: ListQuery) -> Response:
     if wants_lines():
         lines = _json_lines(files.list_all(services.store, prefix))
         return Response(lines, mimetype=NDJSON, headers={"Vary": "Accept"})
-    of = (prefix, check_prefix(query.delimiter, "The delimiter"), *filter(None, [text]))
+    of = ("list", prefix, check_prefix(query.delimiter, "The delimiter"), text)
     token = services.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = services.store.list_page(prefix, query.delimiter, query.limit, token)
     if text:

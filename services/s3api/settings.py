@@ -238,7 +238,8 @@ class Settings(BaseSettings):
     """The time limit for S3's answer to a small request. What may pass is asked once more, so an answer that
     needs S3 comes after at most twice this time."""
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
-    """The longest pause of S3 during a transfer."""
+    """The longest pause of S3 during a transfer. S3 must also send each 256 KiB of a download within this
+    time."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
     """The longest pause of a client that sends a body or reads an answer, the time limit for the head of a
     request, and that for a new connection's first byte."""

@@ -1,6 +1,6 @@
 """Signed values that clients keep for the service: listing cursors, upload ids and upload links.
 
-The service stores no state of its own. What it must know again later, it signs and gives to the client.
+The service stores no state of its own. It signs what it needs again later, and gives it to the client.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Signer:
         self._upload_links = URLSafeTimedSerializer(key, salt="upload link")
 
     def cursor(self, query: Sequence[str], token: str) -> str:
-        """A cursor that holds the store's `token` and is valid for this query only."""
+        """A cursor that holds the store's `token` and is valid for this query only.
+
+        The first item of `query` is the name of the route, so that no other route accepts the cursor.
+        """
         return str(self._cursors.dumps([list(query), token]))
 
     def read_cursor(self, query: Sequence[str], cursor: str) -> str:

@@ -209,6 +209,17 @@ def test_an_incomplete_archive(s3api: Command, ministack_s3: S3) -> None:
     assert not list(s3api.folder.glob(".*.part"))
 
 
+def test_whoami(s3api: Command) -> None:
+    """Without a token on a service that allows it, everything is allowed."""
+    ran = s3api("whoami")
+
+    assert (ran.status, ran.out, ran.err) == (0, "anonymous: delete, list, read, write; all files\n", "")
+    assert s3api("whoami", "--quiet").out == ran.out
+    assert s3api("whoami", "--json").objects() == [
+        {"ok": True, "name": "anonymous", "verbs": ["delete", "list", "read", "write"], "prefix": ""}
+    ]
+
+
 def test_json_of_every_command(s3api: Command) -> None:
     """With --json each result is an object on a line, and nothing else is printed."""
     s3api.file("a.csv", DATA)
@@ -578,15 +589,17 @@ def test_tokens(
 ) -> None:
     """A token from the environment or a file is sent; what it may not do, and no token, have one status."""
     token, entry = new_token("reader", frozenset({"list", "read"}), "")
+    of_team, team = new_token("team", frozenset({"list"}), "team é/")
     bucket = ministack_s3.make_bucket(bucket_name)
-    service = make_service(
-        ministack_s3, bucket, api_tokens=f"[{manage.entry_json(entry)}]", allow_anonymous=False
-    )
+    entries = ", ".join(manage.entry_json(one) for one in (entry, team))
+    service = make_service(ministack_s3, bucket, api_tokens=f"[{entries}]", allow_anonymous=False)
     s3api = Command(service.url, tmp_path)
     kept = s3api.file("token", f"{token}\n".encode())
     big = s3api.file("big", b"")
     os.truncate(big, 64 << 20)
     by_variable = s3api("list", S3API_TOKEN=token)
+    identified = [s3api("whoami", S3API_TOKEN=one).out for one in (token, of_team)]
+    unknown = s3api("whoami", S3API_TOKEN="wrong")
     by_file = s3api("list", "--token-file", kept)
     without = s3api("list")
     wrong = s3api("list", S3API_TOKEN="wrong")
@@ -596,6 +609,8 @@ def test_tokens(
     broken = s3api("list", S3API_TOKEN="a\nb")
 
     assert (by_variable.status, by_file.status) == (0, 0)
+    assert identified == ["reader: list, read; all files\n", "team: list; files that begin with 'team é/'\n"]
+    assert (unknown.status, unknown.out) == (4, "")
     assert (without.status, wrong.status, broken.status) == (4, 4, 2)
     assert [ran.status for ran in may_not] == [4, 4], [ran.err for ran in may_not]
     assert "may not write" in may_not[0].err

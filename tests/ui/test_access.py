@@ -105,7 +105,7 @@ def test_what_a_screen_reader_hears(window: Window, tmp_path: Path) -> None:
     row = table.get_by_role("row").nth(1)
     assert row.get_by_role("cell").nth(2).inner_text() == "1.5 kB"
     buttons = [one.get_attribute("aria-label") for one in row.locator(".actions button").all()]
-    assert buttons == ["Download a.txt", "Copy link to a.txt", "Delete a.txt"]
+    assert buttons == ["Download a.txt", "Copy link to a.txt", "Delete a.txt", "More actions for a.txt"]
     (tmp_path / "b.txt").write_text("b")
     window.choose(tmp_path / "b.txt")
     expect(said).to_have_text(f"Uploaded {window.folder}b.txt.")

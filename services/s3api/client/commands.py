@@ -403,6 +403,23 @@ def ping(client: Client) -> None:
     client.output.done(greeting, url=client.api.url, message=greeting)
 
 
+@command("whoami")
+def whoami(client: Client) -> None:
+    """Print what the token may do, and with which files.
+
+    \b
+    Examples:
+      s3api whoami
+      s3api whoami --json
+    """
+    caller = client.api.call("GET", "/whoami")["content"]
+    name, verbs, prefix = caller["name"], caller["verbs"], caller["prefix"]
+    which = f"files that begin with '{prefix}'" if prefix else "all files"
+    client.output.answer(
+        f"{name}: {', '.join(verbs)}; {which}", ok=True, name=name, verbs=verbs, prefix=prefix
+    )
+
+
 @command(
     "list",
     click.argument("prefix", default="", shell_complete=REMOTE),
@@ -1074,6 +1091,7 @@ def completion(context: click.Context, shell: str) -> None:
 
 COMMANDS = (
     ping,
+    whoami,
     list_files,
     upload,
     download,
