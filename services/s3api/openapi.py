@@ -163,6 +163,12 @@ def _describe_upload_links(paths: dict[str, Any]) -> None:
         del operation["security"]
         del operation["responses"]["401"]
     del one["get"]["responses"]["403"]
+    one["get"]["responses"]["302"] |= {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The page, relative to this URL"}
+        },
+    }
     for operation in (one["put"], paths["/upload_links/{link}/{name}"]["put"]):
         operation["requestBody"] = {"required": True, "content": {"application/octet-stream": _BINARY}}
         operation["parameters"] += _raw_headers()

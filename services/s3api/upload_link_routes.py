@@ -10,7 +10,7 @@ from flask import Response, request
 from flask.globals import app_ctx, request_ctx
 from werkzeug.exceptions import BadRequest
 
-from s3api import upload_links, write_headers
+from s3api import pages, upload_links, write_headers
 from s3api.auth import Forbidden
 from s3api.file_store import Upload
 from s3api.json_bodies import SMALL, json_body
@@ -66,15 +66,28 @@ def create_upload_link(wanted: UploadLinkRequest) -> Response:
 
 
 @bp.get("/upload_links/<link>")
-@documented(*BY_LINK, answers=ReadUploadLink)
+@documented(
+    *BY_LINK, answers=ReadUploadLink, others={302: "To the page for the upload, for a client that wants HTML"}
+)
 def read_upload_link(link: str) -> Response:
-    """Tell what an upload link allows. It needs no token."""
+    """Tell what an upload link allows. It needs no token.
+
+    A browser is redirected to the page for the upload.
+    """
+    if _wants_page():
+        response = answer("The page for the upload has a slash at the end of its URL", status=302)
+        # A relative reference (RFC 3986, section 4.2): the link is the last segment of this URL.
+        response.headers["Location"] = f"{link}/"
+        response.headers["Vary"] = "Accept"
+        return response
     return _described(_open(link)[1])
 
 
 @bp.get("/upload_links/<link>/")
 @bp.doc(hide=True)  # the same for a browser, and for the URL of a folder's link
 def show_upload_link(link: str) -> Response:
+    if _wants_page():
+        return pages.upload_page()
     return _described(_open(link)[1])
 
 
@@ -179,6 +192,10 @@ def _described(link: UploadLink) -> Response:
     response = answer("The upload link is valid", _details(link))
     response.headers["Vary"] = "Accept"
     return response
+
+
+def _wants_page() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
 def register(app: APIFlask) -> None:

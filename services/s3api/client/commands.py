@@ -1024,7 +1024,8 @@ class _Size(click.ParamType[int]):
             self.fail(
                 f"'{value}' is not a size; write bytes, or a number with k, M, G or T: 100M", param, ctx
             )
-        return int(match[1]) * int(1000 ** " kmgt".index(match[2] or " "))
+        factors = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+        return int(match[1]) * factors[match[2]]
 
 
 @command(
@@ -1047,11 +1048,11 @@ class _Size(click.ParamType[int]):
 def upload_link(
     client: Client, *, target: str, expires: int | None, max_size: int | None, overwrite: bool
 ) -> None:
-    """Print a URL with which anyone can upload to NAME, or into the folder PREFIX/, without a token.
+    """Print a URL with which someone without a token can upload.
 
-    The URL is a secret: everyone who has it can upload until it expires. Its holder opens it in a browser, or
-    runs "curl -T FILE URL", and can do nothing else. The link ends when your token ends, or may no longer
-    write there.
+    The upload goes to NAME, or into the folder PREFIX/. The URL is a secret: everyone who has it can upload
+    until it expires. Its holder opens it in a browser, or runs "curl -T FILE URL", and can do nothing else.
+    The link ends when your token ends, or may no longer write there.
 
     The URL goes to standard output, the time when it expires to standard error.
 
