@@ -29,6 +29,7 @@ from s3api.file_store import MAX_SINGLE_PUT_BYTES, NotModified, Upload
 from s3api.forms import MAX_OVERHEAD
 from s3api.health import draining
 from s3api.s3_store import S3FileStore
+from s3api.staging import Staging
 from support import raw_client
 from support.memory_store import MemoryStore
 from support.servers import until
@@ -414,6 +415,25 @@ def test_one_limit_for_every_way_in(make_client: MakeClient, store: MemoryStore,
     store.objects.clear()
     refused(send(11), 413, "file_too_large")
     assert store.objects == {}
+
+
+def test_a_form_uses_the_share_of_its_caller(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token has its own share of the staging directory, and without a token each address has one."""
+    callers: list[str | None] = []
+    folder = Staging.folder
+
+    def noted(staging: Staging, expected: int | None, caller: str | None = None) -> Any:
+        callers.append(caller)
+        return folder(staging, expected, caller)
+
+    monkeypatch.setattr(Staging, "folder", noted)
+    client = make_client(allow_anonymous=True, api_tokens=[entry(["write"])])
+    client.post("/upload", headers=AUTHORIZED, **form(("a", b"1")))
+    client.post("/upload", environ_overrides={"REMOTE_ADDR": "192.0.2.1"}, **form(("b", b"2")))
+
+    assert callers == ["test", "192.0.2.1"]
 
 
 @pytest.mark.parametrize(("above", "answers"), [(0, 400), (1, 413), (2_000_000, 413)])
