@@ -1158,7 +1158,7 @@ def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     second = bucket.correct(s3, bucket_name)
 
     assert {"versioned", "incomplete uploads aborted after a day", "TLS only"} <= set(first)
-    assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag"]
+    assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag", "Location"]
     assert second == []
     assert s3.get_bucket_versioning(Bucket=bucket_name)["Status"] == "Enabled"
     assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == bucket.CLOSED
