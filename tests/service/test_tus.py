@@ -257,6 +257,14 @@ def test_metadata_that_names_no_file_is_refused(
     assert store.uploads == {}
 
 
+def test_metadata_has_a_longest_length(client: FlaskClient) -> None:
+    """The limit keeps the URL of the upload short enough: 4096 characters are accepted."""
+    metadata = f"filename YQ==,m {b64('x' * 3060)}"
+
+    assert len(metadata) == 4096
+    assert create(client, 1, Upload_Metadata=metadata).status_code == 201
+
+
 def test_the_size_must_be_known_and_allowed(make_client: MakeClient, store: MemoryStore) -> None:
     """Creation, "Upload-Length", "Upload-Defer-Length" and Tus-Max-Size: refused before S3 is asked."""
     client = make_client(max_file_bytes=10)
@@ -296,6 +304,16 @@ def test_a_creation_can_carry_the_first_bytes(client: FlaskClient, store: Memory
     assert (whole.status_code, whole.headers["Upload-Offset"]) == (201, "3")
     assert "Upload-Expires" not in whole.headers
     assert content(store, "b") == b"abc"
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked"])
+def test_the_first_bytes_can_have_no_length(client: FlaskClient, store: MemoryStore, coding: str) -> None:
+    """RFC 9112, section 7.1: transfer codings are case-insensitive. The whole body is read."""
+    sent = {**CHUNK, "Upload-Length": "3", "Upload-Metadata": "filename YQ==", "Transfer-Encoding": coding}
+    answer = client.post("/tus", headers=sent, input_stream=BytesIO(b"abc"))
+
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (201, "3")
+    assert content(store, "a") == b"abc"
 
 
 @pytest.mark.parametrize(
