@@ -600,6 +600,8 @@ def test_through_the_public_endpoint(
         "page.js",
         "place.js",
         "preview.js",
+        "receive.css",
+        "receive.js",
         "rename.js",
         "results.js",
         "search.js",
