@@ -264,7 +264,10 @@ def test_picture_of_a_view(
     ]
     lines = "".join(json.dumps(line) + "\n" for line in [*found, {"searched": 18_204}])
     page.route("**/list_files*contains=*", lambda route: route.fulfill(status=200, body=lines))
-    body = {"status": 200, "message": "Successfully listed deleted files", "content": gone}
+    message = "Successfully listed files on s3 bucket 'day02-files'"
+    first = {"status": 200, "message": message, "content": [], "prefixes": []}
+    page.route("**/list_files*limit=1&*", lambda route: route.fulfill(status=200, json=first))
+    body = {"status": 200, "message": message, "content": gone}
     page.route("**/versions?*", lambda route: route.fulfill(status=200, json=body))
     page.goto(f"{window.service.url}/ui{VIEWS[view]}")
     expect(page.locator("tbody:visible tr:visible").first).to_be_visible()

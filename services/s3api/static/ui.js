@@ -101,17 +101,19 @@ async function load({ focus = false, again = false } = {}) {
       history.replaceState(null, "", text ? searchHash(prefix, text) : deleted ? deletedHash(prefix) : hashOf(prefix));
     }
     const found = { folders: [], files: [], next: null };
-    // These are shown elsewhere, or later.
-    if (!text && !deleted) {
-      let answer;
+    let answer = null;
+    if (text || deleted) {
+      // Their files come later. A listing names the bucket.
+      if ($("bucket").textContent === "Files") answer = await page(prefix, null, signal, 1);
+    } else {
       do {
         answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
         found.folders.push(...answer.prefixes);
         found.files.push(...answer.content);
         found.next = answer.next ?? null;
       } while (found.next && found.folders.length + found.files.length < wanted);
-      $("bucket").textContent = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
     }
+    if (answer) $("bucket").textContent = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
     const names = new Set(found.files.map((file) => file.name));
     unpick((name) => !again || !names.has(name));
     if (!again) $("filter").value = "";
