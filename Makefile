@@ -141,18 +141,22 @@ quick-s3:
 quick-others:
 	@$(PYTEST) -q tests --ignore=tests/service -m "$(QUICK_TESTS)"
 
-# The tests that run for each mutant of a module, those that fail soonest first. TESTS= names others:
+# The tests that may notice a mutant of a module. Of these, each mutant meets those that call the changed function, the
+# fastest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
+NOTICED_archive := $(call SERVICE_TESTS,archive)
 NOTICED_auth := $(call SERVICE_TESTS,edges http)
 NOTICED_bodies := $(call SERVICE_TESTS,edges use_cases http store)
+NOTICED_copying := $(call SERVICE_TESTS,copying)
 NOTICED_errors := tests/service/test_documentation.py::test_every_code_is_explained $(call SERVICE_TESTS,edges http)
 NOTICED_file_store := $(call SERVICE_TESTS,use_cases edges http)
 NOTICED_files := $(call SERVICE_TESTS,use_cases edges reading http properties)
 NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)
+NOTICED_jwt_tokens := $(call SERVICE_TESTS,jwt_tokens)
 NOTICED_names := $(call SERVICE_TESTS,edges reading http properties)
-NOTICED_routes := $(call SERVICE_TESTS,edges reading http)
+NOTICED_routes := $(call SERVICE_TESTS,fuzz edges http reading archive searching)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
 NOTICED_s3_errors := $(call SERVICE_TESTS,use_cases s3_http s3_answers store)
 NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http s3_answers store)
@@ -161,36 +165,26 @@ NOTICED_s3_restore := $(NOTICED_s3_multipart)
 NOTICED_s3_signing := $(NOTICED_s3_http)
 NOTICED_s3_store := $(NOTICED_s3_http)
 NOTICED_s3_values := $(NOTICED_s3_answers)
+NOTICED_searching := $(call SERVICE_TESTS,searching)
 NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
+NOTICED_tus := $(call SERVICE_TESTS,tus)
+NOTICED_versions := $(call SERVICE_TESTS,versions)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
 SAMPLE ?=
 SEED ?= 1
-# --failed-first: the test that noticed the last mutant is likely to notice the next.
-define COSMIC_RAY_CONFIG
-[cosmic-ray]
-module-path = "services/s3api/$(MODULE).py"
-timeout = 300
-test-command = ".venv/bin/python -m pytest -qx --failed-first -m 'not docker and not browser' -k 'not tls and not seaweedfs' $(TESTS)"
-distributor.name = "local"
-# `str | None` is an annotation, which nothing computes.
-filters.operators-filter.exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
-endef
-export COSMIC_RAY_CONFIG
 
 .PHONY: mutants
-mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE in one place at a time, in a copy; list the changes that no test notices
+mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE in one place at a time, in a copy; print the changes that no test notices, and the score
 	@[ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make mutants MODULE=auth"; exit 1; }
 	@rm -rf .mutants && mkdir .mutants
 	@git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C .mutants
 	@ln -s ../$(VENV) ../$(MINISTACK) .mutants
-	@printf '%s\n' "$$COSMIC_RAY_CONFIG" > .mutants/cosmic-ray.toml
-	cd .mutants && PATH="$(CURDIR)/$(COSMIC_RAY)/bin:$$PATH" && \
-		cosmic-ray init cosmic-ray.toml session.sqlite && cr-filter-operators session.sqlite cosmic-ray.toml && \
-		$(if $(SAMPLE),python tests/mutants.py sample session.sqlite $(SAMPLE) $(SEED) &&) \
-		cosmic-ray baseline cosmic-ray.toml && cosmic-ray exec cosmic-ray.toml session.sqlite && \
-		cr-report --show-diff --surviving-only session.sqlite && python tests/mutants.py score session.sqlite
+	@cd .mutants && PYTHONPATH="$(CURDIR)/.mutants/services" \
+		../$(COSMIC_RAY)/bin/python tests/mutants.py services/s3api/$(MODULE).py '$(SAMPLE)' $(SEED) \
+		$(VENV)/bin/python tests/mutant_tests.py services/s3api/$(MODULE).py \
+		-m 'not docker and not browser and not service' -k 'not tls and not seaweedfs' $(TESTS)
 
 # ENV=day02 and ENV=prod are AWS. ENV=local is the root of day02 on emulated AWS, on this machine.
 ENV ?= local
@@ -240,7 +234,7 @@ node-opponents:
 # Node is optional: without it, the tests that need it are skipped. In CI they fail.
 .PHONY: node-clients
 node-clients:
-	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready tests/ui/uppy/node_modules/.ready; fi
 
 .PHONY: check
 check: $(VENV)/.test ## Lint, types, import directions, shell scripts, workflows
@@ -289,7 +283,7 @@ lock: $(VENV)/.test ## Update the hashed requirement files to the newest version
 
 .PHONY: clean
 clean: ## Remove the environments and caches, not the data of `make run`
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules tests/ui/uppy/node_modules tests/ui/uppy/6/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -353,6 +347,11 @@ $(AWS_CLI)/.ready: tests/aws-cli.txt $(VENV)/.uv
 
 tests/service/node/node_modules/.ready: tests/service/node/package-lock.json
 	@echo "installing the linter and the generator of TypeScript clients into $(@D)"
+	@npm ci --prefix $(<D) --silent --ignore-scripts
+	@touch $@
+
+tests/ui/uppy/node_modules/.ready: tests/ui/uppy/package-lock.json
+	@echo "installing two versions of Uppy into $(@D)"
 	@npm ci --prefix $(<D) --silent --ignore-scripts
 	@touch $@
 

@@ -1,45 +1,78 @@
-"""Sample the mutants of a Cosmic Ray session, and count those that a test noticed.
+"""Change a module in one place at a time; print the changes that no test notices, and the score.
 
-It runs in Cosmic Ray's environment:
+It runs in Cosmic Ray's environment, in a copy of the repository. COMMAND starts `mutant_tests.py`.
 
-python mutants.py sample SESSION COUNT SEED
-python mutants.py score SESSION
+python mutants.py MODULE SAMPLE SEED COMMAND...
+
+An empty SAMPLE means all mutants.
 """
 
 from __future__ import annotations
 
+import difflib
 import random
+import re
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import WorkerOutcome, WorkItem, WorkResult
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
 
-
-def _place(item: WorkItem) -> tuple[object, ...]:
-    """Where the mutant is: the same in every session, unlike its id."""
-    (mutation,) = item.mutations
-    return mutation.start_pos, mutation.operator_name, mutation.occurrence
-
-
-def sample(session: str, count: str, seed: str) -> None:
-    """Skip all mutants but `count`."""
-    with use_db(session, mode=WorkDB.Mode.open) as db:
-        mutants = sorted(db.pending_work_items, key=_place)
-        kept = {item.job_id for item in random.Random(seed).sample(mutants, min(int(count), len(mutants)))}
-        skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED, output="not in the sample")
-        db.set_multiple_results([item.job_id for item in mutants if item.job_id not in kept], skipped)
-    print(f"{len(kept)} of {len(mutants)} mutants, seed {seed}")
+#: `str | None` is an annotation, which nothing computes.
+NOT_USED = re.compile("core/ReplaceBinaryOperator_BitOr_")
 
 
-def score(session: str) -> None:
-    with use_db(session, mode=WorkDB.Mode.open) as db:
-        ran = [result for _, result in db.results if result.worker_outcome != WorkerOutcome.SKIPPED]
-    killed = sum(result.is_killed for result in ran)
-    print(f"{killed} of {len(ran)} mutants were noticed: {killed / max(len(ran), 1):.0%}")
+@dataclass(frozen=True)
+class Mutant:
+    line: int
+    operator: str
+    occurrence: int
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    tree = get_ast(source)
+    for name in operator_names():
+        if NOT_USED.match(name) or get_operator(name).arguments():
+            continue
+        positions = (
+            start for node in ast_nodes(tree) for start, _ in get_operator(name)().mutation_positions(node)
+        )
+        for occurrence, (line, _) in enumerate(positions):
+            yield Mutant(line, name, occurrence)
+
+
+def main(module: str, sample: str, seed: str, *command: str) -> None:
+    path = Path(module)
+    source = path.read_text()
+    found = sorted(mutants(source), key=lambda mutant: (mutant.line, mutant.operator, mutant.occurrence))
+    if sample and int(sample) < len(found):
+        chosen = random.Random(seed).sample(range(len(found)), int(sample))
+        print(f"{sample} of {len(found)} mutants, seed {seed}", flush=True)
+        found = [found[index] for index in sorted(chosen)]
+    killed = 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdin is not None
+        assert tests.stdout is not None
+        if tests.stdout.readline() != "ready\n":
+            sys.exit(1)
+        for number, mutant in enumerate(found, 1):
+            changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+            path.write_text(changed)
+            print(mutant.line, file=tests.stdin, flush=True)
+            noticed = tests.stdout.readline().strip()
+            killed += bool(noticed)
+            print(f"{number}/{len(found)} line {mutant.line}: {noticed or 'SURVIVED'}", flush=True)
+            if not noticed:
+                diff = difflib.unified_diff(source.splitlines(), changed.splitlines(), lineterm="", n=1)
+                print(*list(diff)[2:], sep="\n", flush=True)
+        tests.stdin.close()
+    path.write_text(source)
+    print(f"{killed} of {len(found)} mutants were noticed: {killed / max(len(found), 1):.0%}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "sample":
-        sample(*sys.argv[2:])
-    else:
-        score(*sys.argv[2:])
+    main(*sys.argv[1:])

@@ -235,6 +235,8 @@ def test_a_value_of_another_version(content: object) -> None:
     """What was signed with the same key in another form is not valid; it is no fault of the service."""
     with pytest.raises(failures.UploadNotFound):
         SIGNER.read_upload_id(str(URLSafeTimedSerializer(SIGNING_KEY, salt="upload").dumps(content)))
+    with pytest.raises(failures.UploadNotFound):
+        SIGNER.read_resumable_id(str(URLSafeTimedSerializer(SIGNING_KEY, salt="tus").dumps(content)))
     with pytest.raises(failures.InvalidCursor):
         SIGNER.read_cursor(["a"], str(URLSafeSerializer(SIGNING_KEY, salt="cursor").dumps(content)))
     with pytest.raises(failures.InvalidCursor):

@@ -20,6 +20,7 @@ from support.faulty_s3 import (
     AnswerError,
     Asked,
     BreakAnswer,
+    Drip,
     Fault,
     FaultyS3,
     Hang,
@@ -251,7 +252,10 @@ def check_failures(
     # Taken from the log, because an answer to HEAD has no body.
     seen = {name: (answer.status_code, requested[name]["code"]) for name, (answer, _) in answers.items()}
 
-    assert seen == wanted
+    unexpected = [answers[name][0].headers["X-Request-Id"] for name in wanted if seen[name] != wanted[name]]
+    causes = [stage.logged("request_failed", request_id=request_id) for request_id in unexpected]
+
+    assert seen == wanted, causes
     for name, (answer, seconds) in answers.items():
         request_id = answer.headers["X-Request-Id"]
         shown = answer.text + str(answer.headers)
@@ -483,9 +487,16 @@ def test_a_form_of_which_s3_takes_the_first_file_only_says_so(stage: Stage) -> N
     assert stage.left_behind() == ({"first"}, [], [])
 
 
-@pytest.mark.parametrize("fault", [BreakAnswer(MiB), BreakAnswer(MiB, hang=True)], ids=["ends", "hangs"])
+@pytest.mark.parametrize(
+    "fault",
+    [BreakAnswer(MiB), BreakAnswer(MiB, hang=True), Drip(MiB)],
+    ids=["ends", "hangs", "drips"],
+)
 def test_a_download_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage, fault: Fault) -> None:
-    """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why."""
+    """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why.
+
+    So does a file that S3 sends byte by byte.
+    """
     put(stage, "large", b"x" * 10 * MiB)
     started = time.monotonic()
     with stage.faulty.failing(fault, only("GET")):
@@ -617,6 +628,32 @@ def test_a_client_that_stalls_is_answered_and_leaves_nothing(
 
     assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
     until(short_for_clients.is_clean, "nothing is left")
+
+
+def test_a_client_that_stalls_in_a_tus_upload_continues_after_the_last_part(short_for_clients: Stage) -> None:
+    """https://tus.io/protocols/resumable-upload, "PATCH": 408, and the offset is what S3 has received."""
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": str(13 * MiB), "Upload-Metadata": "filename YQ=="}
+    service = short_for_clients.service
+    url = f"/{requests.post(service.at('/tus'), headers=tus, timeout=60).headers['Location']}"
+    bytes_at: dict[str, object] = {
+        "Tus_Resumable": "1.0.0",
+        "Content_Type": "application/offset+octet-stream",
+    }
+    with RawClient(service.url) as client:
+        client.begin("PATCH", url, **bytes_at, Upload_Offset=0, Content_Length=13 * MiB)
+        client.send(b"x" * 7 * MiB)
+        stalled = client.answer(DEADLINE)
+    offset = requests.head(service.at(url), headers=tus, timeout=60).headers["Upload-Offset"]
+    with RawClient(service.url) as client:
+        client.begin("PATCH", url, **bytes_at, Upload_Offset=5 * MiB, Content_Length=8 * MiB)
+        client.send(b"x" * 8 * MiB)
+        continued = client.answer()
+
+    assert (stalled.status, stalled.json()["code"]) == (408, "request_timeout")
+    assert f"{5 * MiB} bytes of this request were stored" in stalled.json()["message"]
+    assert offset == str(5 * MiB)
+    assert (continued.status, continued.headers["Upload-Offset"]) == (204, str(13 * MiB))
+    assert short_for_clients.left_behind() == ({"a"}, [], [])
 
 
 def test_a_client_that_stalls_in_a_json_body_does_not_hold_its_thread(short_for_clients: Stage) -> None:

@@ -26,8 +26,10 @@ from s3api.auth import hash_token
 from s3api.bodies import Body
 from s3api.errors import _STATUS
 from s3api.file_store import MAX_SINGLE_PUT_BYTES, NotModified, Upload
+from s3api.forms import MAX_OVERHEAD
 from s3api.health import draining
 from s3api.s3_store import S3FileStore
+from s3api.staging import Staging
 from support import raw_client
 from support.memory_store import MemoryStore
 from support.servers import until
@@ -415,21 +417,46 @@ def test_one_limit_for_every_way_in(make_client: MakeClient, store: MemoryStore,
     assert store.objects == {}
 
 
-def test_a_form_far_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
-    """A form with a length above the limit of a file and its overhead is 413 before it is read."""
+def test_a_form_uses_the_share_of_its_caller(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token has its own share of the staging directory, and without a token each address has one."""
+    callers: list[str | None] = []
+    folder = Staging.folder
 
-    class Unread:
-        def read(self, _amount: int = -1) -> bytes:
-            raise AssertionError("the body was read")
+    def noted(staging: Staging, expected: int | None, caller: str | None = None) -> Any:
+        callers.append(caller)
+        return folder(staging, expected, caller)
+
+    monkeypatch.setattr(Staging, "folder", noted)
+    client = make_client(allow_anonymous=True, api_tokens=[entry(["write"])])
+    client.post("/upload", headers=AUTHORIZED, **form(("a", b"1")))
+    client.post("/upload", environ_overrides={"REMOTE_ADDR": "192.0.2.1"}, **form(("b", b"2")))
+
+    assert callers == ["test", "192.0.2.1"]
+
+
+@pytest.mark.parametrize(("above", "answers"), [(0, 400), (1, 413), (2_000_000, 413)])
+def test_a_form_far_over_the_limit_is_refused_unread(
+    make_client: MakeClient, above: int, answers: int
+) -> None:
+    """A form with a length above the limit of a file and its overhead is 413 before it is read."""
+    reads = []
+
+    class Counted:
+        def read(self, amount: int = -1) -> bytes:
+            reads.append(amount)
+            return b""
 
     announced = {
-        "wsgi.input": Unread(),
-        "CONTENT_LENGTH": "2000000",
+        "wsgi.input": Counted(),
+        "CONTENT_LENGTH": str(10 + MAX_OVERHEAD + above),
         "CONTENT_TYPE": "multipart/form-data; boundary=b",
     }
     answer = make_client(max_file_bytes=10).post("/upload", environ_overrides=announced)
 
-    refused(answer, 413, "file_too_large")
+    refused(answer, answers, "upload_interrupted" if answers == 400 else "file_too_large")
+    assert bool(reads) == (answers == 400)
 
 
 @pytest.mark.parametrize(
@@ -713,6 +740,7 @@ def test_the_life_of_a_url(client: FlaskClient, store: MemoryStore, query: str, 
     ends = datetime.fromisoformat(answer.get_json()["expires_at"])
 
     assert f"?expires={seconds}&" in answer.get_json()["content"]
+    assert ends.microsecond == 0
     assert seconds - 5 < (ends - datetime.now(UTC)).total_seconds() <= seconds
     assert answer.status_code == (302 if "redirect" in query else 200)
 

@@ -88,6 +88,7 @@ def test_deleted_files_are_listed(any_store: FileStore) -> None:
 def test_versions_of_one_file(any_store: FileStore, limit: int) -> None:
     """Files with longer names are not listed, and no page of them is promised."""
     filled(any_store)
+    put(any_store, "a longer name still")
     found: list[FileVersion] = []
     token: str | None = None
     for _ in range(3):
@@ -167,6 +168,41 @@ def test_a_folder_is_restored(any_store: FileStore, limit: int) -> None:
     assert [(one.name, one.code) for one in results] == [("f/1", None), ("f/3", None)]
     assert [content(any_store, f"f/{n}") for n in (1, 2, 3)] == [b"f/1", b"newer", b"f/3"]
     assert [file.name for file in any_store.list_page("", "", 1000, None).files] == ["f/1", "f/2", "f/3"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "results"),
+    [
+        (failures.FileNotDeleted("stored meanwhile"), []),
+        (
+            failures.StoreDenied("not allowed", "put_object"),
+            [{"name": "b", "restored": False, "code": "s3_put_object_denied", "message": "not allowed"}],
+        ),
+    ],
+    ids=["stored meanwhile", "denied"],
+)
+def test_a_file_that_cannot_be_restored(
+    client: FlaskClient,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: failures.FileError,
+    results: list[Any],
+) -> None:
+    """Its result says why, and the next file is restored. A file that exists again has no result."""
+    filled(store)
+    restore = store.restore
+
+    def restore_all_but_b(name: str, *arguments: Any) -> Any:
+        if name == "b":
+            raise failure
+        return restore(name, *arguments)
+
+    monkeypatch.setattr(store, "restore", restore_all_but_b)
+    body = client.post("/restore", json={"prefix": ""}).get_json()
+
+    assert body["content"] == [*results, {"name": "ü/c", "restored": True}]
+    total = len(body["content"])
+    assert body["message"] == f"Successfully restored 1 of {total} files on s3 bucket 'day02-memory'"
 
 
 @pytest.mark.parametrize("kind", S3_KINDS)

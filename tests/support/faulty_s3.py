@@ -1,4 +1,4 @@
-"""A proxy in front of a real S3 that fails on request: it refuses, hangs, resets, answers errors or stops."""
+"""A proxy in front of a real S3 that fails on request: it refuses, hangs, resets, drips or answers errors."""
 
 from __future__ import annotations
 
@@ -85,6 +85,17 @@ class BreakAnswer:
 
 
 @dataclass(frozen=True)
+class Drip:
+    """Pass on the head of S3's answer and this number of bytes of its body, then ten bytes per second.
+
+    After `seconds`, the rest is passed on: a test ends, although nothing limits the answer.
+    """
+
+    after: int
+    seconds: float = 30
+
+
+@dataclass(frozen=True)
 class Swallow:
     """Read the body, drop it, and answer that it was stored; for bodies that are too large to store."""
 
@@ -96,7 +107,7 @@ class Damage:
     at: int = 50_000
 
 
-Fault = AnswerError | Instead | Hang | Late | Reset | BreakAnswer | Swallow | Damage
+Fault = AnswerError | Instead | Hang | Late | Reset | BreakAnswer | Drip | Swallow | Damage
 
 
 def always(_asked: Asked) -> bool:
@@ -282,6 +293,14 @@ class FaultyS3:
                     self._over.wait()
                 handler.close_connection = True
                 return
+            if isinstance(fault, Drip) and sent + len(data) > fault.after:
+                for _ in range(int(fault.seconds * 10)):
+                    handler.wfile.write(data[:1])
+                    data = data[1:]
+                    if self._over.wait(0.1):
+                        handler.close_connection = True
+                        return
+                fault = None
             handler.wfile.write(data)
             sent += len(data)
 

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server(ThreadingHTTPServer):
     """A server that keeps many connections waiting, as real servers do.
 
-    http.server keeps five. While it is busy, the next ones are lost, and their clients connect again after a
-    second, which is longer than some services of the tests wait for a connection.
+    http.server keeps five. While it is busy, Linux drops the SYN of the next ones. Their clients send it
+    again after 1 s, which is longer than some services of the tests wait for a connection.
     """
 
     request_queue_size = 128
