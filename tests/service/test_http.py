@@ -529,9 +529,19 @@ def test_a_small_upload_is_planned_as_a_post(client: FlaskClient) -> None:
     plan = said(answer, 200, f"Successfully planned the upload of 'a.csv' to the bucket '{BUCKET}'")
 
     assert list(plan) == ["method", "multipart", "url", "fields", "expires_at"]
-    assert plan["method"] == "POST"
+    assert (plan["method"], plan["multipart"]) == ("POST", False)
     assert plan["fields"]["Content-Type"] == "text/csv"
     assert plan["fields"]["x-amz-checksum-sha256"] == wanted["sha256"]
+
+
+def test_a_name_that_a_post_would_change_is_planned_as_a_put(client: FlaskClient) -> None:
+    """Without parts, such a file goes to S3 with one presigned PUT, whose signed headers the plan names."""
+    wanted = {"name": "${filename}", "size": 1, "multipart": False}
+    plan = client.post("/uploads", json=wanted).get_json()["content"]
+
+    assert list(plan) == ["method", "multipart", "url", "headers", "expires_at"]
+    assert (plan["method"], plan["multipart"]) == ("PUT", False)
+    assert plan["headers"]["Content-Type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize(
@@ -546,7 +556,7 @@ def test_a_large_upload_is_planned_in_parts(
     parts = [{"parts": list(range(1, plan["parts"] + 1))}]
     signed = client.post(f"{upload}/parts", json=parts[0]).get_json()["content"]
 
-    assert plan["method"] == "MULTIPART"
+    assert (plan["method"], plan["multipart"]) == ("MULTIPART", True)
     assert [part["number"] for part in signed] == parts[0]["parts"]
     assert sum(part["size"] for part in signed) == wanted["size"]
     for part in signed:
