@@ -960,6 +960,25 @@ def test_delete(client: FlaskClient, store: MemoryStore) -> None:
     said(client.delete("/delete/a"), 404, f"The file 'a' was not found on the bucket '{BUCKET}'")
 
 
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": '"other", "another"'}, 400),
+        ({"If-None-Match": "*"}, 400),
+    ],
+)
+def test_the_condition_of_a_deletion(
+    client: FlaskClient, store: MemoryStore, condition: dict[str, str], status: int
+) -> None:
+    """RFC 9110, section 13.1.1: `If-Match: *` is true of any file. Other conditions are refused."""
+    stored(store, "a")
+    answer = client.delete("/delete/a", headers=condition)
+
+    assert (answer.status_code, "a" in store.objects) == (status, status != 200)
+
+
 def test_a_link_must_not_delete(client: FlaskClient, store: MemoryStore) -> None:
     """GET on the delete URL is 405 and deletes nothing."""
     stored(store, "a")
