@@ -234,7 +234,7 @@ node-opponents:
 # Node is optional: without it, the tests that need it are skipped. In CI they fail.
 .PHONY: node-clients
 node-clients:
-	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent tests/service/node/node_modules/.ready tests/ui/uppy/node_modules/.ready; fi
 
 .PHONY: check
 check: $(VENV)/.test ## Lint, types, import directions, shell scripts, workflows
@@ -283,7 +283,7 @@ lock: $(VENV)/.test ## Update the hashed requirement files to the newest version
 
 .PHONY: clean
 clean: ## Remove the environments and caches, not the data of `make run`
-	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules tests/ui/uppy/node_modules tests/ui/uppy/6/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
 INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
@@ -347,6 +347,11 @@ $(AWS_CLI)/.ready: tests/aws-cli.txt $(VENV)/.uv
 
 tests/service/node/node_modules/.ready: tests/service/node/package-lock.json
 	@echo "installing the linter and the generator of TypeScript clients into $(@D)"
+	@npm ci --prefix $(<D) --silent --ignore-scripts
+	@touch $@
+
+tests/ui/uppy/node_modules/.ready: tests/ui/uppy/package-lock.json
+	@echo "installing two versions of Uppy into $(@D)"
 	@npm ci --prefix $(<D) --silent --ignore-scripts
 	@touch $@
 

@@ -15,11 +15,13 @@ health_check = { interval = 30, healthy_threshold = 2 }
 
 architecture  = "x86_64" # arm64 needs another instance_type, such as t4g.micro
 instance_type = "t2.micro"
+ami_id        = null # an id keeps the image until you change it; make refresh replaces the instances
 instances     = { min = 2, max = 2 }
 instance_tags = { "Autoscaling Flask" = "flask-asg" }
 
 tasks          = { min = 2, max = 2 }
 task_role_name = "s3_access"
+memory_mib     = { reservation = 256, limit = 384 }
 
 billing_topic_name = "BillingAlarm"
 billing_limit_usd  = 1

@@ -27,6 +27,7 @@ module "cluster" {
   load_balancer_security_group_id = module.load_balancer.security_group_id
   architecture                    = var.architecture
   instance_type                   = var.instance_type
+  ami_id                          = var.ami_id
   min_instances                   = var.instances.min
   max_instances                   = var.instances.max
   instance_tags                   = var.instance_tags
@@ -50,6 +51,7 @@ module "service" {
   data_bucket_names = concat([var.data_bucket_name], var.previous_bucket_names)
   task_role_name    = var.task_role_name
   tasks             = var.tasks
+  memory_mib        = var.memory_mib
 
   # The course calls the API with plain curl, without a token.
   environment = {

@@ -64,6 +64,11 @@ variable "instance_type" {
   type        = string
 }
 
+variable "ami_id" {
+  description = "Amazon Machine Image of the instances; null takes the newest one of ECS at each deployment."
+  type        = string
+}
+
 variable "instances" {
   description = "Minimum and maximum number of instances."
   type = object({
@@ -98,6 +103,14 @@ variable "billing_topic_name" {
 variable "billing_limit_usd" {
   description = "Estimated charges of the month, in USD, that trigger the billing alarm."
   type        = number
+}
+
+variable "memory_mib" {
+  description = "Memory of a task, in MiB: the reservation, by which ECS places it, and the limit."
+  type = object({
+    reservation = number
+    limit       = number
+  })
 }
 
 variable "image" {

@@ -38,5 +38,5 @@ deletion_protection = true
 # zone_id                 = "Z0123456789ABCDEFGHIJ" # the Route 53 zone of domain_name
 # certificate_arn         = "arn:aws:acm:…"         # instead of, or in addition to, zone_id
 # allowed_cidrs           = ["203.0.113.0/24"]
-# access_logs_bucket_name = "day02-access-logs"
+# access_logs_bucket_name = "day02-access-logs" # make bucket makes it
 # data_bucket_name        = "day02-files" # without it: <name>-<number of the account>

@@ -129,6 +129,11 @@ variable "firewall" {
 variable "deregistration_delay_seconds" {
   description = "Seconds for which a task finishes its requests after the load balancer sends it no new ones."
   type        = number
+
+  validation {
+    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 900
+    error_message = "deregistration_delay_seconds must be 0 to 900: a deployment waits for it, and Terraform for 20 minutes at most."
+  }
 }
 
 variable "deletion_protection" {
@@ -188,9 +193,14 @@ variable "certificate_arn" {
 }
 
 variable "access_logs_bucket_name" {
-  description = "Existing bucket for the load balancer's access logs."
+  description = "Bucket for the load balancer's access logs. `make bucket` makes it."
   type        = string
   nullable    = false
+
+  validation {
+    condition     = startswith(var.access_logs_bucket_name, "${var.project_name}-")
+    error_message = "access_logs_bucket_name must begin with ${var.project_name}-."
+  }
 }
 
 variable "alarm_email" {

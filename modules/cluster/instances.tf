@@ -2,23 +2,11 @@ locals {
   scales = var.max_instances > var.min_instances
 
   # By architecture and type, the memory that the kernel leaves, rounded down; and the part of it that ECS must not give
-  # to tasks. Accounts on the free plan may start t3.micro, t3.small, t4g.micro, t4g.small and the types in -flex.
-  instance_memory_mib = {
-    x86_64 = {
-      "t2.micro"       = 900
-      "t3.micro"       = 900
-      "t3.small"       = 1850
-      "t3.medium"      = 3750
-      "c7i-flex.large" = 3750
-      "m7i-flex.large" = 7500
-    }
-    arm64 = {
-      "t4g.micro"  = 900
-      "t4g.small"  = 1850
-      "t4g.medium" = 3750
-    }
-  }
-  reserved_memory_mib = 128
+  # to tasks. `make deploy` reads the file too. Accounts on the free plan may start t3.micro, t3.small, t4g.micro,
+  # t4g.small and the types in -flex.
+  memory              = jsondecode(file("${path.module}/memory.json"))
+  instance_memory_mib = local.memory.instances
+  reserved_memory_mib = local.memory.reserved
 
   # The provider's default tags do not reach the instances of a group, so they are added here.
   instance_tags = merge(data.aws_default_tags.current.tags, var.instance_tags, {

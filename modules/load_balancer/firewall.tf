@@ -1,5 +1,8 @@
 locals {
   firewall = var.firewall == null ? 0 : 1
+
+  # AWS's group of rules, of which firewall.rules_version is a version.
+  rule_group = { vendor = "AWS", name = "AWSManagedRulesKnownBadInputsRuleSet" }
 }
 
 resource "aws_wafv2_web_acl" "this" {
@@ -46,8 +49,8 @@ resource "aws_wafv2_web_acl" "this" {
 
     statement {
       managed_rule_group_statement {
-        vendor_name = "AWS"
-        name        = "AWSManagedRulesKnownBadInputsRuleSet"
+        vendor_name = local.rule_group.vendor
+        name        = local.rule_group.name
 
         # Without a version, AWS adds rules to the group, and a new one could block files.
         version = var.firewall.rules_version

@@ -40,3 +40,8 @@ output "idle_timeout_seconds" {
   description = "Seconds without a byte after which the balancer closes a connection."
   value       = var.idle_timeout_seconds
 }
+
+output "firewall_rules" {
+  description = "The firewall's group of AWS's rules: vendor, name and version. Null without a firewall."
+  value       = var.firewall == null ? null : merge(local.rule_group, { version = var.firewall.rules_version })
+}

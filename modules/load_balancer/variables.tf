@@ -66,8 +66,8 @@ variable "deregistration_delay_seconds" {
   default     = 30
 
   validation {
-    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 3600
-    error_message = "deregistration_delay_seconds must be 0 to 3600: the limits of a target group."
+    condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 900
+    error_message = "deregistration_delay_seconds must be 0 to 900: a deployment waits for it, and Terraform for 20 minutes at most."
   }
 }
 

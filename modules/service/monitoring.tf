@@ -128,6 +128,33 @@ resource "aws_cloudwatch_metric_alarm" "s3_unreachable" {
   ok_actions          = aws_sns_topic.alarms[*].arn
 }
 
+# AWS publishes the days until a version of its rules expires. Until it schedules that, the metric stays at the version's
+# planned lifetime. After it, WAF uses the newest version, whose rules could block files.
+# docs.aws.amazon.com/waf/latest/developerguide/waf-using-managed-rule-groups-expiration.html
+resource "aws_cloudwatch_metric_alarm" "firewall_rules_expire" {
+  count = var.load_balancer.firewall_rules == null ? 0 : local.monitored
+
+  alarm_name          = "${var.name}-firewall-rules-expire"
+  alarm_description   = "The version of the firewall's rules expires within 30 days: set another rules_version, and deploy"
+  namespace           = "AWS/WAFV2"
+  metric_name         = "DaysToExpiry"
+  statistic           = "Minimum"
+  comparison_operator = "LessThanOrEqualToThreshold"
+  threshold           = 30
+  period              = 86400
+  evaluation_periods  = 1
+  treat_missing_data  = "ignore" # AWS does not say how often it publishes the metric
+  alarm_actions       = aws_sns_topic.alarms[*].arn
+  ok_actions          = aws_sns_topic.alarms[*].arn
+
+  dimensions = {
+    Region           = data.aws_region.current.name
+    Vendor           = var.load_balancer.firewall_rules.vendor
+    ManagedRuleGroup = var.load_balancer.firewall_rules.name
+    Version          = var.load_balancer.firewall_rules.version
+  }
+}
+
 resource "aws_cloudwatch_metric_alarm" "tasks_missing" {
   count = local.monitored
 

@@ -30,6 +30,7 @@ variable "load_balancer" {
     target_group_arn        = string
     target_group_arn_suffix = string
     idle_timeout_seconds    = number
+    firewall_rules          = object({ vendor = string, name = string, version = string })
   })
 }
 

@@ -10,14 +10,15 @@ from botocore.exceptions import ClientError
 
 from deploy import terraform_variables
 from deploy.environments import Environment
-from deploy.service import Service
+from deploy.service import STOPPED_WITHIN, Service
 from deploy.stack import Stack
 from deploy.steps import Failed, Reporter
 
 # What names the buckets that tasks may use: the policy of the S3 endpoint, and that of the tasks' role.
 POLICIES = ("module.network.aws_vpc_endpoint.s3", "module.service.aws_iam_role_policy.task")
-# A task that ECS has deregistered finishes its requests first, for at most the deregistration delay.
-STOPPED_WITHIN = 900
+# AWS says that a changed policy of an endpoint takes effect after a few minutes:
+# https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
+ENDPOINT_CHANGED_WITHIN = 180
 PAUSE = 1
 _POLICY_NAME = "data-bucket"
 _BUCKET = re.compile(r"arn:aws:s3:::([a-z0-9.-]+)")
@@ -83,10 +84,17 @@ def with_previous(environment: Environment) -> Environment:
 
 
 def allow_both(environment: Environment, stack: Stack, image: str, report: Reporter) -> None:
-    """Allow the new bucket in addition to the previous ones, before any task uses it."""
+    """Allow the new bucket in addition to the previous ones, before any task uses it.
+
+    The wait is the same when the policies were changed by an earlier deployment that was interrupted: nothing
+    tells when AWS uses them. The emulated AWS has no endpoint that packets pass.
+    """
     if environment.previous_buckets:
         with report.step(f"allow {environment.bucket} and {', '.join(environment.previous_buckets)}"):
             stack.apply(image, targets=POLICIES)
+            if environment.emulated is None:
+                report.say(f"waiting {ENDPOINT_CHANGED_WITHIN} s until the S3 endpoint uses its new policy")
+                time.sleep(ENDPOINT_CHANGED_WITHIN)
 
 
 def allow_one(environment: Environment, service: Service, image: str, report: Reporter) -> None:

@@ -76,7 +76,10 @@ def release(environment: Environment, report: Reporter) -> str:
         environment = bucket_move.with_previous(environment)
         stack = Stack(environment, report)
         stack.init()
-        preflight.made_by_hand(environment, stack.addresses(), stack.import_options())
+        state = stack.addresses()
+        preflight.made_by_hand(environment, state, stack.import_options())
+        if not environment.emulated:
+            preflight.firewall_rules(environment, state, report)
         outputs = stack.outputs()
     with report.step("build the image"):
         image_id = build(
@@ -283,7 +286,7 @@ def destroy(environment: Environment, report: Reporter, variables: Mapping[str, 
             environment = _as_deployer(environment, report)
     with report.step("account"):
         environment = prepare.account(environment, report)
-        prepare.buckets_exist(environment)
+        prepare.buckets_exist(environment, access_logs=False)
     stack = Stack(environment, report)
     with report.step("terraform init"):
         stack.check_variables()

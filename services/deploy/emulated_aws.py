@@ -166,7 +166,7 @@ def _deployers_policies(environment: Environment) -> dict[str, str]:
     if directory := environment.emulated.policies:
         policies = {path.stem: path.read_text() for path in directory.glob("*.json")}
     else:
-        policies = iam_policies.documents(environment.variables)
+        policies = iam_policies.documents({**environment.variables, **environment.emulated.values})
     return {name: text for name, text in sorted(policies.items()) if name.startswith("deployer-")}
 
 

@@ -148,6 +148,13 @@ class Environment:
         return str(self.variables["project_name"])
 
     @property
+    def access_logs_bucket(self) -> str | None:
+        """The bucket for the load balancer's access logs, if the root has one and a file names it."""
+        values = self.emulated.values if self.emulated else self.variables
+        name: str | None = values.get("access_logs_bucket_name")
+        return name
+
+    @property
     def secrets(self) -> Mapping[str, str]:
         return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[ROOTS[self.name]].items()}
 
@@ -284,6 +291,8 @@ def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environme
     if on_aws.emulated:
         raise Failed(f"{name} is on emulated AWS already", "make rehearse ENV=prod, or ENV=day02")
     work = WORK / f"rehearsal-{name}"
+    bucket = f"{on_aws.project}-rehearsal"
+    logs = {"access_logs_bucket_name": f"{bucket}-logs"} if name == "prod" else {}
     emulated = EmulatedAws(
         name=f"day02-aws-rehearsal-{name}",
         subnet="169.254.170.16/28",
@@ -298,9 +307,8 @@ def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environme
         keys=work / "keys",
         listener=on_aws.variables["port"],
         domain=DOMAIN if name == "prod" else "",
-        values=EMULATED_VALUES.get(name, {}),
+        values={**EMULATED_VALUES.get(name, {}), **logs},
     )
-    bucket = f"{on_aws.project}-rehearsal"
     return Environment(
         name, bucket, f"{bucket}-tfstate", image="s3api:rehearsal", work=work, emulated=emulated
     )

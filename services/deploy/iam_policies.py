@@ -10,6 +10,8 @@ from typing import Any
 # `documents` replaces these by values of Terraform variables. Names begin with `project_name`.
 _PROJECT, _TASK_ROLE, _BILLING_TOPIC = "<project_name>", "<task_role_name>", "<billing_topic_name>"
 NAME = f"{_PROJECT}*"
+# The id of the Route 53 zone of prod's name. Without a zone it stays, and the policies allow no zone.
+ZONE = "ZONE_ID"
 
 # What the provider calls to make, read, change, tag and delete a resource of each type.
 RESOURCES: dict[str, str] = {
@@ -180,6 +182,7 @@ DEPLOYMENT = """
     freetier:GetAccountPlanState logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:PutParameter
+    wafv2:DescribeManagedRuleGroup wafv2:ListAvailableManagedRuleGroupVersions wafv2:ListWebACLs
     autoscaling:RollbackInstanceRefresh
     tag:GetResources"""
 
@@ -225,6 +228,12 @@ _POLICIES: dict[str, list[_Scope]] = {
             "FirewallRules",
             "wafv2:CreateWebACL wafv2:UpdateWebACL",
             _arns("wafv2", f"regional/webacl/{NAME}", "regional/managedruleset/*"),
+        ),
+        _Scope(
+            "FirewallsAnywhere",
+            """wafv2:DescribeManagedRuleGroup wafv2:ListAvailableManagedRuleGroupVersions
+            wafv2:ListWebACLs""",
+            _ANYTHING,
         ),
         _Scope(
             "Firewall",
@@ -429,10 +438,10 @@ _POLICIES: dict[str, list[_Scope]] = {
         _Scope(
             "Records",
             "route53:ChangeResourceRecordSets",
-            ["arn:aws:route53:::hostedzone/*"],
+            [f"arn:aws:route53:::hostedzone/{ZONE}"],
             {"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsRecordTypes": ["A", "CNAME"]}},
         ),
-        _Scope("Zones", "route53:*", ["arn:aws:route53:::hostedzone/*", "arn:aws:route53:::change/*"]),
+        _Scope("Zones", "route53:*", [f"arn:aws:route53:::hostedzone/{ZONE}", "arn:aws:route53:::change/*"]),
         _Scope("ParametersAnywhere", "ssm:DescribeParameters", _ANYTHING),
         # The deployer can replace a secret. Only the tasks' execution role can read it.
         _Scope("Parameters", "ssm:PutParameter", [f"arn:aws:ssm:*:*:parameter/{NAME}"]),
@@ -513,7 +522,7 @@ def documents(values: Mapping[str, Any]) -> dict[str, str]:
 def _with(values: Mapping[str, Any], document: str) -> str:
     for placeholder in (_PROJECT, _TASK_ROLE, _BILLING_TOPIC):
         document = document.replace(placeholder, str(values[placeholder.strip("<>")]))
-    return document
+    return document.replace(ZONE, str(values.get("zone_id") or ZONE))
 
 
 def _statement(scope: _Scope, taken: set[str]) -> dict[str, Any]:

@@ -2,53 +2,141 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from deploy.environments import BILLING_REGION, Environment
+from deploy.environments import BILLING_REGION, CHECKOUT, Environment
 from deploy.service import Service
-from deploy.steps import Failed
+from deploy.steps import Failed, Reporter
 from deploy.terraform_variables import FILE
+
+# The memory of the types of instances, which Terraform reads too.
+MEMORY = CHECKOUT / "modules/cluster/memory.json"
+# AWS's group of rules in modules/load_balancer/firewall.tf.
+RULE_GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
+_NO_VERSION = {
+    "WAFExpiredManagedRuleGroupVersionException",
+    "WAFInvalidParameterException",
+    "WAFNonexistentItemException",
+}
 
 
 def instance_type(environment: Environment) -> None:
     """Check that the account may start the instance type, before an apply waits ten minutes for instances.
 
-    The type must have the architecture of the image, or no task starts ("exec format error").
+    Each zone of a subnet must have the type. The type must have the architecture of the image, or no task
+    starts ("exec format error"), and memory for an old and a new task.
 
     Accounts on the free plan may start only the types that are eligible for the free tier:
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/free-tier-plans.html
     """
     wanted, architecture = environment.variables["instance_type"], environment.variables["architecture"]
+    file = f"envs/{environment.root.name}/{FILE}"
     ec2 = environment.client("ec2")
-    offered = ec2.describe_instance_type_offerings(Filters=[{"Name": "instance-type", "Values": [wanted]}])
-    if not offered["InstanceTypeOfferings"]:
+    offering = _zones_with(ec2, wanted)
+    if not offering:
+        raise Failed(f"{environment.region} has no {wanted}", f"Set another instance_type in {file}")
+    zones = {subnet["availability_zone"] for subnet in environment.variables["public_subnets"].values()}
+    if missing := zones - offering:
         raise Failed(
-            f"{environment.region} has no {wanted}",
-            f"Set another instance_type in envs/{environment.root.name}/{FILE}",
+            f"{', '.join(sorted(missing))} has no {wanted}, and a subnet is there",
+            f"Set another instance_type in {file}, or, before the first deployment, other zones in "
+            f"public_subnets: {', '.join(sorted(offering))}",
         )
     for entry in ec2.describe_instance_types(InstanceTypes=[wanted])["InstanceTypes"]:
         if entry["InstanceType"] == wanted and not _runs(entry, architecture):
             has = ", ".join(entry["ProcessorInfo"]["SupportedArchitectures"])
             raise Failed(
                 f"{wanted} is {has}, and architecture is {architecture}",
-                f"Set an architecture and an instance_type that agree in envs/{environment.root.name}/{FILE}",
+                f"Set an architecture and an instance_type that agree in {file}",
             )
+    _has_memory(environment, wanted)
     if not _on_free_plan(environment):
         return
     pages = ec2.get_paginator("describe_instance_types").paginate(
         Filters=[{"Name": "free-tier-eligible", "Values": ["true"]}]
     )
-    eligible = {entry["InstanceType"]: entry for page in pages for entry in page["InstanceTypes"]}
+    eligible = {entry["InstanceType"] for page in pages for entry in page["InstanceTypes"]}
     if wanted not in eligible:
-        fits = [name for name, entry in eligible.items() if _runs(entry, architecture)]
+        fits = sorted(eligible.intersection(_large_enough(environment)))
         raise Failed(
             f"this account is on the free plan, which does not include {wanted}",
-            f"Set instance_type in envs/{environment.root.name}/{FILE} to one of {', '.join(sorted(fits))}, "
+            f"Set instance_type in {file} to one of {', '.join(fits)}, "
             "or upgrade the account to the paid plan",
         )
+
+
+def _zones_with(ec2: Any, instance_type: str) -> set[str]:
+    """The zones of the region that offer the type."""
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [instance_type]}]
+    )
+    return {offer["Location"] for page in pages for offer in page["InstanceTypeOfferings"]}
+
+
+def _large_enough(environment: Environment) -> list[str]:
+    """The types of the architecture with memory for an old and a new task: a deployment runs both."""
+    memory = json.loads(MEMORY.read_text())
+    needed = memory["reserved"] + 2 * environment.variables["memory_mib"]["limit"]
+    types: dict[str, int] = memory["instances"][environment.variables["architecture"]]
+    return [name for name, mib in types.items() if mib >= needed]
+
+
+def _has_memory(environment: Environment, wanted: str) -> None:
+    """Raise unless two tasks fit on an instance. Terraform checks it too, but after the image is built."""
+    fits = _large_enough(environment)
+    if wanted not in fits:
+        limit = environment.variables["memory_mib"]["limit"]
+        raise Failed(
+            f"two tasks of {limit} MiB do not fit on one {wanted}, or modules/cluster/memory.json does not "
+            "know its memory",
+            f"In envs/{environment.root.name}/{FILE}, set a smaller memory_mib.limit, or set instance_type "
+            f"to one of {', '.join(fits)}",
+        )
+
+
+def firewall_rules(environment: Environment, state: Collection[str], report: Reporter) -> None:
+    """Check that the version of the firewall's rules can be used.
+
+    A version that AWS has scheduled for expiry is not listed. A firewall may keep it, and a new one may not
+    have it. https://docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    """
+    firewall = environment.variables["firewall"]
+    if firewall is None:
+        return
+    waf, version = environment.client("wafv2"), firewall["rules_version"]
+    group = {"VendorName": "AWS", "Name": RULE_GROUP, "Scope": "REGIONAL"}
+    listed: set[str] = set()
+    more: dict[str, str] = {}
+    while True:
+        answer = waf.list_available_managed_rule_group_versions(**group, **more)
+        listed |= {entry["Name"] for entry in answer["Versions"]}
+        if not answer.get("NextMarker"):
+            break
+        more = {"NextMarker": answer["NextMarker"]}
+    if version in listed:
+        return
+    remedy = (
+        f"Set firewall.rules_version in envs/{environment.root.name}/{FILE} to one of "
+        f"{', '.join(sorted(listed))}; AWS's default is {answer.get('CurrentDefaultVersion', 'not known')}"
+    )
+    if "module.load_balancer.aws_wafv2_web_acl.this[0]" in state and _usable(waf, group, version):
+        report.say(f"AWS will remove {version} of the firewall's rules. {remedy}")
+        return
+    raise Failed(f"AWS does not offer {version} of the firewall's rules, {RULE_GROUP}", remedy)
+
+
+def _usable(waf: Any, group: dict[str, str], version: str) -> bool:
+    try:
+        waf.describe_managed_rule_group(**group, VersionName=version)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _NO_VERSION:
+            return False
+        raise
+    return True
 
 
 def same_architecture(environment: Environment, service: Service) -> None:
@@ -98,7 +186,7 @@ def made_by_hand(environment: Environment, state: Collection[str], options: str 
         )
 
 
-def _existing(find: Callable[[], str]) -> str | None:
+def _existing(find: Callable[[], str | None]) -> str | None:
     try:
         return find()
     except ClientError as error:
@@ -107,16 +195,62 @@ def _existing(find: Callable[[], str]) -> str | None:
         raise
 
 
-def _named(environment: Environment) -> dict[str, Callable[[], str]]:
+def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
     """Resources whose name an account can have once: by address, a call that returns the id for an import."""
-    project, role = environment.project, environment.variables["task_role_name"]
+    project = environment.project
     topic = (
         f"arn:aws:sns:{BILLING_REGION}:{environment.account}:{environment.variables['billing_topic_name']}"
     )
     iam, sns = environment.client("iam"), environment.client("sns", BILLING_REGION)
     ecr, elb = environment.client("ecr"), environment.client("elbv2")
+    ec2, ecs = environment.client("ec2"), environment.client("ecs")
+    log_client, waf = environment.client("logs"), environment.client("wafv2")
+
+    def role(name: str) -> Callable[[], str | None]:
+        return lambda: str(iam.get_role(RoleName=name)["Role"]["RoleName"])
+
+    def profile() -> str | None:
+        name = f"{project}-instance"
+        return str(
+            iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["InstanceProfileName"]
+        )
+
+    def log_group(name: str) -> Callable[[], str | None]:
+        def find() -> str | None:
+            found = log_client.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+            return next((name for group in found if group["logGroupName"] == name), None)
+
+        return find
+
+    def template() -> str | None:
+        named = {"Name": "launch-template-name", "Values": [f"{project}-flask-lt"]}
+        found = ec2.describe_launch_templates(Filters=[named])["LaunchTemplates"]
+        return str(found[0]["LaunchTemplateId"]) if found else None
+
+    def cluster() -> str | None:
+        found = ecs.describe_clusters(clusters=[project])["clusters"]
+        return project if any(entry["status"] == "ACTIVE" for entry in found) else None
+
+    def capacity_provider() -> str | None:
+        name = f"{project}-flask"
+        found = ecs.describe_capacity_providers(capacityProviders=[name])["capacityProviders"]
+        return name if any(entry["status"] == "ACTIVE" for entry in found) else None
+
+    def web_acl() -> str | None:
+        found = waf.list_web_acls(Scope="REGIONAL", Limit=100)["WebACLs"]
+        ids = [entry["Id"] for entry in found if entry["Name"] == f"{project}-waf"]
+        return f"{ids[0]}/{project}-waf/REGIONAL" if ids else None
+
+    of_production = {
+        "module.network.aws_cloudwatch_log_group.flow_logs[0]": log_group(f"/vpc/{project}"),
+        "module.network.aws_iam_role.flow_logs[0]": role(f"{project}-flow-logs"),
+        "module.load_balancer.aws_cloudwatch_log_group.firewall[0]": log_group(f"aws-waf-logs-{project}"),
+        "module.load_balancer.aws_wafv2_web_acl.this[0]": web_acl,
+    }
     return {
-        "module.service.aws_iam_role.task": lambda: iam.get_role(RoleName=role)["Role"]["RoleName"],
+        "module.service.aws_iam_role.task": role(environment.variables["task_role_name"]),
+        "module.service.aws_iam_role.execution": role(f"{project}-execution"),
+        "module.service.aws_cloudwatch_log_group.this": log_group(f"/ecs/{project}"),
         "module.billing_alarm.aws_sns_topic.this": lambda: sns.get_topic_attributes(TopicArn=topic)[
             "Attributes"
         ]["TopicArn"],
@@ -129,4 +263,10 @@ def _named(environment: Environment) -> dict[str, Callable[[], str]]:
         "module.load_balancer.aws_lb_target_group.this": lambda: elb.describe_target_groups(
             Names=[f"{project}-tg"]
         )["TargetGroups"][0]["TargetGroupArn"],
+        "module.cluster.aws_iam_role.instance": role(f"{project}-instance"),
+        "module.cluster.aws_iam_instance_profile.this": profile,
+        "module.cluster.aws_launch_template.this": template,
+        "module.cluster.aws_ecs_cluster.this": cluster,
+        "module.cluster.aws_ecs_capacity_provider.this": capacity_provider,
+        **(of_production if environment.variables["firewall"] else {}),
     }

@@ -11,6 +11,7 @@ import subprocess
 import docker
 from botocore.exceptions import BotoCoreError, ClientError
 
+from deploy import terraform_variables
 from deploy.environments import Environment
 from deploy.steps import Failed, Reporter
 from s3api import bucket
@@ -61,9 +62,11 @@ def account(environment: Environment, report: Reporter) -> Environment:
     return environment.with_account(str(me["Account"]))
 
 
-def buckets_exist(environment: Environment) -> None:
-    """Check that the data bucket and the state bucket exist in this account and region."""
+def buckets_exist(environment: Environment, *, access_logs: bool = True) -> None:
+    """Check that the buckets exist in this account and region. A removal needs none for access logs."""
     for name in _buckets(environment):
+        if name == environment.access_logs_bucket and not access_logs:
+            continue
         region = _region_of(environment, name)
         if region is None:
             raise Failed(
@@ -71,6 +74,12 @@ def buckets_exist(environment: Environment) -> None:
                 f"Make it, once and outside Terraform: make bucket ENV={environment.name}",
             )
         if region != environment.region:
+            if name == environment.access_logs_bucket:
+                raise Failed(
+                    f"the bucket {name} is in {region}, and the load balancer in {environment.region}",
+                    f"Set another access_logs_bucket_name in envs/{environment.root.name}/"
+                    f"{terraform_variables.FILE}, and make it: make bucket ENV={environment.name}",
+                )
             raise Failed(
                 f"the bucket {name} is in {region}, and the stack in {environment.region}",
                 f"Use one in {environment.region}: BUCKET={environment.project_tag}-… "
@@ -80,6 +89,8 @@ def buckets_exist(environment: Environment) -> None:
 
 def make_buckets(environment: Environment, report: Reporter) -> None:
     """Make the missing buckets, and correct only the settings that are wrong.
+
+    prod has one for the load balancer's access logs, too.
 
     OLD_VERSION_DAYS   the days after which old versions are removed; by default a rule of the bucket stays
     """
@@ -102,11 +113,50 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             tls=environment.emulated is None,  # the emulator speaks plain HTTP, and enforces the policy
             old_version_days=int(given) if given else None,
         )
+        if name == environment.access_logs_bucket:
+            changed += _let_balancer_write(environment, name)
         report.say(f"{name}: " + (", ".join(changed) if changed else "as it should be"))
+    if environment.access_logs_bucket is None and "access_logs_bucket_name" in _declared(environment):
+        report.say(
+            "access_logs_bucket_name has no value. To make that bucket too, set it in "
+            f"envs/{environment.root.name}/{terraform_variables.FILE} and run this again"
+        )
+
+
+def _let_balancer_write(environment: Environment, name: str) -> list[str]:
+    """Add the statement that lets the load balancer write its logs, unless it is there. Say what was changed.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    s3 = environment.client("s3")
+    account = environment.account or environment.client("sts").get_caller_identity()["Account"]
+    statement = {
+        "Sid": "AccessLogs",
+        "Effect": "Allow",
+        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{name}/{environment.project}/AWSLogs/{account}/*",
+    }
+    try:
+        policy = json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucketPolicy":
+            raise
+        policy = {"Version": "2012-10-17", "Statement": []}
+    if statement in policy["Statement"]:
+        return []
+    others = [known for known in policy["Statement"] if known.get("Sid") != statement["Sid"]]
+    s3.put_bucket_policy(Bucket=name, Policy=json.dumps({**policy, "Statement": [*others, statement]}))
+    return ["the load balancer may write"]
+
+
+def _declared(environment: Environment) -> str:
+    return (environment.root / "variables.tf").read_text()
 
 
 def _buckets(environment: Environment) -> list[str]:
-    return [environment.bucket, environment.state_bucket]
+    logs = environment.access_logs_bucket
+    return [environment.bucket, environment.state_bucket, *([logs] if logs else [])]
 
 
 def _region_of(environment: Environment, name: str) -> str | None:
@@ -120,7 +170,10 @@ def _region_of(environment: Environment, name: str) -> str | None:
         if code in _ABSENT:
             return None
         if code in {"403", "AccessDenied"}:
-            variable = "BUCKET" if name == environment.bucket else "STATE_BUCKET"
+            variable = {
+                environment.bucket: "BUCKET",
+                environment.access_logs_bucket: "access_logs_bucket_name",
+            }.get(name, "STATE_BUCKET")
             raise Failed(
                 f"the bucket {name} does not belong to the account {environment.account}, "
                 "or you may not use it",

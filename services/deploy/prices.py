@@ -12,7 +12,15 @@ PUBLISHED = "2026-11-24"
 HOURS = 730
 
 # https://aws.amazon.com/ec2/pricing/on-demand/, 2026-11-24: an hour of Linux
-INSTANCES: Mapping[str, float] = {"t2.micro": 0.0126, "t3.small": 0.0228}
+INSTANCES: Mapping[str, float] = {
+    "t2.micro": 0.0126,
+    "t3.micro": 0.0114,
+    "t3.small": 0.0228,
+    "t3.medium": 0.0456,
+    "t4g.micro": 0.0092,
+    "t4g.small": 0.0184,
+    "t4g.medium": 0.0368,
+}
 # https://aws.amazon.com/elasticloadbalancing/pricing/, 2026-11-24: an hour of an Application Load Balancer
 BALANCER = 0.0252
 # https://aws.amazon.com/vpc/pricing/, 2026-11-24: an hour of a public IPv4 address
@@ -52,7 +60,9 @@ def a_month(region: str, resources: Iterable[Resource]) -> dict[str, float]:
     instances = sum(int(group["min_size"]) for group in groups)
     kind = template.get("instance_type", "")
     if instances and kind not in INSTANCES:
-        raise UnknownPriceError(f"no price known for {kind} in {region}")
+        raise UnknownPriceError(
+            f"no price known for {kind} in {region}; see https://aws.amazon.com/ec2/pricing/on-demand/"
+        )
     disk_gb = sum(
         int(disk["volume_size"])
         for device in template.get("block_device_mappings", ())

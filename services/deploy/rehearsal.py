@@ -1,4 +1,4 @@
-"""What an operator of prod has outside the stack, made on emulated AWS: a DNS zone, a bucket, a token."""
+"""What an operator of prod has outside the stack, made on emulated AWS: a DNS zone, a token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from botocore.exceptions import ClientError
 
 from deploy.environments import CHECKOUT, DOMAIN, ROOTS, Environment
 
@@ -22,13 +19,10 @@ def with_values(environment: Environment) -> Environment:
     """The environment, used as the root, with the values that an operator sets in the tfvars file of prod."""
     if environment.emulated is None or ROOTS[environment.name] != "prod":
         return environment
-    logs = f"{environment.bucket}-logs"
-    _make_bucket(environment, logs)
     values = {
         **environment.emulated.values,
         "domain_name": DOMAIN,
         "zone_id": _zone(environment),
-        "access_logs_bucket_name": logs,
         "alarm_email": "oncall@example.com",
         "allowed_cidrs": '["0.0.0.0/0"]',
     }
@@ -57,27 +51,6 @@ def _zone(environment: Environment) -> str:
     if not found:
         found = [route53.create_hosted_zone(Name=ZONE, CallerReference=ZONE)["HostedZone"]]
     return str(found[0]["Id"]).rpartition("/")[2]
-
-
-def _make_bucket(environment: Environment, name: str) -> None:
-    """Make the bucket for access logs, with the policy that lets the load balancer write into it.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
-    """
-    s3: Any = environment.client("s3")
-    try:
-        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": environment.region})
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
-            raise
-    account = environment.client("sts").get_caller_identity()["Account"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
-        "Action": "s3:PutObject",
-        "Resource": f"arn:aws:s3:::{name}/{environment.project}/AWSLogs/{account}/*",
-    }
-    s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 
 
 def _make_token(environment: Environment) -> None:

@@ -14,7 +14,9 @@ from deploy.steps import Failed, Reporter
 HEALTHY_WITHIN = 180
 # After the last old task has stopped, ECS watches the alarms for some minutes (the bake time).
 COMPLETED_WITHIN = 1800
-SCALED_WITHIN = 300
+# A task that ECS stops finishes its requests first: for 900 s, the largest deregistration delay that
+# modules/load_balancer accepts, and then for 120 s, the largest stop timeout of ECS.
+STOPPED_WITHIN = 900 + 120 + 60
 PAUSE = 1
 _BATCH = 10  # the most that DeleteTaskDefinitions accepts
 
@@ -244,14 +246,14 @@ class Service:
             report.say("there is no service")
             return
         self._ecs.update_service(cluster=self.cluster, service=self.name, desiredCount=0)
-        deadline = time.monotonic() + SCALED_WITHIN
+        deadline = time.monotonic() + STOPPED_WITHIN
         while service := self.describe():
             if not service["runningCount"] and not service["pendingCount"]:
                 report.say("no task runs")
                 return
             if time.monotonic() > deadline:
                 raise Failed(
-                    f"after {SCALED_WITHIN} s {service['runningCount']} tasks still run",
+                    f"after {STOPPED_WITHIN} s {service['runningCount']} tasks still run",
                     "Run make destroy again",
                 )
             time.sleep(PAUSE)

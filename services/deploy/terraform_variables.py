@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 from deploy.steps import Failed
 
-#: The variables that the deployment itself uses. Each root has them.
+#: The variables that the deployment itself uses. A root that does not declare one has None.
 NAMES = (
     "region",
     "project_name",
@@ -25,14 +26,34 @@ NAMES = (
     "task_role_name",
     "billing_topic_name",
     "data_bucket_name",
+    "firewall",
+    "memory_mib",
+    "public_subnets",
 )
 FILE = "10_terraform.auto.tfvars"
+#: A variable that the file of prod leaves to the operator.
+OPERATORS = "access_logs_bucket_name"
+_UNKNOWN = "(known after apply)"
 
 
 @cache
 def values(root: Path) -> Mapping[str, Any]:
-    """The values of `NAMES`. A variable without a value is None."""
-    found: dict[str, Any] = json.loads(json.loads(_terraform(root, "console", stdin=_EXPRESSION)))
+    """The values of `NAMES` and `OPERATORS`. A variable without a value is None or missing."""
+    declared = set(re.findall(r'^variable "(\w+)"', (root / "variables.tf").read_text(), re.MULTILINE))
+    found = {**dict.fromkeys(NAMES), **_evaluated(root, [name for name in NAMES if name in declared])}
+    # Without a value it would make the whole expression unknown.
+    if OPERATORS in declared:
+        found |= _evaluated(root, [OPERATORS])
+    return found
+
+
+def _evaluated(root: Path, names: list[str]) -> dict[str, Any]:
+    """The values of variables, or nothing if one of them has none."""
+    expression = f"jsonencode({{{', '.join(f'{name} = var.{name}' for name in names)}}})"
+    said = _terraform(root, "console", stdin=expression).strip()
+    if said == _UNKNOWN:
+        return {}
+    found: dict[str, Any] = json.loads(json.loads(said))
     return found
 
 
@@ -71,6 +92,3 @@ def _terraform(
             f"Set it in envs/{root.name}/{FILE}",
         )
     return result.stdout
-
-
-_EXPRESSION = f"jsonencode({{{', '.join(f'{name} = var.{name}' for name in NAMES)}}})"

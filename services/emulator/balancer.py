@@ -34,7 +34,8 @@ _STATISTICS_SECONDS = 0.2
 class Group:
     """A target group: how it balances, when a target is healthy, and how long it drains.
 
-    Times are in seconds. Those of the health checks are already scaled.
+    Times are in seconds. Those of the health checks are already scaled. Groups that differ only in their
+    deregistration delay are equal, because HAProxy does not know it.
     """
 
     arn: str
@@ -45,7 +46,7 @@ class Group:
     rise: int
     fall: int
     algorithm: str
-    deregistration_delay: float = 300.0
+    deregistration_delay: float = field(default=300.0, compare=False)
 
     @property
     def interval_after_failure(self) -> float:
@@ -206,6 +207,7 @@ class Balancer:
         with self._lock:
             if listeners != self._listeners:
                 self._replace(listeners)
+            self._listeners = listeners  # with the deregistration delays of now
             for group in {listener.group for listener in self._listeners if listener.group}:
                 self._place(group, targets.get(group.arn, set()))
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
 from s3api import failures, headers
-from s3api.auth import ANONYMOUS, Forbidden
+from s3api.auth import ANONYMOUS, LINK_HOLDER, Forbidden
 from s3api.bodies import Received
 from s3api.origins import path_of_target
 from s3api.schemas import (
@@ -67,7 +67,16 @@ VERBS: Mapping[str, Verb | None] = {
     "api.terminate_tus_upload": "write",
     "api.delete": "delete",
     "api.delete_many": "delete",
+    "api.create_upload_link": "write",
+    "api.read_upload_link": None,
+    "api.show_upload_link": None,
+    "api.upload_by_link": "write",
+    "api.upload_into_link": "write",
 }
+#: The views whose URL contains an upload link. They check it themselves, and need no token.
+BY_LINK = {"api.read_upload_link", "api.show_upload_link", "api.upload_by_link", "api.upload_into_link"}
+#: The views that store the body of the request as it is.
+RAW = {"api.upload_raw", "api.upload_by_link", "api.upload_into_link"}
 #: The views of one resumable upload, and the one that creates it. They understand the headers of tus.
 TUS_UPLOADS = {
     "api.create_tus_upload",
@@ -80,7 +89,7 @@ TUS_UPLOADS = {
 WRITE_BY_READING = {"api.plan_upload_form", "api.read_tus_offset"}
 #: The views that evaluate preconditions. Every other write refuses them.
 CONDITIONAL = {
-    "api.upload_raw",
+    *RAW,
     "api.complete_upload",
     "api.delete",
     "api.copy",
@@ -105,7 +114,7 @@ _NOT_IN_TARGET = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]|%(?![0-9A-Fa-f]{2
 #: The views that read a body. Every other write refuses one.
 BODIES = {
     "api.upload",
-    "api.upload_raw",
+    *RAW,
     "api.plan_upload",
     "api.sign_parts",
     "api.delete_many",
@@ -117,6 +126,7 @@ BODIES = {
     "api.create_tus_upload",
     "api.append_tus_upload",
     "api.override_tus_method",
+    "api.create_upload_link",
 }
 
 
@@ -160,7 +170,11 @@ def admit() -> None:
     if endpoint in PUBLIC or (blueprint in STATIC and services.tokens.configured):
         _check_query(asked)
         return
-    caller = app_ctx.g.caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
+    if endpoint in BY_LINK:
+        caller = LINK_HOLDER
+    else:
+        caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
+    app_ctx.g.caller = caller
     reads = asked.method in ("GET", "HEAD", "OPTIONS") and endpoint not in WRITE_BY_READING
     # A browser adds no token to a request by itself. A page that sends one was given it by its owner.
     may_be_foreign = caller is not ANONYMOUS and reads
@@ -216,7 +230,7 @@ def _refuse_what_would_be_ignored() -> None:
     for name in headers.PRECONDITIONS:
         if name in request.headers and request.endpoint not in CONDITIONAL:
             raise BadRequest(f"This request takes no {name}: S3 has no condition for it; nothing was changed")
-    if request.endpoint == "api.upload_raw":
+    if request.endpoint in RAW:
         return
     for name in headers.DIGESTS:
         if name in request.headers:

@@ -29,6 +29,7 @@ from s3api import (
     pages,
     routes,
     tus,
+    upload_link_routes,
     version_routes,
 )
 from s3api.auth import Tokens
@@ -50,7 +51,7 @@ _PATH_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-
 
 
 #: The modules with the views of the API. They share the blueprint of `routes`.
-VIEWS = (routes, copy_routes, tus, version_routes)
+VIEWS = (routes, copy_routes, tus, upload_link_routes, version_routes)
 
 
 @lru_cache(maxsize=64)
@@ -235,6 +236,7 @@ def create_app(settings: Settings, store: FileStore, reached: SharedFlag | None 
     cors.register(app, settings.cors_origins)
     admission.register(app)
     tus.register(app)
+    upload_link_routes.register(app)
     app.register_blueprint(VIEWS[0].bp)
     openapi.register(app)
     pages.register(app)

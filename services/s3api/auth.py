@@ -35,13 +35,15 @@ class Forbidden(Exception):
 class Caller:
     """The sender of a request. `name` is the token's name, for the log.
 
-    `expires` is when the token ends, in seconds since 1970, or None.
+    `expires` is when the token ends, in seconds since 1970, or None. `fingerprint` tells a configured token
+    from another one of the same name. Other callers have none.
     """
 
     name: str
     verbs: frozenset[Verb]
     prefix: str = ""
     expires: float | None = None
+    fingerprint: str = ""
 
     def require(self, verb: Verb, *names: str) -> None:
         """Raises `Forbidden` unless the caller may do `verb` to all of the names, or prefixes."""
@@ -52,6 +54,10 @@ class Caller:
 
 
 ANONYMOUS = Caller("anonymous", ALL_VERBS)
+#: The sender of a request with an upload link, until the link is read.
+LINK_HOLDER = Caller("upload_link", frozenset({"write"}))
+#: The names of callers with a JWT begin with it. A configured token has no colon in its name.
+_JWT = "jwt:"
 
 
 class JwtVerifier(Protocol):
@@ -71,7 +77,7 @@ class Tokens:
         reloaded: Callable[[], Sequence[TokenEntry]] | None = None,
         jwts: JwtVerifier | None = None,
     ) -> None:
-        """`reloaded` returns the entries of now, if they are in a file."""
+        """`reloaded` returns the current entries if they are in a file. Each request calls it once."""
         self._entries = reloaded or (lambda: entries)
         self._seen: Sequence[TokenEntry] | None = None
         self._callers: list[tuple[str, Caller]] = []
@@ -80,11 +86,12 @@ class Tokens:
 
     @property
     def configured(self) -> bool:
-        return bool(self._entries()) or self._jwts is not None or self._allow_anonymous
+        return self._allow_anonymous or self._jwts is not None or bool(self._entries())
 
     def identify(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header. Raises `Unauthorized`."""
-        if not self.configured:
+        callers = self._hashed()
+        if not (callers or self._jwts or self._allow_anonymous):
             raise Unauthorized(
                 "No API tokens are configured; the operator sets API_TOKENS, or ALLOW_ANONYMOUS=true"
             )
@@ -99,7 +106,7 @@ class Tokens:
         digest = hash_token(token)
         found = None
         # Compare every entry, in constant time, so that the duration reveals nothing about them.
-        for sha256, caller in self._hashed():
+        for sha256, caller in callers:
             if hmac.compare_digest(sha256, digest):
                 found = caller
         if found is None and self._jwts is not None and token.count(".") == 2:
@@ -109,6 +116,20 @@ class Tokens:
         if found.expires is not None and found.expires <= time.time():
             raise Unauthorized("The token has expired", invalid_token=True)
         return found
+
+    def find(self, name: str, fingerprint: str) -> Caller | None:
+        """The caller with this name and fingerprint, with its rights of now. None if its access has ended.
+
+        The rights of a JWT are only in the JWT, so its caller is found while JWTs are accepted.
+        """
+        if fingerprint:
+            for _, caller in self._hashed():
+                if (caller.name, caller.fingerprint) == (name, fingerprint):
+                    return None if caller.expires is not None and caller.expires <= time.time() else caller
+            return None
+        if name.startswith(_JWT):
+            return Caller(name, ALL_VERBS) if self._jwts is not None else None
+        return ANONYMOUS if self._allow_anonymous else None
 
     def _hashed(self) -> list[tuple[str, Caller]]:
         entries = self._entries()
@@ -124,13 +145,12 @@ class Tokens:
             rights = jwts.verify(token)
         except InvalidJwt as error:
             raise Unauthorized(str(error), invalid_token=True) from None
-        # A configured token has no colon in its name, so the two kinds are never confused.
-        return Caller(f"jwt:{rights.subject}", rights.verbs, rights.prefix, rights.expires + LEEWAY)
+        return Caller(f"{_JWT}{rights.subject}", rights.verbs, rights.prefix, rights.expires + LEEWAY)
 
 
 def _caller(entry: TokenEntry) -> Caller:
     expires = None if entry.expires is None else entry.expires.timestamp()
-    return Caller(entry.name, entry.verbs, entry.prefix, expires)
+    return Caller(entry.name, entry.verbs, entry.prefix, expires, hash_token(entry.sha256)[:16])
 
 
 def new_token(

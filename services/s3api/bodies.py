@@ -50,6 +50,7 @@ class Body(Received):
 
     The last bytes are returned only after all checks, so a store that receives a stream never receives a
     complete body that is wrong. `failure` keeps the failure, because HTTP libraries wrap it.
+    Without `hashed` the SHA-256 is not computed, and `hexdigest` must not be called.
     """
 
     max_size: int
@@ -58,6 +59,7 @@ class Body(Received):
         default_factory=dict, kw_only=True
     )  # other digests in hex, by their names in RFC 9530
     failure: FileError | None = field(default=None, kw_only=True)
+    hashed: bool = field(default=True, kw_only=True)
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256, kw_only=True)
     _others: dict[str, hashlib._Hash] = field(default_factory=dict, kw_only=True)
 
@@ -76,7 +78,8 @@ class Body(Received):
         """Raises `FileTooLarge` and `DigestMismatch` as well."""
         try:
             data = super().read(amount)
-            self._hash.update(data)
+            if self.hashed:
+                self._hash.update(data)
             for other in self._others.values():
                 other.update(data)
             if self.received > self.max_size:

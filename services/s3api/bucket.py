@@ -68,13 +68,14 @@ def origins_in(text: str) -> list[str]:
 def open_to_pages(origins: Sequence[str]) -> dict[str, Any]:
     """The CORS rule by which pages of these origins may use presigned URLs.
 
-    A page needs the ETag of each part to complete an upload.
+    A page needs the ETag of each part to complete an upload. `@uppy/aws-s3` also reads the Location of a
+    file that it has sent with a form.
     """
     return {
         "AllowedMethods": ["GET", "PUT", "POST"],
         "AllowedOrigins": list(origins),
         "AllowedHeaders": ["*"],
-        "ExposeHeaders": ["ETag"],
+        "ExposeHeaders": ["ETag", "Location"],
     }
 
 

@@ -53,7 +53,7 @@ def copy_file(store: FileStore, source: str, destination: str, wanted: Wanted) -
     if source == destination:
         raise InvalidCopy("The source and the destination are the same file; nothing was copied")
     create_only = not wanted.overwrite and wanted.if_match is None
-    # The store decides when it writes. This look saves the copy of a large file.
+    # The store checks again when it writes. This early check avoids a useless copy of a large file.
     if create_only and (done := _done_before(store, source, destination, wanted)):
         return done
     return store.copy(

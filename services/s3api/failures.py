@@ -116,6 +116,18 @@ class UploadGone(FileError):
     code = "upload_gone"
 
 
+class UploadLinkNotFound(FileError):
+    """The URL has no upload link that this service has signed."""
+
+    code = "upload_link_not_found"
+
+
+class UploadLinkGone(FileError):
+    """The upload link has expired, or its creator may no longer write there."""
+
+    code = "upload_link_gone"
+
+
 class WrongOffset(FileError):
     """The bytes do not continue the upload: it has received more bytes, or fewer."""
 

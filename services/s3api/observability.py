@@ -1,7 +1,7 @@
 """Structured logs with one line for each request, and Prometheus metrics.
 
-A line never holds a query string (a presigned URL could be in it), a header, a token or an upload id. Text
-that a client sent is cut to a length. On a terminal its control characters are escaped.
+A line never holds a query string (a presigned URL could be in it), a header, a token, an upload id or an
+upload link. Text that a client sent is cut to a length. On a terminal its control characters are escaped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from s3api.settings import Settings
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}")
 # The form of an upload id: signed text, whose signature is SHA-1 in Base64.
 _UPLOAD_ID = re.compile(r"[\w-]+\.[\w-]{6}\.[\w-]{27}")
-# The place of an upload id, in a URL that is no route of the service.
-_IN_PLACE_OF_ID = re.compile(r"(?i)((?:^|/)uploads/+)[^/]+")
+# The place of an upload id or an upload link, in a URL that is no route of the service.
+_IN_PLACE_OF_ID = re.compile(r"(?i)((?:^|/)(?:uploads|upload_links)/+)[^/]+")
 # W3C Trace Context, section 3.2: the version ff is not valid, and neither is an id of only zeros.
 _TRACEPARENT = re.compile(
     r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -292,8 +292,8 @@ def _new_request_id() -> str:
 
 
 def _path(asked: Request) -> str:
-    """The path without an upload id, which would let others go on with the upload."""
-    if asked.url_rule is None:
+    """The path without an upload id or an upload link, with which others could upload."""
+    if asked.url_rule is None or "link" in (asked.view_args or ()):
         path = _IN_PLACE_OF_ID.sub(r"\1…", asked.path)
     elif "upload_id" in (asked.view_args or ()):
         path = asked.url_rule.rule

@@ -62,20 +62,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
     paths["/upload"]["post"]["requestBody"] = {"required": True, "content": {"multipart/form-data": _FORM}}
     raw = paths["/upload/{name}"]["put"]
     raw["requestBody"] = {"required": True, "content": {"application/octet-stream": _BINARY}}
-    raw["parameters"] += [
-        _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
-        _header(
-            "Content-Digest",
-            "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing",
-            pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
-        ),
-        _header("Repr-Digest", "RFC 9530; checked as Content-Digest is, with `sha-256` or `sha-512`"),
-        _header("Digest", "RFC 3230, obsolete; checked, with `SHA-256`, `SHA-512` or `MD5`"),
-        _header("Content-MD5", "RFC 1864; checked"),
-        _header("Content-Encoding", "Stays with the file, such as `gzip`; `aws-chunked` is 415"),
-        _header("Content-Language", "Stays with the file, such as `de`"),
-        _if_match("Replaces only the file that has this one ETag"),
-    ]
+    raw["parameters"] += [*_raw_headers(), _if_match("Replaces only the file that has this one ETag")]
     paths["/uploads/{upload_id}/complete"]["post"]["parameters"] += [
         _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
         _if_match("Replaces only the file that has this one ETag"),
@@ -134,6 +121,7 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
         signing, "head_download", "Answer as GET does, without a body; the URL of a redirect is for HEAD"
     )
     _describe_tus(paths)
+    _describe_upload_links(paths)
     for methods in paths.values():
         for method, operation in methods.items():
             if method in ("post", "put", "patch", "delete"):
@@ -142,6 +130,48 @@ def complete(spec: dict[str, Any]) -> dict[str, Any]:
                 _refuses(operation, 408)
             _describe(operation)
     return spec
+
+
+def _raw_headers() -> list[dict[str, Any]]:
+    """The headers of a request whose body is stored as it is."""
+    return [
+        _header("If-None-Match", "`*` creates a file, and never replaces one", enum=["*"]),
+        _header(
+            "Content-Digest",
+            "RFC 9530, such as `sha-256=:<base64>:`; a mismatch stores nothing",
+            pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
+        ),
+        _header("Repr-Digest", "RFC 9530; checked as Content-Digest is, with `sha-256` or `sha-512`"),
+        _header("Digest", "RFC 3230, obsolete; checked, with `SHA-256`, `SHA-512` or `MD5`"),
+        _header("Content-MD5", "RFC 1864; checked"),
+        _header("Content-Encoding", "Stays with the file, such as `gzip`; `aws-chunked` is 415"),
+        _header("Content-Language", "Stays with the file, such as `de`"),
+    ]
+
+
+def _describe_upload_links(paths: dict[str, Any]) -> None:
+    """Add the bodies of uploads by a link. They need no token."""
+    created = paths["/upload_links"]["post"]["responses"]
+    created["201"] |= {
+        "content": created.pop("200")["content"],
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The URL, relative to this one"}
+        },
+    }
+    one = paths["/upload_links/{link}"]
+    for operation in (one["get"], one["put"], paths["/upload_links/{link}/{name}"]["put"]):
+        del operation["security"]
+        del operation["responses"]["401"]
+    del one["get"]["responses"]["403"]
+    one["get"]["responses"]["302"] |= {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The page, relative to this URL"}
+        },
+    }
+    for operation in (one["put"], paths["/upload_links/{link}/{name}"]["put"]):
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": _BINARY}}
+        operation["parameters"] += _raw_headers()
 
 
 def _head(get: dict[str, Any], operation_id: str, summary: str) -> dict[str, Any]:

@@ -31,11 +31,19 @@ _UI_ASSETS = {
     "ui.svg",
     "access.js",
     "api.js",
+    "deleted.js",
     "deleting.js",
     "links.js",
     "md5.js",
+    "menu.js",
     "page.js",
+    "place.js",
     "preview.js",
+    "receive.css",
+    "receive.js",
+    "rename.js",
+    "results.js",
+    "search.js",
     "selection.js",
     "send.js",
     "sorting.js",
@@ -43,6 +51,7 @@ _UI_ASSETS = {
     "total.js",
     "ui.js",
     "uploads.js",
+    "versions.js",
 }
 _SWAGGER_UI = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 _DOCS_POLICY = (
@@ -103,6 +112,20 @@ def ui_asset(asset: str) -> Response:
     if asset not in _UI_ASSETS:
         abort(404)
     return _file(asset)
+
+
+def upload_page() -> Response:
+    """The page of an upload link. It is the same for all links; the page asks for the terms of its own."""
+    response = _file("receive.html")
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-store"  # no cache keeps the secret URL
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def _file(name: str) -> Response:

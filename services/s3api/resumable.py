@@ -4,8 +4,9 @@ A file is a multipart upload of the store, and all of its parts but the last hav
 number fixes its place in the file, and the service keeps no state: the offset is what the store has received.
 Requests that send the same file at the same time cannot put bytes in a wrong place.
 
-Each part goes to the store while it arrives, without disk and without being held. Before its last bytes, the
-service looks whether another request has stored the part. If so, the request ends and the part stays.
+Each part goes to the store while it arrives, without disk and without being held. Before the service sends
+the last bytes of a part, it checks whether another request has stored this part. If so, the request ends and
+the stored part stays.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from s3api.file_store import NOTHING, FileStore, MiB, Part, PartPlan, part_size_
 #: The smallest part that S3 accepts unless it is the last one:
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 LEAST_PART = 5 * MiB
-#: How long an upload can be continued. A bucket whose rule aborts uploads after one day keeps one that long.
+#: How long an upload can be continued. S3 keeps an incomplete upload for at least one day, because lifecycle
+#: rules count whole days.
 LIFE = timedelta(days=1)
 _AHEAD = 64 * 1024
 
@@ -55,7 +57,7 @@ class ResumableUpload:
 
 @dataclass
 class _Chunk:
-    """The bytes of one request. `ended` says whether the last of them were read."""
+    """The bytes of one request. `ended` says whether their end has been reached."""
 
     body: Received
     ended: bool = False
@@ -74,14 +76,14 @@ class _Chunk:
 
 @dataclass
 class _PartBody(Body):
-    """The bytes of one part. `check` is called once, before the last of them are passed on."""
+    """The bytes of one part. `check` is called once, before the last bytes are passed on."""
 
     check: Callable[[], None] = field(kw_only=True)
     _checked: bool = field(default=False, kw_only=True)
 
     def _check_digest(self) -> None:
         super()._check_digest()
-        if not self._checked:  # a read after the last bytes comes here too, when the store may have the part
+        if not self._checked:  # a read at the end comes here again, when the store may already have the part
             self._checked = True
             self.check()
 
@@ -123,7 +125,7 @@ def create(
 
 
 def offset(store: FileStore, upload: ResumableUpload) -> int:
-    """How many bytes the store has received. An upload that has received all is completed before.
+    """How many bytes the store has received. If these are all of them, the upload is completed first.
 
     Raises `UploadGone`, and what `FileStore.complete_parts` raises.
     """
@@ -163,7 +165,7 @@ def append(
 
 
 def terminate(store: FileStore, upload: ResumableUpload) -> None:
-    """Abort the upload and delete its parts. Raises `UploadGone`, and `UploadCompleted` with its file."""
+    """Abort the upload and delete its parts. Raises `UploadGone`, and `UploadCompleted` for a stored file."""
     if not files.abort_upload(store, upload.plan):
         raise _gone()
 
@@ -187,7 +189,7 @@ def _append(
             check = _checks(store, plan, number, stored, chunk)
             stream: Any = chunk  # a body needs no more of a stream than `read`
             size = plan.size_of(number)
-            body = _PartBody(stream, size, size, digests=digests, check=check)
+            body = _PartBody(stream, size, size, digests=digests, hashed=False, check=check)
             stored.append(_put_part(store, plan, number, body))
         except (UploadInterrupted, ClientTooSlow) as error:
             if chunk.ended and length is None:
@@ -210,7 +212,7 @@ def _append(
 def _whole_parts(plan: PartPlan, at: int, length: int | None, *, alone: bool) -> range:
     """The numbers of the parts that a chunk contains completely, or all that follow if its length is unknown.
 
-    `alone` asks for one part and no other bytes. Raises `ChunkTooSmall`.
+    With `alone`, the chunk must be exactly one part. Raises `ChunkTooSmall`.
     """
     first, last = at // plan.part_size + 1, plan.parts
     if length is not None and at + length < plan.size:
@@ -242,7 +244,7 @@ def _checks(
         there = store.list_parts(plan, after=max(0, number - 2))
         if stored:
             _check_own(there, stored[-1])
-        # Not every S3 drops a part whose connection broke: a part of another size is none.
+        # Not every S3 drops a part whose connection broke, so a part of a wrong size does not count.
         if any(part.number >= number and part.size == plan.size_of(part.number) for part in there):
             raise _wrong_offset()
 
@@ -277,7 +279,7 @@ def _drain(chunk: _Chunk) -> None:
 
 @contextmanager
 def _known(store: FileStore, plan: PartPlan) -> Iterator[None]:
-    """Turn `UploadNotFound` into what has happened: another request completed the upload, or ended it."""
+    """Replace `UploadNotFound` by the reason: another request has completed the upload, or has ended it."""
     try:
         yield
     except UploadNotFound:

@@ -205,7 +205,7 @@ def list_files(query: ListQuery) -> Response:
     if wants_lines():
         lines = _json_lines(files.list_all(services.store, prefix))
         return Response(lines, mimetype=NDJSON, headers={"Vary": "Accept"})
-    of = (prefix, check_prefix(query.delimiter, "The delimiter"), *filter(None, [text]))
+    of = ("list", prefix, check_prefix(query.delimiter, "The delimiter"), text)
     token = services.signer.read_cursor(of, query.cursor) if query.cursor is not None else None
     page = services.store.list_page(prefix, query.delimiter, query.limit, token)
     if text:
@@ -275,19 +275,8 @@ def upload_raw(name: str) -> Response:
     services = current_services()
     check_name(name)
     current_caller().require("write", name)
-    length = request.content_length
-    if length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
-        raise LengthRequired("Send a Content-Length, or the body chunked")
-    given = request.headers.get("Content-Type")
-    if parse_options_header(given)[0].lower() == "multipart/form-data":
-        raise UnsupportedMediaType("PUT stores the body as it is; send a form with POST /upload")
-    content_type, kept = write_headers.content_type(name, given), write_headers.kept_headers()
     create_only, if_match = write_headers.condition()
-    digests = write_headers.wanted_digests()
-    sha256 = digests.pop("sha-256", None)
-    body = Body(
-        request.environ["wsgi.input"], length, services.settings.max_file_bytes, sha256, digests=digests
-    )
+    body, content_type, kept = raw_body(name, services.settings.max_file_bytes)
     stored = files.put_file(
         services.store,
         name,
@@ -299,6 +288,20 @@ def upload_raw(name: str) -> Response:
         body_waits=request.headers.get("Expect", "").lower() == "100-continue",
     )
     return _uploaded([stored])
+
+
+def raw_body(name: str, max_bytes: int) -> tuple[Body, str, dict[str, str]]:
+    """The body of this request, its media type, and the headers that are stored with it."""
+    length = request.content_length
+    if length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
+        raise LengthRequired("Send a Content-Length, or the body chunked")
+    given = request.headers.get("Content-Type")
+    if parse_options_header(given)[0].lower() == "multipart/form-data":
+        raise UnsupportedMediaType("PUT stores the body as it is; send a form with POST /upload")
+    content_type, kept = write_headers.content_type(name, given), write_headers.kept_headers()
+    digests = write_headers.wanted_digests()
+    sha256 = digests.pop("sha-256", None)
+    return Body(request.environ["wsgi.input"], length, max_bytes, sha256, digests=digests), content_type, kept
 
 
 def _uploaded(stored: Sequence[Upload]) -> Response:

@@ -37,7 +37,7 @@ _KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What is copied: one state of a file. `version` is None if the bucket keeps no versions."""
+    """The source of a copy: one state of a file. `version` is None if the bucket keeps no versions."""
 
     name: str
     version: str | None

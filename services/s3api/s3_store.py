@@ -75,6 +75,7 @@ from s3api.s3_values import clock_offset, etag_of, number, page, size_of_range, 
 from s3api.s3_versions import S3Versions
 from s3api.settings import Settings
 from s3api.upload_memory import UploadMemory
+from s3api.waiting import at_most
 
 ATTEMPTS = 2
 READ_CHUNK = 256 * 1024
@@ -160,7 +161,7 @@ class S3FileStore:
         endpoint = settings.s3_endpoint_url
         pool = settings.max_concurrent_requests + LOOKUP_THREADS
         connect, read = settings.s3_connect_timeout_seconds, settings.s3_read_timeout_seconds
-        transfer = settings.s3_transfer_timeout_seconds
+        transfer = self._patience = settings.s3_transfer_timeout_seconds
         owner = settings.bucket_owner
         self._errors = S3Errors(self.bucket, self._region, checks_owner=owner is not None)
         self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
@@ -272,7 +273,7 @@ class S3FileStore:
             length=length,
             content_type=answer.headers.get("Content-Type") or "application/octet-stream",
             content_range=content_range,
-            chunks=_chunks(answer.raw, length) if with_body else iter(()),
+            chunks=_chunks(answer.raw, length, self._patience) if with_body else iter(()),
             sha256=answer.headers.get(f"x-amz-meta-{SHA256}"),
             declared_sha256=answer.headers.get(f"x-amz-meta-{DECLARED_SHA256}"),
             nonce=answer.headers.get(f"x-amz-meta-{NONCE}"),
@@ -677,13 +678,18 @@ def _base64_of_hex(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
-def _chunks(body: Any, length: int) -> Iterator[bytes]:
-    """The body in pieces. A connection whose body was not read to the end is closed."""
+def _chunks(body: Any, length: int, patience: float) -> Iterator[bytes]:
+    """The body in pieces. A connection whose body was not read to the end is closed.
+
+    Each piece must arrive within `patience` seconds. The time limit of the socket alone starts again with
+    each byte.
+    """
     left = length
     try:
         while left > 0:
             try:
-                data = body.read(min(READ_CHUNK, left))
+                with at_most(patience):
+                    data = body.read(min(READ_CHUNK, left))
             except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
                 raise StoreUnavailable("The connection to S3 ended in the middle of the file") from error
             if not data:

@@ -195,6 +195,36 @@ class CopyRequest(BaseModel):
     ] = None
 
 
+class UploadLinkRequest(BaseModel):
+    """Give `name` or `prefix`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[FileName | None, Field(description="The name that the file gets")] = None
+    prefix: Annotated[
+        str | None,
+        Field(description="The folder that receives the files, with a slash at its end", examples=["inbox/"]),
+    ] = None
+    max_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1, description="The size of the largest file; by default MAX_FILE_BYTES", examples=[104857600]
+        ),
+        Whole,
+    ] = None
+    # The view compares it with the limits, because one of them is configured.
+    expires: Annotated[
+        int | None,
+        Field(
+            description="The life of the link in seconds, up to MAX_UPLOAD_LINK_SECONDS; by default one day",
+            json_schema_extra={"minimum": MIN_EXPIRES},
+            examples=[86400],
+        ),
+        Whole,
+    ] = None
+    overwrite: Annotated[bool, Field(description="Allow to replace existing files")] = False
+
+
 class RestoreRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -301,6 +331,43 @@ class UploadedFile(BaseModel):
 
 class UploadedFiles(Envelope):
     content: list[UploadedFile]
+
+
+class UploadLinkDetails(BaseModel):
+    name: Annotated[
+        str | None, Field(description="The name that the file gets", examples=["reports/games.csv"])
+    ] = None
+    prefix: Annotated[
+        str | None, Field(description="The folder that receives the files", examples=["inbox/"])
+    ] = None
+    max_bytes: Annotated[int, Field(description="The size of the largest file", examples=[104857600])]
+    overwrite: Annotated[bool, Field(description="Whether it replaces existing files")]
+    expires_at: Moment
+
+
+class ReadUploadLink(Envelope):
+    content: UploadLinkDetails
+
+
+class NewUploadLink(UploadLinkDetails):
+    url: Annotated[
+        str,
+        Field(
+            description="The secret URL, with the host of this request",
+            examples=["https://files.example/upload_links/WyJpbmJveC8i…/"],
+        ),
+    ]
+    path: Annotated[
+        str,
+        Field(
+            description="The same, relative to the URL of the service",
+            examples=["upload_links/WyJpbmJveC8i…/"],
+        ),
+    ]
+
+
+class CreatedUploadLink(Envelope):
+    content: NewUploadLink
 
 
 class PresignedUrl(Envelope):

@@ -165,7 +165,8 @@ class Settings(BaseSettings):
     """The URL at which clients reach that S3, if it differs. Presigned URLs are signed for it."""
 
     signing_key: Annotated[SecretStr, Field(min_length=32)]
-    """At least 32 characters, the same for all tasks of a service. It signs cursors and upload ids."""
+    """At least 32 characters, the same for all tasks of a service. It signs cursors, upload ids and upload
+    links."""
     api_tokens: Annotated[
         tuple[TokenEntry, ...], NoDecode, BeforeValidator(_entries), AfterValidator(_check_entries)
     ] = ()
@@ -218,6 +219,9 @@ class Settings(BaseSettings):
     credentials, such as those of a role, a URL expires with them at the latest."""
     upload_url_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
     """How long a presigned upload URL is valid."""
+    max_upload_link_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 604_800
+    """The longest life of an upload link. A smaller value also shortens the links that exist; 0 ends all of
+    them and allows no new ones."""
     upload_buffer_bytes: Annotated[int, Field(ge=1, le=16 * GiB)] = 32 * MiB
     """The memory of a worker process for raw uploads of unknown length that are larger than 256 KiB. Each of
     them holds what has arrived of its current part: up to 8 MiB, or more if `MAX_FILE_BYTES` is above 78 GiB.
@@ -234,7 +238,8 @@ class Settings(BaseSettings):
     """The time limit for S3's answer to a small request. What may pass is asked once more, so an answer that
     needs S3 comes after at most twice this time."""
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
-    """The longest pause of S3 during a transfer."""
+    """The longest pause of S3 during a transfer. S3 must also send each 256 KiB of a download within this
+    time."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
     """The longest pause of a client that sends a body or reads an answer, the time limit for the head of a
     request, and that for a new connection's first byte."""

@@ -1,6 +1,6 @@
-"""Signed values that clients keep for the service: listing cursors and upload ids.
+"""Signed values that clients keep for the service: listing cursors, upload ids and upload links.
 
-The service stores no state of its own. What it must know again later, it signs and gives to the client.
+The service stores no state of its own. It signs what it needs again later, and gives it to the client.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeSerializer, URLSafeTimedSerializer
 
-from s3api.failures import InvalidCursor, UploadGone, UploadNotFound
+from s3api.failures import InvalidCursor, UploadGone, UploadLinkNotFound, UploadNotFound
 from s3api.file_store import PartPlan
 from s3api.resumable import LIFE, ResumableUpload
 
@@ -21,15 +21,19 @@ UPLOAD_ID_SECONDS = 2 * 24 * 3600
 
 
 class Signer:
-    """Signs cursors and upload ids, and verifies them when they come back."""
+    """Signs cursors, upload ids and upload links, and verifies them when they come back."""
 
     def __init__(self, key: str) -> None:
         self._cursors = URLSafeSerializer(key, salt="cursor")
         self._uploads = URLSafeTimedSerializer(key, salt="upload")
         self._resumable = URLSafeTimedSerializer(key, salt="tus")
+        self._upload_links = URLSafeTimedSerializer(key, salt="upload link")
 
     def cursor(self, query: Sequence[str], token: str) -> str:
-        """A cursor that holds the store's `token` and is valid for this query only."""
+        """A cursor that holds the store's `token` and is valid for this query only.
+
+        The first item of `query` is the name of the route, so that no other route accepts the cursor.
+        """
         return str(self._cursors.dumps([list(query), token]))
 
     def read_cursor(self, query: Sequence[str], cursor: str) -> str:
@@ -78,3 +82,17 @@ class Signer:
             raise UploadGone("The upload has expired; create it again with POST /tus") from None
         except (BadSignature, ValueError, TypeError):
             raise UploadNotFound("This is no URL of an upload; create one with POST /tus") from None
+
+    def upload_link(self, terms: Sequence[str | int]) -> str:
+        """The secret part of the URL of an upload link."""
+        return str(self._upload_links.dumps(list(terms)))
+
+    def read_upload_link(self, value: str) -> tuple[list[Any], datetime]:
+        """The terms of the link, and when they were signed. Raises `UploadLinkNotFound`."""
+        try:
+            terms, signed = self._upload_links.loads(value, return_timestamp=True)
+        except (BadSignature, ValueError, TypeError):
+            raise UploadLinkNotFound(
+                "This is no upload link of this service; check that its URL is complete"
+            ) from None
+        return terms, signed

@@ -34,9 +34,9 @@ EXTENSIONS = ("creation", "creation-with-upload", "termination", "expiration", "
 #: The names of tus and of RFC 9530 for each algorithm.
 ALGORITHMS: Mapping[str, str] = {"sha1": "sha-1", "md5": "md5", "sha256": "sha-256", "sha512": "sha-512"}
 _BYTES = "application/offset+octet-stream"
-#: So that the URL of the upload, which contains the metadata, is not too long for the service or a proxy.
+#: The URL of an upload contains the metadata. It must not be too long for the service or for a proxy.
 MAX_METADATA = 4096
-#: What a request with bytes of a file can answer, for the reference.
+#: The statuses that answer a request with bytes of a file, for the reference.
 RECEIVING = (404, 409, 410, 411, 412, 413, 415)
 MISMATCH = "The Upload-Checksum does not match"
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
@@ -189,7 +189,7 @@ def override_tus_method(upload_id: str) -> Response:
         return append_tus_upload(upload_id=upload_id)
     if method == "DELETE":
         return terminate_tus_upload(upload_id=upload_id)
-    raise MethodNotAllowed(["DELETE", "HEAD", "PATCH"])
+    raise MethodNotAllowed(["DELETE", "HEAD", "PATCH", "POST"])
 
 
 # --- parsing

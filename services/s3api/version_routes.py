@@ -74,7 +74,7 @@ def _versions(services: Services, message: str, page: VersionPage, of: tuple[str
 @bp.input(RestoreQuery, location="query", arg_name="query")
 @documented(404, 409, 412, 415, answers=RestoredFile)
 def restore(name: str, query: RestoreQuery) -> Response:
-    """Restore a deleted file, or a version of a file, if the bucket keeps versions.
+    """Restore a deleted file, or a version of a file, without its S3 tags, if the bucket keeps versions.
 
     An existing file is never replaced, unless `version` is given together with `overwrite`, or with
     `If-Match` and the file's ETag. The file that is replaced stays an older version. The answer is 409

@@ -194,7 +194,9 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, few rounds; written to .bench/quick"
     )
-    parser.add_argument("--only", default="", help="numbers of works, such as 1a,2; written to .bench/only")
+    parser.add_argument(
+        "--only", default="", help="numbers of works, such as 1a,2; written to .bench/only, also with --quick"
+    )
     parser.add_argument("--render", action="store_true", help="render docs from docs/benchmarks.json")
     given = parser.parse_args()
     if given.render:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from bench import opponents, report, scale
-from bench.__main__ import DOCS, chosen_works, measure, pages
+from bench.__main__ import DOCS, chosen_works, main, measure, pages
 from bench.client import Client, Content, WrongAnswer, load, request_bytes
 from bench.report import Figures, Result, Results
-from bench.stage import FULL, OURS, TINY, Bar, Metric, Stage
+from bench.stage import FULL, OURS, QUICK, TINY, Bar, Metric, Sizes, Stage
 from bench.works import all_works
 from support.servers import ROOT, S3, Service, need, running_seaweedfs
 
@@ -50,6 +51,44 @@ def test_works_are_chosen() -> None:
     """Works are chosen by their numbers and run in the order of the table; without numbers all are chosen."""
     assert chosen_works(FULL, "2, 1a,") == ["1a", "2"]
     assert chosen_works(FULL, "") == list(all_works(FULL))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes", "works", "folder"),
+    [
+        (["--quick", "--only", "2,1a"], QUICK, ["1a", "2"], "only"),
+        (["--only", "2"], FULL, ["2"], "only"),
+        (["--quick"], QUICK, list(all_works(QUICK)), "quick"),
+    ],
+)
+def test_quick_and_only_can_be_combined(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    arguments: list[str],
+    sizes: Sizes,
+    works: list[str],
+    folder: str,
+) -> None:
+    """QUICK chooses the sizes, and ONLY the works. Only a complete run in full size changes the pages."""
+    asked: list[tuple[Sizes, list[str]]] = []
+
+    def run(sizes: Sizes, chosen: Collection[str], _scratch: Path) -> Results:
+        asked.append((sizes, list(chosen)))
+        return results_of(a_result([80, 40, 60], [100, 50, 100]))
+
+    monkeypatch.setattr("bench.__main__.run", run)
+    monkeypatch.setattr("bench.__main__.SCRATCH", tmp_path)
+    monkeypatch.setattr("bench.__main__.ROOT", tmp_path)
+    monkeypatch.setattr("signal.signal", Mock())
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 0
+    assert asked == [(sizes, works)]
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert "| 2 | /download |" in (tmp_path / folder / "benchmarks.md").read_text()
 
 
 def test_an_unknown_work_is_refused() -> None:
@@ -110,7 +149,7 @@ def test_a_missing_tool_keeps_only_its_opponents_out(
 
 
 def results_of(*works: Result) -> Results:
-    about = {"date": "2026-11-24", "commit": "abc", "machine": "a machine"}
+    about = {"date": "2026-11-24", "commit": "abc", "machine": "a machine", "took": "1 min"}
     return Results(about=about, quick=False, works=list(works))
 
 

@@ -197,10 +197,11 @@ def test_an_answer_that_lacks_fields(tmp_path: Path) -> None:
                 "delete file",
                 "restore file",
                 "presign file",
+                "upload-link file",
             )
         ]
 
-    assert [run.status for run in runs] == [5] * 6
+    assert [run.status for run in runs] == [5] * 7
     assert all("the server is not the file API" in run.err for run in runs)
 
 

@@ -84,6 +84,53 @@ def test_the_life_of_a_presigned_url(s3api: Command) -> None:
     assert "'1w' is not a duration" in wrong.err
 
 
+def test_an_upload_link(s3api: Command) -> None:
+    """The URL takes files without a token: into a folder, or as one name, within the size."""
+    folder = s3api("upload-link", "inbox/", "--expires", "2h", "--max-size", "17B")
+    name = s3api("upload-link", "named.csv", "--json", "--overwrite").objects()[0]
+    url = folder.out.strip()
+    sent = [
+        requests.put(f"{url}{file}", data=b"x" * size, timeout=60) for file, size in (("a", 17), ("b", 18))
+    ]
+    twice = [requests.put(name["url"], data=b"x", timeout=60).status_code for _ in range(2)]
+
+    assert url.startswith(f"{s3api.environment['S3API_URL']}/upload_links/")
+    assert "the upload link for 'inbox/' expires at" in folder.err
+    assert [answer.status_code for answer in sent] == [200, 413]
+    assert twice == [200, 200]
+    assert {"ok", "name", "url", "path", "max_bytes", "overwrite", "expires_at"} == set(name)
+    assert s3api("list").out.split() == ["inbox/a", "named.csv"]
+
+
+@pytest.mark.parametrize(
+    ("given", "bytes_"), [("5000", 5000), ("1k", 1000), ("2kB", 2000), ("100M", 10**8), ("1g", 10**9)]
+)
+def test_a_size_of_an_upload_link(s3api: Command, given: str, bytes_: int) -> None:
+    """1 MB is 1,000,000 bytes, as everywhere in the command."""
+    link = s3api("upload-link", "a", "--max-size", given, "--json").objects()[0]
+
+    assert link["max_bytes"] == bytes_
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("upload-link inbox/ --max-size 1.5M", 2, "'1.5M' is not a size"),
+        ("upload-link inbox/ --max-size 0", 2, "'0' is not a size"),
+        ("upload-link inbox/ --max-size 9T", 1, "max_bytes must be at most"),
+        ("upload-link inbox/ --expires 1w", 2, "'1w' is not a duration"),
+        ("upload-link inbox/ --expires 1s", 1, "must be from 60 to 604800 seconds"),
+        ("upload-link inbox/../", 1, "dot segment"),
+    ],
+)
+def test_an_upload_link_that_is_refused(s3api: Command, line: str, status: int, message: str) -> None:
+    """A limit that is not valid, or above that of the service, is refused and not changed."""
+    ran = s3api(*line.split())
+
+    assert (ran.status, ran.out) == (status, "")
+    assert message in ran.err
+
+
 def test_the_course_client(s3api: Command) -> None:
     """The course's client knows only --ip and --filename."""
     s3api.file("a.csv", DATA)
@@ -160,6 +207,17 @@ def test_an_incomplete_archive(s3api: Command, ministack_s3: S3) -> None:
     assert '"odd/b\\\\c"' in ran.err
     assert not list(s3api.folder.glob("*.zip"))
     assert not list(s3api.folder.glob(".*.part"))
+
+
+def test_whoami(s3api: Command) -> None:
+    """Without a token on a service that allows it, everything is allowed."""
+    ran = s3api("whoami")
+
+    assert (ran.status, ran.out, ran.err) == (0, "anonymous: delete, list, read, write; all files\n", "")
+    assert s3api("whoami", "--quiet").out == ran.out
+    assert s3api("whoami", "--json").objects() == [
+        {"ok": True, "name": "anonymous", "verbs": ["delete", "list", "read", "write"], "prefix": ""}
+    ]
 
 
 def test_json_of_every_command(s3api: Command) -> None:
@@ -531,15 +589,17 @@ def test_tokens(
 ) -> None:
     """A token from the environment or a file is sent; what it may not do, and no token, have one status."""
     token, entry = new_token("reader", frozenset({"list", "read"}), "")
+    of_team, team = new_token("team", frozenset({"list"}), "team é/")
     bucket = ministack_s3.make_bucket(bucket_name)
-    service = make_service(
-        ministack_s3, bucket, api_tokens=f"[{manage.entry_json(entry)}]", allow_anonymous=False
-    )
+    entries = ", ".join(manage.entry_json(one) for one in (entry, team))
+    service = make_service(ministack_s3, bucket, api_tokens=f"[{entries}]", allow_anonymous=False)
     s3api = Command(service.url, tmp_path)
     kept = s3api.file("token", f"{token}\n".encode())
     big = s3api.file("big", b"")
     os.truncate(big, 64 << 20)
     by_variable = s3api("list", S3API_TOKEN=token)
+    identified = [s3api("whoami", S3API_TOKEN=one).out for one in (token, of_team)]
+    unknown = s3api("whoami", S3API_TOKEN="wrong")
     by_file = s3api("list", "--token-file", kept)
     without = s3api("list")
     wrong = s3api("list", S3API_TOKEN="wrong")
@@ -549,6 +609,8 @@ def test_tokens(
     broken = s3api("list", S3API_TOKEN="a\nb")
 
     assert (by_variable.status, by_file.status) == (0, 0)
+    assert identified == ["reader: list, read; all files\n", "team: list; files that begin with 'team é/'\n"]
+    assert (unknown.status, unknown.out) == (4, "")
     assert (without.status, wrong.status, broken.status) == (4, 4, 2)
     assert [ran.status for ran in may_not] == [4, 4], [ran.err for ran in may_not]
     assert "may not write" in may_not[0].err

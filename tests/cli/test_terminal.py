@@ -71,6 +71,8 @@ def lie(_method: str, path: str) -> tuple[int, object]:
         return 200, {"message": HOSTILE, "content": failed}
     if path.startswith("/download/"):
         return 200, {"message": HOSTILE, "content": HOSTILE, "expires_at": HOSTILE}
+    if path == "/upload_links":
+        return 201, {"message": HOSTILE, "content": {"path": HOSTILE, "expires_at": HOSTILE}}
     if path in ("/", "/readyz"):
         return 200, {"message": HOSTILE}
     return 400, {"message": HOSTILE, "code": HOSTILE, "request_id": HOSTILE}
@@ -107,6 +109,8 @@ def on_terminal(
         "restore x --json",
         "presign x",
         "presign x --json",
+        "upload-link x",
+        "upload-link x --json",
         "download x/ --to .",
         "download x --via service",
     ],

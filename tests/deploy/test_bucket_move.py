@@ -247,6 +247,24 @@ def test_without_a_move_no_policy_is_applied(monkeypatch: pytest.MonkeyPatch) ->
     assert log == []
 
 
+@pytest.mark.parametrize(("name", "waits"), [("day02", [180]), ("local", [])])
+def test_tasks_wait_for_the_policy_of_the_endpoint(
+    name: str, waits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On AWS a changed policy of an endpoint takes effect after a few minutes, so the rollout starts later.
+
+    Source: docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
+    """
+    log: list[Any] = []
+    monkeypatch.setattr(bucket_move, "time", SimpleNamespace(sleep=log.append))
+    where = environment(name, {"BUCKET": "day02-new"}).with_account(ACCOUNT)
+    moving = replace(where, previous_buckets=("day02-old",))
+
+    bucket_move.allow_both(moving, Applied(log)(moving, Reporter()), "image", Reporter())  # type: ignore[arg-type]
+
+    assert log == [("image", "day02-new", ("day02-old",)), *waits]
+
+
 # --- the order
 
 
@@ -310,6 +328,7 @@ def test_the_old_bucket_is_taken_away_last(
 ) -> None:
     """Before the rollout both buckets are allowed. A failed rollout takes neither away."""
     release = Release(failing)
+    monkeypatch.setattr(bucket_move, "ENDPOINT_CHANGED_WITHIN", 0)
     moving = replace(day02(BUCKET="day02-new"), previous_buckets=("day02-old",))
     for name in ("Stack", "build", "push", "docker_engine", "balancer", "curl", "preflight"):
         monkeypatch.setattr(commands, name, release)

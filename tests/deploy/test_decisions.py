@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -622,6 +622,18 @@ def test_the_policies_of_a_deployer_have_the_names_in_the_file() -> None:
     assert '"arn:aws:sns:*:*:AcmeBilling*"' in text
 
 
+def test_a_deployer_changes_records_of_one_zone() -> None:
+    """The policies name the zone of the API's name. Without a zone they allow none."""
+    values = {"project_name": "day02", "task_role_name": "s3_access", "billing_topic_name": "BillingAlarm"}
+
+    def zones(**more: str) -> set[str]:
+        text = iam_policies.documents({**values, **more})["deployer-operations"]
+        return set(re.findall(r"hostedzone/([^\"]+)", text))
+
+    assert zones(zone_id="Z0123456789ABCDEFGHIJ") == {"Z0123456789ABCDEFGHIJ"}
+    assert zones() == {"ZONE_ID"}
+
+
 # Names of roots and of things on this machine. They do not depend on the project.
 NAMES_ON_THIS_MACHINE = {"day02", "prod", "day02-aws", "day02-aws:local", "day02-aws-rehearsal-"}
 
@@ -788,9 +800,13 @@ def test_aws_is_removed_without_a_docker_engine(monkeypatch: pytest.MonkeyPatch)
 # --- preflight
 
 
-def instance_type(name: str, *, offered: bool = True) -> dict[str, Any]:
+def instance_type(
+    name: str, *, offered: bool = True, zones: Sequence[str] = ("eu-west-1a", "eu-west-1b")
+) -> dict[str, Any]:
     return {
-        "DescribeInstanceTypeOfferings": lambda: {"InstanceTypeOfferings": [{}] if offered else []},
+        "DescribeInstanceTypeOfferings": lambda: {
+            "InstanceTypeOfferings": [{"Location": zone} for zone in zones] if offered else []
+        },
         "DescribeInstanceTypes": lambda: {
             "InstanceTypes": [
                 {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]}},
@@ -825,6 +841,78 @@ def test_a_type_that_the_region_lacks_is_refused() -> None:
 
     with pytest.raises(Failed, match=r"eu-west-1 has no t2\.micro"):
         preflight.instance_type(where)
+
+
+def test_a_zone_without_the_type_is_refused() -> None:
+    """Not every zone of a region has every type, and instances start in the zones of both subnets.
+
+    Source: docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html
+    """
+    where = cast(
+        "Environment", Answers("day02", **instance_type("t3.micro", zones=["eu-west-1a", "eu-west-1c"]))
+    )
+
+    with pytest.raises(Failed, match=r"^eu-west-1b has no t2\.micro") as failed:
+        preflight.instance_type(where)
+
+    assert "eu-west-1a, eu-west-1c" in failed.value.then
+
+
+def test_a_type_without_memory_for_two_tasks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment runs an old and a new task on one instance. Types that have the memory are named."""
+    root = a_root(tmp_path, "")
+    file = root / terraform_variables.FILE
+    file.write_text(file.read_text().replace("limit = 384", "limit = 768"))
+    monkeypatch.setattr(Environment, "root", root)
+
+    with pytest.raises(Failed, match=r"two tasks of 768 MiB do not fit on one t2\.micro") as failed:
+        preflight.instance_type(cast("Environment", Answers("day02", **instance_type("t3.micro"))))
+
+    assert failed.value.then.endswith("one of t3.small, t3.medium, c7i-flex.large, m7i-flex.large")
+
+
+GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
+
+
+@pytest.mark.parametrize(
+    ("listed", "described", "exists", "fails"),
+    [
+        (["Version_1.22"], {}, False, False),
+        (["Version_1.25"], {}, True, False),
+        (["Version_1.25"], {}, False, True),
+        (["Version_1.25"], "WAFExpiredManagedRuleGroupVersionException", True, True),
+    ],
+    ids=["offered", "will expire, and is in use", "will expire, and is new", "expired"],
+)
+def test_the_firewalls_rules_must_be_offered(
+    listed: list[str], described: Any, exists: bool, fails: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AWS lists no version that will expire, and blocks changes of a firewall with one that has expired.
+
+    Source: docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    """
+    answer = {"Versions": [{"Name": name} for name in listed], "CurrentDefaultVersion": listed[-1]}
+    where: Any = Answers(
+        "prod",
+        ListAvailableManagedRuleGroupVersions=lambda: answer,
+        DescribeManagedRuleGroup=lambda: described,
+    )
+    state = {"module.load_balancer.aws_wafv2_web_acl.this[0]"} if exists else set()
+
+    if fails:
+        with pytest.raises(Failed, match=r"AWS does not offer Version_1\.22") as failed:
+            preflight.firewall_rules(where, state, Reporter())
+        assert "one of Version_1.25; AWS's default is Version_1.25" in failed.value.then
+    else:
+        preflight.firewall_rules(where, state, Reporter())
+        assert ("AWS will remove Version_1.22" in capsys.readouterr().err) == ("Version_1.22" not in listed)
+    assert f'"{preflight.RULE_GROUP}"' in (CHECKOUT / "modules/load_balancer/firewall.tf").read_text()
+
+
+def test_day02_has_no_firewall_to_check() -> None:
+    preflight.firewall_rules(cast("Environment", Answers("day02")), (), Reporter())
 
 
 def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -868,6 +956,56 @@ def test_a_deployment_does_not_change_the_architecture(platform: dict[str, str] 
         assert "make destroy ENV=day02" in no.value.then
 
 
+#: Answers of an account that has no other resource with a name of the stack.
+NOTHING_ELSE: dict[str, Callable[[], Any]] = {
+    "GetInstanceProfile": lambda: "NoSuchEntity",
+    "DescribeLaunchTemplates": lambda: {"LaunchTemplates": []},
+    "DescribeLogGroups": lambda: {"logGroups": []},
+    "DescribeClusters": lambda: {"clusters": []},
+    "DescribeCapacityProviders": lambda: {"capacityProviders": []},
+    "ListWebACLs": lambda: {"WebACLs": []},
+}
+
+
+@pytest.mark.parametrize("name", ["day02", "prod"])
+def test_every_name_that_collides_is_found(name: str) -> None:
+    """AWS refuses a second resource of these names, so each one that exists is found, with its import.
+
+    The addresses are resources of the modules that the root calls.
+    """
+    project = environment(name, {}).project
+    groups = [f"/ecs/{project}", f"/ecs/{project}-other", f"/vpc/{project}", f"aws-waf-logs-{project}"]
+    where: Any = Answers(
+        name,
+        GetRole=lambda: {"Role": {"RoleName": "role"}},
+        GetTopicAttributes=lambda: {"Attributes": {"TopicArn": "topic"}},
+        DescribeRepositories=lambda: {"repositories": [{"repositoryName": project}]},
+        DescribeLoadBalancers=lambda: {"LoadBalancers": [{"LoadBalancerArn": "balancer"}]},
+        DescribeTargetGroups=lambda: {"TargetGroups": [{"TargetGroupArn": "targets"}]},
+        GetInstanceProfile=lambda: {"InstanceProfile": {"InstanceProfileName": "profile"}},
+        DescribeLaunchTemplates=lambda: {"LaunchTemplates": [{"LaunchTemplateId": "lt-1"}]},
+        DescribeLogGroups=lambda: {"logGroups": [{"logGroupName": group} for group in groups]},
+        DescribeClusters=lambda: {"clusters": [{"status": "ACTIVE"}]},
+        DescribeCapacityProviders=lambda: {"capacityProviders": [{"status": "ACTIVE"}]},
+        ListWebACLs=lambda: {"WebACLs": [{"Name": f"{project}-waf", "Id": "acl-1"}]},
+    )
+
+    with pytest.raises(Failed) as failed:
+        preflight.made_by_hand(where, ())
+
+    imports = dict(re.findall(r"terraform import  '(\S+)' '(\S+)'", failed.value.why))
+    assert imports["module.cluster.aws_launch_template.this"] == "lt-1"
+    assert imports["module.service.aws_cloudwatch_log_group.this"] == f"/ecs/{project}"
+    assert imports["module.cluster.aws_ecs_capacity_provider.this"] == f"{project}-flask"
+    acl = imports.get("module.load_balancer.aws_wafv2_web_acl.this[0]")
+    assert acl == (f"acl-1/{project}-waf/REGIONAL" if name == "prod" else None)
+    assert len(imports) == (16 if name == "prod" else 12)
+    for imported in imports:
+        _, module, type_, resource = imported.removesuffix("[0]").split(".")
+        text = "".join(path.read_text() for path in (CHECKOUT / "modules" / module).glob("*.tf"))
+        assert f'resource "{type_}" "{resource}" {{' in text, imported
+
+
 def test_what_the_course_made_by_hand_is_imported() -> None:
     """The role and the topic of the course are found, with the commands that import them."""
     topic = "arn:aws:sns:us-east-1:123456789012:BillingAlarm"
@@ -878,12 +1016,14 @@ def test_what_the_course_made_by_hand_is_imported() -> None:
         DescribeRepositories=lambda: "RepositoryNotFoundException",
         DescribeLoadBalancers=lambda: "LoadBalancerNotFound",
         DescribeTargetGroups=lambda: "TargetGroupNotFound",
+        **NOTHING_ELSE,
     )
 
     with pytest.raises(Failed) as failed:
         preflight.made_by_hand(where, (), "-var=image=x")
+    roles = {f"module.{role}" for role in ("service.aws_iam_role.execution", "cluster.aws_iam_role.instance")}
     preflight.made_by_hand(
-        where, {"module.service.aws_iam_role.task", "module.billing_alarm.aws_sns_topic.this"}
+        where, {"module.service.aws_iam_role.task", "module.billing_alarm.aws_sns_topic.this", *roles}
     )
 
     assert "terraform import -var=image=x 'module.service.aws_iam_role.task' 's3_access'" in failed.value.why
@@ -950,6 +1090,61 @@ def test_days_that_s3_does_not_support_are_refused(given: str, monkeypatch: pyte
         prepare.make_buckets(environment("day02", {}), Reporter())
 
 
+@pytest.fixture
+def logs(ministack_s3: S3, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """prod with a name for the bucket of access logs, on an S3 that has its other buckets."""
+    for file in ("variables.tf", terraform_variables.FILE):
+        shutil.copy(CHECKOUT / "envs/prod" / file, tmp_path)
+    name = f"day02-{bucket_name}-logs"
+    (tmp_path / "20.auto.tfvars").write_text(f'access_logs_bucket_name = "{name}"\n')
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", ministack_s3.url)
+    for variable, value in ministack_s3.credentials.items():
+        monkeypatch.setenv(variable, value)
+    for other in (bucket_name, f"{bucket_name}-tfstate"):
+        ministack_s3.make_bucket(other)
+    where = Environment("prod", bucket_name, f"{bucket_name}-tfstate").with_account("000000000000")
+    assert where.access_logs_bucket == name
+    return where
+
+
+def test_the_bucket_of_access_logs_is_made_and_missed(logs: Environment, ministack_s3: S3) -> None:
+    """A deployment without it fails before anything is built. `make bucket` makes it; the balancer may write.
+
+    Source: docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    name = str(logs.access_logs_bucket)
+    with pytest.raises(Failed, match=f"the bucket {name} does not exist") as failed:
+        prepare.buckets_exist(logs)
+    prepare.buckets_exist(logs, access_logs=False)
+
+    prepare.make_buckets(logs, Reporter())
+    prepare.make_buckets(logs, Reporter())
+
+    prepare.buckets_exist(logs)
+    statements = json.loads(ministack_s3.client().get_bucket_policy(Bucket=name)["Policy"])["Statement"]
+    [own] = [statement for statement in statements if statement.get("Sid") == "AccessLogs"]
+    assert own["Principal"] == {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"}
+    assert own["Resource"] == f"arn:aws:s3:::{name}/day02-prod/AWSLogs/000000000000/*"
+    assert bucket.tls_only(name) in statements
+    assert "make bucket ENV=prod" in failed.value.then
+
+
+def test_a_missing_name_for_access_logs_is_said(
+    ministack_s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make bucket` makes the buckets that have a name, and says how to make the other one."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", ministack_s3.url)
+    for variable, value in ministack_s3.credentials.items():
+        monkeypatch.setenv(variable, value)
+    where = Environment("prod", bucket_name, f"{bucket_name}-tfstate").with_account("000000000000")
+
+    prepare.make_buckets(where, Reporter())
+
+    assert where.access_logs_bucket is None
+    assert "access_logs_bucket_name has no value" in capsys.readouterr().err
+
+
 def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     """The first call corrects every setting; the second changes nothing."""
     s3 = ministack_s3.client()
@@ -959,7 +1154,7 @@ def test_a_bucket_is_protected_once(ministack_s3: S3, bucket_name: str) -> None:
     second = bucket.correct(s3, bucket_name)
 
     assert {"versioned", "incomplete uploads aborted after a day", "TLS only"} <= set(first)
-    assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag"]
+    assert s3.get_bucket_cors(Bucket=bucket_name)["CORSRules"][0]["ExposeHeaders"] == ["ETag", "Location"]
     assert second == []
     assert s3.get_bucket_versioning(Bucket=bucket_name)["Status"] == "Enabled"
     assert s3.get_public_access_block(Bucket=bucket_name)["PublicAccessBlockConfiguration"] == bucket.CLOSED

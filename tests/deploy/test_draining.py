@@ -50,10 +50,16 @@ class Rolled:
         assert self._aws.emulated is not None
         return of_cluster(tasks(self._engine, self._aws.emulated, every=False), NAME)
 
-    def states(self) -> list[str]:
-        """The states of the targets."""
+    def targets(self) -> dict[tuple[str, int], str]:
+        """The states of the targets, by their addresses."""
         found = self._aws.client("elbv2").describe_target_health(TargetGroupArn=self._group)
-        return sorted(target["TargetHealth"]["State"] for target in found["TargetHealthDescriptions"])
+        return {
+            (entry["Target"]["Id"], entry["Target"]["Port"]): entry["TargetHealth"]["State"]
+            for entry in found["TargetHealthDescriptions"]
+        }
+
+    def states(self) -> list[str]:
+        return sorted(self.targets().values())
 
     def delay(self, seconds: int) -> None:
         self._aws.client("elbv2").modify_target_group_attributes(
@@ -72,15 +78,15 @@ class Rolled:
         found = self._ecs.describe_tasks(cluster=NAME, tasks=arns)["tasks"]
         return str(max(found, key=lambda task: task["createdAt"])["lastStatus"])
 
-    def signals(self, container: Any, since: int) -> list[str]:
-        """The signals that the engine has sent to the container so far."""
+    def signals(self, container: Any, since: int) -> list[tuple[str, float]]:
+        """The signals that the engine has sent to the container so far, with the times."""
         events = self._engine.api.events(
             since=since,
             until=int(time.time()) + 1,
             decode=True,
             filters={"container": container.id, "event": "kill"},
         )
-        return [event["Actor"]["Attributes"]["signal"] for event in events]
+        return [(event["Actor"]["Attributes"]["signal"], event["timeNano"] / 1e9) for event in events]
 
     @contextmanager
     def uploading(self, name: str) -> Iterator[tuple[threading.Event, Future[requests.Response]]]:
@@ -200,21 +206,34 @@ def test_a_long_upload_survives_a_rolling_update(rolled: Rolled) -> None:
     assert during == (["draining", "healthy"], "DEACTIVATING", [], False)
     assert listed == [200] * 5
     assert uploaded.status_code == 200
-    assert rolled.signals(old, since)[0] == "15"
+    assert rolled.signals(old, since)[0][0] == "15"
     assert old.id not in {container.id for container in rolled.containers()}
 
 
 def test_a_task_gets_sigterm_when_the_delay_is_over(rolled: Rolled) -> None:
-    """A request that lasts longer than the deregistration delay does not keep the task from its end."""
-    rolled.delay(3)
+    """A request that lasts longer than the deregistration delay keeps the task until then, and no longer.
+
+    The delay is set during the request: a change of the delay must not replace the balancer's process, which
+    would not know the requests of the one before, and would end the drain at once.
+    """
+    delay = 10
     until(lambda: rolled.states() == ["healthy"], "a healthy task", 60, PAUSE)
     [old] = rolled.containers()
+    [target] = rolled.targets()
     since = int(time.time())
 
     with rolled.uploading("too-long.bin") as (_, answer):
+        rolled.delay(delay)
         rolled.update()
-        until(lambda: rolled.signals(old, since), "SIGTERM", 180, PAUSE)
+        registered = asked = time.time()
+        while rolled.targets().get(target) == "healthy":
+            assert asked < since + 180, "the task does not drain"
+            time.sleep(PAUSE)
+            registered, asked = asked, time.time()
+        until(lambda: rolled.signals(old, since), "SIGTERM", 60, PAUSE)
         until(lambda: rolled.stopping() == "STOPPED", "the end of the task", 60, PAUSE)
 
-    assert rolled.signals(old, since)[0] == "15"
+    [(signal, at), *_] = rolled.signals(old, since)
+    assert signal == "15"
+    assert at - registered >= delay  # on a busy machine `registered` is earlier than the drain, never later
     assert answer.exception() or answer.result().status_code >= 500

@@ -234,7 +234,7 @@ def test_the_times_of_balancer_and_task_fit(workspace: Workspace, root: str) -> 
     assert stop < container["stopTimeout"] <= 120
 
 
-@pytest.mark.parametrize(("root", "usd"), [("envs/day02", 56.88), ("envs/prod", 80.07)])
+@pytest.mark.parametrize(("root", "usd"), [("envs/day02", 56.88), ("envs/prod", 80.17)])
 def test_a_month_costs_what_the_documentation_says(workspace: Workspace, root: str, usd: float) -> None:
     """The estimate of `make status` counts the resources of the state. docs/scale.md has the same sums."""
     entries = managed_resources(workspace.test(root).states["create"]["root_module"])
@@ -251,9 +251,15 @@ def test_a_month_costs_what_the_documentation_says(workspace: Workspace, root: s
 def test_no_cost_is_invented() -> None:
     """A type of instance without a known price gives no sum."""
     group = Resource("aws_autoscaling_group", {"min_size": 2})
-    template = Resource("aws_launch_template", {"instance_type": "t4g.micro", "block_device_mappings": []})
 
-    assert prices.sentence("eu-west-1", [group, template]) == "no price known for t4g.micro in eu-west-1"
+    def estimate(instance_type: str) -> str:
+        values = {"instance_type": instance_type, "block_device_mappings": []}
+        return prices.sentence("eu-west-1", [group, Resource("aws_launch_template", values)])
+
+    assert estimate("m7i-flex.large").startswith(
+        "no price known for m7i-flex.large in eu-west-1; see https://"
+    )
+    assert estimate("t4g.micro").startswith("about 20.73 USD a month")
 
 
 def _resources(module: dict[str, Any]) -> list[dict[str, Any]]:

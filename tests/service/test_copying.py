@@ -171,6 +171,31 @@ def test_a_copy_keeps_all_that_a_file_has(
     assert no_open_uploads(store, client)
 
 
+@pytest.mark.parametrize("size", [0, 9, 11 * MiB], ids=["empty", "small", "in parts"])
+def test_no_copy_has_tags(
+    staged: tuple[FaultyS3, S3FileStore, Any], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A file of any size is copied, moved and restored without its S3 tags; no permission for them is needed.
+
+    CopyObject would copy tags, and would need s3:GetObjectTagging and s3:PutObjectTagging for it:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    monkeypatch.setattr("s3api.s3_copying.MAX_SINGLE_PUT_BYTES", 10)
+    monkeypatch.setattr("s3api.s3_copying.COPIED_PART_BYTES", 5 * MiB)
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=b"z" * size, Tagging="own=value")
+    copying.copy_file(store, "a", "copy", PLAIN)
+    copying.move_file(store, "a", "moved", PLAIN)
+    store.restore("a")
+
+    for name in ("copy", "moved", "a"):
+        assert client.get_object_tagging(Bucket=store.bucket, Key=name)["TagSet"] == []
+    assert not any("tagging" in asked.query for asked in proxy.asked)
+    assert not any(
+        header.lower().startswith("x-amz-tagging") for asked in proxy.asked for header in asked.headers
+    )
+
+
 @pytest.mark.parametrize("data", [b"", b"moved"], ids=["empty", "small"])
 def test_a_destination_that_is_stored_during_a_copy_stays(
     staged: tuple[FaultyS3, S3FileStore, Any], data: bytes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from support.servers import ROOT
+from deploy import terraform_variables
+from support.servers import ROOT, need
 
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text(encoding="utf-8"))
 PROOF = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
@@ -70,7 +73,9 @@ def test_no_step_names_the_stack_itself() -> None:
     regions = {step["with"]["aws-region"] for step in STEPS if "aws-region" in step.get("with", {})}
 
     # The name of the environment, which is that of its folder too.
-    of_environments = re.sub(r"ENV=day02|python - day02|environment(,Values=| )day02", "", runs)
+    of_environments = re.sub(
+        r"ENV=day02|python - day02|environment(,Values=| )day02|envs/day02|day02/terraform", "", runs
+    )
     assert re.findall(r"day02|eu-west-1", of_environments) == []
     assert regions == {"${{ env.REGION }}"}
 
@@ -105,3 +110,149 @@ print([client.get(path).status_code for path in ("/livez", "/readyz", "/", "/lis
     )
 
     assert ran.stdout == "[200, 200, 500, 500, 500]\n", ran.stderr[-2000:]
+
+
+# --- steps with programs that play AWS: each step fails when what it must prove is not so
+
+
+def run_step(name: str, directory: Path, programs: dict[str, str], **variables: str) -> bool:
+    """Run the script of a step as GitHub does, with these programs. Return whether the step passes."""
+    [step] = [step for step in STEPS if step.get("name") == name]
+    for program, script in programs.items():
+        path = directory / "bin" / program
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=directory,
+        env={"PATH": f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}", **variables},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("over_http", "passes"),
+    [
+        ("echo 'An error occurred (AccessDenied)' >&2; exit 254", True),
+        ("echo '{}'", False),
+        ("echo 'Could not connect to the endpoint' >&2; exit 255", False),
+    ],
+    ids=["refused", "allowed", "not reached"],
+)
+def test_tls_is_proved_by_a_signed_request(over_http: str, passes: bool, tmp_path: Path) -> None:
+    """The request that succeeds over HTTPS must be refused over HTTP. An unsigned one is refused anyway."""
+    aws = f'case "$*" in *http://s3.*) {over_http} ;; *list-objects-v2*) echo "{{}}" ;; *) exit 2 ;; esac'
+
+    variables = {"AWS_REGION": "eu-west-1", "DATA_BUCKET": "files", "STACK": "x"}
+    assert run_step("Proof: the data bucket accepts only TLS", tmp_path, {"aws": aws}, **variables) is passes
+
+
+#: The first deployment says that it applies, and holds the lock until the second one has ended.
+FIRST_DEPLOYS = """
+if mkdir first; then
+  echo '▸ terraform apply'
+  touch locked
+  until [ -e second ]; do sleep 0.1; done
+  exit 0
+fi
+touch second
+"""
+
+
+@pytest.mark.parametrize(
+    ("second_deploys", "passes"),
+    [
+        ('echo "x@$(hostname) is deploying, or was cut off: the state is locked since now"; exit 2', True),
+        ("exit 0", False),
+        ("echo 'AWS does not accept your credentials'; exit 2", False),
+    ],
+    ids=["names the holder", "is not stopped", "fails for another reason"],
+)
+def test_the_second_deployment_must_meet_the_first(second_deploys: str, passes: bool, tmp_path: Path) -> None:
+    """The step starts the second one while the first holds the lock, and fails unless it names the holder."""
+    (tmp_path / "services/s3api").mkdir(parents=True)
+    programs = {
+        "make": FIRST_DEPLOYS + second_deploys,
+        "aws": 'case "$*" in *head-object*) [ -e locked ] ;; *) echo 123456789012 ;; esac',
+        "git": ":",
+        "hostname": "echo runner",
+    }
+
+    step = "Proof: of two deployments, one waits or names the holder of the lock"
+    assert run_step(step, tmp_path, programs, STACK="x") is passes
+
+
+@pytest.mark.parametrize(
+    ("after", "answer", "passes"),
+    [("i-3 i-4", "200", True), ("i-2 i-3", "200", False), ("i-3 i-4", "503", False)],
+    ids=["replaced", "one stays", "requests failed"],
+)
+def test_make_refresh_must_replace_every_instance(
+    after: str, answer: str, passes: bool, tmp_path: Path
+) -> None:
+    """`make refresh` runs, no instance from before is left, and no request failed meanwhile."""
+    (tmp_path / "envs/day02").mkdir(parents=True)
+    # The command goes on until requests were answered.
+    refresh = "until [ $(wc -l < answers) -ge 2 ]; do sleep 0.1; done; touch refreshed"
+    programs = {
+        "make": f'case "$*" in *refresh*) {refresh} ;; *url*) echo http://api ;; esac',
+        "aws": f"if [ -e refreshed ]; then echo {after}; else echo i-1 i-2; fi | tr ' ' '\\t'",
+        "curl": f"if [ -s answers ]; then echo {answer}; else echo 200; fi",
+    }
+
+    step = "Proof: instances are drained and replaced"
+    assert run_step(step, tmp_path, programs, PROJECT="day02") is passes
+    assert list((tmp_path / "envs/day02").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("without_token", "with_token", "passes"),
+    [("401", '{"content": []}', True), ("200", '{"content": []}', False), ("401", "<html></html>", False)],
+    ids=["asks for a token", "answers everyone", "another server"],
+)
+def test_https_of_prod_is_proved_by_a_call_with_a_token(
+    without_token: str, with_token: str, passes: bool, tmp_path: Path
+) -> None:
+    """The list is read by name with the token, and refused without one. The token is on no command line."""
+    curl = f"""
+case "$*" in
+  *secret*) exit 9 ;;
+  *'-H @-'*) grep -q '^Authorization: Bearer secret$' && echo '{with_token}' ;;
+  *list_files*) printf {without_token} ;;
+  *) echo '301 https://files.example.com/livez' ;;
+esac"""
+    need(shutil.which("jq") is not None, "jq is not installed")
+
+    step = "Proof: HTTPS by name, and the redirect to it"
+    variables = {"NAME": "files.example.com", "S3API_TOKEN": "secret"}
+    assert run_step(step, tmp_path, {"curl": curl}, **variables) is passes
+
+
+def test_the_inputs_of_prod_are_complete(tmp_path: Path) -> None:
+    """The variables that the first lines of the workflow name give each required variable of prod a value."""
+    need(shutil.which("jq") is not None, "jq is not installed")
+    root = tmp_path / "envs/prod"
+    root.mkdir(parents=True)
+    for path in (*(ROOT / "envs/prod").glob("*.tfvars"), ROOT / "envs/prod/variables.tf"):
+        shutil.copy(path, root)
+    inputs = {
+        "zone_id": "Z0123456789ABCDEFGHIJ",
+        "allowed_cidrs": ["0.0.0.0/0"],
+        "access_logs_bucket_name": "day02-access-logs",
+    }
+    given = {
+        "ALARM_EMAIL": "oncall@example.com",
+        "NAME": "files.example.com",
+        "PROD_INPUTS": json.dumps(inputs),
+    }
+
+    assert run_step("Write the inputs", tmp_path, {}, **given)
+
+    written = json.loads((root / "inputs.auto.tfvars.json").read_text())
+    declared = set(re.findall(r'^variable "(\w+)"', (root / "variables.tf").read_text(), re.MULTILINE))
+    assert set(written) <= declared
+    terraform_variables.check(root, {"image": "sha256:" + "0" * 64}, os.environ)

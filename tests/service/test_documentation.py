@@ -138,6 +138,7 @@ def test_the_openapi_document_describes_redirects_and_heads() -> None:
     assert {(path, method) for path, method, _ in answers} == {
         ("/download/{name}", "get"),
         ("/download/{name}", "head"),
+        ("/upload_links/{link}", "get"),
     }
     assert all("Location" in answer["headers"] for _, _, answer in answers)
     assert heads.keys() == {"/download/{name}", "/files/{name}", "/tus/{upload_id}"}

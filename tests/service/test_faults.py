@@ -7,7 +7,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from support.faulty_s3 import (
     AnswerError,
     Asked,
     BreakAnswer,
+    Drip,
     Fault,
     FaultyS3,
     Hang,
@@ -32,15 +33,17 @@ from support.servers import S3, SIGNING_KEY, Service, running_service, until
 
 MiB = 1024 * 1024
 PART = 8 * MiB
-DEADLINE = 15.0  # what the settings below allow is 5 s; the rest is for a machine that is busy
-QUICK = {
+DEADLINE = 15.0  # what the settings below allow is 10 s; the rest is for a machine that is busy
+AT_ONCE = 5.0  # shorter than two attempts to reach an S3 that hangs, each of which takes 5 s by default
+SIZES = {"max_file_bytes": 64 * MiB, "staging_max_bytes": 32 * MiB}
+#: For tests in which S3 hangs. In any other test, a busy machine could need longer than this.
+SHORT_FOR_S3 = {
     "s3_connect_timeout_seconds": 1,
     "s3_read_timeout_seconds": 1,
     "s3_transfer_timeout_seconds": 2,
-    "client_stall_seconds": 2,
-    "max_file_bytes": 64 * MiB,
-    "staging_max_bytes": 32 * MiB,
 }
+#: For tests in which a client stalls.
+SHORT_FOR_CLIENTS = {"client_stall_seconds": 2}
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Stage:
         return self.left_behind() == (set(), [], [])
 
     def alive(self) -> bool:
-        return requests.get(self.service.at("/livez"), timeout=5).status_code == 200
+        return requests.get(self.service.at("/livez"), timeout=DEADLINE).status_code == 200
 
     def in_flight(self) -> int:
-        metrics = requests.get(self.service.metrics_url, timeout=5).text
+        metrics = requests.get(self.service.metrics_url, timeout=DEADLINE).text
         line = next(line for line in metrics.splitlines() if line.startswith("s3api_requests_in_flight "))
         return int(float(line.split()[1]))
 
@@ -80,25 +83,44 @@ class Stage:
         return found
 
 
+@contextmanager
+def running_stage(s3: S3, bucket: str, directory: Path, **settings: object) -> Iterator[Stage]:
+    """A service with these settings, and its S3, which fails when told to."""
+    s3.make_bucket(bucket)
+    # The first object of a bucket makes its volumes, which may take longer than the service waits here.
+    s3.client().put_object(Bucket=bucket, Key="first", Body=b"x")
+    s3.client().delete_object(Bucket=bucket, Key="first")
+    with (
+        running_faulty_s3(s3) as faulty,
+        running_service(faulty.s3, bucket, directory, **settings) as service,
+    ):
+        yield Stage(service, faulty, s3, bucket)
+
+
 @pytest.fixture(scope="module")
 def shared_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    bucket = seaweedfs_s3.make_bucket("day02-faults")
-    # The first object of a bucket makes its volumes, which may take longer than the service waits here.
-    seaweedfs_s3.client().put_object(Bucket=bucket, Key="first", Body=b"x")
-    seaweedfs_s3.client().delete_object(Bucket=bucket, Key="first")
-    directory = tmp_path_factory.mktemp("faults")
-    with (
-        running_faulty_s3(seaweedfs_s3) as faulty,
-        running_service(faulty.s3, bucket, directory, **QUICK) as service,
-    ):
-        yield Stage(service, faulty, seaweedfs_s3, bucket)
+    with running_stage(seaweedfs_s3, "day02-faults", tmp_path_factory.mktemp("faults"), **SIZES) as stage:
+        yield stage
 
 
-@pytest.fixture
-def stage(shared_stage: Stage) -> Iterator[Stage]:
+@pytest.fixture(scope="module")
+def shared_short_for_s3(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("hanging")
+    with running_stage(seaweedfs_s3, "day02-hanging", directory, **SIZES, **SHORT_FOR_S3) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def shared_short_for_clients(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("stalling")
+    with running_stage(seaweedfs_s3, "day02-stalling", directory, **SIZES, **SHORT_FOR_CLIENTS) as stage:
+        yield stage
+
+
+@contextmanager
+def emptied(stage: Stage) -> Iterator[Stage]:
     """The service and its S3 in good health, with nothing stored; emptied at the end."""
-    stage = shared_stage
-    until(lambda: requests.get(stage.service.at("/readyz"), timeout=10).ok, "the service is ready")
+    until(lambda: requests.get(stage.service.at("/readyz"), timeout=DEADLINE).ok, "the service is ready")
     stage.faulty.asked.clear()
     try:
         yield stage
@@ -107,6 +129,27 @@ def stage(shared_stage: Stage) -> Iterator[Stage]:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=stage.bucket):
             if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
                 client.delete_objects(Bucket=stage.bucket, Delete={"Objects": keys})
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The service with the timeouts it has by default, or with short ones if the test's `fault` is a hang."""
+    fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
+    hangs = isinstance(fault, Hang) or (isinstance(fault, BreakAnswer) and fault.hang)
+    with emptied(request.getfixturevalue("shared_short_for_s3" if hangs else "shared_stage")) as stage:
+        yield stage
+
+
+@pytest.fixture
+def short_for_s3(shared_short_for_s3: Stage) -> Iterator[Stage]:
+    with emptied(shared_short_for_s3) as stage:
+        yield stage
+
+
+@pytest.fixture
+def short_for_clients(shared_short_for_clients: Stage) -> Iterator[Stage]:
+    with emptied(shared_short_for_clients) as stage:
+        yield stage
 
 
 def put(stage: Stage, name: str, data: bytes = b"some bytes") -> None:
@@ -305,7 +348,7 @@ def test_a_missing_bucket_is_named_by_readiness(
     seaweedfs_s3: S3, bucket_name: str, make_service: Callable[..., Service]
 ) -> None:
     """Where the bucket does not exist /readyz is 503 and names it, and uploads are 503 as well."""
-    service = make_service(seaweedfs_s3, bucket_name, **QUICK)
+    service = make_service(seaweedfs_s3, bucket_name)
     answer = requests.get(service.at("/readyz"), timeout=10)
     listing = requests.get(service.at("/list_files"), timeout=10)
 
@@ -315,11 +358,11 @@ def test_a_missing_bucket_is_named_by_readiness(
     assert code_of(listing) == (503, "bucket_not_found")
 
 
-def test_readiness_does_not_wait_for_others(stage: Stage) -> None:
+def test_readiness_does_not_wait_for_others(short_for_s3: Stage) -> None:
     """While S3 hangs, many probes of readiness at once are all answered within the deadline."""
     started = time.monotonic()
-    with stage.faulty.failing(Hang()), ThreadPoolExecutor(20) as pool:
-        probes = pool.map(lambda _: OPERATIONS["readyz"](stage.service), range(20))
+    with short_for_s3.faulty.failing(Hang()), ThreadPoolExecutor(20) as pool:
+        probes = pool.map(lambda _: OPERATIONS["readyz"](short_for_s3.service), range(20))
         codes = {code_of(answer) for answer in probes}
 
     assert codes == {(503, "s3_unavailable")}
@@ -336,18 +379,18 @@ def test_an_outage_of_s3_replaces_no_task(stage: Stage) -> None:
     with stage.faulty.failing(Hang()):
 
         def reported() -> bool:
-            answer = requests.get(stage.service.at("/healthz"), timeout=2)
+            answer = requests.get(stage.service.at("/healthz"), timeout=AT_ONCE)
             assert answer.status_code == 200
             return any(line["event"] == "s3_check_failed" for line in stage.service.log_lines()[before:])
 
-        until(reported, "the outage is in the log", 40)
+        until(reported, "the outage is in the log", 60, 0.2)
         ready = first_failure(lambda: requests.get(stage.service.at("/readyz"), timeout=DEADLINE))
-        healthy = requests.get(stage.service.at("/healthz"), timeout=2)
+        healthy = requests.get(stage.service.at("/healthz"), timeout=AT_ONCE)
 
     assert code_of(ready) == (503, "s3_unavailable")
     assert healthy.status_code == 200
     assert stage.logged("s3_check_failed")["code"] == "s3_unavailable"
-    metrics = requests.get(stage.service.metrics_url, timeout=5).text
+    metrics = requests.get(stage.service.metrics_url, timeout=DEADLINE).text
     assert 's3api_s3_checks_total{outcome="failed"}' in metrics
 
 
@@ -444,9 +487,16 @@ def test_a_form_of_which_s3_takes_the_first_file_only_says_so(stage: Stage) -> N
     assert stage.left_behind() == ({"first"}, [], [])
 
 
-@pytest.mark.parametrize("fault", [BreakAnswer(MiB), BreakAnswer(MiB, hang=True)], ids=["ends", "hangs"])
+@pytest.mark.parametrize(
+    "fault",
+    [BreakAnswer(MiB), BreakAnswer(MiB, hang=True), Drip(MiB)],
+    ids=["ends", "hangs", "drips"],
+)
 def test_a_download_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage, fault: Fault) -> None:
-    """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why."""
+    """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why.
+
+    So does a file that S3 sends byte by byte.
+    """
     put(stage, "large", b"x" * 10 * MiB)
     started = time.monotonic()
     with stage.faulty.failing(fault, only("GET")):
@@ -495,7 +545,7 @@ def test_a_client_that_goes_on_sending_can_read_why_it_is_refused(small_stage: S
         answer = requests.put(service.at("/upload/", "large"), data=body, timeout=60)
 
     assert code_of(answer) == (413, "file_too_large")
-    until(small_stage.is_clean, "nothing is left", 5)
+    until(small_stage.is_clean, "nothing is left")
 
 
 @pytest.mark.parametrize(
@@ -507,7 +557,7 @@ def test_a_client_that_goes_on_sending_can_read_that_s3_failed(stage: Stage, fau
         answer = requests.put(stage.service.at("/upload/", "large"), data=b"x" * 60 * MiB, timeout=60)
 
     assert code_of(answer) == (503, "s3_unavailable")
-    until(stage.is_clean, "nothing is left", 5)
+    until(stage.is_clean, "nothing is left")
 
 
 # --- clients fail
@@ -562,27 +612,53 @@ def test_a_client_that_vanishes_leaves_nothing(
             client.vanish()
     until(lambda: stage.in_flight() == 0, "the request has ended", DEADLINE)
 
-    until(stage.is_clean, "nothing is left", 5)
+    until(stage.is_clean, "nothing is left")
     assert stage.service.log_lines()[-1]["code"] == "upload_interrupted"
     assert stage.alive()
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_a_client_that_stalls_is_answered_and_leaves_nothing(
-    stage: Stage, half: Callable[[RawClient], None]
+    short_for_clients: Stage, half: Callable[[RawClient], None]
 ) -> None:
     """A client that stops sending is 408 (RFC 9110, 15.5.9), and nothing of it is left."""
-    with RawClient(stage.service.url) as client:
+    with RawClient(short_for_clients.service.url) as client:
         half(client)
         answer = client.answer(DEADLINE)
 
     assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
-    until(stage.is_clean, "nothing is left", 5)
+    until(short_for_clients.is_clean, "nothing is left")
 
 
-def test_a_client_that_stalls_in_a_json_body_does_not_hold_its_thread(stage: Stage) -> None:
+def test_a_client_that_stalls_in_a_tus_upload_continues_after_the_last_part(short_for_clients: Stage) -> None:
+    """https://tus.io/protocols/resumable-upload, "PATCH": 408, and the offset is what S3 has received."""
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": str(13 * MiB), "Upload-Metadata": "filename YQ=="}
+    service = short_for_clients.service
+    url = f"/{requests.post(service.at('/tus'), headers=tus, timeout=60).headers['Location']}"
+    bytes_at: dict[str, object] = {
+        "Tus_Resumable": "1.0.0",
+        "Content_Type": "application/offset+octet-stream",
+    }
+    with RawClient(service.url) as client:
+        client.begin("PATCH", url, **bytes_at, Upload_Offset=0, Content_Length=13 * MiB)
+        client.send(b"x" * 7 * MiB)
+        stalled = client.answer(DEADLINE)
+    offset = requests.head(service.at(url), headers=tus, timeout=60).headers["Upload-Offset"]
+    with RawClient(service.url) as client:
+        client.begin("PATCH", url, **bytes_at, Upload_Offset=5 * MiB, Content_Length=8 * MiB)
+        client.send(b"x" * 8 * MiB)
+        continued = client.answer()
+
+    assert (stalled.status, stalled.json()["code"]) == (408, "request_timeout")
+    assert f"{5 * MiB} bytes of this request were stored" in stalled.json()["message"]
+    assert offset == str(5 * MiB)
+    assert (continued.status, continued.headers["Upload-Offset"]) == (204, str(13 * MiB))
+    assert short_for_clients.left_behind() == ({"a"}, [], [])
+
+
+def test_a_client_that_stalls_in_a_json_body_does_not_hold_its_thread(short_for_clients: Stage) -> None:
     """A JSON body that stops coming is 408 after CLIENT_STALL_SECONDS as well."""
-    with RawClient(stage.service.url) as client:
+    with RawClient(short_for_clients.service.url) as client:
         client.begin("POST", "/delete", Content_Type="application/json", Content_Length=100)
         client.send(b'{"files": [')
         answer = client.answer(DEADLINE)
@@ -594,7 +670,7 @@ def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
     seaweedfs_s3: S3, make_service: Callable[..., Service]
 ) -> None:
     """Half request heads delay no other request, and end with 408 in the envelope."""
-    service = make_service(seaweedfs_s3, "day02-unused", max_concurrent_requests=2, client_stall_seconds=1)
+    service = make_service(seaweedfs_s3, "day02-unused", max_concurrent_requests=2, **SHORT_FOR_CLIENTS)
     with RawClient(service.url) as one, RawClient(service.url) as other:
         one.send(b"GET /livez HT")
         other.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
@@ -608,18 +684,20 @@ def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
 
 
 @pytest.mark.parametrize("vanishes", [True, False], ids=["vanishes", "stalls"])
-def test_a_client_that_stops_reading_does_not_hold_its_thread(stage: Stage, vanishes: bool) -> None:
+def test_a_client_that_stops_reading_does_not_hold_its_thread(
+    short_for_clients: Stage, vanishes: bool
+) -> None:
     """A download whose client goes away, or stops reading, ends and frees its thread."""
-    put(stage, "large", b"x" * 32 * MiB)
-    with RawClient(stage.service.url, receive_buffer=4096) as client:
+    put(short_for_clients, "large", b"x" * 32 * MiB)
+    with RawClient(short_for_clients.service.url, receive_buffer=4096) as client:
         client.begin("GET", "/files/large")
         assert client.socket.recv(100)
-        assert stage.in_flight() == 1
+        assert short_for_clients.in_flight() == 1
         if vanishes:
             client.vanish()
 
-        until(lambda: stage.in_flight() == 0, "the download has ended", DEADLINE)
-    assert stage.alive()
+        until(lambda: short_for_clients.in_flight() == 0, "the download has ended", DEADLINE)
+    assert short_for_clients.alive()
 
 
 # --- limits
@@ -666,7 +744,7 @@ def test_a_chunked_body_that_becomes_too_large_stores_nothing(small_stage: Stage
 
     assert (answer.status, answer.json()["code"]) == (413, "file_too_large")
     assert any("partNumber" in asked.query for asked in small_stage.faulty.asked)
-    until(small_stage.is_clean, "nothing is left", 5)
+    until(small_stage.is_clean, "nothing is left")
 
 
 def test_the_staging_budget_is_kept_and_freed(small_stage: Stage) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import operator
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from schemathesis.config import SchemathesisConfig
 from s3api import headers, manage
 from s3api.__main__ import main
 from s3api.app import create_app
-from s3api.auth import ALL_VERBS, new_token
+from s3api.auth import ALL_VERBS, hash_token, new_token
 from s3api.file_store import PartPlan
 from s3api.signed_values import Signer
+from s3api.upload_links import Terms
 from support.memory_store import MemoryStore
 from support.servers import ROOT, S3, SIGNING_KEY, Service
 from support.stores import settings_for
@@ -30,11 +32,18 @@ from support.stores import settings_for
 STATIC = ROOT / "services" / "s3api" / "static" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(STATIC.read_text(encoding="utf-8"))
 # The document does not describe itself, nor the pages for people.
-UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}", "/ui", "/ui/{asset}"}
+UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/{asset}", "/ui", "/ui/{asset}", "/upload_links/{link}/"}
 
 TOKEN, ENTRY = new_token("fuzz", ALL_VERBS, "")
 NAMES = ["a b.txt", "ü+(1).csv", "a//b", "emoji-😀/日本語", "100%25.txt"]
 UPLOAD_ID = Signer(SIGNING_KEY).upload_id(PartPlan("a b.txt", "no-such-upload", 20 << 20, 8 << 20, "nonce"))
+FINGERPRINT = hash_token(ENTRY.sha256)[:16]
+LINKS = [
+    Signer(SIGNING_KEY).upload_link(
+        Terms(target, 1 << 20, True, int(time.time()) + 86_400, "fuzz", FINGERPRINT)
+    )
+    for target in ("fuzzed/", "fuzzed.txt")
+]
 
 # Statuses that answer data which the document allows. The first are the tool's own; an operation adds what a
 # schema cannot know.
@@ -51,10 +60,15 @@ schema = schemathesis.openapi.from_dict(
     DOCUMENT,
     config=SchemathesisConfig.from_dict(
         {
-            "dictionaries": {"names": {"values": NAMES}, "uploads": {"values": [UPLOAD_ID]}},
+            "dictionaries": {
+                "names": {"values": NAMES},
+                "uploads": {"values": [UPLOAD_ID]},
+                "links": {"values": LINKS},
+            },
             "parameters": {
                 "path.name": {"dictionary": "names", "probability": 0.5},
                 "path.upload_id": {"dictionary": "uploads", "probability": 0.5},
+                "path.link": {"dictionary": "links", "probability": 0.7},
             },
             "auth": {"openapi": {"bearer": {"bearer": TOKEN}}},
             "generation": {"mode": "all", "max-examples": 30, "deterministic": True},
@@ -97,6 +111,11 @@ schema = schemathesis.openapi.from_dict(
                     )
                     for path in ("/tus", "/tus/{upload_id}")
                 ),
+                # A link has a name or a prefix, and limits within those of the service.
+                _operation("/upload_links", "400"),
+                # As for a raw upload. A link of a folder has another URL than one of a file.
+                _operation("/upload_links/{link}", "400", "412", "415"),
+                _operation("/upload_links/{link}/{name}", "400", "412", "415"),
                 # A condition may not hold, and a range may lie outside the file.
                 _operation("/files/{name}", "412", "416"),
             ],
@@ -241,7 +260,11 @@ noisy = schemathesis.openapi.from_dict(
     DOCUMENT,
     config=SchemathesisConfig.from_dict(
         {
-            "dictionaries": {"names": {"values": NAMES}, "uploads": {"values": [UPLOAD_ID]}},
+            "dictionaries": {
+                "names": {"values": NAMES},
+                "uploads": {"values": [UPLOAD_ID]},
+                "links": {"values": LINKS},
+            },
             "parameters": {
                 "path.name": {"dictionary": "names", "probability": 0.8},
                 "path.upload_id": {"dictionary": "uploads", "probability": 0.8},
@@ -402,6 +425,10 @@ OPERATIONS = {
     "copy_folder",
     "move",
     "move_folder",
+    "create_upload_link",
+    "read_upload_link",
+    "upload_by_link",
+    "upload_into_link",
 }
 #: And their types by these.
 SCHEMAS = {
@@ -416,6 +443,7 @@ SCHEMAS = {
     "CopyRequest",
     "CopyResult",
     "CopyResults",
+    "CreatedUploadLink",
     "DeleteRequest",
     "DeleteResult",
     "DeleteResults",
@@ -428,17 +456,21 @@ SCHEMAS = {
     "FileVersions",
     "Identity",
     "MultipartPlan",
+    "NewUploadLink",
     "PartUrl",
     "PartUrls",
     "PartUrlsRequest",
     "PostPlan",
     "PresignedUrl",
     "PutPlan",
+    "ReadUploadLink",
     "RestoreRequest",
     "RestoreResult",
     "RestoreResults",
     "RestoredFile",
     "UploadForm",
+    "UploadLinkDetails",
+    "UploadLinkRequest",
     "UploadPlan",
     "UploadPlanRequest",
     "UploadedFile",

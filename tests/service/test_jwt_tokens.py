@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import hmac
 import json
@@ -10,9 +11,10 @@ import os
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import Mock
@@ -31,6 +33,7 @@ from s3api.manage import entry_json
 from s3api.reloading import Reloaded
 from s3api.settings import Settings, SettingsError
 from support.certificates import make_certificate
+from support.http_server import Server
 from support.memory_store import MemoryStore
 from support.servers import S3, Service, until
 from support.stores import settings_for
@@ -376,7 +379,7 @@ class Issuer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(files.certificate, files.key)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
@@ -409,6 +412,43 @@ def test_keys_by_url(make: Callable[..., FlaskClient], issuer: Issuer) -> None:
     for number in range(5):
         refused(client, token(headers={"kid": f"unknown-{number}"}), "not known")
     assert issuer.asked == 1
+
+
+def test_a_thousand_tokens_leave_nothing_behind(
+    make: Callable[..., FlaskClient], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded: nothing is kept for each token or each unknown key id, and the keys come once."""
+    for name in (
+        "FETCH_INTERVAL_SECONDS",
+        "KEYS_LIFE_SECONDS",
+    ):  # a slow machine takes longer than the interval
+        monkeypatch.setattr(f"s3api.jwt_tokens.{name}", 3600)
+    client = make(jwt_jwks_url=issuer.url, jwt_max_seconds=7200)
+    expires = int(time.time()) + 3600
+    headers = {"kid": "ec"}
+    payloads = [claims(exp=expires, sub=f"user-{number}") for number in range(600)]
+    good = [signed(payload, EC, "ES256", headers) for payload in payloads]
+    unknown = [signed(payload, EC, "ES256", {"kid": payload["sub"] * 50}) for payload in payloads]
+
+    def ask(count: range) -> int:
+        """How much memory of Python is in use after these requests."""
+        for number in count:
+            path = "/list_files?prefix=docs/"
+            assert client.get(path, headers=bearer(good[number])).status_code == 200
+            assert client.get(path, headers=bearer(unknown[number])).status_code == 401
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = ask(range(100))  # what is loaded and kept once
+        after = ask(range(100, 600))
+    finally:
+        tracemalloc.stop()
+
+    assert issuer.asked == 1
+    # The 500 unknown key ids alone take more than 200 KB.
+    assert after - before < 100_000
 
 
 def test_a_new_key_is_fetched_after_the_interval(
@@ -563,6 +603,33 @@ def test_a_changed_file_of_tokens_is_used(make_client: Callable[..., FlaskClient
         accepted(client, second)
     path.unlink()
     accepted(client, second)
+
+
+def test_a_request_looks_at_each_file_once(
+    make: Callable[..., FlaskClient], tmp_path: Path, keys_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look blocks all requests of the worker, so a request costs one `stat`, and only a change a read."""
+    tokens = tmp_path / "tokens.json"
+    hashed, entry = new_token("hashed", frozenset({"list"}), "")
+    tokens.write_text(f"[{entry_json(entry)}]")
+    client = make(api_tokens_file=tokens)
+    accepted(client, hashed)
+    looked: list[Path] = []
+
+    def look(file: Reloaded[Any]) -> tuple[int, ...]:
+        looked.append(file._path)
+        return look_at(file)
+
+    look_at = Reloaded._look
+    monkeypatch.setattr(Reloaded, "_look", look)
+    monkeypatch.setattr(Reloaded, "_read", Mock(side_effect=AssertionError("the file has not changed")))
+
+    accepted(client, hashed)
+    assert looked == [tokens]
+    accepted(client, token("ec"))
+    assert looked == [tokens, tokens, keys_file]
+    assert client.get("/livez").status_code == 200
+    assert len(looked) == 3
 
 
 def test_a_file_that_cannot_be_read_for_a_time(

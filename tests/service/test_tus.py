@@ -201,6 +201,20 @@ def test_the_method_can_be_overridden(client: FlaskClient, store: MemoryStore, m
     assert client.post(path, headers={**TUS, "X-HTTP-Method-Override": "GET"}).status_code == 405
 
 
+def test_a_refused_method_names_the_same_methods_on_every_way(client: FlaskClient) -> None:
+    """RFC 9110, section 10.2.1: Allow lists the methods of the resource, also those that were not asked."""
+    path = created(client, 3)
+    ways = [
+        client.get(path, headers=TUS),
+        client.put(path, headers=TUS),
+        client.post(path, headers=TUS),
+        client.post(path, headers={**TUS, "X-HTTP-Method-Override": "GET"}),
+    ]
+
+    assert [answer.status_code for answer in ways] == [405] * 4
+    assert {answer.headers["Allow"] for answer in ways} == {"DELETE, HEAD, PATCH, POST"}
+
+
 # --- creation
 
 
@@ -426,6 +440,43 @@ def test_a_checksum_covers_one_part(client: FlaskClient) -> None:
         "exactly 5242880 bytes" in append(client, path, 0, DATA, Upload_Checksum=right).get_json()["message"]
     )
     assert offset(client, path) == "0"
+
+
+def test_only_a_checksum_that_is_asked_for_is_computed(client: FlaskClient, store: MemoryStore) -> None:
+    """SHA-256 of a GiB takes 0.6 s of CPU. Nothing keeps it, so only Upload-Checksum makes it necessary."""
+    path = created(client)
+    with patch("s3api.bodies.hashlib.sha256") as computed:
+        assert append(client, path, 0, DATA).status_code == 204
+
+    computed.return_value.update.assert_not_called()
+    assert content(store, "a.bin") == DATA
+
+
+# --- the limits of S3
+
+
+@pytest.mark.parametrize(
+    ("size", "part"),
+    [
+        (10_000 * 5 * MiB, 5 * MiB),
+        (10_000 * 5 * MiB + 1, 6 * MiB),
+        (5 * 1024 * 1024 * MiB, 525 * MiB),
+    ],
+)
+def test_a_file_never_needs_more_parts_than_s3_takes(make_client: MakeClient, size: int, part: int) -> None:
+    """10,000 parts of 5 MiB to 5 GiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html.
+
+    The size of the parts follows from Upload-Length. A chunk that would need smaller parts names the size,
+    before any part is stored. A file that is too large for S3 is refused when it is created.
+    """
+    client = make_client(max_file_bytes=5 * 1024 * 1024 * MiB)
+    answer = append(client, created(client, size), 0, b"x" * (5 * MiB - 1))
+
+    assert (answer.status_code, answer.get_json()["content"]) == (400, {"least": part})
+    assert f"Send chunks of at least {part} bytes" in answer.get_json()["message"]
+    assert -(-size // part) <= 10_000
+    refused = create(client, 5 * 1024 * 1024 * MiB + 1)
+    assert (refused.status_code, refused.get_json()["code"]) == (413, "file_too_large")
 
 
 # --- tokens

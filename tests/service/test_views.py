@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from s3api import copy_routes, pages, routes, tus, version_routes
+from s3api import copy_routes, pages, routes, tus, upload_link_routes, version_routes
 from s3api.app import VIEWS, create_app
 from support.memory_store import MemoryStore
 from support.stores import settings_for
@@ -105,8 +105,8 @@ def test_a_view_makes_at_most_one_call(module: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("module", "calls"),
-    [(routes, 12), (pages, 1), (copy_routes, 4), (tus, 4), (version_routes, 4)],
-    ids=["routes", "pages", "copy_routes", "tus", "version_routes"],
+    [(routes, 12), (pages, 1), (copy_routes, 4), (tus, 4), (upload_link_routes, 2), (version_routes, 4)],
+    ids=["routes", "pages", "copy_routes", "tus", "upload_link_routes", "version_routes"],
 )
 def test_views_use_the_store_by_its_name(module: ModuleType, calls: int) -> None:
     """The views use the store as `services.store` only, so that no call escapes the test above."""

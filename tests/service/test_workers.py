@@ -271,7 +271,7 @@ def test_the_staging_budget_is_that_of_all_workers(
 def test_upload_ids_and_cursors_are_valid_in_every_worker(
     seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
 ) -> None:
-    """One worker plans an upload and begins a listing, the other continues both."""
+    """One worker plans an upload, and begins a listing and an upload of tus; the other continues them."""
     bucket = seaweedfs_s3.make_bucket(bucket_name)
     with running(seaweedfs_s3, bucket, tmp_path, 2) as service:
         one, other = workers(service)
@@ -290,9 +290,20 @@ def test_upload_ids_and_cursors_are_valid_in_every_worker(
             rest = requests.get(
                 service.at("/list_files"), params={"limit": 1, "cursor": page["next"]}, timeout=10
             ).json()
+        tus = {"Tus-Resumable": "1.0.0", "Upload-Length": str(6 * MiB), "Upload-Metadata": "filename YQ=="}
+        chunk = {**tus, "Content-Type": "application/offset+octet-stream"}
+        with only(service, one):
+            created = requests.post(service.at("/tus"), data=b"x" * 5 * MiB, headers=chunk, timeout=60)
+            location = service.at(f"/{created.headers['Location']}")
+        with only(service, other):
+            offset = requests.head(location, headers=tus, timeout=60).headers["Upload-Offset"]
+            chunk["Upload-Offset"] = offset
+            requests.patch(location, data=b"x" * MiB, headers=chunk, timeout=60).raise_for_status()
 
     assert completed == 200
     assert page["content"] + rest["content"] == ["planned", "second"]
+    assert offset == str(5 * MiB)
+    assert seaweedfs_s3.keys(bucket) == {"a", "planned", "second"}
 
 
 def test_forms_that_arrive_at_every_worker_are_stored(

@@ -1,4 +1,4 @@
-"""A proxy in front of a real S3 that fails on request: it refuses, hangs, resets, answers errors or stops."""
+"""A proxy in front of a real S3 that fails on request: it refuses, hangs, resets, drips or answers errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from support.http_server import Server
 from support.raw_client import RESET_ON_CLOSE
 from support.servers import S3
 
@@ -84,6 +85,17 @@ class BreakAnswer:
 
 
 @dataclass(frozen=True)
+class Drip:
+    """Pass on the head of S3's answer and this number of bytes of its body, then ten bytes per second.
+
+    After `seconds`, the rest is passed on: a test ends, although nothing limits the answer.
+    """
+
+    after: int
+    seconds: float = 30
+
+
+@dataclass(frozen=True)
 class Swallow:
     """Read the body, drop it, and answer that it was stored; for bodies that are too large to store."""
 
@@ -95,7 +107,7 @@ class Damage:
     at: int = 50_000
 
 
-Fault = AnswerError | Instead | Hang | Late | Reset | BreakAnswer | Swallow | Damage
+Fault = AnswerError | Instead | Hang | Late | Reset | BreakAnswer | Drip | Swallow | Damage
 
 
 def always(_asked: Asked) -> bool:
@@ -147,7 +159,7 @@ class FaultyS3:
         self._server.server_close()
         self._drop_connections()
 
-    def _listen(self, *ports: int) -> ThreadingHTTPServer:
+    def _listen(self, *ports: int) -> Server:
         """A server at the first free port of these."""
         *others, last = ports
         for port in others:
@@ -155,7 +167,7 @@ class FaultyS3:
                 return self._serve(port)
         return self._serve(last)
 
-    def _serve(self, port: int) -> ThreadingHTTPServer:
+    def _serve(self, port: int) -> Server:
         server = _Server(("127.0.0.1", port), _handler(self))
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server
@@ -281,6 +293,14 @@ class FaultyS3:
                     self._over.wait()
                 handler.close_connection = True
                 return
+            if isinstance(fault, Drip) and sent + len(data) > fault.after:
+                for _ in range(int(fault.seconds * 10)):
+                    handler.wfile.write(data[:1])
+                    data = data[1:]
+                    if self._over.wait(0.1):
+                        handler.close_connection = True
+                        return
+                fault = None
             handler.wfile.write(data)
             sent += len(data)
 
@@ -336,12 +356,9 @@ def _reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(Server):
     daemon_threads = True
     block_on_close = False
-    # With the default of 5, Linux drops the seventh connection that waits to be accepted. Its client sends
-    # the SYN again after 1 s, which is the connect timeout of some tests.
-    request_queue_size = 128
 
     def shutdown_request(self, request: Any) -> None:
         if struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0]:

@@ -8,15 +8,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # with the default of 5, a client that finds the queue full waits for 1 s
+class Server(ThreadingHTTPServer):
+    """A server that keeps many connections waiting, as real servers do.
+
+    http.server keeps five. While it is busy, Linux drops the SYN of the next ones. Their clients send it
+    again after 1 s, which is longer than some services of the tests wait for a connection.
+    """
+
+    request_queue_size = 128
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """Serve on a free port of loopback, without a log; yield the port."""
     quiet = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
-    with _Server(("127.0.0.1", 0), quiet) as server:
+    with Server(("127.0.0.1", 0), quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_what_a_screen_reader_hears(window: Window, tmp_path: Path) -> None:
     row = table.get_by_role("row").nth(1)
     assert row.get_by_role("cell").nth(2).inner_text() == "1.5 kB"
     buttons = [one.get_attribute("aria-label") for one in row.locator(".actions button").all()]
-    assert buttons == ["Download a.txt", "Copy link to a.txt", "Delete a.txt"]
+    assert buttons == ["Download a.txt", "Copy link to a.txt", "Delete a.txt", "More actions for a.txt"]
     (tmp_path / "b.txt").write_text("b")
     window.choose(tmp_path / "b.txt")
     expect(said).to_have_text(f"Uploaded {window.folder}b.txt.")
@@ -241,6 +242,45 @@ FILES = [
 def picture_folder(tmp_path: Path) -> Path:
     """The folder of the pictures: the documentation's if requested, otherwise a temporary one."""
     return PICTURES if os.environ.get("S3API_PICTURES") else tmp_path
+
+
+VIEWS = {"search": "#?contains=te", "deleted": "#?deleted"}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_picture_of_a_view(
+    make_window: MakeWindow, versioned: tuple[Service, S3, str], picture_folder: Path, view: str
+) -> None:
+    """The search and the deleted files as the documentation shows them."""
+    window = make_window(*versioned, **LOOKS["light"])
+    page = window.page
+    files = [{"name": name, "size": size, "last_modified": at, "etag": "0"} for name, size, at in FILES]
+    below = {"site-export.tar.gz": "backups/", "notes.txt": "", "interview.m4a": "press/2026/"}
+    by_name = {str(file["name"]): file for file in files}
+    found = [{**by_name[name], "name": folder + name} for name, folder in below.items()]
+    gone = [
+        {**file, "version": "1", "latest": True, "deleted": True}
+        for file in [*files[4:6], *({**file, "name": f"photos/{file['name']}"} for file in files[:3])]
+    ]
+    lines = "".join(json.dumps(line) + "\n" for line in [*found, {"searched": 18_204}])
+    page.route("**/list_files*contains=*", lambda route: route.fulfill(status=200, body=lines))
+    body = {"status": 200, "message": "Successfully listed deleted files", "content": gone}
+    page.route("**/versions?*", lambda route: route.fulfill(status=200, json=body))
+    page.goto(f"{window.service.url}/ui{VIEWS[view]}")
+    expect(page.locator("tbody:visible tr:visible").first).to_be_visible()
+    expect(page.locator("#search-stop")).to_be_hidden()
+    page.mouse.move(0, 0)
+    picture = picture_folder / f"ui-{view}.png"
+    picture.parent.mkdir(exist_ok=True)
+    page.screenshot(path=picture)
+
+    assert window.names() == (
+        ["backups/site-export.tar.gz", "notes.txt", "press/2026/interview.m4a"]
+        if view == "search"
+        else ["photos/", "notes.txt", "price list (new).xlsx"]
+    )
+    assert picture.stat().st_size < PICTURE_BYTES
+    assert (PICTURES / picture.name).exists()
 
 
 @pytest.mark.parametrize("look", LOOKS)

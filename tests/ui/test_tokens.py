@@ -117,8 +117,13 @@ def test_actions_that_the_token_may_not_use_are_hidden(window: Window, tokens: T
 
     expect(window.button("Download a.txt")).to_be_visible()
     expect(window.button("Copy link to a.txt")).to_be_visible()
-    for hidden in ("Delete a.txt", "Upload files", "Upload folder"):
+    expect(window.page.get_by_role("link", name="Deleted files")).to_be_visible()
+    for hidden in ("Delete a.txt", "Upload files", "Upload folder", "More actions for folder/"):
         expect(window.button(hidden)).to_be_hidden()
+    window.button("More actions for a.txt").click()
+    expect(window.page.get_by_role("menuitem", name="Versions…")).to_be_focused()
+    expect(window.page.get_by_role("menuitem", name="Rename or move…")).to_be_hidden()
+    window.page.keyboard.press("Escape")
     window.page.get_by_label("Select a.txt").check()
     expect(window.button("Download 1 file as ZIP")).to_be_visible()
     expect(window.button("Delete 1 file")).to_be_hidden()

@@ -123,6 +123,11 @@ run "wired" {
   }
 
   assert {
+    condition     = output.firewall_rules.version == "Version_1.22" && output.firewall_rules.name == "AWSManagedRulesKnownBadInputsRuleSet"
+    error_message = "The alarm on the expiry of the rules knows their version."
+  }
+
+  assert {
     condition     = output.url == "http://${aws_lb.this.dns_name}:5000" && output.dns_name == aws_lb.this.dns_name
     error_message = "The URL is the balancer's name with the port."
   }
@@ -183,11 +188,11 @@ run "long_uploads_may_finish" {
   command = plan
 
   variables {
-    deregistration_delay_seconds = 3600
+    deregistration_delay_seconds = 900
   }
 
   assert {
-    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 3600
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 900
     error_message = "The delay need not fit into ECS's stop timeout of 120 s, because ECS sends SIGTERM after it."
   }
 }
@@ -221,11 +226,11 @@ run "refuses_rules_without_a_version" {
   expect_failures = [var.firewall]
 }
 
-run "refuses_a_delay_that_aws_does_not_support" {
+run "refuses_a_delay_that_outlasts_a_deployment" {
   command = plan
 
   variables {
-    deregistration_delay_seconds = 3601
+    deregistration_delay_seconds = 901
   }
 
   expect_failures = [var.deregistration_delay_seconds]

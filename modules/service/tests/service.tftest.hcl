@@ -23,6 +23,7 @@ variables {
     target_group_arn        = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/day02-tg/0123456789abcdef"
     target_group_arn_suffix = "targetgroup/day02-tg/0123456789abcdef"
     idle_timeout_seconds    = 900
+    firewall_rules          = null
   }
 }
 
@@ -415,4 +416,30 @@ run "refuses_an_invalid_address" {
   }
 
   expect_failures = [var.alarm_email]
+}
+
+# docs.aws.amazon.com/waf/latest/developerguide/waf-using-managed-rule-groups-expiration.html names the metric.
+run "the_expiry_of_the_firewalls_rules_is_watched" {
+  command = plan
+
+  variables {
+    alarm_email = "oncall@example.com"
+    load_balancer = {
+      arn_suffix              = "app/day02-alb/0123456789abcdef"
+      target_group_arn        = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/day02-tg/0123456789abcdef"
+      target_group_arn_suffix = "targetgroup/day02-tg/0123456789abcdef"
+      idle_timeout_seconds    = 900
+      firewall_rules          = { vendor = "AWS", name = "AWSManagedRulesKnownBadInputsRuleSet", version = "Version_1.22" }
+    }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.firewall_rules_expire[0].metric_name == "DaysToExpiry" && aws_cloudwatch_metric_alarm.firewall_rules_expire[0].namespace == "AWS/WAFV2"
+    error_message = "The alarm watches the days until the version expires."
+  }
+
+  assert {
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.firewall_rules_expire[0].dimensions)) == toset(["ManagedRuleGroup", "Region", "Vendor", "Version"]) && aws_cloudwatch_metric_alarm.firewall_rules_expire[0].dimensions.Version == "Version_1.22"
+    error_message = "The alarm names the version that the firewall has."
+  }
 }

@@ -58,6 +58,7 @@ Examples:
   s3api download backups/src.tar --to - | tar x
   s3api archive photos/
   s3api presign report.csv
+  s3api upload-link inbox/ --expires 7d
   s3api delete report.csv && s3api restore report.csv
 
 The service is at http://127.0.0.1:5000, or where --url, --ip or S3API_URL say. The token comes from
@@ -400,6 +401,23 @@ def ping(client: Client) -> None:
     greeting = client.api.call("GET", "/")["message"]
     client.api.call("GET", "/readyz")
     client.output.done(greeting, url=client.api.url, message=greeting)
+
+
+@command("whoami")
+def whoami(client: Client) -> None:
+    """Print what the token may do, and with which files.
+
+    \b
+    Examples:
+      s3api whoami
+      s3api whoami --json
+    """
+    caller = client.api.call("GET", "/whoami")["content"]
+    name, verbs, prefix = caller["name"], caller["verbs"], caller["prefix"]
+    which = f"files that begin with '{prefix}'" if prefix else "all files"
+    client.output.answer(
+        f"{name}: {', '.join(verbs)}; {which}", ok=True, name=name, verbs=verbs, prefix=prefix
+    )
 
 
 @command(
@@ -995,6 +1013,66 @@ def presign(
             client.output.note(f"the URL of '{name}' expires at {end}")
 
 
+class _Size(click.ParamType[int]):
+    """A number of bytes, such as `5000`, `100M` or `2G`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([0-9]{1,12})([kmgt]?)b?", value.lower()) if isinstance(value, str) else None
+        if match is None or not int(match[1]):
+            self.fail(
+                f"'{value}' is not a size; write bytes, or a number with k, M, G or T: 100M", param, ctx
+            )
+        factors = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+        return int(match[1]) * factors[match[2]]
+
+
+@command(
+    "upload-link",
+    click.argument("target", metavar="NAME|PREFIX/", shell_complete=REMOTE),
+    click.option(
+        "--expires",
+        metavar="DURATION",
+        type=_Duration(),
+        help="The life of the link, from 60s, such as 12h or 7d.  [default: 1d]",
+    ),
+    click.option(
+        "--max-size",
+        metavar="SIZE",
+        type=_Size(),
+        help="The size of the largest file, such as 100M.  [default: the limit of the service]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Allow to replace existing files."),
+)
+def upload_link(
+    client: Client, *, target: str, expires: int | None, max_size: int | None, overwrite: bool
+) -> None:
+    """Print a URL with which someone without a token can upload.
+
+    The upload goes to NAME, or into the folder PREFIX/. The URL is a secret: everyone who has it can upload
+    until it expires. Its holder opens it in a browser, or runs "curl -T FILE URL", and can do nothing else.
+    The link ends when your token ends, or may no longer write there.
+
+    The URL goes to standard output, the time when it expires to standard error.
+
+    \b
+    Examples:
+      s3api upload-link inbox/
+      s3api upload-link report.csv --expires 12h --max-size 100M
+      curl -T photo.jpg "$(s3api upload-link --quiet inbox/)"
+    """
+    given = {"max_bytes": max_size, "expires": expires, "overwrite": overwrite or None}
+    body: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    body["prefix" if target.endswith("/") else "name"] = target
+    link = client.api.call("POST", "/upload_links", body=body)["content"]
+    # The service can know its host by another name than this command.
+    url, end = f"{client.api.url}/{link['path']}", link["expires_at"]
+    client.output.answer(url, ok=True, **{**link, "url": url})
+    if not client.output.as_json:
+        client.output.note(f"the upload link for '{target}' expires at {end}")
+
+
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
@@ -1013,6 +1091,7 @@ def completion(context: click.Context, shell: str) -> None:
 
 COMMANDS = (
     ping,
+    whoami,
     list_files,
     upload,
     download,
@@ -1022,5 +1101,6 @@ COMMANDS = (
     delete,
     restore,
     presign,
+    upload_link,
     completion,
 )

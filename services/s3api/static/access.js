@@ -5,7 +5,7 @@ import { $ } from "./page.js";
 
 let known = null;
 
-/** Ask the service, once for each token. The style sheet hides what `data-needs` says that a token must be able to do. */
+/** Ask the service, once for each token. The style sheet hides an element if the token lacks a verb in its `data-needs`. */
 export async function learn(signal) {
   known ??= (await call("GET", "whoami", { signal })).content;
   document.body.dataset.may = known.verbs.join(" ");
@@ -19,7 +19,7 @@ export function unlearn() {
 
 export const may = (verb) => known?.verbs.includes(verb) ?? false;
 
-/** Whether the caller may list this folder, or one below it contains all that the caller may list. */
+/** Whether the folder begins with the prefix of the token, so that the token is valid for all of it. */
 export const isWithin = (folder) => folder.startsWith(known?.prefix ?? "");
 
 /** The folder that a user means: 'docs' is 'docs/' if the token is limited to that folder. */

@@ -79,9 +79,9 @@ export async function callForBlob(path, headers = {}) {
 }
 
 /** Send one request. Resolves with the whole envelope; rejects with a `Failure` or the signal's reason. */
-export async function call(method, path, { query = {}, json, signal } = {}) {
+export async function call(method, path, { query = {}, headers: more = {}, json, signal } = {}) {
   const search = new URLSearchParams(query).toString();
-  const headers = authorization();
+  const headers = { ...authorization(), ...more };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   let answer, text;
   try {
@@ -114,18 +114,23 @@ export async function* callForLines(path, signal) {
   if (!answer.ok) throw failureOf(answer.status, await answer.text(), answer.headers.get("X-Request-Id"));
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    let read;
-    try {
-      read = await reader.read();
-    } catch {
-      signal?.throwIfAborted();
-      throw new Failure("The listing broke off; try again", { passing: true });
+  try {
+    for (;;) {
+      let read;
+      try {
+        read = await reader.read();
+      } catch {
+        signal?.throwIfAborted();
+        throw new Failure("The listing broke off; try again", { passing: true });
+      }
+      if (read.done) return;
+      const lines = (rest + read.value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) yield JSON.parse(line);
     }
-    if (read.done) return;
-    const lines = (rest + read.value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) yield JSON.parse(line);
+  } finally {
+    // A caller that needs no more lines ends the request.
+    reader.cancel().catch(() => {});
   }
 }
 

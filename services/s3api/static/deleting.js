@@ -5,7 +5,7 @@ import { Failure, at, call, callForLines, inTurns } from "./api.js";
 import { $, ask, attempt, closeNotice, count, element, hideProblem, notify, number, sentence, showProblem, sizeInWords, unauthorized } from "./page.js";
 import { inFolder } from "./uploads.js";
 
-/** The page: `refresh()` loads its files again, `unpick(names)` ends their selection, `focus(name)` goes to a file. */
+/** The page: `refresh()` loads its files again, `removed(names)` takes files off it, `focus(name)` goes to a file. */
 let page = null;
 
 export function startDeleting(host) {
@@ -14,6 +14,14 @@ export function startDeleting(host) {
 
 /** What Undo would restore. A further deletion adds to it, so that Undo loses nothing. */
 let deleted = [];
+
+/** The files are restored already, so Undo need not restore them. */
+export function forgetDeleted(names) {
+  if (!deleted.length) return;
+  const restored = new Set(names);
+  deleted = deleted.filter((name) => !restored.has(name));
+  if (!deleted.length && !$("undo").hidden) closeNotice();
+}
 
 /** Ask, and delete the files. */
 export async function remove(names) {
@@ -61,8 +69,7 @@ async function removeAfterQuestion(title, words, names) {
 }
 
 async function report(done, failed) {
-  page.unpick(done);
-  await page.refresh();
+  await page.removed(done);
   if (failed.length) {
     const [{ name, code }] = failed;
     const others = failed.length > 1 ? `, and ${count(failed.length - 1, "other")}` : "";

@@ -75,6 +75,19 @@ export function iconButton(name, label, onclick) {
   return element("button", { type: "button", class: "icon", "aria-label": label.join(" "), title: words, onclick }, icon(name));
 }
 
+/** The element, which is hidden from a token that lacks one of these verbs. */
+export function needs(verbs, made) {
+  made.dataset.needs = verbs;
+  return made;
+}
+
+export const cell = (kind, ...children) => element("td", { role: "cell", class: kind }, ...children);
+
+/** Go to the title of what the page shows, if the focus would be lost. */
+export function focusTitle() {
+  ($("deleted").hidden ? $("listing-title") : $("deleted-title")).focus();
+}
+
 // --- messages
 
 export function say(text) {
@@ -96,7 +109,7 @@ export function notify(parts, undo = null) {
 export function closeNotice() {
   const focused = $("notice").contains(document.activeElement);
   $("notice").hidden = true;
-  if (focused) $("listing-title").focus();
+  if (focused) focusTitle();
 }
 
 export function showProblem(failure, label, action) {
@@ -111,7 +124,7 @@ export function showProblem(failure, label, action) {
 export function hideProblem() {
   const focused = $("problem").contains(document.activeElement);
   $("problem").hidden = true;
-  if (focused) $("listing-title").focus();
+  if (focused) focusTitle();
 }
 
 let askForToken = () => {};

@@ -2,20 +2,25 @@
 
 import { folderMeant, home, isWithin, learn, may, offerHome, unlearn } from "./access.js";
 import { Failure, call, token } from "./api.js";
+import { hideDeleted, showDeleted } from "./deleted.js";
 import { remove, removeFolder, startDeleting } from "./deleting.js";
 import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
+import { menuButton } from "./menu.js";
 import {
   $,
   attempt,
   bdi,
+  cell,
   closeNotice,
   count,
   element,
+  focusTitle,
   hideProblem,
   icon,
   iconButton,
   moment,
   momentInFull,
+  needs,
   number,
   say,
   showProblem,
@@ -23,10 +28,14 @@ import {
   sizeInWords,
   whenUnauthorized,
 } from "./page.js";
+import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
+import { rename, startRenaming } from "./rename.js";
+import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
+import { showVersions, startVersions } from "./versions.js";
 
 // The first page is small, so that a folder appears at once. S3 lists at most 1,000 entries at a time.
 const FIRST_PAGE = 200;
@@ -68,17 +77,8 @@ $("forget").addEventListener("click", async () => {
 
 // --- the folder
 
-/** The entries shown: those that are loaded, in the order of S3. */
-const listing = { prefix: "", folders: [], files: [], next: null, loading: null };
-
-const folderInHash = () => {
-  try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return "";
-  }
-};
-const hashOf = (prefix) => `#${prefix.split("/").map(encodeURIComponent).join("/")}`;
+/** The entries shown: those that are loaded, in the order of S3. `text` is what a search looks for. */
+const listing = { prefix: "", text: "", deleted: false, folders: [], files: [], next: null, loading: null };
 
 async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_PAGE) {
   const query = { prefix, delimiter: "/", limit, details: true };
@@ -86,38 +86,55 @@ async function page(prefix, cursor, signal, limit = cursor ? NEXT_PAGES : FIRST_
   return call("GET", "list_files", { query, signal });
 }
 
-/** Show the folder in the location. `again` reloads as many entries as were loaded, and keeps the selection. */
+/** Show the folder, or the search, in the location. `again` reloads as many entries as were loaded, and keeps the selection. */
 async function load({ focus = false, again = false } = {}) {
   listing.loading?.abort();
   const { signal } = (listing.loading = new AbortController());
   $("listing").setAttribute("aria-busy", "true");
   const wanted = again ? entries() : 0;
-  let prefix = folderInHash();
+  let { prefix, text, deleted } = place();
   try {
     await learn(signal);
-    if (!prefix && home()) history.replaceState(null, "", hashOf((prefix = home())));
+    if (!prefix && home()) {
+      prefix = home();
+      history.replaceState(null, "", text ? searchHash(prefix, text) : deleted ? deletedHash(prefix) : hashOf(prefix));
+    }
     const found = { folders: [], files: [], next: null };
-    let answer;
-    do {
-      answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
-      found.folders.push(...answer.prefixes);
-      found.files.push(...answer.content);
-      found.next = answer.next ?? null;
-    } while (found.next && found.folders.length + found.files.length < wanted);
+    // These are shown elsewhere, or later.
+    if (!text && !deleted) {
+      let answer;
+      do {
+        answer = await page(prefix, found.next, signal, again ? NEXT_PAGES : undefined);
+        found.folders.push(...answer.prefixes);
+        found.files.push(...answer.content);
+        found.next = answer.next ?? null;
+      } while (found.next && found.folders.length + found.files.length < wanted);
+      $("bucket").textContent = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
+    }
     const names = new Set(found.files.map((file) => file.name));
     unpick((name) => !again || !names.has(name));
     if (!again) $("filter").value = "";
-    Object.assign(listing, found, { prefix });
-    const bucket = /'([^']+)'$/.exec(answer.message)?.[1] ?? "Files";
-    $("bucket").textContent = bucket;
-    document.title = prefix ? `${shown(prefix)} – ${bucket}` : bucket;
+    Object.assign(listing, found, { prefix, text, deleted });
+    const bucket = $("bucket").textContent;
+    if (deleted) await showDeleted(prefix, signal);
+    else hideDeleted();
+    document.title = text ? `${shown(text)} – ${bucket}` : prefix ? `${shown(prefix)} – ${bucket}` : bucket;
     $("token").hidden = true;
     $("go").hidden = true;
-    $("browser").hidden = $("listing").hidden = false;
+    $("browser").hidden = false;
+    $("listing").hidden = deleted;
     $("forget").hidden = token.get() === null;
     if (!again) hideProblem();
     render();
-    if (focus) $("listing-title").focus();
+    if (focus) focusTitle();
+    if (deleted) return say(`${$("deleted-title").textContent}: ${$("deleted-count").textContent}.`);
+    if (text) {
+      $("listing").removeAttribute("aria-busy");
+      await search(prefix, text, signal, { add: addFound, again: () => load({ focus: true }) });
+      if (!isDefault()) arrange();
+      filter();
+      return;
+    }
     if (!again) say(`${prefix ? shown(prefix) : bucket}: ${loadedInWords()}.`);
     if (listing.next && !isDefault()) loadAll(LOADED_UNASKED);
   } catch (failure) {
@@ -139,8 +156,25 @@ async function load({ focus = false, again = false } = {}) {
 }
 
 function clearListing(prefix = "") {
-  Object.assign(listing, { prefix, folders: [], files: [], next: null });
+  Object.assign(listing, { prefix, text: "", deleted: false, folders: [], files: [], next: null });
   unpick(() => true);
+  hideDeleted();
+  render();
+}
+
+/** Show more files that the search has found. */
+function addFound(files) {
+  listing.files.push(...files);
+  $("files").append(...files.map(fileRow));
+  filter();
+}
+
+/** The files are deleted: take them off the page. */
+async function removed(names) {
+  const gone = new Set(names);
+  unpick((name) => gone.has(name));
+  if (!listing.text) return load({ again: true });
+  listing.files = listing.files.filter((file) => !gone.has(file.name));
   render();
 }
 
@@ -214,14 +248,20 @@ function render() {
   (same ?? $("listing-title")).focus();
 }
 
-const rowOf = (name) => [...$("files").rows].find((row) => row.dataset.name === name);
+const rowOf = (name) => [...$("folders").rows, ...$("files").rows].find((row) => row.dataset.name === name);
+
+function focusOn(name) {
+  const shownAs = rowOf(name)?.querySelector(".name > a, .open");
+  if (shownAs) shownAs.focus();
+  else focusTitle();
+}
 
 function renderCrumbs() {
   const steps = listing.prefix.match(/[^/]*\/|[^/]+$/g) ?? [];
   const list = element("ol", {});
   let prefix = "";
   const link = (to, label) =>
-    element("a", { href: hashOf(to), "aria-current": to === listing.prefix ? "page" : null }, label);
+    element("a", { href: hashOf(to), "aria-current": to === listing.prefix && !listing.text && !listing.deleted ? "page" : null }, label);
   for (const name of ["", ...steps]) {
     prefix += name;
     const label = name ? bdi(name.replace(/(.)\/$/, "$1")) : "All files";
@@ -229,17 +269,15 @@ function renderCrumbs() {
     const step = prefix && !isWithin(prefix) ? element("span", {}, label) : link(prefix, label);
     list.append(element("li", {}, step));
   }
+  const view = listing.text ? "Search" : listing.deleted ? "Deleted files" : "";
+  if (view) list.append(element("li", {}, element("span", { "aria-current": "page" }, view)));
+  $("show-deleted").href = deletedHash(listing.prefix);
+  $("show-deleted").hidden = listing.deleted;
   $("crumbs").replaceChildren(list);
-  $("listing-title").replaceChildren(listing.prefix ? shown(listing.prefix) : "All files");
+  showSearchLine(listing.prefix, listing.text);
+  const title = listing.prefix ? shown(listing.prefix) : "All files";
+  $("listing-title").replaceChildren(listing.text ? `Search for ${shown(listing.text)}: ${title}` : title);
 }
-
-/** The element, which is hidden from a token that may not do this. */
-function needs(verb, made) {
-  made.dataset.needs = verb;
-  return made;
-}
-
-const cell = (kind, ...children) => element("td", { role: "cell", class: kind }, ...children);
 
 function folderRow(prefix) {
   const link = element("a", { href: hashOf(prefix) }, icon("folder"), bdi(inFolder(prefix)));
@@ -248,6 +286,7 @@ function folderRow(prefix) {
     needs("read", iconButton("download", ["Download as ZIP", words], () => downloadFolder(prefix))),
     needs("read", iconButton("link", ["Copy links", `to the files in ${words}`], () => showFolderLinks(prefix))),
     needs("delete", iconButton("delete", ["Delete folder", words], () => removeFolder(prefix))),
+    menuButton(words, [["Rename or move…", () => rename(prefix), "list read write delete"]]),
   ];
   const row = element("tr", { role: "row" }, cell("pick"), cell("name", link), cell("size"), cell("date"), cell("actions", ...actions));
   row.dataset.name = prefix;
@@ -276,6 +315,7 @@ function fileRow(file) {
       needs("read", iconButton("download", ["Download", words], () => openFile(name, true))),
       needs("read", iconButton("link", ["Copy link", `to ${words}`], () => showLink(name))),
       needs("delete", iconButton("delete", ["Delete", words], () => remove([name]))),
+      menuButton(words, [["Rename or move…", () => rename(name, file.etag), "read write delete"], ["Versions…", () => showVersions(name), "list"]]),
     ),
   );
   row.dataset.name = name;
@@ -289,16 +329,22 @@ function filter() {
   const rows = [...$("folders").rows, ...$("files").rows];
   for (const row of rows) row.hidden = !inFolder(row.dataset.name).toLowerCase().includes(wanted);
   const visible = rows.filter((row) => !row.hidden).length;
-  $("listing").querySelector(".bar").hidden = rows.length === 0;
+  $("find-bar").hidden = rows.length === 0 && !listing.text;
+  $("search-below").hidden = !wanted;
   const words = wanted ? `${number.format(visible)} of ${loadedInWords()}` : loadedInWords();
   $("count").textContent = words;
   $("listing").querySelector("table").hidden = visible === 0;
   $("empty").hidden = visible > 0;
   $("empty").querySelector("p").textContent = wanted
     ? `No match in the ${entriesInWords(" and ")} loaded.` + (listing.next ? " There is more to load." : "")
-    : `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
+    : emptyInWords();
   $("more-line").hidden = !listing.next;
   showSelection();
+}
+
+function emptyInWords() {
+  if (listing.text) return isSearching() ? "Searching…" : "No file found.";
+  return `No files here yet.${may("write") ? " Drop some, or choose them with Upload files." : ""}`;
 }
 
 let typing = 0;
@@ -310,6 +356,11 @@ $("filter").addEventListener("input", () => {
   typing = setTimeout(() => {
     if (listing.next && entries() < LOADED_UNASKED) loadAll(LOADED_UNASKED);
   }, 300);
+});
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("filter").value.trim();
+  if (text) location.hash = searchHash(listing.prefix, text);
 });
 $("more").addEventListener("click", () => loadAll(0));
 $("all").addEventListener("click", () => (loadingAll ? loadingAll.abort() : loadAll(Infinity)));
@@ -328,16 +379,16 @@ $("notice-close").addEventListener("click", closeNotice);
 
 // --- beginning
 
-window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #crumbs, #go") !== null }));
+window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #deleted, #crumbs, #show-deleted, #go") !== null }));
 
 whenUnauthorized(askForToken);
 startDeleting({
   refresh: () => load({ again: true }),
-  unpick: (names) => {
-    const gone = new Set(names);
-    unpick((name) => gone.has(name));
-  },
-  focus: (name) => (rowOf(name)?.querySelector(".open") ?? $("listing-title")).focus(),
+  removed,
+  focus: focusOn,
 });
-await start({ folder: () => listing.prefix, refresh: () => load({ again: true }) });
+startVersions({ refresh: () => load({ again: true }), focus: focusOn });
+startRenaming({ refresh: () => load({ again: true }), focus: focusOn });
+// What a search found is not searched for again after each upload.
+await start({ folder: () => listing.prefix, refresh: () => listing.text || listing.deleted || load({ again: true }) });
 load();
