@@ -145,6 +145,8 @@ quick-others:
 # fastest first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
+# Notices what `documented` is called with.
+DOCUMENT := tests/service/test_fuzz.py::test_committed_document_is_the_generated_one
 NOTICED_archive := $(call SERVICE_TESTS,archive)
 NOTICED_auth := $(call SERVICE_TESTS,edges http)
 NOTICED_bodies := $(call SERVICE_TESTS,edges use_cases http store)
@@ -156,7 +158,7 @@ NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)
 NOTICED_jwt_tokens := $(call SERVICE_TESTS,jwt_tokens)
 NOTICED_names := $(call SERVICE_TESTS,edges reading http properties)
-NOTICED_routes := $(call SERVICE_TESTS,fuzz edges http reading archive searching)
+NOTICED_routes := $(DOCUMENT) $(call SERVICE_TESTS,edges http reading archive searching)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
 NOTICED_s3_errors := $(call SERVICE_TESTS,use_cases s3_http s3_answers store)
 NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http s3_answers store)
@@ -168,7 +170,7 @@ NOTICED_s3_values := $(NOTICED_s3_answers)
 NOTICED_searching := $(call SERVICE_TESTS,searching)
 NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
-NOTICED_tus := $(call SERVICE_TESTS,tus)
+NOTICED_tus := $(DOCUMENT) $(call SERVICE_TESTS,tus)
 NOTICED_versions := $(call SERVICE_TESTS,versions)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40

@@ -14,6 +14,7 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,16 @@ def mutants(source: str) -> Iterator[Mutant]:
             yield Mutant(line, name, occurrence)
 
 
+def is_python(source: str) -> bool:
+    """Cosmic Ray also replaces the `*` of a signature by operators."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, "mutant", "exec", dont_inherit=True)
+    except SyntaxError:
+        return False
+    return True
+
+
 def main(module: str, sample: str, seed: str, *command: str) -> None:
     path = Path(module)
     source = path.read_text()
@@ -53,7 +64,7 @@ def main(module: str, sample: str, seed: str, *command: str) -> None:
         chosen = random.Random(seed).sample(range(len(found)), int(sample))
         print(f"{sample} of {len(found)} mutants, seed {seed}", flush=True)
         found = [found[index] for index in sorted(chosen)]
-    killed = 0
+    killed = ran = 0
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tests:
         assert tests.stdin is not None
         assert tests.stdout is not None
@@ -61,6 +72,9 @@ def main(module: str, sample: str, seed: str, *command: str) -> None:
             sys.exit(1)
         for number, mutant in enumerate(found, 1):
             changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+            if not is_python(changed):
+                continue
+            ran += 1
             path.write_text(changed)
             print(mutant.line, file=tests.stdin, flush=True)
             noticed = tests.stdout.readline().strip()
@@ -71,7 +85,7 @@ def main(module: str, sample: str, seed: str, *command: str) -> None:
                 print(*list(diff)[2:], sep="\n", flush=True)
         tests.stdin.close()
     path.write_text(source)
-    print(f"{killed} of {len(found)} mutants were noticed: {killed / max(len(found), 1):.0%}")
+    print(f"{killed} of {ran} mutants were noticed: {killed / max(ran, 1):.0%}")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ class _Scope:
     actions: str
     resources: list[str]
     condition: dict[str, dict[str, Any]] | None = None
+    effect: str = "Allow"
 
 
 def _arns(service: str, *resources: str) -> list[str]:
@@ -211,6 +212,8 @@ def _arns(service: str, *resources: str) -> list[str]:
 
 _ROLES = [f"arn:aws:iam::*:role/{NAME}", f"arn:aws:iam::*:role/{_TASK_ROLE}"]
 _ANYTHING = ["*"]
+# The name of the default security group of a VPC, in modules/network/main.tf.
+_UNUSED = f"{NAME}-unused"
 
 # What `make bucket` does: it makes the buckets and configures them. It reads and writes no file.
 BUCKETS = """
@@ -305,11 +308,36 @@ _POLICIES: dict[str, list[_Scope]] = {
             {**_OWN, "StringEqualsIfExists": _NEW["StringEquals"]},
         ),
         # AWS makes the default security group of a VPC, without tags. Terraform tags it, and then empties it.
+        # No condition tells it from an untagged group of another owner. So an untagged group only ever gets
+        # this name, and with it no permission except to remove its rules.
         _Scope(
             "TagsDefaultGroup",
             "ec2:CreateTags",
             _arns("ec2", "security-group/*"),
-            {**_NEW, "Null": {"aws:ResourceTag/project_name": "true"}},
+            {
+                **_NEW,
+                "StringLike": {"aws:RequestTag/Name": _UNUSED},
+                "Null": {"aws:ResourceTag/project_name": "true"},
+            },
+        ),
+        _Scope(
+            "DefaultGroupStaysEmpty",
+            """ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup
+            ec2:DeleteTags ec2:ModifySecurityGroupRules ec2:RunInstances""",
+            _arns("ec2", "security-group/*"),
+            {"StringLike": {"aws:ResourceTag/Name": _UNUSED}},
+            "Deny",
+        ),
+        _Scope(
+            "DefaultGroupKeepsItsName",
+            "ec2:CreateTags",
+            _arns("ec2", "security-group/*"),
+            {
+                "StringLike": {"aws:ResourceTag/Name": _UNUSED},
+                "StringNotLike": {"aws:RequestTag/Name": _UNUSED},
+                "Null": {"aws:RequestTag/Name": "false"},
+            },
+            "Deny",
         ),
         # Instances start from the project's launch template and in its network only.
         _Scope(
@@ -497,7 +525,8 @@ def documents(values: Mapping[str, Any]) -> dict[str, str]:
     Each statement of the deployer has the needed actions that it takes.
     """
     scopes = [scope for policy in _POLICIES.values() for scope in policy]
-    named = {pattern for scope in scopes for pattern in scope.actions.split() if not pattern.endswith("*")}
+    allowing = [scope for scope in scopes if scope.effect == "Allow"]
+    named = {pattern for scope in allowing for pattern in scope.actions.split() if not pattern.endswith("*")}
     left = actions() - named
     statements: dict[str, list[dict[str, Any]]] = {}
     for name, policy in _POLICIES.items():
@@ -528,7 +557,7 @@ def _with(values: Mapping[str, Any], document: str) -> str:
 def _statement(scope: _Scope, taken: set[str]) -> dict[str, Any]:
     return {
         "Sid": scope.sid,
-        "Effect": "Allow",
+        "Effect": scope.effect,
         "Action": sorted(taken),
         "Resource": scope.resources if len(scope.resources) > 1 else scope.resources[0],
         **({"Condition": scope.condition} if scope.condition else {}),

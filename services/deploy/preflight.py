@@ -77,24 +77,33 @@ def _zones_with(ec2: Any, instance_type: str) -> set[str]:
     return {offer["Location"] for page in pages for offer in page["InstanceTypeOfferings"]}
 
 
-def _large_enough(environment: Environment) -> list[str]:
-    """The types of the architecture with memory for an old and a new task: a deployment runs both."""
+def _memory(environment: Environment) -> dict[str, int]:
+    """The memory for tasks, in MiB, of the known types of the architecture."""
     memory = json.loads(MEMORY.read_text())
-    needed = memory["reserved"] + 2 * environment.variables["memory_mib"]["limit"]
-    types: dict[str, int] = memory["instances"][environment.variables["architecture"]]
-    return [name for name, mib in types.items() if mib >= needed]
+    types = memory["instances"][environment.variables["architecture"]]
+    return {name: mib - memory["reserved"] for name, mib in types.items()}
+
+
+def _large_enough(environment: Environment) -> list[str]:
+    """The types with memory for an old and a new task at their limits: a deployment runs both."""
+    needed = 2 * environment.variables["memory_mib"]["limit"]
+    return [name for name, mib in _memory(environment).items() if mib >= needed]
 
 
 def _has_memory(environment: Environment, wanted: str) -> None:
     """Raise unless two tasks fit on an instance. Terraform checks it too, but after the image is built."""
-    fits = _large_enough(environment)
-    if wanted not in fits:
+    fits, file = ", ".join(_large_enough(environment)), f"envs/{environment.root.name}/{FILE}"
+    if wanted not in _memory(environment):
+        raise Failed(
+            f"the memory of {wanted} is not known",
+            f"Set instance_type in {file} to one of {fits}, "
+            f"or add its memory to {MEMORY.relative_to(CHECKOUT)}",
+        )
+    if wanted not in _large_enough(environment):
         limit = environment.variables["memory_mib"]["limit"]
         raise Failed(
-            f"two tasks of {limit} MiB do not fit on one {wanted}, or modules/cluster/memory.json does not "
-            "know its memory",
-            f"In envs/{environment.root.name}/{FILE}, set a smaller memory_mib.limit, or set instance_type "
-            f"to one of {', '.join(fits)}",
+            f"two tasks of {limit} MiB do not fit on one {wanted}",
+            f"In {file}, set a smaller memory_mib.limit, or set instance_type to one of {fits}",
         )
 
 

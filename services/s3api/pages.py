@@ -42,6 +42,7 @@ _UI_ASSETS = {
     "receive.css",
     "receive.js",
     "rename.js",
+    "requests.js",
     "results.js",
     "search.js",
     "selection.js",

@@ -106,6 +106,36 @@ def test_a_new_resource_carries_the_projects_tag(deployer: Environment) -> None:
     ec2.delete_vpc(VpcId=vpc)
 
 
+def test_an_untagged_group_can_only_be_emptied(aws: Environment, deployer: Environment) -> None:
+    """AWS makes the default group of a VPC untagged. The tag that it gets gives no right to open a group."""
+    theirs, ours = aws.client("ec2"), deployer.client("ec2")
+    vpc = theirs.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    group = theirs.create_security_group(GroupName="theirs", Description="x", VpcId=vpc)["GroupId"]
+    rule: Any = [
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.0/24"}]}
+    ]
+    theirs.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
+    project = {"Key": "project_name", "Value": "day02"}
+    try:
+        with pytest.raises(ClientError):
+            ours.create_tags(Resources=[group], Tags=[project])
+        ours.create_tags(Resources=[group], Tags=[project, {"Key": "Name", "Value": "day02-unused"}])
+        calls: list[Callable[[], object]] = [
+            lambda: ours.authorize_security_group_ingress(GroupId=group, IpPermissions=rule),
+            lambda: ours.delete_security_group(GroupId=group),
+            lambda: ours.create_tags(Resources=[group], Tags=[{"Key": "Name", "Value": "day02-open"}]),
+            lambda: ours.delete_tags(Resources=[group], Tags=[{"Key": "Name"}]),
+        ]
+        for call in calls:
+            with pytest.raises(ClientError) as refused:
+                call()
+            assert refused.value.response["Error"]["Code"] in REFUSED
+        ours.revoke_security_group_ingress(GroupId=group, IpPermissions=rule)
+    finally:
+        theirs.delete_security_group(GroupId=group)
+        theirs.delete_vpc(VpcId=vpc)
+
+
 def test_secrets_are_replaced_and_never_read(aws: Environment, deployer: Environment) -> None:
     """The deployer writes a parameter of the project, and reads none."""
     ssm = deployer.client("ssm")

@@ -871,6 +871,10 @@ def test_a_type_without_memory_for_two_tasks_is_refused(
         preflight.instance_type(cast("Environment", Answers("day02", **instance_type("t3.micro"))))
 
     assert failed.value.then.endswith("one of t3.small, t3.medium, c7i-flex.large, m7i-flex.large")
+    file.write_text(file.read_text().replace("t2.micro", "t3.nano"))
+    terraform_variables.values.cache_clear()
+    with pytest.raises(Failed, match=r"the memory of t3\.nano is not known"):
+        preflight.instance_type(cast("Environment", Answers("day02", **instance_type("t3.micro"))))
 
 
 GROUP = "AWSManagedRulesKnownBadInputsRuleSet"

@@ -127,6 +127,23 @@ def test_a_copy_can_be_repeated(any_store: FileStore) -> None:
         copying.copy_file(any_store, "a", "b", PLAIN)
 
 
+def test_a_look_at_the_destination_reads_nothing_of_it(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To confirm a copy is to compare: the bytes of the destination, and their connection, are not needed."""
+    put(store, "a", b"one")
+    copying.copy_file(store, "a", "b", PLAIN)
+    opened = store.open
+
+    def without_body(name: str, conditions: Conditions, *, with_body: bool) -> Any:
+        assert not with_body
+        return opened(name, conditions, with_body=with_body)
+
+    monkeypatch.setattr(store, "open", without_body)
+
+    assert copying.copy_file(store, "a", "b", PLAIN).name == "b"
+
+
 @pytest.mark.parametrize("size", [0, 9, 11 * MiB], ids=["empty", "small", "in parts"])
 def test_a_copy_keeps_all_that_a_file_has(
     staged: tuple[FaultyS3, S3FileStore, Any], monkeypatch: pytest.MonkeyPatch, size: int
@@ -399,6 +416,16 @@ def test_the_answers(client: FlaskClient, store: MemoryStore) -> None:
     assert client.post("/move/folder", json=other).get_json()["code"] == "invalid_cursor"
     other = {"source": "a/", "destination": "n/", "cursor": first["next"]}
     assert client.post("/copy/folder", json=other).get_json()["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("route", ["/copy", "/move"])
+def test_a_file_is_not_copied_over_itself(client: FlaskClient, store: MemoryStore, route: str) -> None:
+    """Also not with `overwrite`: a move would delete the only copy."""
+    put(store, "a.txt", b"precious")
+    answer = client.post(route, json={"source": "a.txt", "destination": "a.txt", "overwrite": True})
+
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_copy")
+    assert content(store, "a.txt") == b"precious"
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a/../b", "a\nb", "x" * 1025])

@@ -529,9 +529,19 @@ def test_a_small_upload_is_planned_as_a_post(client: FlaskClient) -> None:
     plan = said(answer, 200, f"Successfully planned the upload of 'a.csv' to the bucket '{BUCKET}'")
 
     assert list(plan) == ["method", "multipart", "url", "fields", "expires_at"]
-    assert plan["method"] == "POST"
+    assert (plan["method"], plan["multipart"]) == ("POST", False)
     assert plan["fields"]["Content-Type"] == "text/csv"
     assert plan["fields"]["x-amz-checksum-sha256"] == wanted["sha256"]
+
+
+def test_a_name_that_a_post_would_change_is_planned_as_a_put(client: FlaskClient) -> None:
+    """Without parts, such a file goes to S3 with one presigned PUT, whose signed headers the plan names."""
+    wanted = {"name": "${filename}", "size": 1, "multipart": False}
+    plan = client.post("/uploads", json=wanted).get_json()["content"]
+
+    assert list(plan) == ["method", "multipart", "url", "headers", "expires_at"]
+    assert (plan["method"], plan["multipart"]) == ("PUT", False)
+    assert plan["headers"]["Content-Type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize(
@@ -546,7 +556,7 @@ def test_a_large_upload_is_planned_in_parts(
     parts = [{"parts": list(range(1, plan["parts"] + 1))}]
     signed = client.post(f"{upload}/parts", json=parts[0]).get_json()["content"]
 
-    assert plan["method"] == "MULTIPART"
+    assert (plan["method"], plan["multipart"]) == ("MULTIPART", True)
     assert [part["number"] for part in signed] == parts[0]["parts"]
     assert sum(part["size"] for part in signed) == wanted["size"]
     for part in signed:
@@ -948,6 +958,25 @@ def test_delete(client: FlaskClient, store: MemoryStore) -> None:
 
     said(client.delete("/delete/a"), 200, f"Successfully deleted file 'a' on s3 bucket '{BUCKET}'")
     said(client.delete("/delete/a"), 404, f"The file 'a' was not found on the bucket '{BUCKET}'")
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": '"other", "another"'}, 400),
+        ({"If-None-Match": "*"}, 400),
+    ],
+)
+def test_the_condition_of_a_deletion(
+    client: FlaskClient, store: MemoryStore, condition: dict[str, str], status: int
+) -> None:
+    """RFC 9110, section 13.1.1: `If-Match: *` is true of any file. Other conditions are refused."""
+    stored(store, "a")
+    answer = client.delete("/delete/a", headers=condition)
+
+    assert (answer.status_code, "a" in store.objects) == (status, status != 200)
 
 
 def test_a_link_must_not_delete(client: FlaskClient, store: MemoryStore) -> None:

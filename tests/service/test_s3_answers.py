@@ -37,7 +37,8 @@ from support.stores import body, put, s3_store
 
 MiB = 1024 * 1024
 DEADLINE = 20.0  # each ends within a second; the rest is for a machine that is busy
-QUICK = {"s3_read_timeout_seconds": 2, "s3_transfer_timeout_seconds": 4}
+#: Shorter than DEADLINE, after two attempts too, and longer than a busy machine pauses.
+TIMEOUTS = {"s3_read_timeout_seconds": 5, "s3_transfer_timeout_seconds": 10}
 OWNER = "123456789012"
 MD5_OF_PART = "827ccb0eea8a706c4c34a16891f84e7b"
 PAGE = b"<html><head><title>Welcome</title></head><body>Log in to use this network</body></html>"
@@ -188,7 +189,7 @@ def faulty(seaweedfs_s3: S3) -> Iterator[FaultyS3]:
 @pytest.fixture(scope="module")
 def store(faulty: FaultyS3, seaweedfs_s3: S3) -> S3FileStore:
     bucket = seaweedfs_s3.make_bucket("day02-answers", versioned=True)
-    return s3_store(faulty.s3, bucket, bucket_owner=OWNER, **QUICK)
+    return s3_store(faulty.s3, bucket, bucket_owner=OWNER, **TIMEOUTS)
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,6 +62,18 @@ def test_names_that_do_not_contain_the_text(prefix: str, text: str, name: str) -
 def test_the_rest_of_a_prefix_is_compared() -> None:
     """Of the prefix `reports/ga`, only the folder is left out."""
     assert Search("reports/ga", "game").matches("reports/games.csv")
+
+
+def test_a_search_lets_other_requests_run(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of many combining marks take long. So a search gives way after every 32 names."""
+    for number in range(100):
+        put(store, f"{number}")
+    page = store.list_page("", "", 1000, None)
+    pauses: list[float] = []
+    monkeypatch.setattr("s3api.searching.time", SimpleNamespace(sleep=pauses.append))
+    Search("", "x").of(page)
+
+    assert pauses == [0] * 4
 
 
 def test_lines_of_a_search(client: FlaskClient, store: MemoryStore) -> None:

@@ -603,6 +603,7 @@ def test_through_the_public_endpoint(
         "receive.css",
         "receive.js",
         "rename.js",
+        "requests.js",
         "results.js",
         "search.js",
         "selection.js",

@@ -122,6 +122,43 @@ def test_progress_and_cancel(window: Window, link: Callable[..., str], tmp_path:
     assert window.stored() == {"large.bin"}
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_request_files(
+    make_window: MakeWindow, guarded: tuple[Service, S3, str], tokens: Tokens, look: str
+) -> None:
+    """The page makes a link for the folder that it shows, and shows it only while its dialog is open."""
+    window = make_window(*guarded, **LOOKS[look])
+    window.forgiven = ["401", "403"]
+    page = window.page
+    # An uploader may not list, and can still request files.
+    window.open()
+    page.get_by_label("API token").fill(tokens["uploader"][0])
+    window.button("Continue").click()
+    window.button("Request files…").click()
+    dialog = page.get_by_role("dialog", name="Request files")
+    expect(dialog).to_contain_text(f"upload into {window.folder}, and can do nothing else")
+    page.get_by_label("Largest file").select_option("10 MB")
+    window.button("Create link").click()
+    field = page.get_by_label("Upload link")
+    expect(field).to_be_visible()
+    wrong = window.violations() + (["wider than the screen"] if is_wide(page) else [])
+    url = field.input_value()
+    told = requests.get(url, timeout=60).json()["content"]
+    sent = requests.put(f"{url}a.txt", data=b"sent", timeout=60)
+    page.get_by_label("Ends after").select_option("1 hour")
+    expect(field).to_be_hidden()
+    dialog.get_by_role("button", name="Close").click()
+    page.goto(f"{window.service.url}/ui#")
+    window.settled()
+
+    assert wrong == []
+    assert (told["prefix"], told["max_bytes"], told["overwrite"]) == (window.folder, 10_000_000, False)
+    assert sent.status_code == 200
+    assert window.data("a.txt") == b"sent"
+    expect(window.button("Request files…")).to_be_hidden()  # a folder is needed
+    assert url not in page.content()
+
+
 def test_the_page_is_strict(window: Window, link: Callable[..., str]) -> None:
     """The page talks to its own service only, is never cached, and sends no Referer."""
     url = link(prefix=window.folder)

@@ -305,8 +305,11 @@ def test_an_upload_continues_after_a_reload(application: Application, large: Pat
     application.pick(large)
     application.stop_after_a_part("pauseAll")
     of_upload = '"tus":{"' if application.kind == "tus" else '"s3Multipart":{"'
-    application.page.wait_for_function(
-        "async (text) => (await saved()).replaceAll('\\\\', '').includes(text)", arg=of_upload
+    until(
+        # `wait_for_function` takes the promise for a true value.
+        lambda: of_upload in application.page.evaluate("saved()").replace("\\", ""),
+        "Golden Retriever saves the upload",
+        60,
     )
     application.open()
     application.page.wait_for_function("seen.restored && uppy.getFiles()[0].isGhost")

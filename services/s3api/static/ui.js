@@ -31,6 +31,7 @@ import {
 import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
 import { rename, startRenaming } from "./rename.js";
+import { offerRequests, startRequesting } from "./requests.js";
 import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
@@ -276,6 +277,7 @@ function renderCrumbs() {
   $("show-deleted").href = deletedHash(listing.prefix);
   $("show-deleted").hidden = listing.deleted;
   $("crumbs").replaceChildren(list);
+  offerRequests(listing.prefix);
   showSearchLine(listing.prefix, listing.text);
   const title = listing.prefix ? shown(listing.prefix) : "All files";
   $("listing-title").replaceChildren(listing.text ? `Search for ${shown(listing.text)}: ${title}` : title);
@@ -384,6 +386,7 @@ $("notice-close").addEventListener("click", closeNotice);
 window.addEventListener("hashchange", () => load({ focus: document.activeElement?.closest("#listing, #deleted, #crumbs, #show-deleted, #go") !== null }));
 
 whenUnauthorized(askForToken);
+startRequesting(() => listing.prefix);
 startDeleting({
   refresh: () => load({ again: true }),
   removed,
