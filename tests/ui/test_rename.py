@@ -33,6 +33,8 @@ def test_rename_a_file(make_window: MakeWindow, versioned: tuple[Service, S3, st
     expect(more).to_have_attribute("aria-expanded", "false")
     keyboard.press("Enter")
     keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="Versions…")).to_be_focused()
+    keyboard.press("ArrowDown")  # begins again at the first
     expect(page.get_by_role("menuitem", name="Rename or move…")).to_be_focused()
     keyboard.press("Enter")
     expect(field).to_be_focused()
