@@ -304,6 +304,8 @@ def test_a_creation_can_carry_the_first_bytes(client: FlaskClient, store: Memory
     assert (whole.status_code, whole.headers["Upload-Offset"]) == (201, "3")
     assert "Upload-Expires" not in whole.headers
     assert content(store, "b") == b"abc"
+    begun, done = (answer.get_json()["message"].partition(" to ")[0] for answer in (part, whole))
+    assert (begun, done) == ("Successfully created the upload of 'a.bin'", "Successfully uploaded 'b'")
 
 
 @pytest.mark.parametrize("coding", ["chunked", "Chunked"])
