@@ -135,7 +135,7 @@ def emptied(stage: Stage) -> Iterator[Stage]:
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The service with the timeouts it has by default, or with short ones if the test's `fault` is a hang."""
     fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
-    hangs = isinstance(fault, Hang) or (isinstance(fault, BreakAnswer) and fault.hang)
+    hangs = isinstance(fault, Hang | Drip) or (isinstance(fault, BreakAnswer) and fault.hang)
     with emptied(request.getfixturevalue("shared_short_for_s3" if hangs else "shared_stage")) as stage:
         yield stage
 
