@@ -14,6 +14,7 @@ from typing import Any
 import botocore.session
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import settings
 from werkzeug.routing import Rule
 
 from infra.terraform import Workspace
@@ -39,6 +40,10 @@ MARKERS: Mapping[str, frozenset[str]] = {
     "service": frozenset({"make_service", "base_url", "own_s3"}),
     "s3": frozenset({"ministack_s3", "seaweedfs_s3", "tls_s3", "s3"}),
 }
+
+# How long an example takes says more about the machine than about the code. In CI it has no deadline anyway.
+settings.register_profile("without deadline", settings(deadline=None))
+settings.load_profile("without deadline")
 
 # Without this, every session of botocore reads the descriptions of the services again, for 0.1 s and more.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)

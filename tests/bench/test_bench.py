@@ -240,7 +240,10 @@ def test_alarms_are_counted() -> None:
     scaling = 2 * ((ROOT / "modules/service/scaling.tf").read_text().count("      metric   = ") + 1)
 
     assert scale.ALARMS["day02"] == always
-    assert scale.ALARMS["prod"] == always + balancer + len({"s3_unreachable", "desired", "running"}) + scaling
+    assert (
+        scale.ALARMS["prod"]
+        == always + balancer + len({"s3_unreachable", "rules", "desired", "running"}) + scaling
+    )
 
 
 def test_cpu_and_memory_come_from_the_kernel(ministack_service: Service) -> None:

@@ -26,7 +26,7 @@ from support.servers import S3, Service
 from support.stores import settings_for
 
 # The same examples every time in CI; new ones on a developer's machine.
-COMMON = settings(deadline=None, derandomize=os.environ.get("CI") == "true")
+COMMON = settings(derandomize=os.environ.get("CI") == "true")
 MANY = settings(COMMON, max_examples=200)
 REAL = settings(COMMON, max_examples=40)
 

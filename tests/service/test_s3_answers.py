@@ -409,7 +409,7 @@ def listings(draw: st.DrawFn) -> str:
     return f"<ListBucketResult>{inner}</ListBucketResult>"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(listing=st.one_of(listings().map(str.encode), st.binary(max_size=200)))
 def test_any_bytes_are_a_page_or_no_answer(listing: bytes) -> None:
     """Any listing is a page or `UnexpectedAnswer`; nothing else is raised."""
@@ -436,7 +436,7 @@ def test_a_flood_of_elements_is_not_parsed() -> None:
 HEADERS = {"ETag": '"e"', "Last-Modified": "Thu, 26 Nov 2026 01:10:35 GMT"}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     headers=st.dictionaries(
         st.sampled_from([*HEADERS, "Content-Length"]),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from s3api import headers
 from support.servers import Service
 
-SOME = settings(deadline=None, max_examples=150, derandomize=os.environ.get("CI") == "true")
+SOME = settings(max_examples=150, derandomize=os.environ.get("CI") == "true")
 OLD = b"what was there"
 OLD_ETAG = f'"{hashlib.md5(OLD, usedforsecurity=False).hexdigest()}"'
 #: Of header values anything but line breaks can be sent; werkzeug reads it as Latin-1.
