@@ -19,13 +19,16 @@ from urllib.parse import urljoin, urlsplit
 import jwt
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from s3api.app import create_app
 from s3api.auth import new_token
+from s3api.failures import FileError
 from s3api.manage import entry_json
+from s3api.s3_errors import _MEANINGS, S3Errors
 from s3api.services import services_of
 from s3api.settings import TokenEntry
 from support.memory_store import MemoryStore
@@ -128,6 +131,22 @@ def test_a_link_replaces_no_file(client: FlaskClient, store: MemoryStore) -> Non
         assert store.bucket not in answer.text
         assert conditional.status_code == 400
     assert store.objects["inbox/old"].data == b"old"
+
+
+@pytest.mark.parametrize("code", sorted(_MEANINGS.keys() - {"304"}))
+def test_no_failure_names_the_bucket(client: FlaskClient, store: MemoryStore, code: str) -> None:
+    """Whatever S3 answers to an upload, the holder does not learn where its files go."""
+    link = link_to(client, prefix="inbox/")
+    errors = S3Errors(store.bucket, "eu-central-2", checks_owner=True)
+    with pytest.raises(FileError) as failed, errors("put_object", "inbox/a"):
+        raise ClientError({"Error": {"Code": code, "Message": ""}}, "PutObject")
+    store.fails_with = failed.value
+    answer = client.put(f"{link}a", data=b"x")
+
+    assert answer.status_code >= 400
+    assert code_of(answer)[1] == failed.value.code
+    for secret in (store.bucket, "eu-central-2", "BUCKET_OWNER", "AWS_REGION"):
+        assert secret not in answer.text
 
 
 def test_a_link_with_overwrite_replaces_a_file(client: FlaskClient, store: MemoryStore) -> None:
