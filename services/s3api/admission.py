@@ -28,6 +28,7 @@ from s3api.schemas import (
 )
 from s3api.services import current_services
 from s3api.settings import Verb
+from s3api.waiting import NO_PLACE
 
 API = "api"  # the blueprint of `routes`
 NDJSON = "application/x-ndjson"
@@ -160,6 +161,8 @@ def admit() -> None:
     """Identify the caller, and refuse the request if its head is reason enough."""
     asked = request_ctx.request  # the request itself: every use of its proxy costs a look-up
     environ, endpoint, blueprint = asked.environ, asked.endpoint, asked.blueprint
+    if NO_PLACE in environ:
+        raise failures.TooBusy("The service is serving as many requests as it can; try again later")
     services = current_services()
     services.origins.check_host(environ, any_host=endpoint in PROBES)
     _check_target(environ)

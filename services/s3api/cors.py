@@ -42,10 +42,18 @@ EXPOSED = (
     "X-Declared-SHA-256",
     "X-Request-Id",
 )
+_EXPOSED = ", ".join(EXPOSED)
 #: `*` does not cover Authorization: https://fetch.spec.whatwg.org/#http-access-control-allow-headers
 _ACCEPTED = "*, Authorization"
 #: The longest time, in seconds, that Chromium keeps the answer to a preflight. Firefox would keep it longer.
 _MAX_AGE = 7200
+
+
+def readable(origin: str | None, origins: Collection[str]) -> dict[str, str]:
+    """The headers that let a page of this origin read an answer, if it is one of `origins`."""
+    if origin is None or origin not in origins:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 
 def register(app: Flask, origins: Collection[str]) -> None:
@@ -55,7 +63,6 @@ def register(app: Flask, origins: Collection[str]) -> None:
     """
     if not origins:
         return
-    exposed = ", ".join(EXPOSED)
 
     @app.before_request
     def answer_preflight() -> Response | None:
@@ -78,8 +85,5 @@ def register(app: Flask, origins: Collection[str]) -> None:
     def let_the_page_read(response: Response) -> Response:
         # On every answer: a cache must not give a page the answer that it has stored for another origin.
         response.vary.add("Origin")
-        origin = request_ctx.request.environ.get("HTTP_ORIGIN")
-        if origin in origins:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = exposed
+        response.headers.update(readable(request_ctx.request.environ.get("HTTP_ORIGIN"), origins))
         return response

@@ -25,6 +25,8 @@ UNLESS_SET = [
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 ]
 
+#: The version of tus (https://tus.io/protocols/resumable-upload) that the service speaks.
+TUS_VERSION = "1.0.0"
 MAX_MEDIA_TYPE = 255
 UNKNOWN_TYPE = "application/octet-stream"
 

@@ -22,6 +22,7 @@ from werkzeug.http import http_date, parse_options_header
 from s3api import failures, resumable, write_headers
 from s3api.bodies import Received
 from s3api.errors import failure
+from s3api.headers import TUS_VERSION
 from s3api.names import check_name
 from s3api.routes import answer, bp, documented
 from s3api.schemas import Envelope
@@ -29,7 +30,7 @@ from s3api.services import Services, current_caller, current_services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-VERSION = "1.0.0"
+VERSION = TUS_VERSION
 EXTENSIONS = ("creation", "creation-with-upload", "termination", "expiration", "checksum")
 #: The names of tus and of RFC 9530 for each algorithm.
 ALGORITHMS: Mapping[str, str] = {"sha1": "sha-1", "md5": "md5", "sha256": "sha-256", "sha512": "sha-512"}

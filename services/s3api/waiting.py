@@ -24,6 +24,8 @@ T = TypeVar("T")
 #: of it is in memory, and it is a page, whose bytes all answers share, or short.
 IN_MEMORY = "s3api.in_memory"
 IN_MEMORY_BYTES = 16 * 1024
+#: The key that a request's environment has if no place became free for it. The application refuses it.
+NO_PLACE = "s3api.no_place"
 DISK_THREADS = 10
 
 

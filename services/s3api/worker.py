@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import re
 import resource
 import secrets
 import socket
@@ -33,12 +34,13 @@ from gunicorn.util import http_date
 from gunicorn.workers.ggevent import GeventWorker
 from prometheus_client import Counter
 
+from s3api import cors
 from s3api.failures import MalformedBody
-from s3api.headers import ALWAYS, UNLESS_SET, unsupported_in_trailer
+from s3api.headers import ALWAYS, TUS_VERSION, UNLESS_SET, unsupported_in_trailer
 from s3api.metrics import requests_waiting
 from s3api.observability import registry
 from s3api.settings import Settings
-from s3api.waiting import IN_MEMORY
+from s3api.waiting import IN_MEMORY, NO_PLACE
 
 log = logging.getLogger("s3api")
 
@@ -61,6 +63,10 @@ METRICS_CONNECTIONS = 16
 
 #: Requests that do not wait for a place among the requests that are served at once.
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
+
+#: What decides about the headers of a refusal. A head that is not valid cannot be parsed, so it is searched.
+ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([\x21-\x7e]+)[ \t]*(?=\r\n)", re.IGNORECASE)
+OF_TUS = re.compile(rb"(?:\r\n)?(?!OPTIONS )[A-Za-z]+ (?:https?://[^/ ]+)?/tus")
 
 #: Headers that need no check before they are sent.
 CONSTANT = frozenset([*ALWAYS, *UNLESS_SET])
@@ -98,13 +104,6 @@ class UnknownVersion(malformed.ParseException):  # type: ignore[misc]
         return "unknown version"
 
 
-class NoPlace(malformed.ParseException):  # type: ignore[misc]
-    """As many requests as the service serves at once are still being served."""
-
-    def __str__(self) -> str:
-        return "too many requests at once"
-
-
 #: The status, code and message of requests that are refused before the application is asked. The default is
 #: 400.
 REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
@@ -132,11 +131,6 @@ REFUSALS: dict[type[Exception], tuple[str, str, str]] = {
         "501 Not Implemented",
         "malformed_request",
         "The only Transfer-Encoding that is understood is 'chunked'",
-    ),
-    NoPlace: (
-        "503 Service Unavailable",
-        "too_busy",
-        "The service is serving as many requests as it can; try again later",
     ),
     # RFC 9110, section 15.6.6
     UnknownVersion: (
@@ -191,6 +185,11 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
         self._deadline = None
         self._credit = self._stall
         self._head = bytearray()
+
+    @property
+    def head(self) -> bytes:
+        """What has arrived of the head. Empty once a body is expected."""
+        return bytes(self._head)
 
     def idle(self, seconds: float) -> bool:
         """Wait for a request; False if none begins within this time."""
@@ -506,9 +505,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 unread = True
                 incoming.expect_head()
                 request = next(parser)
+                check(request)
                 incoming.expect_body()
                 self._new.pop(client, None)
-                check(request)
                 keep = self._serve(app, server, request, addr, outgoing)
                 unread = not has_ended(request.body)
                 if not keep or unread:
@@ -518,7 +517,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         except OSError:  # the client is gone, or must see that its answer is not whole
             unread = False
         except Exception as error:
-            self.handle_error(request, client, addr, error)
+            self._refuse(incoming.head, client, addr, error)
         finally:
             self._waiting.pop(client, None)
             self._new.pop(client, None)
@@ -555,7 +554,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             if request.path in PROBES or app is not self.wsgi:
                 self._answer(app, response, environ, start_response)
             else:
-                with self._place() as release:
+                with self._place(environ) as release:
                     self._answer(app, response, environ, start_response, release)
         return not response.should_close()
 
@@ -587,16 +586,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise ConnectionAbortedError from error
 
     @contextmanager
-    def _place(self) -> Iterator[Callable[[], None]]:
+    def _place(self, environ: dict[str, Any]) -> Iterator[Callable[[], None]]:
         """A place among the requests that are served at once. Yields what gives it back early.
 
-        Raises `NoPlace`.
+        If none becomes free, the application refuses the request, because only it knows all headers of an
+        answer. It also answers a preflight then: a browser hides the refusal behind one that fails.
         """
+        held = [self._places]
         if not self._places.acquire(blocking=False):
             with requests_waiting.track_inprogress():
                 if not self._places.acquire(timeout=self.settings.upload_wait_seconds):
-                    raise NoPlace
-        held = [self._places]
+                    environ[NO_PLACE] = True
+                    held.clear()
 
         def release() -> None:
             if held:
@@ -628,7 +629,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             if hasattr(chunks, "close"):
                 chunks.close()
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+    def _refuse(self, head: bytes, client: Any, addr: Any, exc: Exception) -> None:
         """Answer in the envelope. The request may hold a token, so it is not logged or sent back."""
         of_answer = (malformed.InvalidResponseHeader, malformed.InvalidResponseHeaderName)
         if not isinstance(exc, malformed.ParseException) or isinstance(exc, of_answer):
@@ -654,17 +655,32 @@ class Worker(GeventWorker):  # type: ignore[misc]
             envelope["request_id"],
         )
         body = json.dumps(envelope) + "\n"
-        retry = "Retry-After: 5\r\n" if isinstance(exc, NoPlace) else ""
-        # RFC 9110, section 6.6.1: an answer to a client's error has a Date.
-        head = (
-            f"HTTP/1.1 {status}\r\nDate: {http_date()}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-Id: {envelope['request_id']}\r\n{retry}"
-            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-        )
-        if req is not None and req.method == "HEAD":
+        headers = {
+            "Date": http_date(),  # RFC 9110, section 6.6.1: an answer to a client's error has one
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "X-Request-Id": envelope["request_id"],
+            "Connection": "close",
+            **dict(ALWAYS),
+            **dict(UNLESS_SET),
+            **self._headers_for(head),
+        }
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+        if head.startswith(b"HEAD "):
             body = ""  # RFC 9110, section 9.3.2
         with suppress(OSError):  # the client may be gone
-            Sender(client, self.settings).sendall((head + body).encode())
+            Sender(client, self.settings).sendall("\r\n".join([*lines, "", body]).encode())
+
+    def _headers_for(self, head: bytes) -> dict[str, str]:
+        """The headers that the application adds to its answers, by the origin and the path of the request."""
+        found = ORIGIN.findall(head)
+        origin = found[0].decode("ascii") if len(found) == 1 else None
+        headers = cors.readable(origin, self.settings.cors_origins)
+        if self.settings.cors_origins:
+            headers["Vary"] = "Origin"
+        if OF_TUS.match(head):
+            headers["Tus-Resumable"] = TUS_VERSION
+        return headers
 
 
 def _reset_on_close(client: Any) -> None:

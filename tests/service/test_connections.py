@@ -28,6 +28,7 @@ from support.servers import ROOT, S3, Service, need, running_service, until
 from support.stores import settings_for
 
 MiB = 1024 * 1024
+PAGE = "https://app.example"  # its pages may read the answers of a service in this module
 PATIENCE = 2  # CLIENT_STALL_SECONDS of the service
 TOKENS = (
     '[{"name":"tests","verbs":["list","read","write","delete"],'
@@ -530,6 +531,7 @@ def small_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) ->
         allow_anonymous="false",
         max_concurrent_requests=1,
         upload_wait_seconds=0.5,
+        cors_origins=PAGE,
         gunicorn_cmd_args="--worker-connections 40",
     ) as service:
         yield service
@@ -578,6 +580,91 @@ def test_a_request_without_a_place_is_told_so(small_service: Service) -> None:
     assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
     assert refused.headers["Retry-After"] == "5"
     assert (alive, stored, after) == (200, 200, 200)
+
+
+@contextmanager
+def without_a_place(service: Service) -> Iterator[None]:
+    """In the block one request holds the only place of this service."""
+    token = {"Authorization": "Bearer test-token"}
+    with RawClient(service.url) as client:
+        client.begin("PUT", "/upload/slow", Content_Length="5", **token)
+        until(lambda: "requests_in_flight 1.0" in requests.get(service.metrics_url, timeout=9).text, "")
+        yield
+        client.send(b"12345")
+        assert client.answer().status == 200
+
+
+def words(answer: requests.Response, header: str) -> set[str]:
+    return {word.strip() for word in answer.headers.get(header, "").split(",")} - {""}
+
+
+def test_a_refusal_for_want_of_a_place_is_like_every_other_answer(small_service: Service) -> None:
+    """A page can read it, also the Retry-After (Fetch standard, "CORS protocol"). tus 1.0.0, "Tus-Resumable":
+    the header must be in every response, except to OPTIONS. A preflight must have an ok status."""
+    calls = [("GET", "/list_files"), ("HEAD", "/files/a"), ("POST", "/tus"), ("GET", "/upload_links/x")]
+    with without_a_place(small_service):
+        refused = [
+            requests.request(method, small_service.at(path), headers={"Origin": PAGE}, timeout=20)
+            for method, path in calls
+        ]
+        other = requests.get(small_service.at("/list_files"), timeout=20)
+        preflight = requests.options(
+            small_service.at("/list_files"),
+            headers={"Origin": PAGE, "Access-Control-Request-Method": "GET"},
+            timeout=20,
+        )
+
+    for answer in refused:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+        assert {"Retry-After", "X-Request-Id"} <= words(answer, "Access-Control-Expose-Headers")
+        assert "Origin" in words(answer, "Vary")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert [answer.headers.get("Tus-Resumable") for answer in refused] == [None, None, "1.0.0", None]
+    assert refused[3].headers["Referrer-Policy"] == "no-referrer"
+    assert (other.status_code, words(other, "Vary")) == (503, {"Origin"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Methods"]) == (204, "GET, HEAD")
+
+
+def test_a_refusal_for_want_of_a_place_is_counted(small_service: Service) -> None:
+    """The metrics have it as they have every other answer."""
+    with without_a_place(small_service):
+        assert requests.get(small_service.at("/whoami"), timeout=20).status_code == 503
+    counted = 's3api_errors_total{code="too_busy",route="/whoami"} 1.0'
+
+    until(lambda: counted in requests.get(small_service.metrics_url, timeout=9).text, "it is counted")
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "resumable"),
+    [
+        (b"GET /list_files HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\nX: " + b"x" * 9000, 431, False),
+        (b"POST /tus HTTP/1.1\r\nHost: a\r\norigin:%b\r\nX: " + b"x" * 9000, 431, True),
+        (b"PATCH /tus/x HTTP/1.1\r\nHost: a\r\nOrigin: %b \r\nTransfer-Encoding: gzip, chunked", 501, True),
+        (b"OPTIONS /tus HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\nX : y", 400, False),
+        (b"HEAD /tus/x HTTP/3.0\r\nHost: a\r\nOrigin: %b", 505, True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: more\r\nOrigin: %b", 417, False),
+    ],
+    ids=["long", "long of tus", "coding", "options of tus", "version", "expectation"],
+)
+@pytest.mark.parametrize("origin", [PAGE, "https://evil.example", "null"])
+def test_a_page_reads_why_its_request_is_malformed(
+    small_service: Service, head: bytes, status: int, resumable: bool, origin: str
+) -> None:
+    """The worker refuses these before the application is asked, with the headers of every other answer."""
+    with RawClient(small_service.url) as client:
+        client.send(head.replace(b"%b", origin.encode()) + b"\r\n\r\n")
+        raw = client.socket.makefile("rb").read()
+    lines = raw.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+
+    assert lines[0].split()[1] == str(status)
+    assert headers["Vary"] == "Origin"
+    assert headers.get("Access-Control-Allow-Origin") == (PAGE if origin == PAGE else None)
+    assert headers.get("Tus-Resumable") == ("1.0.0" if resumable else None)
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert (raw.endswith(b"}\n"), int(headers["Content-Length"]) > 0) == (not head.startswith(b"HEAD"), True)
 
 
 def memory(process: int) -> int:
