@@ -57,7 +57,7 @@ ANONYMOUS = Caller("anonymous", ALL_VERBS)
 #: The sender of a request with an upload link, until the link is read.
 LINK_HOLDER = Caller("upload_link", frozenset({"write"}))
 #: The names of callers with a JWT begin with it. A configured token has no colon in its name.
-_JWT = "jwt:"
+JWT = "jwt:"
 
 
 class JwtVerifier(Protocol):
@@ -127,7 +127,7 @@ class Tokens:
                 if (caller.name, caller.fingerprint) == (name, fingerprint):
                     return None if caller.expires is not None and caller.expires <= time.time() else caller
             return None
-        if name.startswith(_JWT):
+        if name.startswith(JWT):
             return Caller(name, ALL_VERBS) if self._jwts is not None else None
         return ANONYMOUS if self._allow_anonymous else None
 
@@ -145,7 +145,7 @@ class Tokens:
             rights = jwts.verify(token)
         except InvalidJwt as error:
             raise Unauthorized(str(error), invalid_token=True) from None
-        return Caller(f"{_JWT}{rights.subject}", rights.verbs, rights.prefix, rights.expires + LEEWAY)
+        return Caller(f"{JWT}{rights.subject}", rights.verbs, rights.prefix, rights.expires + LEEWAY)
 
 
 def _caller(entry: TokenEntry) -> Caller:

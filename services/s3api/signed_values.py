@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import Signer as KeyedHash
 
 from s3api.failures import InvalidCursor, UploadGone, UploadLinkNotFound, UploadNotFound
 from s3api.file_store import PartPlan
@@ -28,6 +29,7 @@ class Signer:
         self._uploads = URLSafeTimedSerializer(key, salt="upload")
         self._resumable = URLSafeTimedSerializer(key, salt="tus")
         self._upload_links = URLSafeTimedSerializer(key, salt="upload link")
+        self._pseudonyms = KeyedHash(key, salt="pseudonym")
 
     def cursor(self, query: Sequence[str], token: str) -> str:
         """A cursor that holds the store's `token` and is valid for this query only.
@@ -82,6 +84,10 @@ class Signer:
             raise UploadGone("The upload has expired; create it again with POST /tus") from None
         except (BadSignature, ValueError, TypeError):
             raise UploadNotFound("This is no URL of an upload; create one with POST /tus") from None
+
+    def pseudonym(self, text: str) -> str:
+        """A text that is always the same for this one, and from which only the key can find it again."""
+        return self._pseudonyms.get_signature(text).decode()[:16]
 
     def upload_link(self, terms: Sequence[str | int]) -> str:
         """The secret part of the URL of an upload link."""

@@ -16,6 +16,7 @@ from s3api.auth import Forbidden
 from s3api.file_store import Upload
 from s3api.json_bodies import SMALL, json_body
 from s3api.names import check_name, check_prefix
+from s3api.observability import log
 from s3api.routes import answer, bp, documented, raw_body
 from s3api.schemas import (
     MIN_EXPIRES,
@@ -55,6 +56,9 @@ def create_upload_link(wanted: UploadLinkRequest) -> Response:
         seconds=_life(services, wanted.expires),
         overwrite=wanted.overwrite,
     )
+    # The uses of the link have the second name in the log. The first one is that of this request.
+    fields = {"request_id": app_ctx.g.request_id, "caller": current_caller().name, "link": link.caller.name}
+    log.info("upload_link_created", extra={"fields": fields})
     path = f"upload_links/{link.value}{'/' if link.is_folder else ''}"
     response = answer(
         f"Successfully created an upload link for '{target}'",

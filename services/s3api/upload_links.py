@@ -13,9 +13,16 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from s3api import files
-from s3api.auth import Caller, Forbidden, Tokens
+from s3api.auth import JWT, Caller, Forbidden, Tokens
 from s3api.bodies import Body
-from s3api.failures import FileExists, UploadLinkGone
+from s3api.failures import (
+    FileExists,
+    FileNotFound,
+    StoreDenied,
+    StoreFailed,
+    StoreUnavailable,
+    UploadLinkGone,
+)
 from s3api.file_store import FileStore, Upload
 from s3api.settings import Settings
 from s3api.signed_values import Signer
@@ -23,13 +30,15 @@ from s3api.signed_values import Signer
 #: The life of a link if the request does not say it, in seconds.
 DEFAULT_SECONDS = 24 * 3600
 _NEW_LINK = "ask for a new link"
+#: The failures of S3 whose sentences are for those with a token. Some name the bucket or its region.
+_OF_STORE = (FileNotFound, StoreDenied, StoreFailed, StoreUnavailable)
 
 
 class Terms(NamedTuple):
     """What a link allows. A `target` that ends with a slash is a folder; any other is the name of a file.
 
-    `creator` and `fingerprint` are those of the caller that created the link. `expires` is in seconds since
-    1970.
+    `creator` and `fingerprint` are those of the caller that created the link. Every holder can read them, so
+    the creator of a JWT has a pseudonym: its `sub` can be an address. `expires` is in seconds since 1970.
     """
 
     target: str
@@ -86,7 +95,8 @@ def create(
     expires = int(time.time()) + seconds
     if caller.fingerprint and caller.expires is not None:
         expires = min(expires, int(caller.expires))
-    terms = Terms(target, max_bytes, overwrite, expires, caller.name, caller.fingerprint)
+    creator = f"{JWT}{signer.pseudonym(caller.name)}" if caller.name.startswith(JWT) else caller.name
+    terms = Terms(target, max_bytes, overwrite, expires, creator, caller.fingerprint)
     return _of(signer.upload_link(terms), terms, settings, expires)
 
 
@@ -119,7 +129,10 @@ def _may_write(creator: Caller | None, target: str) -> bool:
 
 
 def put(store: FileStore, sent: Sent) -> Upload:
-    """Store the file. Raises `FileExists` if the link does not allow to replace an existing one."""
+    """Store the file. Raises `FileExists` if the link does not allow to replace an existing one.
+
+    No sentence of a failure names the bucket, which concerns only those with a token.
+    """
     try:
         return files.put_file(
             store,
@@ -132,10 +145,13 @@ def put(store: FileStore, sent: Sent) -> Upload:
             body_waits=sent.body_waits,
         )
     except FileExists as error:
-        # The sentence of the store names the bucket, which concerns only those with a token.
         raise FileExists(
             "A file with this name was sent before, and this link does not replace it; nothing was stored"
         ) from error
+    except _OF_STORE as error:
+        # The error keeps its code, its status, and its own sentence for the log.
+        error.message = "The service cannot store the file now; try again later, or ask who sent you the link"
+        raise
 
 
 def _of(value: str, terms: Terms, settings: Settings, expires: int) -> UploadLink:

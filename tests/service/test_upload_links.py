@@ -349,6 +349,32 @@ def test_a_link_of_a_jwt_outlives_it(
     assert code_of(make().put(f"{link}b", data=b"x")) == (410, "upload_link_gone")
 
 
+def test_a_link_does_not_tell_who_a_jwt_is_for(
+    make: Callable[..., FlaskClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every holder can read the signed terms, and the `sub` can be an address. The log has both names."""
+    settings = {"jwt_issuer": "me", "jwt_audience": "files", "jwt_secret": SecretStr(JWT_SECRET)}
+    client = make(**settings)
+    creators = set()
+    for number, subject in enumerate(("ann@example.org", "ann@example.org", "bob@example.org")):
+        claims = {"iss": "me", "aud": "files", "sub": subject, "verbs": ["write"], "prefix": "inbox/"}
+        token = jwt.encode({**claims, "exp": int(time.time()) + 60}, JWT_SECRET, "HS256")
+        with caplog.at_level("INFO", "s3api"):
+            made = create(client, {"Authorization": f"Bearer {token}"}, prefix="inbox/")
+        assert made.json
+        path = made.json["content"]["path"]
+        terms = services_of(client.application).signer.read_upload_link(path.split("/")[1])[0]
+        creators.add(terms[4])
+        (fields,) = [one.fields for one in caplog.records if one.msg == "upload_link_created"]  # type: ignore[attr-defined]
+        caplog.clear()
+
+        assert "example" not in json.dumps(terms)
+        assert fields["caller"] == f"jwt:{subject}"
+        assert fields["link"] == f"upload_link:{terms[4]}"
+        assert client.put(f"/{path}{number}", data=b"x").status_code == 200
+    assert len(creators) == 2
+
+
 def test_a_link_of_anonymous_ends_with_anonymous_access(make: Callable[..., FlaskClient]) -> None:
     """A configured token that is called "anonymous" does not keep it alive."""
     made = create(make(allow_anonymous=True, api_tokens=()), {}, prefix="inbox/")
