@@ -881,42 +881,50 @@ GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
 
 
 @pytest.mark.parametrize(
-    ("listed", "described", "exists", "fails"),
+    ("listed", "deployed", "fails"),
     [
-        (["Version_1.22"], {}, False, False),
-        (["Version_1.25"], {}, True, False),
-        (["Version_1.25"], {}, False, True),
-        (["Version_1.25"], "WAFExpiredManagedRuleGroupVersionException", True, True),
+        (["Version_1.22"], None, False),
+        (["Version_1.25"], "Version_1.22", False),
+        (["Version_1.25"], "Version_1.21", True),
+        (["Version_1.25"], None, True),
     ],
-    ids=["offered", "will expire, and is in use", "will expire, and is new", "expired"],
+    ids=["offered", "expires, is deployed", "expires, is a change", "expires, is new"],
 )
 def test_the_firewalls_rules_must_be_offered(
-    listed: list[str], described: Any, exists: bool, fails: bool, capsys: pytest.CaptureFixture[str]
+    listed: list[str], deployed: str | None, fails: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """AWS lists no version that will expire, and blocks changes of a firewall with one that has expired.
+    """A version that AWS will remove can stay in a firewall. No firewall can change to it.
 
-    Source: docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    AWS neither lists nor describes such a version, so only the firewall tells whether it has it.
+    Sources: docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    and docs.aws.amazon.com/waf/latest/APIReference/API_DescribeManagedRuleGroup.html (VersionName)
     """
     answer = {"Versions": [{"Name": name} for name in listed], "CurrentDefaultVersion": listed[-1]}
+    acls = [{"Name": "another-waf", "Id": "acl-0"}, {"Name": "day02-prod-waf", "Id": "acl-1"}]
+    rules: list[dict[str, Any]] = [
+        {"Statement": {"RateBasedStatement": {"Limit": 2000}}},
+        {"Statement": {"ManagedRuleGroupStatement": {"Name": GROUP, "Version": deployed}}},
+    ]
     where: Any = Answers(
         "prod",
         ListAvailableManagedRuleGroupVersions=lambda: answer,
-        DescribeManagedRuleGroup=lambda: described,
+        ListWebACLs=lambda: {"WebACLs": acls if deployed else acls[:1]},
+        GetWebACL=lambda: {"WebACL": {"Rules": rules}},
     )
-    state = {"module.load_balancer.aws_wafv2_web_acl.this[0]"} if exists else set()
 
     if fails:
         with pytest.raises(Failed, match=r"AWS does not offer Version_1\.22") as failed:
-            preflight.firewall_rules(where, state, Reporter())
+            preflight.firewall_rules(where, Reporter())
         assert "one of Version_1.25; AWS's default is Version_1.25" in failed.value.then
     else:
-        preflight.firewall_rules(where, state, Reporter())
-        assert ("AWS will remove Version_1.22" in capsys.readouterr().err) == ("Version_1.22" not in listed)
+        preflight.firewall_rules(where, Reporter())
+        said = "AWS will remove Version_1.22 of the firewall's rules, or has removed it"
+        assert (said in capsys.readouterr().err) == ("Version_1.22" not in listed)
     assert f'"{preflight.RULE_GROUP}"' in (CHECKOUT / "modules/load_balancer/firewall.tf").read_text()
 
 
 def test_day02_has_no_firewall_to_check() -> None:
-    preflight.firewall_rules(cast("Environment", Answers("day02")), (), Reporter())
+    preflight.firewall_rules(cast("Environment", Answers("day02")), Reporter())
 
 
 def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
