@@ -150,7 +150,8 @@ def _deployed_rules(waf: Any, name: str) -> str | None:
     for rule in waf.get_web_acl(Name=name, Scope="REGIONAL", Id=id_)["WebACL"]["Rules"]:
         group = rule["Statement"].get("ManagedRuleGroupStatement", {})
         if group.get("Name") == RULE_GROUP:
-            return group.get("Version")
+            version: str | None = group.get("Version")
+            return version
     return None
 
 
@@ -208,6 +209,26 @@ def _existing(find: Callable[[], str | None]) -> str | None:
         if error.response["Error"]["Code"].removesuffix("Exception").endswith(("NotFound", "NoSuchEntity")):
             return None
         raise
+
+
+def _record(environment: Environment) -> dict[str, Callable[[], str | None]]:
+    """The A record of the API's name, if Terraform makes one. Route 53 refuses a second one, or a CNAME."""
+    values = environment.emulated.values if environment.emulated else environment.variables
+    zone, domain = values.get("zone_id"), values.get("domain_name")
+
+    def alias() -> str | None:
+        found = environment.client("route53").list_resource_record_sets(
+            HostedZoneId=zone, StartRecordName=domain, StartRecordType="A", MaxItems="1"
+        )["ResourceRecordSets"]
+        types = [entry["Type"] for entry in found if entry["Name"] == f"{domain}."]
+        if "CNAME" in types:
+            raise Failed(
+                f"the zone {zone} has a CNAME record for {domain}",
+                f"Delete that record, or set another domain_name in envs/{environment.root.name}/{FILE}",
+            )
+        return f"{zone}_{domain}_A" if "A" in types else None
+
+    return {"module.domain.aws_route53_record.alias[0]": alias} if zone and domain else {}
 
 
 def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
@@ -283,4 +304,5 @@ def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
         "module.cluster.aws_ecs_cluster.this": cluster,
         "module.cluster.aws_ecs_capacity_provider.this": capacity_provider,
         **(of_production if environment.variables["firewall"] else {}),
+        **_record(environment),
     }

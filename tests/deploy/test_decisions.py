@@ -979,6 +979,73 @@ NOTHING_ELSE: dict[str, Callable[[], Any]] = {
 }
 
 
+#: Answers of an account that has no resource with a name of the stack.
+NOTHING_OF_THE_STACK = {
+    **NOTHING_ELSE,
+    "GetRole": lambda: "NoSuchEntity",
+    "GetTopicAttributes": lambda: "NotFound",
+    "DescribeRepositories": lambda: "RepositoryNotFoundException",
+    "DescribeLoadBalancers": lambda: "LoadBalancerNotFound",
+    "DescribeTargetGroups": lambda: "TargetGroupNotFound",
+}
+
+
+@pytest.fixture
+def prod_with_a_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """prod with a name of the API and the zone of that name."""
+    for file in ("variables.tf", terraform_variables.FILE):
+        shutil.copy(CHECKOUT / "envs/prod" / file, tmp_path)
+    (tmp_path / "20.auto.tfvars").write_text('domain_name = "files.example.com"\nzone_id = "Z0123456789"\n')
+    monkeypatch.setattr(Environment, "root", tmp_path)
+
+
+def records(name: str, type_: str) -> Callable[[], Any]:
+    """The answer of Route 53 to ListResourceRecordSets with one record."""
+    answer = {"ResourceRecordSets": [{"Name": name, "Type": type_}], "IsTruncated": False}
+    return lambda: answer
+
+
+@pytest.mark.usefixtures("prod_with_a_zone")
+@pytest.mark.parametrize(
+    ("name", "type_", "found"),
+    [
+        ("files.example.com.", "A", True),
+        ("files.example.com.", "AAAA", False),
+        ("files2.example.com.", "A", False),
+    ],
+)
+def test_a_record_is_a_name_that_collides(name: str, type_: str, found: bool) -> None:
+    """Route 53 refuses a second A record. It lists from a name and type on, so another record can be first.
+
+    Source: docs.aws.amazon.com/Route53/latest/APIReference/API_ListResourceRecordSets.html
+    """
+    where: Any = Answers("prod", ListResourceRecordSets=records(name, type_), **NOTHING_OF_THE_STACK)
+
+    if not found:
+        preflight.made_by_hand(where, ())
+        return
+    with pytest.raises(Failed) as failed:
+        preflight.made_by_hand(where, ())
+    address = "module.domain.aws_route53_record.alias[0]"
+    assert f"terraform import  '{address}' 'Z0123456789_files.example.com_A'" in failed.value.why
+    assert 'resource "aws_route53_record" "alias" {' in (CHECKOUT / "modules/domain/main.tf").read_text()
+    preflight.made_by_hand(where, {address})
+
+
+@pytest.mark.usefixtures("prod_with_a_zone")
+def test_a_cname_record_is_a_name_that_collides() -> None:
+    """Route 53 allows no other record of the name of a CNAME record, and no import turns it into an alias.
+
+    Source: docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#CNAMEFormat
+    """
+    answers = {**NOTHING_OF_THE_STACK, "ListResourceRecordSets": records("files.example.com.", "CNAME")}
+
+    with pytest.raises(Failed, match=r"Z0123456789 has a CNAME record for files\.example\.com") as failed:
+        preflight.made_by_hand(cast("Environment", Answers("prod", **answers)), ())
+
+    assert failed.value.then.startswith("Delete that record, or set another domain_name")
+
+
 @pytest.mark.parametrize("name", ["day02", "prod"])
 def test_every_name_that_collides_is_found(name: str) -> None:
     """AWS refuses a second resource of these names, so each one that exists is found, with its import.
@@ -1140,6 +1207,27 @@ def test_the_bucket_of_access_logs_is_made_and_missed(logs: Environment, minista
     assert own["Resource"] == f"arn:aws:s3:::{name}/day02-prod/AWSLogs/000000000000/*"
     assert bucket.tls_only(name) in statements
     assert "make bucket ENV=prod" in failed.value.then
+
+
+@pytest.mark.parametrize("algorithm", ["aws:kms", "aws:kms:dsse"])
+def test_a_bucket_of_access_logs_with_a_key_of_kms_is_refused(
+    algorithm: str, logs: Environment, ministack_s3: S3
+) -> None:
+    """The load balancer could not write to it: "The only server-side encryption option […] is […] (SSE-S3)".
+
+    Source: docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    name, s3 = str(logs.access_logs_bucket), ministack_s3.client()
+    ministack_s3.make_bucket(name)
+    rule: Any = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+    with pytest.raises(Failed, match=f"the bucket {name} encrypts with {algorithm}, and") as failed:
+        prepare.make_buckets(logs, Reporter())
+
+    assert "Set AES256 as its default encryption" in failed.value.then
+    s3.delete_bucket_encryption(Bucket=name)
+    prepare.make_buckets(logs, Reporter())
 
 
 def test_a_missing_name_for_access_logs_is_said(
