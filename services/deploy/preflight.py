@@ -216,15 +216,24 @@ def _record(environment: Environment) -> dict[str, Callable[[], str | None]]:
     values = environment.emulated.values if environment.emulated else environment.variables
     zone, domain = values.get("zone_id"), values.get("domain_name")
 
+    file = f"envs/{environment.root.name}/{FILE}"
+
     def alias() -> str | None:
-        found = environment.client("route53").list_resource_record_sets(
-            HostedZoneId=zone, StartRecordName=domain, StartRecordType="A", MaxItems="1"
-        )["ResourceRecordSets"]
+        route53 = environment.client("route53")
+        try:
+            found = route53.list_resource_record_sets(
+                HostedZoneId=zone, StartRecordName=domain, StartRecordType="A", MaxItems="1"
+            )["ResourceRecordSets"]
+        except route53.exceptions.NoSuchHostedZone:
+            raise Failed(
+                f"there is no Route 53 zone {zone}",
+                f"Set zone_id in {file} to the id of the zone of {domain}",
+            ) from None
         types = [entry["Type"] for entry in found if entry["Name"] == f"{domain}."]
         if "CNAME" in types:
             raise Failed(
                 f"the zone {zone} has a CNAME record for {domain}",
-                f"Delete that record, or set another domain_name in envs/{environment.root.name}/{FILE}",
+                f"Delete that record, or set another domain_name in {file}",
             )
         return f"{zone}_{domain}_A" if "A" in types else None
 

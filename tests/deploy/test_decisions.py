@@ -1033,17 +1033,31 @@ def test_a_record_is_a_name_that_collides(name: str, type_: str, found: bool) ->
 
 
 @pytest.mark.usefixtures("prod_with_a_zone")
-def test_a_cname_record_is_a_name_that_collides() -> None:
+@pytest.mark.parametrize(
+    ("answer", "why", "then"),
+    [
+        (
+            records("files.example.com.", "CNAME"),
+            "has a CNAME record for files.example.com",
+            "Delete that record",
+        ),
+        (lambda: "NoSuchHostedZone", "there is no Route 53 zone Z0123456789", "Set zone_id in envs/"),
+    ],
+    ids=["CNAME", "no zone"],
+)
+def test_a_name_that_collides_or_has_no_zone_is_refused(
+    answer: Callable[[], Any], why: str, then: str
+) -> None:
     """Route 53 allows no other record of the name of a CNAME record, and no import turns it into an alias.
 
     Source: docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#CNAMEFormat
     """
-    answers = {**NOTHING_OF_THE_STACK, "ListResourceRecordSets": records("files.example.com.", "CNAME")}
+    answers = {**NOTHING_OF_THE_STACK, "ListResourceRecordSets": answer}
 
-    with pytest.raises(Failed, match=r"Z0123456789 has a CNAME record for files\.example\.com") as failed:
+    with pytest.raises(Failed, match=why) as failed:
         preflight.made_by_hand(cast("Environment", Answers("prod", **answers)), ())
 
-    assert failed.value.then.startswith("Delete that record, or set another domain_name")
+    assert failed.value.then.startswith(then)
 
 
 @pytest.mark.parametrize("name", ["day02", "prod"])
