@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -89,6 +90,41 @@ def test_the_api_by_example(
     }
     big = ministack_s3.client().get_object(Bucket=bucket_name, Key="big.bin")["Body"].read()
     assert big == (tmp_path / "big.bin").read_bytes()
+
+
+def test_the_tokens_by_example(
+    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """The lines of docs/configuration.md make a token, and the service accepts it with its verbs."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- tokens -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert found
+    make, serve, ask = found[1].splitlines()
+    assert serve.endswith(" make run")
+    entries = serve.removesuffix(" make run") + '; printf %s "$API_TOKENS"'
+    (tmp_path / ".data").mkdir()
+
+    def run(line: str, **more: str) -> str:
+        script = line.replace(".venv/bin/s3api", f"'{sys.executable}' -m s3api")
+        done = subprocess.run(
+            ["sh", "-eu", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "services"), **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(make)
+    bucket = ministack_s3.make_bucket(bucket_name)
+    service = make_service(ministack_s3, bucket, api_tokens=run(entries), allow_anonymous="false")
+    said = run(ask, S3API_URL=service.url)
+
+    assert "web" in said
+    assert all(verb in said for verb in ("list", "read", "write"))
 
 
 PAGES = [path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]]
