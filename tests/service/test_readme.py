@@ -30,6 +30,8 @@ def test_the_tour(
     found = re.search(r"<!-- tour -->\n```sh\n(.*?)```", README, re.DOTALL)
     assert found
     script = found[1].replace("http://127.0.0.1:5000", service.url).replace("sleep 121", f"sleep {LIFE + 1}")
+    assert script.startswith("FILE=README.md\n")
+    script = script.replace("README.md", "appstore_games.csv", 1)
     course_file = os.environ.get("S3API_COURSE_FILE")
     data = Path(course_file).read_bytes() if course_file else b"ID,Name\n1,Sudoku\n" * 100_000
     (tmp_path / "appstore_games.csv").write_bytes(data)
@@ -45,7 +47,7 @@ def test_the_tour(
     assert first == second
     assert "<Code>AccessDenied</Code>" in out
     assert f"Successfully deleted file 'appstore_games.csv' on s3 bucket '{bucket_name}'" in out
-    assert (tmp_path / "copy.csv").read_bytes() == data
+    assert (tmp_path / "copy").read_bytes() == data
 
 
 def test_the_api_by_example(
@@ -142,6 +144,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     ]
 
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_titles(page: Path) -> None:
+    """The fragment of a link to a page names a title of that page, as GitHub writes it."""
+    links = re.findall(r"\]\(([^)\s#]*)#([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    missing = [
+        f"{target}#{fragment}"
+        for target, fragment in links
+        if not urlsplit(target).scheme
+        and fragment not in _titles(ROOT / page.parent / target if target else ROOT / page)
+    ]
+
+    assert missing == []
+
+
+def _titles(page: Path) -> set[str]:
+    """The fragments of a page's titles: lower case, without punctuation, and with hyphens for spaces."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_every_variable_is_documented() -> None:
