@@ -307,6 +307,11 @@ class Settings(BaseSettings):
         return self.jwt_issuer is not None
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether tokens are configured, in any of the ways."""
+        return bool(self.api_tokens) or self.api_tokens_file is not None or self.accepts_jwts
+
+    @property
     def seconds_between_metrics(self) -> int:
         """METRICS_LOG_SECONDS, or its default."""
         if self.metrics_log_seconds is not None:
