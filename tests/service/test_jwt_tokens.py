@@ -540,6 +540,10 @@ NAMES = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
     ("variables", "sentence"),
     [
         (NAMES, "JWT_JWKS_URL: is not set"),
+        (
+            {"JWT_ISSUER": ISSUER},
+            "JWT_AUDIENCE: is not set, but JWT_ISSUER is; JWTs need it\n  JWT_JWKS_URL: is not set",
+        ),
         ({"JWT_SECRET": SECRET}, "JWT_ISSUER: is not set, but JWT_SECRET is"),
         ({"JWT_SECRET": SECRET, "JWT_ISSUER": ISSUER}, "JWT_AUDIENCE: is not set"),
         ({**NAMES, "JWT_SECRET": "short"}, "JWT_SECRET: must have at least 32 characters"),

@@ -686,7 +686,7 @@ def test_make_run_with_tokens_needs_one(seaweedfs_s3: S3, bucket_name: str, tmp_
 
 def test_make_run_reports_all_wrong_settings_before_it_starts_anything(tmp_path: Path) -> None:
     """One message names every wrong variable, and no S3 has been started."""
-    wrong = {"CORS_ORIGINS": "*", "DRAIN_SECONDS": "x"}
+    wrong = {"API_TOKENS_FILE": str(tmp_path / "none"), "CORS_ORIGINS": "*", "DRAIN_SECONDS": "x"}
     ended = run_local(free_port(), tmp_path / ".data", **wrong)
 
     assert ended.returncode == 1
