@@ -171,6 +171,10 @@ def admit() -> None:
         _check_query(asked)
         return
     if endpoint in BY_LINK:
+        if not services.tokens.configured:
+            raise failures.UploadLinkGone(
+                "The service accepts no tokens, so no upload link is valid; its operator sets API_TOKENS"
+            )
         caller = LINK_HOLDER
     else:
         caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
