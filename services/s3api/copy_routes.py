@@ -46,8 +46,8 @@ def move(wanted: CopyRequest) -> Response:
 
     Only the file that was copied is deleted. If another one was stored in its place meanwhile, both files
     stay, and the answer is 412. A move that was interrupted between the copy and the deletion can be
-    repeated; one that has ended answers 404, because its source is gone. In a bucket that keeps versions, the source can be restored, but its S3 tags are lost. The token
-    also needs the verb `delete` for the source.
+    repeated; one that has ended answers 404, because its source is gone. In a bucket that keeps versions, the
+    source can be restored, but its S3 tags are lost. The token also needs the verb `delete` for the source.
     """
     services = current_services()
     _permit("move", check_name(wanted.source), check_name(wanted.destination))
