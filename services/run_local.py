@@ -4,6 +4,8 @@ With BUCKET, the API uses the S3 that other AWS tools would use, with the creden
 the environment, in a profile of ~/.aws, through SSO, and so on. Without BUCKET, or without credentials, an
 embedded S3, MiniStack behind the guard (services/guard), runs on a free port of 127.0.0.1. Its data is in
 `.data/s3`. Its keys, which are random and made once, are in `.data/credentials`.
+
+Requests need no token unless tokens are configured, in any way that the service knows.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ from local_servers import (
     without_aws,
 )
 from s3api.bucket import make as make_bucket
-from s3api.bucket import origins_in
+from s3api.origins import LOOPBACK
 from s3api.s3_store import source_of_credentials
+from s3api.settings import Settings, SettingsError
 from taken_ports import conflict, is_taken
 
 LOCAL_BUCKET = "day02-local"
@@ -90,6 +93,35 @@ def signing_key(data: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
+def checked_settings(port: int) -> Settings:
+    """The settings of the service that will run. `CannotRun` reports everything that is wrong with them.
+
+    The variables that this script sets are not complete yet: the bucket and the signing key can be examples.
+    """
+    own: dict[str, object] = {"port": port}
+    if not os.environ.get("BUCKET"):
+        own["bucket"] = LOCAL_BUCKET
+    if not os.environ.get("SIGNING_KEY"):
+        own["signing_key"] = secrets.token_urlsafe(32)
+    try:
+        return Settings.from_environment(**own)
+    except SettingsError as error:
+        raise CannotRun(str(error)) from None
+
+
+def allows_anonymous(settings: Settings) -> bool:
+    """ALLOW_ANONYMOUS, or its default here: only without tokens, and only for this machine."""
+    if "allow_anonymous" in settings.model_fields_set:
+        return settings.allow_anonymous
+    if settings.has_tokens:
+        return False
+    if settings.host not in LOOPBACK | {"::1"}:
+        raise CannotRun(
+            "HOST lets other machines in: set API_TOKENS, or ALLOW_ANONYMOUS=true to let them do everything"
+        )
+    return True
+
+
 def run(port: int, data: Path, ministack_python: Path) -> None:
     bucket = os.environ.get("BUCKET", "")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
@@ -97,6 +129,8 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         raise CannotRun("AWS_ENDPOINT_URL is set, but BUCKET is not: name the bucket to use there")
     if is_taken(port):
         raise CannotRun(conflict(port, "make run", "PORT"))
+    settings = checked_settings(port)
+    anonymous = allows_anonymous(settings)
     own = own_s3(bucket) if bucket else None
     if endpoint and own is None:
         raise CannotRun(f"no AWS credentials were found for the bucket {bucket} at {endpoint}")
@@ -104,7 +138,7 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
     common = {
         "PORT": str(port),
         "SIGNING_KEY": os.environ.get("SIGNING_KEY") or signing_key(data),
-        "ALLOW_ANONYMOUS": os.environ.get("ALLOW_ANONYMOUS") or str(not os.environ.get("API_TOKENS")).lower(),
+        "ALLOW_ANONYMOUS": str(anonymous).lower(),
         "METRICS_PORT": os.environ.get("METRICS_PORT") or str(free_port()),
     }
     if own:
@@ -118,11 +152,7 @@ def run(port: int, data: Path, ministack_python: Path) -> None:
         except BlockingIOError:
             raise CannotRun(f"Another `make run` uses {data}; stop it first") from None
         # MiniStack also holds the lock. If it outlives this script, a second script cannot use its data.
-        try:
-            others = origins_in(os.environ.get("CORS_ORIGINS", ""))
-        except ValueError as error:
-            raise CannotRun(f"CORS_ORIGINS {error}") from None
-        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}", *others]
+        origins = [f"http://127.0.0.1:{port}", f"http://localhost:{port}", *settings.cors_origins]
         with embedded_s3(ministack_python, data, origins, held=(lock.fileno(),)) as s3:
             make_bucket(s3.client(), bucket, REGION, origins)
             embedded = {**s3.credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": s3.url, "BUCKET": bucket}
@@ -156,11 +186,16 @@ def serve(environment: Mapping[str, str], where: str, more: str = "") -> None:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/livez", process, "the API")
+        if environment["ALLOW_ANONYMOUS"] == "true":
+            who, curl = "Requests need no token: anyone on this machine may do everything", "curl"
+        else:
+            who = "Requests need a token; these read it from S3API_TOKEN"
+            curl = 'curl -H "Authorization: Bearer $S3API_TOKEN"'
         print(
-            f"\n  The file API answers at {url}\n  S3: {where}\n\n"
+            f"\n  The file API answers at {url}\n  S3: {where}\n  {who}\n\n"
             f"    curl {url}/\n"
-            f"    curl -F file=@README.md {url}/upload\n"
-            f"    curl {url}/list_files\n\n"
+            f"    {curl} -F file=@README.md {url}/upload\n"
+            f"    {curl} {url}/list_files\n\n"
             f"  In a browser: {url}/ui   Documentation: {url}/docs\n"
             f"  Metrics: http://127.0.0.1:{environment['METRICS_PORT']}/metrics   Stop: Ctrl-C\n{more}",
             flush=True,

@@ -112,7 +112,10 @@ class Tokens:
         if found is None and self._jwts is not None and token.count(".") == 2:
             found = self._issued(self._jwts, token)
         if found is None:
-            raise Unauthorized("The token is not valid", invalid_token=True)
+            hint = (
+                "" if callers or self._jwts else ": this service has no tokens; send the request without one"
+            )
+            raise Unauthorized(f"The token is not valid{hint}", invalid_token=True)
         if found.expires is not None and found.expires <= time.time():
             raise Unauthorized("The token has expired", invalid_token=True)
         return found

@@ -135,6 +135,9 @@ class Verifier:
             raise InvalidJwt("The token is from another issuer (iss)") from None
         except jwt.MissingRequiredClaimError as error:
             raise InvalidJwt(f"The token has no claim '{error.claim}'") from None
+        except jwt.InvalidSignatureError:
+            key_of = "the key of its kid" if self._needs_kid else "the configured secret"
+            raise InvalidJwt(f"The token's signature is not valid: it does not match {key_of}") from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             raise InvalidJwt("The token is not valid") from None
         return claims

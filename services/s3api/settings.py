@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -19,10 +19,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     SecretStr,
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from s3api.bucket import check_origin
@@ -107,6 +109,25 @@ def parse_entries(text: str) -> tuple[TokenEntry, ...]:
         ) from None
 
 
+def _file(parse: Callable[[str], object]) -> AfterValidator:
+    """The file of a setting must be readable, and `parse` must accept its content."""
+
+    def check(path: Path) -> Path:
+        try:
+            parse(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"the file cannot be read ({error.strerror})") from None
+        except json.JSONDecodeError:
+            raise ValueError("the file is not valid JSON") from None
+        except UnicodeDecodeError:
+            raise ValueError("the file is not UTF-8") from None
+        except ValueError as error:
+            raise ValueError(f"the file {error}") from None
+        return path
+
+    return AfterValidator(check)
+
+
 def _pattern(pattern: str, what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -171,7 +192,7 @@ class Settings(BaseSettings):
         tuple[TokenEntry, ...], NoDecode, BeforeValidator(_entries), AfterValidator(_check_entries)
     ] = ()
     """A JSON list of token entries; `s3api token new` makes an entry."""
-    api_tokens_file: Path | None = None
+    api_tokens_file: Annotated[Path, _file(parse_entries)] | None = None
     """A file with the JSON list of API_TOKENS, instead of that variable. The service reads it again when it
     changes, without a restart. If the new content is not valid, the last valid one stays in use."""
     jwt_issuer: Annotated[str, Field(min_length=1)] | None = None
@@ -180,8 +201,9 @@ class Settings(BaseSettings):
     jwt_audience: Annotated[str, Field(min_length=1)] | None = None
     """The `aud` that these JWTs must have: a name of this service."""
     jwt_jwks_url: Annotated[str, AfterValidator(_check_jwks_url)] | None = None
-    """The https URL of the issuer's public keys, a JWK set. The keys are for RS256, ES256 or EdDSA."""
-    jwt_jwks_file: Path | None = None
+    """The https URL (http on loopback) of the issuer's public keys, a JWK set. The keys are for RS256,
+    ES256 or EdDSA."""
+    jwt_jwks_file: Annotated[Path, _file(json.loads)] | None = None
     """A file with the issuer's public keys, a JWK set. The service reads it again when it changes."""
     jwt_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
     """At least 32 random characters that the issuer signs JWTs with (HS256). The issuer and the service share
@@ -279,32 +301,31 @@ class Settings(BaseSettings):
     revision: Annotated[str, Field(max_length=64)] = "unknown"
     """The commit that the service was built from. The first line of its log has it. The image sets it."""
 
-    @model_validator(mode="after")
-    def _check_tokens(self) -> Self:
-        """Check the settings of tokens that depend on each other, and read their files."""
-        if self.api_tokens_file is not None:
-            if self.api_tokens:
-                raise ValueError("API_TOKENS_FILE: API_TOKENS is set too; set only one of them")
-            _read_setting("API_TOKENS_FILE", self.api_tokens_file, parse_entries)
-        sources = {
-            name: getattr(self, name.lower()) for name in ("JWT_JWKS_URL", "JWT_JWKS_FILE", "JWT_SECRET")
-        }
-        given = [name for name, value in sources.items() if value is not None]
-        wanted = {"JWT_ISSUER": self.jwt_issuer, "JWT_AUDIENCE": self.jwt_audience}
-        missing = [name for name, value in wanted.items() if value is None]
-        if len(given) > 1:
-            raise ValueError(f"{given[1]}: {given[0]} is set too; set only one of them")
-        if given and missing:
-            raise ValueError(f"{missing[0]}: is not set, but {given[0]} is; JWTs need both")
-        if not given and len(missing) < len(wanted):
-            raise ValueError(
-                "JWT_JWKS_URL: is not set; JWTs need it, or JWT_JWKS_FILE or JWT_SECRET, for their keys"
-            )
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_together(cls, given: dict[str, Any], check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Check settings that depend on each other, and report them with those that are wrong alone."""
+        known = {name.upper() for name, value in given.items() if value not in (None, ())}
+        problems: list[ErrorDetails | InitErrorDetails] = [
+            {"type": PydanticCustomError("together", problem), "loc": (), "input": None}
+            for problem in _problems_of_tokens(known)
+        ]
+        try:
+            settings = check(given)
+        except ValidationError as error:
+            problems = [*error.errors(include_url=False), *problems]
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems, hide_input=True)  # type: ignore[arg-type]
+        return settings
 
     @property
     def accepts_jwts(self) -> bool:
         return self.jwt_issuer is not None
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens are configured, in any of the ways."""
+        return bool(self.api_tokens) or self.api_tokens_file is not None or self.accepts_jwts
 
     @property
     def seconds_between_metrics(self) -> int:
@@ -397,7 +418,10 @@ def _explain(error: ValidationError) -> list[str]:
         if inner and inner[0].isdigit():
             inner[0] = f"entry {int(inner[0]) + 1}"
         what = problem["msg"].removeprefix("Value error, ")
-        if sentence := _SENTENCES.get(problem["type"]):
+        if problem["type"] == "int_parsing" and variable.endswith("_BYTES"):
+            example = Settings.model_fields[variable.lower()].default
+            what = f"must be a whole number of bytes, such as {example}"
+        elif sentence := _SENTENCES.get(problem["type"]):
             what = sentence.format(**problem.get("ctx", {}))
         if problem["type"] == "too_short" and problem["ctx"]["min_length"] > 1:  # a secret
             what = f"must have at least {problem['ctx']['min_length']} characters"
@@ -406,15 +430,21 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def _read_setting(variable: str, path: Path, parse: Callable[[str], object]) -> None:
-    """Raises `ValueError`, with the name of the variable, if the file is not usable."""
-    try:
-        parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{variable}: the file cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-        raise ValueError(f"{variable}: the file {what}") from None
+def _problems_of_tokens(given: Collection[str]) -> Iterator[str]:
+    """What is wrong with the choice of the settings of tokens. Each sentence begins with a variable."""
+    if "API_TOKENS" in given and "API_TOKENS_FILE" in given:
+        yield "API_TOKENS_FILE: API_TOKENS is set too; set only one of them"
+    names = [name for name in ("JWT_ISSUER", "JWT_AUDIENCE") if name in given]
+    sources = [name for name in ("JWT_JWKS_URL", "JWT_JWKS_FILE", "JWT_SECRET") if name in given]
+    for name in sources[1:]:
+        yield f"{name}: {sources[0]} is set too; set only one of them"
+    if not names and not sources:
+        return
+    for name in ("JWT_ISSUER", "JWT_AUDIENCE"):
+        if name not in given:
+            yield f"{name}: is not set, but {(sources or names)[0]} is; JWTs need it"
+    if not sources:
+        yield "JWT_JWKS_URL: is not set; JWTs need it, or JWT_JWKS_FILE or JWT_SECRET, for their keys"
 
 
 def _problems_of_staging(directory: Path) -> list[str]:

@@ -28,4 +28,8 @@ def unread(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, 
 def _closest(name: str, known: Collection[str]) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415 - few runs need it
 
-    return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=SIMILAR)), None)
+    if similar := get_close_matches(name, sorted(known), n=1, cutoff=SIMILAR):
+        return similar[0]
+    # Such as JWT_JWKS. A single word could be any program's.
+    longer = sorted(one for one in known if "_" in name and one.startswith(f"{name}_"))
+    return " or ".join(longer) or None

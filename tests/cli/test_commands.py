@@ -80,7 +80,7 @@ def test_the_life_of_a_presigned_url(s3api: Command) -> None:
     long, wrong = s3api("presign", "--expires", "8d", "a.csv"), s3api("presign", "--expires", "1w", "a.csv")
 
     assert (long.status, wrong.status) == (1, 2)
-    assert "must be from 60 to 604800 seconds" in long.err
+    assert long.err.startswith("s3api: a.csv: --expires must be from 60s to 7d (request ")
     assert "'1w' is not a duration" in wrong.err
 
 
@@ -96,6 +96,7 @@ def test_an_upload_link(s3api: Command) -> None:
 
     assert url.startswith(f"{s3api.environment['S3API_URL']}/upload_links/")
     assert "the upload link for 'inbox/' expires at" in folder.err
+    assert folder.err.endswith("; it uploads into this folder\n")
     assert [answer.status_code for answer in sent] == [200, 413]
     assert twice == [200, 200]
     assert {"ok", "name", "url", "path", "max_bytes", "overwrite", "expires_at"} == set(name)
@@ -117,9 +118,9 @@ def test_a_size_of_an_upload_link(s3api: Command, given: str, bytes_: int) -> No
     [
         ("upload-link inbox/ --max-size 1.5M", 2, "'1.5M' is not a size"),
         ("upload-link inbox/ --max-size 0", 2, "'0' is not a size"),
-        ("upload-link inbox/ --max-size 9T", 1, "max_bytes must be at most"),
+        ("upload-link inbox/ --max-size 9T", 1, "s3api: --max-size must be at most"),
         ("upload-link inbox/ --expires 1w", 2, "'1w' is not a duration"),
-        ("upload-link inbox/ --expires 1s", 1, "must be from 60 to 604800 seconds"),
+        ("upload-link inbox/ --expires 1s", 1, "s3api: --expires must be from 60s to 7d"),
         ("upload-link inbox/../", 1, "dot segment"),
     ],
 )
@@ -568,6 +569,9 @@ def test_deleting_some(s3api: Command) -> None:
         ("list --url ftp://host", 2),
         ("list --url http://127.0.0.1:1 --ip 127.0.0.1", 2),
         ("list --token-file none", 2),
+        ("list --versions none", 3),
+        ("restore --prefix=", 2),
+        ("restore --all --prefix a/", 2),
         ("list --jobs 0", 2),
         ("upload - ", 2),
         ("upload a b --name c", 2),
@@ -611,6 +615,7 @@ def test_tokens(
     assert (by_variable.status, by_file.status) == (0, 0)
     assert identified == ["reader: list, read; all files\n", "team: list; files that begin with 'team é/'\n"]
     assert (unknown.status, unknown.out) == (4, "")
+    assert "A token is needed: set S3API_TOKEN, or give --token-file (request" in without.err
     assert (without.status, wrong.status, broken.status) == (4, 4, 2)
     assert [ran.status for ran in may_not] == [4, 4], [ran.err for ran in may_not]
     assert "may not write" in may_not[0].err
@@ -792,7 +797,16 @@ def test_search_copy_and_move(s3api: Command) -> None:
         assert s3api("upload", name, "--prefix", "a/").status == 0
     assert names(s3api("list", "--contains", "game")) == ["a/Games.csv"]
     assert s3api("copy", "a/Games.csv", "b/").out == "copied a/Games.csv to b/Games.csv: 1,700 bytes\n"
-    assert s3api("copy", "a/notes.txt", "b/Games.csv").status == 7
+    refused = s3api("copy", "a/notes.txt", "b/Games.csv")
+    assert (refused.status, "--overwrite replaces it (request" in refused.err) == (7, True)
+    assert s3api("copy", "a/notes.txt", "c/").status == 0
+    assert s3api("copy", "a/Games.csv", "d/notes.txt").status == 0
+    refused = s3api("copy", "c/", "d/")
+    assert (refused.status, "; nothing was copied. --overwrite replaces it\n" in refused.err) == (7, True)
+    for line in ("copy a x", "move a x", "download a", "download a --to -", "archive a"):
+        ran = s3api(*line.split())
+        assert (ran.status, "; if it is a folder, write 'a/'" in ran.err) == (3, True), ran.err
+    s3api("delete", "c/notes.txt", "d/notes.txt")
     moved = s3api("move", "a/", "b/")
     assert (moved.status, names(s3api("list"))) == (0, ["b/Games.csv", "b/notes.txt"])
     (result,) = s3api("move", "b/notes.txt", "c", "--json").objects()
@@ -810,7 +824,10 @@ def test_deleted_files_and_versions(s3api: Command) -> None:
         s3api("upload", "v.txt", "--prefix", "versions/")
     versions = s3api("list", "--versions", "versions/v.txt", "--json").objects()
     older = next(one["version"] for one in versions if one["size"] == 3)
-    assert s3api("restore", "versions/v.txt", "--version", older).status == 1
+    exists = s3api("restore", "versions/v.txt", "--version", older)
+    assert (exists.status, "; --overwrite replaces it by the version (" in exists.err) == (1, True)
+    lines = s3api("list", "--versions", "versions/v.txt").out.splitlines()
+    assert [line.endswith("  current") for line in lines] == [one["latest"] for one in versions]
     assert s3api("restore", "versions/v.txt", "--version", older, "--overwrite").status == 0
     assert s3api("download", "versions/v.txt", "--to", "-").out == "old"
     s3api("delete", "versions/v.txt")
@@ -820,5 +837,7 @@ def test_deleted_files_and_versions(s3api: Command) -> None:
     restored = s3api("restore", "--prefix", "versions/")
 
     assert (restored.status, restored.out) == (0, "restored versions/v.txt\n")
+    s3api("delete", "versions/v.txt")
+    assert "restored versions/v.txt\n" in s3api("restore", "--all").out
     assert s3api("list", "--deleted", "versions/").out == ""
     assert s3api("restore", "--prefix", "versions/").status == 3

@@ -8,7 +8,10 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -35,10 +38,12 @@ from s3api.settings import Settings, SettingsError
 from support.certificates import make_certificate
 from support.http_server import Server
 from support.memory_store import MemoryStore
-from support.servers import S3, Service, until
+from support.servers import ROOT, S3, Service, until
 from support.stores import settings_for
 
 ISSUER, AUDIENCE = "https://app.example", "day02 files"
+SECURITY = ROOT / "docs" / "security.md"
+NOT_ITS_KEY = "The token's signature is not valid: it does not match the key of its kid"
 SECRET = "a secret of 32 characters or more"
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -145,6 +150,22 @@ def test_a_token_of_each_kind_of_key(make: Callable[..., FlaskClient], kid: str)
     accepted(make(), token(kid))
 
 
+def test_the_example_of_the_documentation(make: Callable[..., FlaskClient], keys_file: Path) -> None:
+    """The application in docs/security.md makes a JWK set and a token that the service accepts."""
+    found = re.search(r"<!-- jwt -->\n```python\n(.*?)```", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    script = found[1] + "\nprint(jwks)\nprint(token_for('ana'))\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    text, value = ran.stdout.splitlines()
+    keys_file.write_text(text)
+    answer = make(jwt_audience="files").get("/whoami", headers=bearer(value))
+
+    assert answer.status_code == 200, answer.json
+    assert answer.get_json()["content"]["prefix"] == "users/ana/"
+
+
 def test_a_token_of_a_shared_secret(make: Callable[..., FlaskClient]) -> None:
     """HS256 needs no key id, because there is one key."""
     accepted(make(jwt_secret=SecretStr(SECRET)), signed(claims(), SECRET.encode(), "HS256", {}))
@@ -221,11 +242,11 @@ ATTACKS: Mapping[str, tuple[Callable[[], str], str]] = {
         lambda: signed(claims(), EC, "ES256", {"kid": "rsa"}),
         "algorithm",
     ),
-    "RFC 8725 3.3: a changed signature": (lambda: flipped(token()), "not valid"),
-    "RFC 8725 3.3: no signature": (lambda: token().rpartition(".")[0] + ".", "not valid"),
+    "RFC 8725 3.3: a changed signature": (lambda: flipped(token()), NOT_ITS_KEY),
+    "RFC 8725 3.3: no signature": (lambda: token().rpartition(".")[0] + ".", NOT_ITS_KEY),
     "RFC 8725 3.3: signed by a stranger": (
         lambda: signed(claims(), ec.generate_private_key(ec.SECP256R1()), "ES256", {"kid": "ec"}),
-        "not valid",
+        NOT_ITS_KEY,
     ),
     "RFC 8725 3.7: bytes that are not UTF-8": (
         lambda: raw(b'{"alg":"ES256","kid":"ec"}', b'{"sub":"\xff"}', EC, "ES256"),
@@ -302,12 +323,17 @@ def test_a_shared_secret_verifies_no_other_algorithm(make: Callable[..., FlaskCl
     client = make(jwt_secret=SecretStr(SECRET))
 
     refused(client, token("rsa"), "algorithm")
+    refused(client, signed(claims(), b"x" * 32, "HS256", {}), "it does not match the configured secret")
     refused(client, signed(claims(), None, "none", {}), "algorithm")
 
 
 def test_without_settings_every_jwt_is_refused(client: FlaskClient) -> None:
-    """Nothing of the library is used then."""
-    refused(client, token(), "The token is not valid")
+    """Nothing of the library is used then. The answer says how a request works."""
+    refused(
+        client,
+        token(),
+        "The token is not valid: this service has no tokens; send the request without one",
+    )
 
 
 # --- the keys
@@ -540,6 +566,10 @@ NAMES = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
     ("variables", "sentence"),
     [
         (NAMES, "JWT_JWKS_URL: is not set"),
+        (
+            {"JWT_ISSUER": ISSUER},
+            "JWT_AUDIENCE: is not set, but JWT_ISSUER is; JWTs need it\n  JWT_JWKS_URL: is not set",
+        ),
         ({"JWT_SECRET": SECRET}, "JWT_ISSUER: is not set, but JWT_SECRET is"),
         ({"JWT_SECRET": SECRET, "JWT_ISSUER": ISSUER}, "JWT_AUDIENCE: is not set"),
         ({**NAMES, "JWT_SECRET": "short"}, "JWT_SECRET: must have at least 32 characters"),

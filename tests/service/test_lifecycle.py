@@ -8,11 +8,12 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,9 +22,10 @@ import pytest
 import requests
 
 import taken_ports
-from local_servers import credentials_in, free_port, stop, without_aws
-from run_local import own_s3
+from local_servers import CannotRun, credentials_in, free_port, stop, without_aws
+from run_local import allows_anonymous, checked_settings, own_s3
 from s3api.private import lock_path
+from s3api.settings import Settings, SettingsError
 from support.raw_client import RawClient, form
 from support.servers import (
     MINISTACK_PYTHON,
@@ -439,8 +441,12 @@ def local_command(port: int, data: Path) -> list[str]:
     return [*command, "--ministack", str(MINISTACK_PYTHON)]
 
 
+#: What decides who may use the service.
+ACCESS = ("ALLOW_ANONYMOUS", "API_TOKENS", "API_TOKENS_FILE", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET")
+
+
 def local_environment(directory: Path, **more: str) -> dict[str, str]:
-    mine = ("BUCKET", "SIGNING_KEY", "API_TOKENS", "ALLOW_ANONYMOUS", "METRICS_PORT", "STAGING_DIR")
+    mine = ("BUCKET", "SIGNING_KEY", "METRICS_PORT", "STAGING_DIR", "HOST", "CORS_ORIGINS", *ACCESS)
     clean = {name: value for name, value in without_aws(os.environ).items() if name not in mine}
     return {**clean, "STAGING_DIR": str(directory / "uploads"), "LOG_FORMAT": "json", **more}
 
@@ -522,6 +528,7 @@ def test_make_run_keeps_the_data_and_stops_all_it_started(tmp_path: Path) -> Non
     assert status == 0
     assert "Traceback" not in said
     assert said.count(f"    curl {local.url.rpartition(':')[0]}") == 2
+    assert "Requests need no token: anyone on this machine may do everything" in said
     assert (len(started), gone) == (2, [True, True])
     assert refuses(local.url)
     assert locked
@@ -604,6 +611,88 @@ def test_make_run_with_an_s3_of_your_own_starts_none(
     assert status == 0
     assert not (data / "s3").exists()
     assert not (data / "lock").exists()
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Replace the whole environment by these variables."""
+
+    def replace(**variables: str) -> None:
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in {"STAGING_DIR": str(tmp_path / "uploads"), **variables}.items():
+            monkeypatch.setenv(name, value)
+
+    return replace
+
+
+TOKEN_ENTRIES = json.dumps(
+    [{"name": "ci", "verbs": ["list"], "sha256": hashlib.sha256(b"token").hexdigest()}]
+)
+JWTS = {"JWT_ISSUER": "https://app.example", "JWT_AUDIENCE": "files", "JWT_SECRET": "s" * 32}
+
+
+@pytest.mark.parametrize(
+    ("variables", "anonymous"),
+    [
+        ({}, True),
+        ({"API_TOKENS": "", "JWT_ISSUER": ""}, True),
+        ({"HOST": "::1"}, True),
+        ({"API_TOKENS": TOKEN_ENTRIES}, False),
+        ({"api_tokens": TOKEN_ENTRIES}, False),
+        ({"API_TOKENS_FILE": "entries.json"}, False),
+        (JWTS, False),
+        ({"ALLOW_ANONYMOUS": "false"}, False),
+        ({"API_TOKENS": TOKEN_ENTRIES, "ALLOW_ANONYMOUS": "true"}, True),
+    ],
+)
+def test_make_run_is_open_only_without_tokens(
+    only: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variables: dict[str, str],
+    anonymous: bool,
+) -> None:
+    """Each way to configure tokens ends the anonymous access, unless ALLOW_ANONYMOUS asks for it."""
+    monkeypatch.chdir(tmp_path)
+    Path("entries.json").write_text(TOKEN_ENTRIES)
+    only(**variables)
+
+    assert allows_anonymous(checked_settings(5000)) is anonymous
+
+
+def test_make_run_is_not_open_to_other_machines(only: Callable[..., None]) -> None:
+    """A HOST that other machines reach needs tokens, or ALLOW_ANONYMOUS."""
+    only(HOST="0.0.0.0")
+    with pytest.raises(CannotRun, match="HOST lets other machines in: set API_TOKENS"):
+        allows_anonymous(checked_settings(5000))
+
+
+def test_make_run_with_tokens_needs_one(seaweedfs_s3: S3, bucket_name: str, tmp_path: Path) -> None:
+    """A request without a token is refused, and the banner's commands send one."""
+    bucket = seaweedfs_s3.make_bucket(bucket_name)
+    entries = tmp_path / "entries.json"
+    entries.write_text(TOKEN_ENTRIES)
+    own = {"BUCKET": bucket, "AWS_ENDPOINT_URL": seaweedfs_s3.url, **seaweedfs_s3.credentials}
+    with running_local(tmp_path / ".data", API_TOKENS_FILE=str(entries), **own) as local:
+        listed = requests.get(f"{local.url}/list_files", timeout=30)
+        said = local.log.read_text()
+        local.interrupt()
+
+    assert listed.status_code == 401
+    assert "Requests need a token" in said
+    assert 'curl -H "Authorization: Bearer $S3API_TOKEN" -F file=@' in said
+
+
+def test_make_run_reports_all_wrong_settings_before_it_starts_anything(tmp_path: Path) -> None:
+    """One message names every wrong variable, and no S3 has been started."""
+    wrong = {"API_TOKENS_FILE": str(tmp_path / "none"), "CORS_ORIGINS": "*", "DRAIN_SECONDS": "x"}
+    ended = run_local(free_port(), tmp_path / ".data", **wrong)
+
+    assert ended.returncode == 1
+    assert [line.split(":")[0].strip() for line in ended.stderr.splitlines()] == ["make run", *wrong]
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / ".data").exists()
 
 
 def test_make_run_with_an_endpoint_and_no_bucket_says_so(tmp_path: Path) -> None:
@@ -696,6 +785,43 @@ def test_make_run_without_credentials_names_the_embedded_s3(tmp_path: Path) -> N
 
 
 # --- make up
+
+
+@pytest.mark.parametrize(
+    ("variables", "anonymous"),
+    [
+        ({}, True),
+        ({"API_TOKENS": TOKEN_ENTRIES}, None),
+        ({"API_TOKENS_FILE": "/entries.json"}, None),
+        ({"JWT_ISSUER": "https://app.example"}, None),
+        ({"API_TOKENS": TOKEN_ENTRIES, "ALLOW_ANONYMOUS": "false"}, False),
+    ],
+)
+def test_make_up_is_open_only_without_tokens(
+    only: Callable[..., None], variables: dict[str, str], anonymous: bool | None
+) -> None:
+    """The compose file passes API_TOKENS on. With tokens and no ALLOW_ANONYMOUS, no service starts."""
+    need(shutil.which("docker") is not None, "docker is not installed")
+    path = os.environ["PATH"]
+    file = ROOT / "docker" / "compose.yaml"
+    done = subprocess.run(
+        ["docker", "compose", "-f", str(file), "config", "--format", "json"],
+        env={"PATH": path, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    inside = json.loads(done.stdout)["services"]["api"]["environment"]
+    access = {name: inside[name] for name in ACCESS if name in inside}
+    only(BUCKET="day02-local", SIGNING_KEY=SIGNING_KEY, **access)
+
+    if anonymous is None:
+        with pytest.raises(SettingsError, match="ALLOW_ANONYMOUS: must be true or false"):
+            Settings.from_environment()
+        return
+    settings = Settings.from_environment()
+    assert settings.allow_anonymous is anonymous
+    assert settings.has_tokens is ("API_TOKENS" in variables)
 
 
 def test_make_up_names_a_taken_port_and_its_variable() -> None:

@@ -129,6 +129,11 @@ def test_every_kind_of_error_is_reported_together_in_plain_words(environment: Ca
         ALLOWED_HOSTS="a b:1",
         STAGING_DIR="/proc/nowhere",
         THREADS="8",
+        MAX_FILE_BYTES="5G",
+        API_TOKENS_FILE="/nowhere",
+        JWT_JWKS="keys.json",
+        JWT_JWKS_FILE="/dev/null",
+        JWT_SECRET="short",
     )
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment()
@@ -138,14 +143,23 @@ def test_every_kind_of_error_is_reported_together_in_plain_words(environment: Ca
         == """The configuration is not valid.
   BUCKET: is not set (the name of an existing S3 bucket, such as day02-files)
   API_TOKENS: two entries have the same name (a JSON list of entries, each printed by `s3api token new`)
+  API_TOKENS_FILE: the file cannot be read (No such file or directory)
+  JWT_JWKS_FILE: the file is not valid JSON
+  JWT_SECRET: must have at least 32 characters (32 random characters or more, the same as the application has)
   ALLOW_ANONYMOUS: must be true or false
   ALLOWED_HOSTS: entry 2 must be a host's name or address, such as files.example or [::1], without a port
+  MAX_FILE_BYTES: must be a whole number of bytes, such as 5368709120
   PORT: must be a whole number
   METRICS_PORT: must be at most 65535
   DRAIN_SECONDS: must be at least 0
   LOG_LEVEL: must be one of 'debug', 'info', 'warning' or 'error'
+  API_TOKENS_FILE: API_TOKENS is set too; set only one of them
+  JWT_SECRET: JWT_JWKS_FILE is set too; set only one of them
+  JWT_ISSUER: is not set, but JWT_JWKS_FILE is; JWTs need it
+  JWT_AUDIENCE: is not set, but JWT_JWKS_FILE is; JWTs need it
   STAGING_DIR: cannot be written (No such file or directory); name a directory that this user may write to
   BUCKETT is not a variable of this program; did you mean BUCKET?
+  JWT_JWKS is not a variable of this program; did you mean JWT_JWKS_FILE or JWT_JWKS_URL?
   THREADS is no longer read; MAX_CONCURRENT_REQUESTS has replaced it"""
     )
 
@@ -194,6 +208,7 @@ def test_a_wrong_configuration_makes_no_directory(
         ("ALLOW_ORIGINS", "ALLOWED_ORIGINS"),
         ("S3_PUBLIC_ENDPOINT", "S3_PUBLIC_ENDPOINT_URL"),
         ("AWS_REGON", "AWS_REGION"),
+        ("JWT_JWKS", "JWT_JWKS_URL"),
         ("THREADS", "MAX_CONCURRENT_REQUESTS"),
     ],
 )

@@ -73,6 +73,7 @@ def test_token_is_forgotten(window: Window, tokens: Tokens) -> None:
     expect(window.row("a.txt")).to_be_visible()
     window.button("Sign out").click()
 
+    expect(window.page.locator("#said")).to_have_text("You are signed out.")
     expect(window.page.get_by_label("API token")).to_be_visible()
     assert window.page.evaluate("sessionStorage.length") == 0
     expect(window.button("Sign out")).to_be_hidden()

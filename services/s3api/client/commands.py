@@ -25,7 +25,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from s3api.client import archives
-from s3api.client.api import FAILED, NOT_FOUND, Api, Failure
+from s3api.client.api import EXISTS, FAILED, NOT_FOUND, Api, Failure
 from s3api.client.completion import SECONDS as COMPLETION_SECONDS
 from s3api.client.completion import local_paths, remote_names
 from s3api.client.downloads import Downloads, below, folder_of, is_kind, make_folder
@@ -35,6 +35,7 @@ from s3api.client.targets import apart, file_system_of
 from s3api.client.terminal import Output, metered
 from s3api.client.transfer import Transferred, Via, spread
 from s3api.client.uploads import Uploads
+from s3api.client.wording import folder_explained
 from s3api.printing import shown
 from s3api.variables import CLIENT, unread
 
@@ -43,6 +44,8 @@ DEFAULT_PORT = 5000
 BROKEN_PIPE = 128 + signal.SIGPIPE
 END_SECONDS = 5.0  # to restore the terminal's cursor and print a sentence
 ONE_NAME = "--name names one file; --prefix is for several"
+#: The exit statuses for the codes of single files in one answer.
+RESULTS = {"file_exists": EXISTS, "file_not_found": NOT_FOUND}
 PAGE = 1000  # names on a page of a listing, and in one request that deletes
 
 HELP = """Files in a bucket, through the file API: list, upload, download, delete.
@@ -74,7 +77,8 @@ Exit status:
   4    not allowed: no valid token (401), or one that may not do this (403)
   5    the service or S3 cannot be reached, or is not ready
   6    the bytes that were stored or received differ from those that were sent
-  7    the file exists already (upload --if-absent, download without --force)
+  7    the file exists already: download and archive without --force, copy and move without
+       --overwrite, upload --if-absent
   130  interrupted by Ctrl-C (143: by SIGTERM); run the same command again to continue
   141  the program that reads the output, such as head, ended first
 
@@ -378,7 +382,8 @@ def _results(client: Client, route: str, body: Mapping[str, object], done: str) 
                 to = f" to {result['destination']}" if "destination" in result else ""
                 client.output.done(f"{done} {name}{to}", **result, outcome=done)
             else:
-                client.output.failed(Failure(result["code"], result["message"], FAILED), name)
+                status = RESULTS.get(result["code"], FAILED)
+                client.output.failed(Failure(result["code"], result["message"], status), name)
         if "next" not in answer:
             break
         more["cursor"] = answer["next"]
@@ -459,7 +464,8 @@ def list_files(
     ends the search.
 
     With --deleted, --long shows the size of the deleted file and the time of the deletion. With --versions,
-    each line begins with the version that "restore --version" takes.
+    each line begins with the version that "restore --version" takes; the newest comes first, and is marked as
+    current.
 
     \b
     Examples:
@@ -484,9 +490,14 @@ def list_files(
 
 
 def _list_versions(client: Client, name: str) -> None:
+    found = False
     for entry in _pages(client.api, "/versions/", name, {}):
+        found = True
         size = "deleted" if entry["deleted"] else f"{entry['size']:,}"
-        client.output.answer(f"{entry['version']}  {size:>15}  {_seconds(entry)}", **entry)
+        current = "  current" if entry["latest"] else ""
+        client.output.answer(f"{entry['version']}  {size:>15}  {_seconds(entry)}{current}", **entry)
+    if not found:
+        raise Failure("file_not_found", f"There is no version of '{name}'", NOT_FOUND)
 
 
 def _list_deleted(client: Client, prefix: str, *, long: bool) -> None:
@@ -656,11 +667,14 @@ def download(
         if stream:
             client.output.results_to_stderr = to == "-"
             with nullcontext(sys.stdout.buffer) if to == "-" else path.open("wb") as sink:
-                _report(client, downloads.download_to(wanted[0], sink))
+                with folder_explained(wanted[0]):
+                    done = downloads.download_to(wanted[0], sink)
+                _report(client, done)
             return
 
         def bring(target: Source) -> Transferred:
-            return downloads.download(target.name, target.path, force=force)
+            with folder_explained(target.name):
+                return downloads.download(target.name, target.path, force=force)
 
         files = _targets(client, wanted, path, recursive=recursive) if into else [Source(path, wanted[0])]
         _run(client, bring, files)
@@ -771,7 +785,8 @@ def archive(
     query = [("prefix" if is_prefix else "name", name) for name in wanted]
     folder = wanted[0].rstrip("/").rpartition("/")[2] if is_prefix else ""
     path = Path(output or f"{folder or 'files'}.zip")
-    with metered(client.output) as meter:
+    explained = folder_explained(wanted[0]) if len(wanted) == 1 and wanted[0] else nullcontext()
+    with metered(client.output) as meter, explained:
         if output == "-":
             client.output.results_to_stderr = True
             size = archives.write(client.api, query, sys.stdout.buffer, meter, "archive")
@@ -871,6 +886,7 @@ def _delete(client: Client, names: Sequence[str]) -> None:
     click.argument("arguments", nargs=-1, metavar="[NAME]..."),
     click.option("--filename", "filenames", multiple=True, metavar="NAME", help="The same as NAME."),
     click.option("--prefix", metavar="PREFIX", help="All deleted files whose names begin with this."),
+    click.option("--all", "everything", is_flag=True, help="All deleted files in the bucket."),
     click.option("--version", metavar="ID", help='This version of one file, from "list --versions NAME".'),
     click.option("--overwrite", is_flag=True, help="Replace the existing file by the version."),
 )
@@ -880,13 +896,14 @@ def restore(
     arguments: tuple[str, ...],
     filenames: tuple[str, ...],
     prefix: str | None,
+    everything: bool,
     version: str | None,
     overwrite: bool,
 ) -> None:
     """Restore deleted files, or an older version of a file, where the bucket keeps versions.
 
     An existing file is never replaced, unless you give --version and --overwrite. The file that is replaced
-    stays an older version.
+    stays an older version. An empty prefix is refused; use --all.
 
     \b
     Examples:
@@ -894,10 +911,12 @@ def restore(
       s3api restore --prefix reports/
       s3api restore report.csv --version 3sL4kqtJlcpX --overwrite
     """
-    if prefix is not None:
-        if arguments or filenames or version is not None or overwrite:
-            raise click.UsageError("--prefix restores deleted files only; give it alone")
-        _results(client, "/restore", {"prefix": prefix, "limit": PAGE}, "restored")
+    if everything or prefix is not None:
+        if arguments or filenames or version is not None or overwrite or (everything and prefix is not None):
+            raise click.UsageError("--prefix and --all restore deleted files only; give one of them, alone")
+        if prefix == "":
+            raise click.UsageError("An empty --prefix means all deleted files; to restore them, give --all")
+        _results(client, "/restore", {"prefix": prefix or "", "limit": PAGE}, "restored")
         return
     names = _wanted(arguments, filenames)
     if version is not None and len(names) > 1:
@@ -939,7 +958,8 @@ def move(client: Client, *, source: str, destination: str, overwrite: bool) -> N
     """Move (rename) a file, or all files of a folder, inside the bucket.
 
     The names are those of "copy". A file is deleted only after its copy is complete, and only if it was not
-    replaced meanwhile. After an interruption, run the same command again.
+    replaced meanwhile. In a bucket that keeps versions, the old name is then a deleted file. After an
+    interruption, run the same command again.
 
     \b
     Examples:
@@ -957,7 +977,8 @@ def _copy(client: Client, kind: str, source: str, destination: str, *, overwrite
         return
     if destination.endswith("/"):
         body["destination"] = destination + source.rpartition("/")[2]
-    file = client.api.call("POST", f"/{kind}", body=body, repeat=False)["content"]
+    with folder_explained(source):
+        file = client.api.call("POST", f"/{kind}", body=body, repeat=False)["content"]
     client.output.done(f"{done} {source} to {file['name']}: {file['size']:,} bytes", **file, outcome=done)
 
 
@@ -1070,7 +1091,8 @@ def upload_link(
     url, end = f"{client.api.url}/{link['path']}", link["expires_at"]
     client.output.answer(url, ok=True, **{**link, "url": url})
     if not client.output.as_json:
-        client.output.note(f"the upload link for '{target}' expires at {end}")
+        what = "uploads into this folder" if target.endswith("/") else "uploads this one file"
+        client.output.note(f"the upload link for '{target}' expires at {end}; it {what}")
 
 
 @click.command("completion")

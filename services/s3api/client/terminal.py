@@ -11,6 +11,7 @@ import click
 
 from s3api.client.api import FAILED, Failure
 from s3api.client.transfer import Meter
+from s3api.client.wording import in_options
 from s3api.printing import json_line, shown
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Output:
 
     def failed(self, failure: Failure, name: str | None = None) -> None:
         self._statuses.add(failure.exit_status)
-        message, request_id = failure.message, failure.request_id
+        message, request_id = in_options(failure.message), failure.request_id
         if self.as_json:
             known = {"name": name, "code": failure.code, "message": message, "request_id": request_id}
             fields = {key: value for key, value in known.items() if value is not None}

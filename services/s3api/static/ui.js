@@ -73,7 +73,7 @@ $("forget").addEventListener("click", async () => {
   removeEnded();
   closeNotice();
   load({ focus: true });
-  say("The token is forgotten.");
+  say("You are signed out.");
 });
 
 // --- the folder
