@@ -34,6 +34,11 @@ resource "aws_acm_certificate_validation" "this" {
 
   certificate_arn         = aws_acm_certificate.this[0].arn
   validation_record_fqdns = [aws_route53_record.validation[0].fqdn]
+
+  # ACM needs minutes. A longer wait means a wrong zone, and would outlast a session of AWS (the default is 75 minutes).
+  timeouts {
+    create = "30m"
+  }
 }
 
 resource "aws_route53_record" "alias" {

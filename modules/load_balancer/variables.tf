@@ -67,7 +67,7 @@ variable "deregistration_delay_seconds" {
 
   validation {
     condition     = var.deregistration_delay_seconds >= 0 && var.deregistration_delay_seconds <= 900
-    error_message = "deregistration_delay_seconds must be 0 to 900: a deployment waits for it, and Terraform for 20 minutes at most."
+    error_message = "deregistration_delay_seconds must be 0 to 900: a deployment waits for it, and Terraform for 45 minutes at most."
   }
 }
 

@@ -13,6 +13,12 @@ resource "aws_ecs_service" "this" {
   # with the requested one (outputs task_definition_arn and service_name).
   wait_for_steady_state = true
 
+  # New tasks start and old ones finish their requests in two rounds, each of up to deregistration_delay_seconds = 900.
+  # The provider would stop after 20 minutes, while ECS goes on.
+  timeouts {
+    update = "45m"
+  }
+
   # Let destroy delete the service while tasks still run.
   force_delete = true
 

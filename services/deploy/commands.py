@@ -79,7 +79,7 @@ def release(environment: Environment, report: Reporter) -> str:
         state = stack.addresses()
         preflight.made_by_hand(environment, state, stack.import_options())
         if not environment.emulated:
-            preflight.firewall_rules(environment, state, report)
+            preflight.firewall_rules(environment, report)
         outputs = stack.outputs()
     with report.step("build the image"):
         image_id = build(

@@ -182,7 +182,7 @@ DEPLOYMENT = """
     freetier:GetAccountPlanState logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents
     s3:DeleteObject s3:GetObject s3:ListBucket s3:PutObject
     ssm:DescribeParameters ssm:PutParameter
-    wafv2:DescribeManagedRuleGroup wafv2:ListAvailableManagedRuleGroupVersions wafv2:ListWebACLs
+    wafv2:GetWebACL wafv2:ListAvailableManagedRuleGroupVersions wafv2:ListWebACLs
     autoscaling:RollbackInstanceRefresh
     tag:GetResources"""
 
@@ -234,8 +234,7 @@ _POLICIES: dict[str, list[_Scope]] = {
         ),
         _Scope(
             "FirewallsAnywhere",
-            """wafv2:DescribeManagedRuleGroup wafv2:ListAvailableManagedRuleGroupVersions
-            wafv2:ListWebACLs""",
+            "wafv2:ListAvailableManagedRuleGroupVersions wafv2:ListWebACLs",
             _ANYTHING,
         ),
         _Scope(

@@ -17,11 +17,6 @@ from deploy.terraform_variables import FILE
 MEMORY = CHECKOUT / "modules/cluster/memory.json"
 # AWS's group of rules in modules/load_balancer/firewall.tf.
 RULE_GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
-_NO_VERSION = {
-    "WAFExpiredManagedRuleGroupVersionException",
-    "WAFInvalidParameterException",
-    "WAFNonexistentItemException",
-}
 
 
 def instance_type(environment: Environment) -> None:
@@ -107,21 +102,24 @@ def _has_memory(environment: Environment, wanted: str) -> None:
         )
 
 
-def firewall_rules(environment: Environment, state: Collection[str], report: Reporter) -> None:
-    """Check that the version of the firewall's rules can be used.
+def firewall_rules(environment: Environment, report: Reporter) -> None:
+    """Check that AWS offers the version of the firewall's rules, or that the firewall has it already.
 
-    A version that AWS has scheduled for expiry is not listed. A firewall may keep it, and a new one may not
-    have it. https://docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    AWS does not list a version that it has scheduled for expiry, and does not describe it. A firewall keeps
+    such a version. No firewall can change to it.
+    https://docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    https://docs.aws.amazon.com/waf/latest/APIReference/API_DescribeManagedRuleGroup.html
     """
     firewall = environment.variables["firewall"]
     if firewall is None:
         return
     waf, version = environment.client("wafv2"), firewall["rules_version"]
-    group = {"VendorName": "AWS", "Name": RULE_GROUP, "Scope": "REGIONAL"}
     listed: set[str] = set()
     more: dict[str, str] = {}
     while True:
-        answer = waf.list_available_managed_rule_group_versions(**group, **more)
+        answer = waf.list_available_managed_rule_group_versions(
+            VendorName="AWS", Name=RULE_GROUP, Scope="REGIONAL", **more
+        )
         listed |= {entry["Name"] for entry in answer["Versions"]}
         if not answer.get("NextMarker"):
             break
@@ -132,20 +130,29 @@ def firewall_rules(environment: Environment, state: Collection[str], report: Rep
         f"Set firewall.rules_version in envs/{environment.root.name}/{FILE} to one of "
         f"{', '.join(sorted(listed))}; AWS's default is {answer.get('CurrentDefaultVersion', 'not known')}"
     )
-    if "module.load_balancer.aws_wafv2_web_acl.this[0]" in state and _usable(waf, group, version):
-        report.say(f"AWS will remove {version} of the firewall's rules. {remedy}")
+    if version == _deployed_rules(waf, f"{environment.project}-waf"):
+        report.say(f"AWS will remove {version} of the firewall's rules, or has removed it. {remedy}")
         return
     raise Failed(f"AWS does not offer {version} of the firewall's rules, {RULE_GROUP}", remedy)
 
 
-def _usable(waf: Any, group: dict[str, str], version: str) -> bool:
-    try:
-        waf.describe_managed_rule_group(**group, VersionName=version)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _NO_VERSION:
-            return False
-        raise
-    return True
+def _web_acl(waf: Any, name: str) -> str | None:
+    """The id of the firewall, or None if it does not exist."""
+    found = waf.list_web_acls(Scope="REGIONAL", Limit=100)["WebACLs"]
+    return next((str(entry["Id"]) for entry in found if entry["Name"] == name), None)
+
+
+def _deployed_rules(waf: Any, name: str) -> str | None:
+    """The version of the rules that the firewall has now, or None without a firewall or a version."""
+    id_ = _web_acl(waf, name)
+    if id_ is None:
+        return None
+    for rule in waf.get_web_acl(Name=name, Scope="REGIONAL", Id=id_)["WebACL"]["Rules"]:
+        group = rule["Statement"].get("ManagedRuleGroupStatement", {})
+        if group.get("Name") == RULE_GROUP:
+            version: str | None = group.get("Version")
+            return version
+    return None
 
 
 def same_architecture(environment: Environment, service: Service) -> None:
@@ -204,6 +211,35 @@ def _existing(find: Callable[[], str | None]) -> str | None:
         raise
 
 
+def _record(environment: Environment) -> dict[str, Callable[[], str | None]]:
+    """The A record of the API's name, if Terraform makes one. Route 53 refuses a second one, or a CNAME."""
+    values = environment.emulated.values if environment.emulated else environment.variables
+    zone, domain = values.get("zone_id"), values.get("domain_name")
+
+    file = f"envs/{environment.root.name}/{FILE}"
+
+    def alias() -> str | None:
+        route53 = environment.client("route53")
+        try:
+            found = route53.list_resource_record_sets(
+                HostedZoneId=zone, StartRecordName=domain, StartRecordType="A", MaxItems="1"
+            )["ResourceRecordSets"]
+        except route53.exceptions.NoSuchHostedZone:
+            raise Failed(
+                f"there is no Route 53 zone {zone}",
+                f"Set zone_id in {file} to the id of the zone of {domain}",
+            ) from None
+        types = [entry["Type"] for entry in found if entry["Name"] == f"{domain}."]
+        if "CNAME" in types:
+            raise Failed(
+                f"the zone {zone} has a CNAME record for {domain}",
+                f"Delete that record, or set another domain_name in {file}",
+            )
+        return f"{zone}_{domain}_A" if "A" in types else None
+
+    return {"module.domain.aws_route53_record.alias[0]": alias} if zone and domain else {}
+
+
 def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
     """Resources whose name an account can have once: by address, a call that returns the id for an import."""
     project = environment.project
@@ -246,9 +282,8 @@ def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
         return name if any(entry["status"] == "ACTIVE" for entry in found) else None
 
     def web_acl() -> str | None:
-        found = waf.list_web_acls(Scope="REGIONAL", Limit=100)["WebACLs"]
-        ids = [entry["Id"] for entry in found if entry["Name"] == f"{project}-waf"]
-        return f"{ids[0]}/{project}-waf/REGIONAL" if ids else None
+        id_ = _web_acl(waf, f"{project}-waf")
+        return f"{id_}/{project}-waf/REGIONAL" if id_ else None
 
     of_production = {
         "module.network.aws_cloudwatch_log_group.flow_logs[0]": log_group(f"/vpc/{project}"),
@@ -278,4 +313,5 @@ def _named(environment: Environment) -> dict[str, Callable[[], str | None]]:
         "module.cluster.aws_ecs_cluster.this": cluster,
         "module.cluster.aws_ecs_capacity_provider.this": capacity_provider,
         **(of_production if environment.variables["firewall"] else {}),
+        **_record(environment),
     }

@@ -105,6 +105,8 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
                 Bucket=name, **({} if environment.region == "us-east-1" else elsewhere)
             )
             report.say(f"made {name}")
+        elif name == environment.access_logs_bucket:
+            _encrypted_for_the_balancer(environment, name)
         changed = bucket.correct(
             environment.client("s3"),
             name,
@@ -121,6 +123,28 @@ def make_buckets(environment: Environment, report: Reporter) -> None:
             "access_logs_bucket_name has no value. To make that bucket too, set it in "
             f"envs/{environment.root.name}/{terraform_variables.FILE} and run this again"
         )
+
+
+def _encrypted_for_the_balancer(environment: Environment, name: str) -> None:
+    """Raise if the bucket encrypts with a key of KMS: the load balancer writes only with SSE-S3.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    try:
+        answer = environment.client("s3").get_bucket_encryption(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ServerSideEncryptionConfigurationNotFoundError":
+            return
+        raise
+    for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
+        algorithm = rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "AES256")
+        if algorithm != "AES256":
+            raise Failed(
+                f"the bucket {name} encrypts with {algorithm}, and a load balancer writes its access logs "
+                "only to a bucket that encrypts with SSE-S3 (AES256)",
+                "Set AES256 as its default encryption (aws s3api put-bucket-encryption), or set another "
+                f"access_logs_bucket_name in envs/{environment.root.name}/{terraform_variables.FILE}",
+            )
 
 
 def _let_balancer_write(environment: Environment, name: str) -> list[str]:

@@ -88,7 +88,7 @@ class Service:
         """A check to repeat during an apply: it returns a failure once a new deployment cannot succeed.
 
         ECS has no earlier deployment to roll back to if none was ever completed. It starts no more tasks
-        then, and Terraform would wait 20 minutes for a steady service.
+        then, and Terraform would wait for a steady service until its own limit, up to 45 minutes.
         """
         before = {deployment["id"] for deployment in (self.describe() or {}).get("deployments", ())}
 

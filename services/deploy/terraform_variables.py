@@ -29,10 +29,11 @@ NAMES = (
     "firewall",
     "memory_mib",
     "public_subnets",
+    "zone_id",
 )
 FILE = "10_terraform.auto.tfvars"
-#: A variable that the file of prod leaves to the operator.
-OPERATORS = "access_logs_bucket_name"
+#: Variables that the file of prod leaves to the operator.
+OPERATORS = ("access_logs_bucket_name", "domain_name")
 _UNKNOWN = "(known after apply)"
 
 
@@ -41,9 +42,10 @@ def values(root: Path) -> Mapping[str, Any]:
     """The values of `NAMES` and `OPERATORS`. A variable without a value is None or missing."""
     declared = set(re.findall(r'^variable "(\w+)"', (root / "variables.tf").read_text(), re.MULTILINE))
     found = {**dict.fromkeys(NAMES), **_evaluated(root, [name for name in NAMES if name in declared])}
-    # Without a value it would make the whole expression unknown.
-    if OPERATORS in declared:
-        found |= _evaluated(root, [OPERATORS])
+    # One without a value would make the whole expression unknown.
+    for name in OPERATORS:
+        if name in declared:
+            found |= _evaluated(root, [name])
     return found
 
 

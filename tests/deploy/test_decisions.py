@@ -881,42 +881,50 @@ GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
 
 
 @pytest.mark.parametrize(
-    ("listed", "described", "exists", "fails"),
+    ("listed", "deployed", "fails"),
     [
-        (["Version_1.22"], {}, False, False),
-        (["Version_1.25"], {}, True, False),
-        (["Version_1.25"], {}, False, True),
-        (["Version_1.25"], "WAFExpiredManagedRuleGroupVersionException", True, True),
+        (["Version_1.22"], None, False),
+        (["Version_1.25"], "Version_1.22", False),
+        (["Version_1.25"], "Version_1.21", True),
+        (["Version_1.25"], None, True),
     ],
-    ids=["offered", "will expire, and is in use", "will expire, and is new", "expired"],
+    ids=["offered", "expires, is deployed", "expires, is a change", "expires, is new"],
 )
 def test_the_firewalls_rules_must_be_offered(
-    listed: list[str], described: Any, exists: bool, fails: bool, capsys: pytest.CaptureFixture[str]
+    listed: list[str], deployed: str | None, fails: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """AWS lists no version that will expire, and blocks changes of a firewall with one that has expired.
+    """A version that AWS will remove can stay in a firewall. No firewall can change to it.
 
-    Source: docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    AWS neither lists nor describes such a version, so only the firewall tells whether it has it.
+    Sources: docs.aws.amazon.com/waf/latest/developerguide/waf-managed-rule-groups-versioning-lifecycle.html
+    and docs.aws.amazon.com/waf/latest/APIReference/API_DescribeManagedRuleGroup.html (VersionName)
     """
     answer = {"Versions": [{"Name": name} for name in listed], "CurrentDefaultVersion": listed[-1]}
+    acls = [{"Name": "another-waf", "Id": "acl-0"}, {"Name": "day02-prod-waf", "Id": "acl-1"}]
+    rules: list[dict[str, Any]] = [
+        {"Statement": {"RateBasedStatement": {"Limit": 2000}}},
+        {"Statement": {"ManagedRuleGroupStatement": {"Name": GROUP, "Version": deployed}}},
+    ]
     where: Any = Answers(
         "prod",
         ListAvailableManagedRuleGroupVersions=lambda: answer,
-        DescribeManagedRuleGroup=lambda: described,
+        ListWebACLs=lambda: {"WebACLs": acls if deployed else acls[:1]},
+        GetWebACL=lambda: {"WebACL": {"Rules": rules}},
     )
-    state = {"module.load_balancer.aws_wafv2_web_acl.this[0]"} if exists else set()
 
     if fails:
         with pytest.raises(Failed, match=r"AWS does not offer Version_1\.22") as failed:
-            preflight.firewall_rules(where, state, Reporter())
+            preflight.firewall_rules(where, Reporter())
         assert "one of Version_1.25; AWS's default is Version_1.25" in failed.value.then
     else:
-        preflight.firewall_rules(where, state, Reporter())
-        assert ("AWS will remove Version_1.22" in capsys.readouterr().err) == ("Version_1.22" not in listed)
+        preflight.firewall_rules(where, Reporter())
+        said = "AWS will remove Version_1.22 of the firewall's rules, or has removed it"
+        assert (said in capsys.readouterr().err) == ("Version_1.22" not in listed)
     assert f'"{preflight.RULE_GROUP}"' in (CHECKOUT / "modules/load_balancer/firewall.tf").read_text()
 
 
 def test_day02_has_no_firewall_to_check() -> None:
-    preflight.firewall_rules(cast("Environment", Answers("day02")), (), Reporter())
+    preflight.firewall_rules(cast("Environment", Answers("day02")), Reporter())
 
 
 def test_a_type_of_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -969,6 +977,87 @@ NOTHING_ELSE: dict[str, Callable[[], Any]] = {
     "DescribeCapacityProviders": lambda: {"capacityProviders": []},
     "ListWebACLs": lambda: {"WebACLs": []},
 }
+
+
+#: Answers of an account that has no resource with a name of the stack.
+NOTHING_OF_THE_STACK = {
+    **NOTHING_ELSE,
+    "GetRole": lambda: "NoSuchEntity",
+    "GetTopicAttributes": lambda: "NotFound",
+    "DescribeRepositories": lambda: "RepositoryNotFoundException",
+    "DescribeLoadBalancers": lambda: "LoadBalancerNotFound",
+    "DescribeTargetGroups": lambda: "TargetGroupNotFound",
+}
+
+
+@pytest.fixture
+def prod_with_a_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """prod with a name of the API and the zone of that name."""
+    for file in ("variables.tf", terraform_variables.FILE):
+        shutil.copy(CHECKOUT / "envs/prod" / file, tmp_path)
+    (tmp_path / "20.auto.tfvars").write_text('domain_name = "files.example.com"\nzone_id = "Z0123456789"\n')
+    monkeypatch.setattr(Environment, "root", tmp_path)
+
+
+def records(name: str, type_: str) -> Callable[[], Any]:
+    """The answer of Route 53 to ListResourceRecordSets with one record."""
+    answer = {"ResourceRecordSets": [{"Name": name, "Type": type_}], "IsTruncated": False}
+    return lambda: answer
+
+
+@pytest.mark.usefixtures("prod_with_a_zone")
+@pytest.mark.parametrize(
+    ("name", "type_", "found"),
+    [
+        ("files.example.com.", "A", True),
+        ("files.example.com.", "AAAA", False),
+        ("files2.example.com.", "A", False),
+    ],
+)
+def test_a_record_is_a_name_that_collides(name: str, type_: str, found: bool) -> None:
+    """Route 53 refuses a second A record. It lists from a name and type on, so another record can be first.
+
+    Source: docs.aws.amazon.com/Route53/latest/APIReference/API_ListResourceRecordSets.html
+    """
+    where: Any = Answers("prod", ListResourceRecordSets=records(name, type_), **NOTHING_OF_THE_STACK)
+
+    if not found:
+        preflight.made_by_hand(where, ())
+        return
+    with pytest.raises(Failed) as failed:
+        preflight.made_by_hand(where, ())
+    address = "module.domain.aws_route53_record.alias[0]"
+    assert f"terraform import  '{address}' 'Z0123456789_files.example.com_A'" in failed.value.why
+    assert 'resource "aws_route53_record" "alias" {' in (CHECKOUT / "modules/domain/main.tf").read_text()
+    preflight.made_by_hand(where, {address})
+
+
+@pytest.mark.usefixtures("prod_with_a_zone")
+@pytest.mark.parametrize(
+    ("answer", "why", "then"),
+    [
+        (
+            records("files.example.com.", "CNAME"),
+            "has a CNAME record for files.example.com",
+            "Delete that record",
+        ),
+        (lambda: "NoSuchHostedZone", "there is no Route 53 zone Z0123456789", "Set zone_id in envs/"),
+    ],
+    ids=["CNAME", "no zone"],
+)
+def test_a_name_that_collides_or_has_no_zone_is_refused(
+    answer: Callable[[], Any], why: str, then: str
+) -> None:
+    """Route 53 allows no other record of the name of a CNAME record, and no import turns it into an alias.
+
+    Source: docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#CNAMEFormat
+    """
+    answers = {**NOTHING_OF_THE_STACK, "ListResourceRecordSets": answer}
+
+    with pytest.raises(Failed, match=why) as failed:
+        preflight.made_by_hand(cast("Environment", Answers("prod", **answers)), ())
+
+    assert failed.value.then.startswith(then)
 
 
 @pytest.mark.parametrize("name", ["day02", "prod"])
@@ -1132,6 +1221,27 @@ def test_the_bucket_of_access_logs_is_made_and_missed(logs: Environment, minista
     assert own["Resource"] == f"arn:aws:s3:::{name}/day02-prod/AWSLogs/000000000000/*"
     assert bucket.tls_only(name) in statements
     assert "make bucket ENV=prod" in failed.value.then
+
+
+@pytest.mark.parametrize("algorithm", ["aws:kms", "aws:kms:dsse"])
+def test_a_bucket_of_access_logs_with_a_key_of_kms_is_refused(
+    algorithm: str, logs: Environment, ministack_s3: S3
+) -> None:
+    """The load balancer could not write to it: "The only server-side encryption option […] is […] (SSE-S3)".
+
+    Source: docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    name, s3 = str(logs.access_logs_bucket), ministack_s3.client()
+    ministack_s3.make_bucket(name)
+    rule: Any = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+    with pytest.raises(Failed, match=f"the bucket {name} encrypts with {algorithm}, and") as failed:
+        prepare.make_buckets(logs, Reporter())
+
+    assert "Set AES256 as its default encryption" in failed.value.then
+    s3.delete_bucket_encryption(Bucket=name)
+    prepare.make_buckets(logs, Reporter())
 
 
 def test_a_missing_name_for_access_logs_is_said(

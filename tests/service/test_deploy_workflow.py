@@ -45,12 +45,46 @@ def test_least_permissions() -> None:
 
 def test_every_night_ends_with_destroy() -> None:
     """day02 is destroyed whatever failed before, by the deployer's role."""
-    become, destroy = JOBS["day02"]["steps"][-2:]
+    become, unlock, destroy = JOBS["day02"]["steps"][-3:]
 
     assert destroy["run"] == "make destroy ENV=day02"
     assert become["with"]["role-to-assume"] == "${{ vars.DEPLOY_ROLE }}"
-    for step in (become, destroy):
+    for step in (become, unlock, destroy):
         assert step["if"].startswith("always() && ")
+    assert unlock["continue-on-error"] is True
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_limit_of_time_cuts_off_the_last_steps(job: str) -> None:
+    """Each step with a command has a limit. Their sum is below the job's, which GitHub limits to six hours.
+
+    Source: docs.github.com/en/actions/reference/limits (job execution time)
+    """
+    limits = [step["timeout-minutes"] for step in JOBS[job]["steps"] if "run" in step]
+
+    assert sum(limits) < JOBS[job]["timeout-minutes"] <= 360
+
+
+#: Commands that use the credentials of AWS.
+USES_AWS = re.compile(r"\bmake (?:-s )?(?:url|deploy|refresh|destroy)\b|\baws \w|\bterraform ")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_session_of_aws_expires_during_a_step(job: str) -> None:
+    """The last command that uses a session ends within its hour, even if each step takes all its time.
+
+    Source: github.com/aws-actions/configure-aws-credentials (role-duration-seconds is 3600 by default)
+    """
+    elapsed = sessions = 0
+    for step in JOBS[job]["steps"]:
+        if "configure-aws-credentials" in step.get("uses", ""):
+            assert "role-duration-seconds" not in step["with"]
+            elapsed, sessions = 0, sessions + 1
+        elif "run" in step:
+            elapsed += step["timeout-minutes"]
+            assert not (sessions and USES_AWS.search(step["run"])) or elapsed <= 60, step["name"]
+
+    assert sessions >= 2
 
 
 @pytest.mark.parametrize(("job", "stack"), [("day02", "day02"), ("prod", "day02-prod")])
@@ -207,6 +241,77 @@ def test_make_refresh_must_replace_every_instance(
     step = "Proof: instances are drained and replaced"
     assert run_step(step, tmp_path, programs, PROJECT="day02") is passes
     assert list((tmp_path / "envs/day02").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("holder", "released"),
+    [("runner@this-runner", True), ("someone@another-machine", False), (None, False)],
+    ids=["this runner", "another machine", "no lock"],
+)
+@pytest.mark.parametrize("unsaved", [True, False])
+def test_only_a_lock_of_this_runner_is_released(
+    holder: str | None, released: bool, unsaved: bool, tmp_path: Path
+) -> None:
+    """A deployment that was cut off leaves its lock, and maybe its state in a file. Other locks stay."""
+    need(shutil.which("jq") is not None, "jq is not installed")
+    (tmp_path / "envs/day02").mkdir(parents=True)
+    if unsaved:
+        (tmp_path / "envs/day02/errored.tfstate").touch()
+    lock = tmp_path / "the_lock"
+    if holder:
+        lock.write_text(json.dumps({"ID": "lock-1", "Who": holder}))
+    # The last argument of `get-object` is the file to write.
+    get_object = f'for last in "$@"; do :; done; cp {lock} "$last"'
+    programs = {
+        "aws": 'case "$*" in\n'
+        f"*'--bucket x-123456789012-tfstate --key day02/terraform.tfstate.tflock'*) {get_object} ;;\n"
+        "*get-caller-identity*) echo 123456789012 ;;\n*) exit 2 ;;\nesac",
+        "hostname": "echo this-runner",
+        "terraform": 'echo "$*" >> terraform.log',
+    }
+
+    assert run_step("Release a lock of this runner, and save its state", tmp_path, programs, STACK="x")
+
+    log = tmp_path / "terraform.log"
+    ran = log.read_text().splitlines() if log.exists() else []
+    unlock, push = "force-unlock -force lock-1", "state push errored.tfstate"
+    assert ran == [
+        f"-chdir=envs/day02 {command}" for command, wanted in ((unlock, released), (push, unsaved)) if wanted
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed_after", "alarm", "passes"),
+    [(3, "x-target-5xx", True), (1000, "x-target-5xx", False), (0, "", False)],
+    ids=["rolled back later", "not rolled back", "rolled back for another reason"],
+)
+def test_the_proof_waits_for_the_rollback_of_that_deployment(
+    listed_after: int, alarm: str, passes: bool, tmp_path: Path
+) -> None:
+    """`make deploy` ends before the rollback does. A rollback from before that deployment does not count.
+
+    Source: docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html (createdAt)
+    """
+    since = "2026-11-26T01:37:00Z"
+    listing = f"""
+echo >> polls
+case "$*" in
+  *'--status ROLLBACK_SUCCESSFUL --created-at after={since} '*)
+    [ $(wc -l < polls) -le {listed_after} ] || echo new ;;
+  *) echo old ;;
+esac"""
+    programs = {
+        "aws": f"""
+case "$*" in
+  *list-service-deployments*) {listing} ;;
+  *'--service-deployment-arns new '*) echo {alarm} ;;
+  *) exit 2 ;;
+esac""",
+        "sleep": ":",
+    }
+
+    step = "Proof: the alarm on 5xx rolled that deployment back"
+    assert run_step(step, tmp_path, programs, STACK="x", BAD_SINCE=since) is passes
 
 
 @pytest.mark.parametrize(

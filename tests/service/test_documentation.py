@@ -270,6 +270,20 @@ def _variables_of_python(tree: ast.AST, *, inside: bool) -> Iterator[str]:
 # --- commands
 
 
+def test_uppy_is_installed_in_the_tested_versions() -> None:
+    """The lines of docs/uppy.md install the packages with which tests/ui/test_uppy.py runs its code."""
+    page = (ROOT / "docs" / "uppy.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^npm install (.*)$", page, re.MULTILINE)
+    installed = [dict(package.rsplit("@", 1) for package in line.split()) for line in lines]
+    folder = ROOT / "tests" / "ui" / "uppy"
+    tested = [
+        json.loads((folder / version / "package.json").read_text(encoding="utf-8"))["dependencies"]
+        for version in ("5", "6")
+    ]
+
+    assert installed == tested
+
+
 def test_commands_of_make_exist() -> None:
     """Each `make …` on a page names a target of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

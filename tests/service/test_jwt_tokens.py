@@ -8,7 +8,10 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -35,11 +38,12 @@ from s3api.settings import Settings, SettingsError
 from support.certificates import make_certificate
 from support.http_server import Server
 from support.memory_store import MemoryStore
-from support.servers import S3, Service, until
+from support.servers import ROOT, S3, Service, until
 from support.stores import settings_for
 
 ISSUER, AUDIENCE = "https://app.example", "day02 files"
 NOT_ITS_KEY = "The token's signature is not valid: it does not match the key of its kid"
+SECURITY = ROOT / "docs" / "security.md"
 SECRET = "a secret of 32 characters or more"
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -144,6 +148,22 @@ def accepted(client: FlaskClient, value: str) -> None:
 def test_a_token_of_each_kind_of_key(make: Callable[..., FlaskClient], kid: str) -> None:
     """RS256, ES256 (RFC 7518, section 3.1) and EdDSA (RFC 8037, section 3.1), by the keys of a file."""
     accepted(make(), token(kid))
+
+
+def test_the_example_of_the_documentation(make: Callable[..., FlaskClient], keys_file: Path) -> None:
+    """The application in docs/security.md makes a JWK set and a token that the service accepts."""
+    found = re.search(r"<!-- jwt -->\n```python\n(.*?)```", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    script = found[1] + "\nprint(jwks)\nprint(token_for('ana'))\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    text, value = ran.stdout.splitlines()
+    keys_file.write_text(text)
+    answer = make(jwt_audience="files").get("/whoami", headers=bearer(value))
+
+    assert answer.status_code == 200, answer.json
+    assert answer.get_json()["content"]["prefix"] == "users/ana/"
 
 
 def test_a_token_of_a_shared_secret(make: Callable[..., FlaskClient]) -> None:

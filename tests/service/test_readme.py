@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ def test_the_tour(
     found = re.search(r"<!-- tour -->\n```sh\n(.*?)```", README, re.DOTALL)
     assert found
     script = found[1].replace("http://127.0.0.1:5000", service.url).replace("sleep 121", f"sleep {LIFE + 1}")
+    assert script.startswith("FILE=README.md\n")
+    script = script.replace("README.md", "appstore_games.csv", 1)
     course_file = os.environ.get("S3API_COURSE_FILE")
     data = Path(course_file).read_bytes() if course_file else b"ID,Name\n1,Sudoku\n" * 100_000
     (tmp_path / "appstore_games.csv").write_bytes(data)
@@ -44,7 +47,7 @@ def test_the_tour(
     assert first == second
     assert "<Code>AccessDenied</Code>" in out
     assert f"Successfully deleted file 'appstore_games.csv' on s3 bucket '{bucket_name}'" in out
-    assert (tmp_path / "copy.csv").read_bytes() == data
+    assert (tmp_path / "copy").read_bytes() == data
 
 
 def test_the_api_by_example(
@@ -91,6 +94,41 @@ def test_the_api_by_example(
     assert big == (tmp_path / "big.bin").read_bytes()
 
 
+def test_the_tokens_by_example(
+    ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """The lines of docs/configuration.md make a token, and the service accepts it with its verbs."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- tokens -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert found
+    make, serve, ask = found[1].splitlines()
+    assert serve.endswith(" make run")
+    entries = serve.removesuffix(" make run") + '; printf %s "$API_TOKENS"'
+    (tmp_path / ".data").mkdir()
+
+    def run(line: str, **more: str) -> str:
+        script = line.replace(".venv/bin/s3api", f"'{sys.executable}' -m s3api")
+        done = subprocess.run(
+            ["sh", "-eu", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "services"), **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(make)
+    bucket = ministack_s3.make_bucket(bucket_name)
+    service = make_service(ministack_s3, bucket, api_tokens=run(entries), allow_anonymous="false")
+    said = run(ask, S3API_URL=service.url)
+
+    assert "web" in said
+    assert all(verb in said for verb in ("list", "read", "write"))
+
+
 PAGES = [path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]]
 
 
@@ -106,6 +144,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     ]
 
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_titles(page: Path) -> None:
+    """The fragment of a link to a page names a title of that page, as GitHub writes it."""
+    links = re.findall(r"\]\(([^)\s#]*)#([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    missing = [
+        f"{target}#{fragment}"
+        for target, fragment in links
+        if not urlsplit(target).scheme
+        and fragment not in _titles(ROOT / page.parent / target if target else ROOT / page)
+    ]
+
+    assert missing == []
+
+
+def _titles(page: Path) -> set[str]:
+    """The fragments of a page's titles: lower case, without punctuation, and with hyphens for spaces."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_every_variable_is_documented() -> None:

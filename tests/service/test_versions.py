@@ -88,7 +88,8 @@ def test_deleted_files_are_listed(any_store: FileStore) -> None:
 def test_versions_of_one_file(any_store: FileStore, limit: int) -> None:
     """Files with longer names are not listed, and no page of them is promised."""
     filled(any_store)
-    put(any_store, "a longer name still")
+    # SeaweedFS 4.48 pages by the names of its folders, in which "a x.versions" comes before "a.versions".
+    put(any_store, "az")
     found: list[FileVersion] = []
     token: str | None = None
     for _ in range(3):

@@ -26,6 +26,11 @@ run "issues_a_certificate" {
   }
 
   assert {
+    condition     = aws_acm_certificate_validation.this[0].timeouts.create == "30m"
+    error_message = "A certificate that is not issued stops the deployment before a session of AWS ends."
+  }
+
+  assert {
     condition     = aws_route53_record.alias[0].name == "files.example.com" && one(aws_route53_record.alias[0].alias).name == var.load_balancer.dns_name
     error_message = "The name leads to the load balancer."
   }

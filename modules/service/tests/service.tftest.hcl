@@ -50,6 +50,12 @@ run "deployment" {
     error_message = "Apply waits until the service is steady."
   }
 
+  # github.com/hashicorp/terraform-provider-aws/pull/25641: without it, an update ends after 20 minutes.
+  assert {
+    condition     = aws_ecs_service.this.timeouts.update == "45m"
+    error_message = "Apply waits for two rounds of tasks that finish their requests for 900 seconds."
+  }
+
   assert {
     condition     = one(aws_ecs_service.this.capacity_provider_strategy).capacity_provider == "day02-flask" && aws_ecs_service.this.force_new_deployment
     error_message = "The capacity provider places tasks, and a change of it does not replace the service."
