@@ -39,6 +39,10 @@ _FORM = {
         },
     }
 }
+_IN_PATHS = {
+    "link": "The secret part of an upload link",
+    "upload_id": "The id of an upload, from the answer that created it",
+}
 _OPTIONAL_BODY = {"create_tus_upload", "override_tus_method"}
 _DATE: dict[str, Any] = {"examples": ["Thu, 26 Nov 2026 12:00:00 GMT"]}
 _NUMBER: dict[str, Any] = {"pattern": "^[0-9]{1,18}$", "examples": ["5242880"]}
@@ -355,6 +359,9 @@ def _describe(operation: dict[str, Any]) -> None:
         _drop_null_of(parameter["schema"], also_type=True)
         if (parameter["in"], parameter["name"]) == ("path", "name"):
             parameter["schema"] |= NAME_SCHEMA
+        # Where programs that show a parameter look for it. The models have it in the schema.
+        text = parameter["schema"].pop("description", "") or _IN_PATHS.get(parameter["name"], "")
+        parameter.setdefault("description", text)
     for status, response in operation["responses"].items():
         headers = response.setdefault("headers", {})
         headers["X-Request-Id"] = {"schema": {"type": "string"}}

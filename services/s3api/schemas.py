@@ -102,7 +102,13 @@ class DownloadQuery(BaseModel):
 
 
 class ArchiveQuery(BaseModel):
-    prefix: Annotated[str, Field(description="All files whose names begin with it")] = ""
+    prefix: Annotated[
+        str,
+        Field(
+            description="All files whose names begin with it; without `prefix` and `name`, all files of the "
+            "bucket"
+        ),
+    ] = ""
     name: Annotated[
         list[str],
         Field(description="One file; repeat the parameter for several. Not together with `prefix`"),

@@ -510,6 +510,15 @@ def test_document_has_examples() -> None:
     assert without == set()
 
 
+def test_document_describes_every_parameter() -> None:
+    """The description is at the parameter, where programs show it (OpenAPI 3.1.1, Parameter Object)."""
+    parameters = [one for operation in _operations() for one in operation.get("parameters", [])]
+    archive = {one["name"]: one for one in DOCUMENT["paths"]["/archive"]["get"]["parameters"]}
+
+    assert [one["name"] for one in parameters if not one.get("description")] == []
+    assert "without `prefix` and `name`, all files of the bucket" in archive["prefix"]["description"]
+
+
 def test_document_has_no_null_defaults_and_only_anchored_patterns() -> None:
     """JSON Schema 2020-12, section 6.3.3: a pattern that is not anchored matches anywhere in the value."""
     found = list(_nested(DOCUMENT))
