@@ -85,6 +85,8 @@ TUS_UPLOADS = {
     "api.override_tus_method",
     "api.terminate_tus_upload",
 }
+#: The view that obeys X-HTTP-Method-Override.
+OVERRIDES = "api.override_tus_method"
 #: The views whose requests change something, or allow it, although they use GET or HEAD.
 WRITE_BY_READING = {"api.plan_upload_form", "api.read_tus_offset"}
 #: The views that evaluate preconditions. Every other write refuses them.
@@ -171,6 +173,10 @@ def admit() -> None:
         _check_query(asked)
         return
     if endpoint in BY_LINK:
+        if not services.tokens.configured:
+            raise failures.UploadLinkGone(
+                "The service accepts no tokens, so no upload link is valid; its operator sets API_TOKENS"
+            )
         caller = LINK_HOLDER
     else:
         caller = services.tokens.identify(environ.get("HTTP_AUTHORIZATION"))
@@ -221,7 +227,7 @@ def _refuse_what_would_be_ignored() -> None:
     """Refuse a write with a header that changes its meaning but that its view would ignore."""
     names: Iterable[str] = request.headers.keys()
     if request.endpoint in TUS_UPLOADS:
-        names = [name for name in names if name.lower() not in headers.TUS]
+        names = [name for name in names if name.lower() not in headers.TUS and not _is_override(name)]
     if unsupported := headers.unsupported_in_write(names):
         name, instead = unsupported
         raise BadRequest(f"The header {name} is not supported: {instead}")
@@ -237,6 +243,17 @@ def _refuse_what_would_be_ignored() -> None:
             raise BadRequest(f"Only PUT /upload/<file> checks a {name}; leave it out; nothing was changed")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Only PUT /upload/<file> takes a Content-Encoding; send the body as it is")
+
+
+def _is_override(name: str) -> bool:
+    """Whether this header of tus is obeyed here: the protocol lets it replace the method of every request.
+
+    Only the view for POST does so, because the verb and the other checks depend on the view. On any other
+    method the header is refused, unless it names that method.
+    """
+    if name.lower() != "x-http-method-override":
+        return False
+    return request.endpoint == OVERRIDES or request.headers[name].upper() == request.method
 
 
 def _check_target(environ: Mapping[str, Any]) -> None:

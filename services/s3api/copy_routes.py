@@ -27,8 +27,9 @@ def copy(wanted: CopyRequest) -> Response:
 
     An existing destination is replaced only with `overwrite`, or with `If-Match` and its ETag; otherwise the
     answer is 412. With `source_etag`, only a source with that ETag is copied. The request can be repeated: if
-    the destination is a copy of this source, it is confirmed. The token needs the verb `read` for the source,
-    and `write` for the destination.
+    the destination is a copy of this source, with the same headers and metadata, it is confirmed. A file is
+    not copied to a name that ends with a slash. The token needs the verb `read` for the source, and `write`
+    for the destination.
     """
     services = current_services()
     _permit("copy", check_name(wanted.source), check_name(wanted.destination))
@@ -45,8 +46,8 @@ def move(wanted: CopyRequest) -> Response:
 
     Only the file that was copied is deleted. If another one was stored in its place meanwhile, both files
     stay, and the answer is 412. A move that was interrupted between the copy and the deletion can be
-    repeated. In a bucket that keeps versions, the source can be restored, but its S3 tags are lost. The token
-    also needs the verb `delete` for the source.
+    repeated; one that has ended answers 404, because its source is gone. In a bucket that keeps versions, the
+    source can be restored, but its S3 tags are lost. The token also needs the verb `delete` for the source.
     """
     services = current_services()
     _permit("move", check_name(wanted.source), check_name(wanted.destination))

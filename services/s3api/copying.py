@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from s3api.failures import FileChanged, FileError, FileExists, FileNotFound, InvalidCopy
-from s3api.file_store import Conditions, Copied, FileStore, copy_mark
-from s3api.files import check_match
+from s3api.failures import FileChanged, FileError, FileExists, FileNotFound, InvalidCopy, changed
+from s3api.file_store import Conditions, Copied, FileStore, OpenFile
+from s3api.files import find
 from s3api.names import check_name
 
 #: Files that are copied at the same time for one request.
@@ -50,30 +50,54 @@ def copy_file(store: FileStore, source: str, destination: str, wanted: Wanted) -
 
     Raises `InvalidCopy`, `FileNotFound`, `FileExists`, and `FileChanged` if an ETag does not match.
     """
+    _check_names(source, destination)
+    if wanted.overwrite or wanted.if_match is not None:
+        return store.copy(
+            source,
+            destination,
+            source_etag=wanted.source_etag,
+            create_only=False,
+            if_match=wanted.if_match,
+        )
+    original = _look(store, source)
+    # The store checks again when it writes. This early check avoids a useless copy of a large file.
+    if done := _done_before(store, original, destination, wanted):
+        return done
+    try:
+        return store.copy(
+            source, destination, source_etag=wanted.source_etag, create_only=True, if_match=None
+        )
+    except (FileExists, FileNotFound):
+        # The same request can run twice at the same time: the other one has copied or moved the file.
+        if done := _done_before(store, original, destination, wanted):
+            return done
+        raise
+
+
+def _check_names(source: str, destination: str) -> None:
     if source == destination:
         raise InvalidCopy("The source and the destination are the same file; nothing was copied")
-    create_only = not wanted.overwrite and wanted.if_match is None
-    # The store checks again when it writes. This early check avoids a useless copy of a large file.
-    if create_only and (done := _done_before(store, source, destination, wanted)):
-        return done
-    return store.copy(
-        source,
-        destination,
-        source_etag=wanted.source_etag,
-        create_only=create_only,
-        if_match=wanted.if_match,
-    )
+    if destination.endswith("/") and not source.endswith("/"):
+        last = source.rpartition("/")[2]
+        raise InvalidCopy(
+            f"The destination '{destination}' ends with a slash, as a folder does; nothing was copied. Send "
+            f"the whole name of the file, such as '{destination}{last}'"
+        )
 
 
-def _done_before(store: FileStore, source: str, destination: str, wanted: Wanted) -> Copied | None:
+def _look(store: FileStore, name: str) -> OpenFile:
+    return store.open(name, Conditions(), with_body=False)
+
+
+def _done_before(store: FileStore, original: OpenFile, destination: str, wanted: Wanted) -> Copied | None:
     """The copy, if the destination is one of this source. Raises `FileExists` if it is another file."""
     try:
-        there = store.open(destination, Conditions(), with_body=False)
+        there = _look(store, destination)
     except FileNotFound:
         return None
-    original = store.stat(source)
-    if wanted.source_etag in (None, original.etag) and there.copy_of == copy_mark(source, original.etag):
-        return Copied(source, destination, there.file.size, there.file.etag, original.etag)
+    source = original.file
+    if wanted.source_etag in (None, source.etag) and there.copy_of == original.mark:
+        return Copied(source.name, destination, there.file.size, there.file.etag, source.etag, original.mark)
     raise FileExists(
         f"The file '{destination}' already exists on the bucket '{store.bucket}'; nothing was copied. "
         "Set overwrite to true to replace it"
@@ -83,21 +107,32 @@ def _done_before(store: FileStore, source: str, destination: str, wanted: Wanted
 def move_file(store: FileStore, source: str, destination: str, wanted: Wanted) -> Copied:
     """Copy a file, then delete exactly the file that was copied. A move that was interrupted can be repeated.
 
+    If the source is gone after the copy, because another request has moved or deleted it, the move is done.
     Raises the failures of `copy_file`, and `FileChanged` if the source was replaced after the copy; then both
     files stay.
     """
     copied = copy_file(store, source, destination, wanted)
-    same = f'"{copied.source_etag}"'
     try:
-        # Not every S3 evaluates the condition of a deletion.
-        check_match(source, store.stat(source), same)
-        store.delete(source, same)
+        _delete_copied(store, copied)
+    except FileNotFound:
+        return copied
     except FileChanged:
+        # Some kinds of S3 answer so for a missing file as well.
+        if find(store, source) is None:
+            return copied
         raise FileChanged(
             f"The file '{source}' was copied to '{destination}', and then replaced; the newer one stays, "
             "and was not moved"
         ) from None
     return copied
+
+
+def _delete_copied(store: FileStore, copied: Copied) -> None:
+    """Delete the source. Raises `FileNotFound`, and `FileChanged` if it is not what was copied any more."""
+    # Not every S3 evaluates the condition of a deletion, and none of them compares the metadata.
+    if _look(store, copied.source).mark != copied.mark:
+        raise changed(copied.source)
+    store.delete(copied.source, f'"{copied.source_etag}"')
 
 
 def copy_folder(

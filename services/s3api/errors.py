@@ -32,6 +32,7 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.InvalidCursor: 400,
     failures.InvalidParts: 400,
     failures.InvalidCopy: 400,
+    failures.ChunkNotOnePart: 400,
     failures.ChunkTooSmall: 400,
     failures.TooManyFiles: 400,
     failures.DigestMismatch: 400,

@@ -140,6 +140,12 @@ class ChunkTooSmall(FileError):
     code = "chunk_too_small"
 
 
+class ChunkNotOnePart(FileError):
+    """A chunk with a checksum is not exactly one part, so the service could not take it back as a whole."""
+
+    code = "chunk_not_one_part"
+
+
 class ChecksumMismatch(FileError):
     """The bytes of one request do not have the checksum that the request names."""
 

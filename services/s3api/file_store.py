@@ -6,6 +6,7 @@ The use cases own this interface. `s3_store` implements it for S3.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -60,13 +61,14 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The copy `name` of the file `source`, which had the ETag `source_etag` when it was copied."""
+    """The copy `name` of the file `source`, which had this ETag and this `copy_mark` when it was copied."""
 
     source: str
     name: str
     size: int
     etag: str
     source_etag: str
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,13 @@ class OpenFile:
     copy_of: str | None = None
     #: Those of `KEPT_HEADERS` that the file has. Another client of the store may have set any value.
     stored_headers: Mapping[str, str] = field(default_factory=dict)
+    #: The headers and the metadata that a copy of the file keeps, by their names in lower case.
+    copied_headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> str:
+        """The `copy_mark` that a copy of this file would have."""
+        return copy_mark(self.file.name, self.file.etag, self.copied_headers)
 
 
 class NotModified(FileError):
@@ -368,9 +377,13 @@ class FileStore(Protocol):
         """Abort the upload. Returns whether the store still had it."""
 
 
-def copy_mark(source: str, etag: str) -> str:
-    """Identifies the copies of one state of a file. It is stored with each copy (`OpenFile.copy_of`)."""
-    return hashlib.sha256(f"{etag} {source}".encode()).hexdigest()
+def copy_mark(source: str, etag: str, copied_headers: Mapping[str, str]) -> str:
+    """Identifies the copies of one state of a file. It is stored with each copy (`OpenFile.copy_of`).
+
+    An ETag alone is not enough: the same bytes can be stored again with another content type.
+    """
+    state = json.dumps([source, etag, sorted(copied_headers.items())])
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
 def part_size_for(size: int, least: int = MIN_PART_BYTES) -> int:

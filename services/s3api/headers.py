@@ -175,7 +175,7 @@ _BEGINNINGS = {beginning.lower(): instead for beginning, instead in UNSUPPORTED_
 TUS = frozenset(
     {
         *("tus-resumable", "upload-checksum", "upload-defer-length", "upload-length", "upload-metadata"),
-        *("upload-offset", "x-http-method-override"),
+        "upload-offset",
     }
 )
 #: What signing clients and proxies add, such as CloudFront, VPC Lattice and Google's Identity-Aware Proxy.

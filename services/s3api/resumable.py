@@ -22,6 +22,7 @@ from s3api import files
 from s3api.bodies import Body, Received, too_large
 from s3api.failures import (
     ChecksumMismatch,
+    ChunkNotOnePart,
     ChunkTooSmall,
     ClientTooSlow,
     DigestMismatch,
@@ -110,6 +111,8 @@ def create(
         files.check_absent(store, name)
     if if_match is not None:
         files.check_match(name, files.find(store, name), if_match)
+    if body is None:
+        _check_no_bytes(digests)
     part_size = part_size_for(size, LEAST_PART)
     plan, _ = files.plan_parts(store, name, size, content_type, None, part_size=part_size)
     upload = ResumableUpload(plan, create_only, if_match)
@@ -154,14 +157,20 @@ def append(
     It can be smaller than the end of the bytes: the beginning of a part that the bytes do not complete is not
     stored. The file is stored when its last part is. `digests` are those of all bytes of the request.
 
-    Raises `UploadGone`, `WrongOffset`, `ChunkTooSmall`, `ChecksumMismatch`, the failures of the body, and
-    what `FileStore.complete_parts` raises.
+    Raises `UploadGone`, `WrongOffset`, `ChunkTooSmall`, `ChunkNotOnePart`, `ChecksumMismatch`, the failures
+    of the body, and what `FileStore.complete_parts` raises.
     """
     now = offset(store, upload)
     if now != at:
         raise _wrong_offset(now)
+    chunk = _Chunk(body)
+    if now == upload.plan.size:  # the file is stored, also an empty one
+        if chunk.has_more():
+            raise _beyond(upload.plan)
+        _check_no_bytes(digests)
+        return now
     with _known(store, upload.plan):
-        return _append(store, upload, at, _Chunk(body), digests)
+        return _append(store, upload, at, chunk, digests)
 
 
 def terminate(store: FileStore, upload: ResumableUpload) -> None:
@@ -176,9 +185,10 @@ def _append(
     plan, length = upload.plan, chunk.body.size
     if length is not None and at + length > plan.size:
         raise _beyond(plan)
-    if plan.size and (at == plan.size or length == 0):
-        if chunk.has_more():
-            raise _beyond(plan)
+    if length is None and not chunk.has_more():
+        length = 0
+    if length == 0 and plan.size:
+        _check_no_bytes(digests)
         return at
     numbers = _whole_parts(plan, at, length, alone=bool(digests))
     stored: list[Part] = []
@@ -212,25 +222,31 @@ def _append(
 def _whole_parts(plan: PartPlan, at: int, length: int | None, *, alone: bool) -> range:
     """The numbers of the parts that a chunk contains completely, or all that follow if its length is unknown.
 
-    With `alone`, the chunk must be exactly one part. Raises `ChunkTooSmall`.
+    With `alone`, the chunk must be exactly one part. Raises `ChunkTooSmall` and `ChunkNotOnePart`.
     """
     first, last = at // plan.part_size + 1, plan.parts
     if length is not None and at + length < plan.size:
         last = (at + length) // plan.part_size
-    if last < first:
+    if last < first and not alone:
         raise _too_small(plan)
     if alone and (last > first or plan.size_of(first) != length):
-        raise _not_one_part(plan)
+        raise _not_one_part(plan, plan.size_of(first))
     return range(first, last + 1)
+
+
+def _check_no_bytes(digests: Mapping[str, str]) -> None:
+    """Raises `ChecksumMismatch` unless these are the digests of an empty chunk."""
+    try:
+        Body(BytesIO(), 0, 0, digests=digests, hashed=False).read()
+    except DigestMismatch:
+        raise _mismatch() from None
 
 
 def _put_part(store: FileStore, plan: PartPlan, number: int, body: Body) -> Part:
     try:
         return store.put_part(plan, number, body)
     except DigestMismatch:
-        raise ChecksumMismatch(
-            "The bytes do not match the Upload-Checksum; none of them was stored. Send them again"
-        ) from None
+        raise _mismatch() from None
 
 
 def _checks(
@@ -288,6 +304,12 @@ def _known(store: FileStore, plan: PartPlan) -> Iterator[None]:
         raise _gone() from None
 
 
+def _mismatch() -> ChecksumMismatch:
+    return ChecksumMismatch(
+        "The bytes do not match the Upload-Checksum; none of them was stored. Send them again"
+    )
+
+
 def _gone() -> UploadGone:
     return UploadGone(
         "The upload was terminated, has expired, or its file was replaced; create it again with POST /tus"
@@ -312,11 +334,11 @@ def _too_small(plan: PartPlan) -> ChunkTooSmall:
     )
 
 
-def _not_one_part(plan: PartPlan) -> ChunkTooSmall:
-    return ChunkTooSmall(
+def _not_one_part(plan: PartPlan, size: int) -> ChunkNotOnePart:
+    return ChunkNotOnePart(
         f"A chunk with an Upload-Checksum must have exactly {plan.part_size} bytes, or fewer at the end of "
-        "the file: the service could not take back other parts. Nothing was stored",
-        details={"least": plan.part_size},
+        f"the file: the service could not take back other parts. Nothing was stored; send {size} bytes",
+        details={"exactly": size},
     )
 
 

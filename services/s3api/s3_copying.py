@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from s3api.failures import FileChanged, FileExists, FileNotFound, changed
@@ -33,6 +33,14 @@ _KEPT = (
     "Expires",
     "Metadata",
 )
+# The same fields as headers; the metadata has a beginning instead of a name.
+_KEPT_HEADERS = frozenset(
+    {
+        *("cache-control", "content-disposition", "content-encoding", "content-language", "content-type"),
+        "expires",
+    }
+)
+_METADATA = "x-amz-meta-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,17 @@ class Original:
     etag: str
     size: int
     kept: Mapping[str, Any]
+    mark: str
+
+
+def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those headers of a file that a copy keeps. Each copy has a mark of its own."""
+    lower = {header.lower(): value for header, value in headers.items()}
+    return {
+        header: value
+        for header, value in lower.items()
+        if header in _KEPT_HEADERS or (header.startswith(_METADATA) and header != f"{_METADATA}{COPY_OF}")
+    }
 
 
 class S3Copying:
@@ -70,6 +89,7 @@ class S3Copying:
                 etag_of(head),
                 head["ContentLength"],
                 {key: head[key] for key in _KEPT if head.get(key)},
+                copy_mark(name, etag_of(head), copied_headers(head["ResponseMetadata"]["HTTPHeaders"])),
             )
 
     def copy(self, original: Original, destination: str, condition: Mapping[str, str]) -> str:
@@ -135,10 +155,8 @@ class S3Copying:
         original = self.original(source)
         if source_etag not in (None, original.etag):
             raise source_changed(source)
-        metadata = {**original.kept.get("Metadata", {}), COPY_OF: copy_mark(source, original.etag)}
-        marked = Original(
-            source, original.version, original.etag, original.size, {**original.kept, "Metadata": metadata}
-        )
+        metadata = {**original.kept.get("Metadata", {}), COPY_OF: original.mark}
+        marked = replace(original, kept={**original.kept, "Metadata": metadata})
         condition = {"IfNoneMatch": "*"} if create_only else {"IfMatch": if_match} if if_match else {}
         try:
             etag = self.copy(marked, destination, condition)
@@ -155,7 +173,7 @@ class S3Copying:
             if if_match is None:
                 raise
             raise changed(destination) from None
-        return Copied(source, destination, original.size, etag, original.etag)
+        return Copied(source, destination, original.size, etag, original.etag, original.mark)
 
 
 def source_changed(name: str) -> FileChanged:

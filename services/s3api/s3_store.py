@@ -66,7 +66,7 @@ from s3api.file_store import (
     part_size_for,
 )
 from s3api.s3_answers import REQUEST_ID, UnexpectedAnswer, check_answers, expect_owner
-from s3api.s3_copying import COPY_OF, S3Copying
+from s3api.s3_copying import COPY_OF, S3Copying, copied_headers
 from s3api.s3_errors import S3Errors, is_denial, look
 from s3api.s3_http import S3Requests
 from s3api.s3_multipart import S3Multipart
@@ -279,6 +279,7 @@ class S3FileStore:
             nonce=answer.headers.get(f"x-amz-meta-{NONCE}"),
             copy_of=answer.headers.get(f"x-amz-meta-{COPY_OF}"),
             stored_headers={name: value for name in KEPT_HEADERS if (value := answer.headers.get(name))},
+            copied_headers=copied_headers(answer.headers),
         )
 
     # --- writing

@@ -7,6 +7,7 @@ The URL of an upload contains its signed id, so the service keeps no state.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -265,9 +266,14 @@ def _checksum() -> dict[str, str]:
     if algorithm not in ALGORITHMS:
         raise BadRequest(f"The Upload-Checksum has none of the algorithms {', '.join(ALGORITHMS)}")
     try:
-        return {ALGORITHMS[algorithm]: base64.b64decode(encoded, validate=True).hex()}
+        digest = base64.b64decode(encoded, validate=True)
     except ValueError:
-        raise BadRequest("The Upload-Checksum is not an algorithm, a space and a Base64 digest") from None
+        digest = b""
+    if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
+        raise BadRequest(
+            f"The Upload-Checksum is not an algorithm, a space and the Base64 of a whole {algorithm} digest"
+        )
+    return {ALGORITHMS[algorithm]: digest.hex()}
 
 
 def _body() -> Received:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 
 from apiflask import APIFlask
 from flask import Response, request
@@ -75,9 +76,13 @@ def read_upload_link(link: str) -> Response:
     A browser is redirected to the page for the upload.
     """
     if _wants_page():
+        # Only a link that the service has signed goes into a header: browsers would take `https:example.org`
+        # for another site. The page explains why a signed link is no longer valid.
+        current_services().signer.read_upload_link(link)
         response = answer("The page for the upload has a slash at the end of its URL", status=302)
-        # A relative reference (RFC 3986, section 4.2): the link is the last segment of this URL.
-        response.headers["Location"] = f"{link}/"
+        # A relative reference (RFC 3986, section 4.2): the link is the last segment of this URL. It is quoted
+        # because Base64 ignores other characters in a signature.
+        response.headers["Location"] = f"{quote(link, safe='')}/"
         response.headers["Vary"] = "Accept"
         return response
     return _described(_open(link)[1])

@@ -22,6 +22,7 @@ from s3api.settings import Verb
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, Hang, Reset, running_faulty_s3
 from support.memory_store import MemoryStore
 from support.servers import S3
+from support.stores import body as body_of
 from support.stores import content, put, s3_store
 
 MiB = 1024 * 1024
@@ -125,6 +126,104 @@ def test_a_copy_can_be_repeated(any_store: FileStore) -> None:
     put(any_store, "a", b"two")
     with pytest.raises(failures.FileExists):
         copying.copy_file(any_store, "a", "b", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kept"), [("text/csv", {}), ("text/plain", {"Cache-Control": "max-age=5"})]
+)
+def test_the_same_bytes_with_other_headers_are_another_source(
+    any_store: FileStore, content_type: str, kept: dict[str, str]
+) -> None:
+    """The ETag stays the same, but the copy lacks the new headers. A move would lose them with the source."""
+    put(any_store, "a", b"one")
+    copying.copy_file(any_store, "a", "b", PLAIN)
+    any_store.put("a", body_of(b"one"), content_type, create_only=False, kept=kept)
+    for one in (copying.copy_file, copying.move_file):
+        with pytest.raises(failures.FileExists):
+            one(any_store, "a", "b", PLAIN)
+
+    assert names(any_store) == ["a", "b"]
+
+
+def test_a_copy_of_a_copy_can_be_repeated(any_store: FileStore) -> None:
+    """The mark that a copy has is not one of the headers that its own copy keeps."""
+    put(any_store, "a", b"one")
+    copying.copy_file(any_store, "a", "b", PLAIN)
+    copied = copying.copy_file(any_store, "b", "c", PLAIN)
+
+    assert copying.move_file(any_store, "b", "c", PLAIN) == copied
+    assert names(any_store) == ["a", "c"]
+
+
+class Meanwhile:
+    """A store that does something else once, just before a copy or just after it."""
+
+    def __init__(self, store: FileStore, action: Callable[[], object], *, before: bool) -> None:
+        self._store, self._action, self._before = store, action, before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def copy(self, *names: str, **conditions: Any) -> Any:
+        if self._before:
+            self._action()
+        copied = self._store.copy(*names, **conditions)
+        if not self._before:
+            self._action()
+        return copied
+
+
+@pytest.mark.parametrize("one", [copying.copy_file, copying.move_file])
+@pytest.mark.parametrize("other", [copying.copy_file, copying.move_file])
+def test_the_same_request_at_the_same_time_is_confirmed(any_store: FileStore, one: Any, other: Any) -> None:
+    """Of two equal requests one finds that the other has copied, or even moved, the file."""
+    put(any_store, "a", b"one")
+    store: Any = Meanwhile(any_store, lambda: other(any_store, "a", "b", PLAIN), before=True)
+    done = one(store, "a", "b", PLAIN)
+
+    assert (done.name, done.etag) == ("b", any_store.stat("b").etag)
+    assert content(any_store, "b") == b"one"
+    moved = copying.move_file in (one, other)
+    assert names(any_store) == (["b"] if moved else ["a", "b"])
+
+
+@pytest.mark.parametrize("wanted", [PLAIN, Wanted(overwrite=True)], ids=["create", "overwrite"])
+def test_a_move_whose_source_is_gone_after_the_copy_is_done(any_store: FileStore, wanted: Wanted) -> None:
+    """Another move took the source to another name. Both copies exist, so neither request failed."""
+    put(any_store, "a", b"one")
+    store: Any = Meanwhile(any_store, lambda: copying.move_file(any_store, "a", "c", PLAIN), before=False)
+    moved = copying.move_file(store, "a", "b", wanted)
+
+    assert moved.etag == any_store.stat("b").etag
+    assert names(any_store) == ["b", "c"]
+    with pytest.raises(failures.FileNotFound):
+        copying.move_file(any_store, "a", "b", wanted)
+
+
+def test_a_source_with_new_headers_stays_after_the_copy(any_store: FileStore) -> None:
+    """A move deletes what it copied: not the same bytes that were stored with another content type since."""
+    put(any_store, "a", b"one")
+    store: Any = Meanwhile(
+        any_store,
+        lambda: any_store.put("a", body_of(b"one"), "text/csv", create_only=False),
+        before=False,
+    )
+    with pytest.raises(failures.FileChanged, match="stays"):
+        copying.move_file(store, "a", "b", PLAIN)
+
+    assert any_store.open("a", Conditions(), with_body=False).content_type == "text/csv"
+
+
+def test_a_file_is_not_copied_to_the_name_of_a_folder(any_store: FileStore) -> None:
+    """A file would get the name of a folder. The object of a folder itself may be moved."""
+    put(any_store, "in/a.txt", b"one")
+    put(any_store, "in/", b"")
+    for one in (copying.copy_file, copying.move_file):
+        with pytest.raises(failures.InvalidCopy, match=r"such as 'archive/a\.txt'"):
+            one(any_store, "in/a.txt", "archive/", Wanted(overwrite=True))
+    copying.move_file(any_store, "in/", "archive/", PLAIN)
+
+    assert names(any_store) == ["archive/", "in/a.txt"]
 
 
 def test_a_look_at_the_destination_reads_nothing_of_it(

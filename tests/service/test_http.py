@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urljoin, urlsplit
 
 import flask
 import pytest
@@ -1414,6 +1414,45 @@ def test_with_nothing_configured_nothing_answers(make_client: MakeClient) -> Non
         assert client.get(public).status_code == 200
     for closed in ("/list_files", "/docs", "/openapi.json", "/ui", "/ui/ui.js", "/download/a"):
         assert "API_TOKENS" in refused(client.get(closed), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_with_nothing_configured_no_route_answers(make_client: MakeClient, accept: str) -> None:
+    """Every route and method of the service, also those that check an upload link instead of a token."""
+    client = make_client(allow_anonymous=False)
+    answers = {
+        (method, rule.rule): client.open(
+            re.sub(r"<[^>]+>", "x", rule.rule), method=method, headers={"Accept": accept}
+        )
+        for rule in client.application.url_map.iter_rules()
+        if rule.endpoint not in PUBLIC
+        for method in rule.methods or ()
+    }
+
+    assert len(answers) > 40
+    for call, answer in answers.items():
+        assert answer.status_code in (401, 410), call
+        assert call[0] == "HEAD" or "API_TOKENS" in answer.get_json()["message"], call
+
+
+def test_no_header_leads_where_the_path_says(client: FlaskClient) -> None:
+    """CWE-601: no part of the path becomes the destination of a redirect, or a header of its own."""
+    segments = ("https:evil.example", "%2f%2fevil.example", "%5c%5cevil.example", "a%0d%0aX-Evil:%201", "..")
+    paths = {
+        re.sub(r"<[^>]+>", segment, rule.rule) + slash
+        for rule in client.application.url_map.iter_rules()
+        for segment in segments
+        for slash in ("", "/")
+        if "<" in rule.rule
+    }
+    for path in sorted(paths):
+        answer = client.get(path, headers={"Accept": "text/html"})
+        location = answer.headers.get("Location", "")
+
+        assert answer.status_code < 500, path
+        assert "X-Evil" not in answer.headers, path
+        assert urlsplit(urljoin(f"http://localhost{path}", location)).netloc == "localhost", path
+        assert urljoin(f"http://localhost{path}", location).startswith("http:"), path
 
 
 def test_anonymous_access_does_not_excuse_a_wrong_token(make_client: MakeClient) -> None:

@@ -42,8 +42,8 @@ from support.servers import ROOT, S3, Service, until
 from support.stores import settings_for
 
 ISSUER, AUDIENCE = "https://app.example", "day02 files"
-NOT_ITS_KEY = "The token's signature is not valid: it does not match the key of its kid"
 SECURITY = ROOT / "docs" / "security.md"
+NOT_ITS_KEY = "The token's signature is not valid: it does not match the key of its kid"
 SECRET = "a secret of 32 characters or more"
 
 RSA = rsa.generate_private_key(65537, 2048)

@@ -188,6 +188,51 @@ def test_a_chunk_that_is_too_small_names_the_minimum(client: FlaskClient) -> Non
     assert append(client, path, 0, b"").headers["Upload-Offset"] == "0"
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_completed_upload_takes_no_bytes(client: FlaskClient, size: int) -> None:
+    """Core protocol, "PATCH": an empty PATCH at the offset is accepted, for an empty file as for another."""
+    path = created(client, size)
+    append(client, path, 0, b"abc"[:size])
+    answer = append(client, path, size, b"")
+
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(size))
+    assert append(client, path, size, b"d").status_code == 413
+    assert append(client, path, size + 1, b"").status_code == 409
+
+
+def test_an_empty_chunk_needs_no_length(client: FlaskClient, store: MemoryStore) -> None:
+    """RFC 9112, section 7.1: no bytes are no bytes, in whatever way the request says so."""
+    path = created(client)
+    chunked = {**CHUNK, "Transfer-Encoding": "chunked"}
+    sent = {**chunked, "Upload-Length": "0", "Upload-Metadata": "filename YQ=="}
+    empty = client.patch(path, headers={**chunked, "Upload-Offset": "0"}, input_stream=BytesIO())
+    created_empty = client.post("/tus", headers=sent, input_stream=BytesIO())
+
+    assert (empty.status_code, empty.headers["Upload-Offset"]) == (204, "0")
+    assert created_empty.status_code == 201
+    assert content(store, "a") == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "override"),
+    [("DELETE", "PATCH"), ("PATCH", "DELETE"), ("PATCH", "HEAD"), ("HEAD", "DELETE"), ("DELETE", "nonsense")],
+)
+def test_an_override_is_never_ignored(
+    client: FlaskClient, store: MemoryStore, method: str, override: str
+) -> None:
+    """Core protocol, "X-HTTP-Method-Override": the actual method must be ignored. Only POST obeys it here."""
+    path = created(client, 3)
+    headers = {**CHUNK, "Upload-Offset": "0", "X-HTTP-Method-Override": override}
+    data = b"abc" if method == "PATCH" else b""
+
+    assert client.open(path, method=method, headers=headers, data=data).status_code == 400
+    assert (len(store.uploads), store.objects) == (1, {})
+    assert create(client, 3, "b", X_HTTP_Method_Override="OPTIONS").status_code == 400
+    assert len(store.uploads) == 1
+    same = client.open(path, method=method, headers={**headers, "X-HTTP-Method-Override": method}, data=data)
+    assert same.status_code == (200 if method == "HEAD" else 204)
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_the_method_can_be_overridden(client: FlaskClient, store: MemoryStore, method: str) -> None:
     """Core protocol, "X-HTTP-Method-Override"."""
@@ -424,24 +469,52 @@ def test_a_checksum_is_verified(client: FlaskClient, store: MemoryStore, algorit
     assert content(store, "a.bin") == DATA[: 8 * MiB]
 
 
-@pytest.mark.parametrize("value", ["crc32 AAAA", "sha1", "sha1 !", "sha1 AAAA"])
+@pytest.mark.parametrize("value", ["crc32 AAAA", "sha1", "sha1 ", "sha1 !", "sha1 AAAA"])
 def test_a_checksum_that_cannot_be_checked_is_refused(client: FlaskClient, value: str) -> None:
     """Checksum, "Upload-Checksum": 400 for an unknown algorithm or a malformed value."""
     path = created(client, 3)
 
-    assert append(client, path, 0, b"abc", Upload_Checksum=value).status_code in (400, 460)
+    assert append(client, path, 0, b"abc", Upload_Checksum=value).status_code == 400
     assert offset(client, path) == "0"
 
 
-def test_a_checksum_covers_one_part(client: FlaskClient) -> None:
-    """Checksum: bytes of a refused chunk must be discarded, and S3 cannot take back a part."""
+@pytest.mark.parametrize("sent", [len(DATA), 5 * MiB - 1])
+def test_a_checksum_covers_one_part(client: FlaskClient, sent: int) -> None:
+    """Checksum: bytes of a refused chunk must be discarded, and S3 cannot take back a part.
+
+    The answer names the exact size, for a chunk that is too large and for one that is too small.
+    """
     path = created(client)
-    right = f"sha1 {b64(hashlib.sha1(DATA).digest())}"
+    right = f"sha1 {b64(hashlib.sha1(DATA[:sent]).digest())}"
+    answer = append(client, path, 0, DATA[:sent], Upload_Checksum=right)
 
-    assert (
-        "exactly 5242880 bytes" in append(client, path, 0, DATA, Upload_Checksum=right).get_json()["message"]
-    )
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "chunk_not_one_part")
+    assert "exactly 5242880 bytes" in answer.get_json()["message"]
+    assert answer.get_json()["content"] == {"exactly": 5 * MiB}
     assert offset(client, path) == "0"
+
+
+@pytest.mark.parametrize("received", [0, 5 * MiB, len(DATA)], ids=["new", "begun", "complete"])
+def test_the_checksum_of_an_empty_chunk_is_verified(client: FlaskClient, received: int) -> None:
+    """Checksum: 460 if it does not match, also for no bytes."""
+    path = created(client)
+    append(client, path, 0, DATA[:received])
+    wrong, right = (f"sha1 {b64(hashlib.sha1(data).digest())}" for data in (b"x", b""))
+
+    def status(method: str, path: str, checksum: str, **headers: object) -> int:
+        sent = {key.replace("_", "-"): str(value) for key, value in headers.items()}
+        return client.open(
+            path,
+            method=method,
+            headers={**CHUNK, "Upload-Checksum": checksum, **sent},
+            environ_overrides={"CONTENT_LENGTH": "0"},  # the test client leaves the length of no bytes out
+        ).status_code
+
+    assert status("PATCH", path, wrong, Upload_Offset=received) == 460
+    assert status("PATCH", path, right, Upload_Offset=received) == 204
+    of_new = {"Upload_Length": 3, "Upload_Metadata": f"filename {b64('b')}"}
+    assert status("POST", "/tus", wrong, **of_new) == 460
+    assert status("POST", "/tus", right, **of_new) == 201
 
 
 def test_only_a_checksum_that_is_asked_for_is_computed(client: FlaskClient, store: MemoryStore) -> None:

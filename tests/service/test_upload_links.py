@@ -14,17 +14,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import jwt
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from s3api.app import create_app
 from s3api.auth import new_token
+from s3api.failures import FileError
 from s3api.manage import entry_json
+from s3api.s3_errors import _MEANINGS, S3Errors
 from s3api.services import services_of
 from s3api.settings import TokenEntry
 from support.memory_store import MemoryStore
@@ -127,6 +131,22 @@ def test_a_link_replaces_no_file(client: FlaskClient, store: MemoryStore) -> Non
         assert store.bucket not in answer.text
         assert conditional.status_code == 400
     assert store.objects["inbox/old"].data == b"old"
+
+
+@pytest.mark.parametrize("code", sorted(_MEANINGS.keys() - {"304"}))
+def test_no_failure_names_the_bucket(client: FlaskClient, store: MemoryStore, code: str) -> None:
+    """Whatever S3 answers to an upload, the holder does not learn where its files go."""
+    link = link_to(client, prefix="inbox/")
+    errors = S3Errors(store.bucket, "eu-central-2", checks_owner=True)
+    with pytest.raises(FileError) as failed, errors("put_object", "inbox/a"):
+        raise ClientError({"Error": {"Code": code, "Message": ""}}, "PutObject")
+    store.fails_with = failed.value
+    answer = client.put(f"{link}a", data=b"x")
+
+    assert answer.status_code >= 400
+    assert code_of(answer)[1] == failed.value.code
+    for secret in (store.bucket, "eu-central-2", "BUCKET_OWNER", "AWS_REGION"):
+        assert secret not in answer.text
 
 
 def test_a_link_with_overwrite_replaces_a_file(client: FlaskClient, store: MemoryStore) -> None:
@@ -421,6 +441,52 @@ def test_answers_keep_the_url_secret(client: FlaskClient) -> None:
     for answer in [*answers, client.post(link)]:
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+HTML = {"Accept": "text/html"}
+
+
+def test_a_browser_is_led_to_the_page(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link of a file has no slash at its end. The page also explains a link that has expired."""
+    link = link_to(client, name="inbox/a", expires=60)
+    valid = client.get(link, headers=HTML)
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    expired = client.get(link, headers=HTML)
+
+    for answer in (valid, expired):
+        assert answer.status_code == 302
+        assert urljoin(f"http://localhost{link}", answer.headers["Location"]) == f"http://localhost{link}/"
+        assert answer.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        *("https:evil.example", "http:evil.example", "mailto:a", "javascript:alert(1)", "..", "%2e%2e", "."),
+        *("a%3Fb", "a%23b", "a%0d%0aX-Evil:%201", "%5cevil.example", "%e2%80%a8", "x"),
+    ],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_browser_is_led_nowhere_by_what_is_no_link(client: FlaskClient, segment: str, slash: str) -> None:
+    """A segment of the URL is no destination (CWE-601) and no header. RFC 3986, section 4.2: a first segment
+    with a colon is a scheme."""
+    answer = client.get(f"/upload_links/{segment}{slash}", headers=HTML)
+
+    assert "Location" not in answer.headers
+    assert answer.status_code == (200 if slash and answer.mimetype == "text/html" else 404)
+
+
+@pytest.mark.parametrize("extra", ["%0d%0aX-Evil:%201", "%3F", "%23", "%5c"])
+def test_a_signed_link_with_more_characters_keeps_its_redirect_valid(client: FlaskClient, extra: str) -> None:
+    """Base64 ignores characters outside its alphabet, so a signature can be spelled in several ways."""
+    link = link_to(client, name="inbox/a")
+    answer = client.get(f"{link[:-5]}{extra}{link[-5:]}", headers=HTML)
+
+    assert answer.status_code in (302, 404)
+    assert "X-Evil" not in answer.headers
+    followed = urlsplit(urljoin("http://localhost/upload_links/x", answer.headers.get("Location", "")))
+    assert (followed.netloc, followed.query, followed.fragment) == ("localhost", "", "")
 
 
 def test_the_url_has_the_host_and_the_path_of_the_proxy(make: Callable[..., FlaskClient]) -> None:

@@ -54,6 +54,15 @@ class _Object:
     kept: Mapping[str, str] = field(default_factory=dict)
     copy_of: str | None = None
 
+    def copied_headers(self) -> dict[str, str]:
+        metadata = {"sha256": self.sha256, "declared": self.declared_sha256, "nonce": self.nonce}
+        kept = {header.lower(): value for header, value in self.kept.items()}
+        return {
+            "content-type": self.content_type,
+            **kept,
+            **{key: one for key, one in metadata.items() if one},
+        }
+
 
 @dataclass
 class _Upload:
@@ -159,6 +168,7 @@ class MemoryStore:
             stored.nonce,
             stored.copy_of,
             dict(stored.kept),
+            stored.copied_headers(),
         )
 
     def put(
@@ -234,11 +244,10 @@ class MemoryStore:
         with self._lock:
             self._check(destination, create_only=create_only, if_match=if_match)
             etag = self._store(destination, original.data, original.content_type)
-            copied = replace(
-                original, file=self.objects[destination].file, copy_of=copy_mark(source, original.file.etag)
-            )
+            mark = copy_mark(source, original.file.etag, original.copied_headers())
+            copied = replace(original, file=self.objects[destination].file, copy_of=mark)
             self.objects[destination] = copied
-        return Copied(source, destination, len(original.data), etag, original.file.etag)
+        return Copied(source, destination, len(original.data), etag, original.file.etag, mark)
 
     def list_versions(self, prefix: str, limit: int, token: str | None) -> VersionPage:
         self._touch()

@@ -59,6 +59,19 @@ def test_rename_a_file(make_window: MakeWindow, versioned: tuple[Service, S3, st
     assert window.data("folder/new.txt") == b"a"
 
 
+def test_a_folder_as_the_new_name_moves_a_file(window: Window) -> None:
+    """A new name that ends with a slash is a folder: the file keeps its own name in it."""
+    window.put("a.txt", b"a")
+    window.open()
+    begin(window, "a.txt")
+    window.page.locator("#rename-name").fill(f"{window.folder}archive/")
+    window.page.locator("#rename-go").click()
+    expect(window.page.locator("#rename")).to_be_hidden()
+    expect(window.row("archive/")).to_be_visible()
+    assert window.stored() == {"archive/a.txt"}
+    assert window.data("archive/a.txt") == b"a"
+
+
 def test_rename_only_the_file_that_the_user_sees(window: Window) -> None:
     """A file that was replaced meanwhile is not renamed."""
     window.forgiven = ["412"]

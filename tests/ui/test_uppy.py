@@ -236,6 +236,8 @@ def application(
     context = browser.new_context()
     settings = json.dumps({"service": made.url, "token": tokens["uploader"][0]})
     context.add_init_script(f"window.settings = {settings};")
+    # With no network but loopback, Chromium says that it is offline, and version 6 of aws-s3 waits.
+    context.add_init_script("Object.defineProperty(navigator, 'onLine', { value: true });")
     page = context.new_page()
     app = Application(request.param, page, f"{origin}/{request.param}", s3, name)
 

@@ -56,6 +56,7 @@ $("rename-form").addEventListener("submit", async (event) => {
   const { name } = source;
   let wanted = $("rename-name").value;
   if (isFolder() && !wanted.endsWith("/")) wanted += "/";
+  if (!isFolder() && wanted.endsWith("/")) wanted += name.split("/").pop(); // a folder alone keeps the file's name
   if (wanted === name) return $("rename").close();
   running = true;
   stopped = false;
