@@ -450,7 +450,7 @@ class Versions:
 
     def head_object(self, VersionId: str, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's name
         self.looked.append(VersionId)
-        return {"ContentLength": self.size, "ETag": '"e"'}
+        return {"ContentLength": self.size, "ETag": '"e"', "ResponseMetadata": {"HTTPHeaders": {}}}
 
     def put_object(self, **_: object) -> dict[str, Any]:
         self.copied[0] = None
