@@ -844,7 +844,7 @@ def test_deleted_files_and_versions(s3api: Command) -> None:
 def test_every_deleted_file_is_restored(
     ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
 ) -> None:
-    """`--all` restores what every folder had; in a bucket of its own, because other tests delete thousands."""
+    """`--all` restores what every folder had. Other tests delete thousands, so the bucket is its own."""
     bucket = ministack_s3.make_bucket(f"{bucket_name}-all", versioned=True)
     s3api = Command(make_service(ministack_s3, bucket).url, tmp_path)
     for name in ("a/1.txt", "2.txt"):
