@@ -47,6 +47,8 @@ ONE_NAME = "--name names one file; --prefix is for several"
 #: The exit statuses for the codes of single files in one answer.
 RESULTS = {"file_exists": EXISTS, "file_not_found": NOT_FOUND}
 PAGE = 1000  # names on a page of a listing, and in one request that deletes
+#: Versions in one request that restores: the service answers when it has restored all of them.
+VERSIONS = 100
 
 HELP = """Files in a bucket, through the file API: list, upload, download, delete.
 
@@ -916,7 +918,7 @@ def restore(
             raise click.UsageError("--prefix and --all restore deleted files only; give one of them, alone")
         if prefix == "":
             raise click.UsageError("An empty --prefix means all deleted files; to restore them, give --all")
-        _results(client, "/restore", {"prefix": prefix or "", "limit": PAGE}, "restored")
+        _results(client, "/restore", {"prefix": prefix or "", "limit": VERSIONS}, "restored")
         return
     names = _wanted(arguments, filenames)
     if version is not None and len(names) > 1:
