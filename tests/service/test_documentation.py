@@ -349,7 +349,7 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 # --- plain English
 
-#: Each hard phrase, and the words to write instead. The Unix user `nobody` may be named in quotes.
+#: Maps each hard phrase to the words to write instead. A text may name the Unix user `nobody` in quotes.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",

@@ -28,11 +28,6 @@ PICTURES = ROOT / "docs" / "pictures"
 PICTURE_BYTES = 150_000
 
 
-def is_wide(page: Page) -> bool:
-    """Whether the page is wider than the window."""
-    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
-
-
 # --- by keyboard alone
 
 
@@ -131,8 +126,7 @@ def test_axe_and_width(
     wrong: dict[str, list[str]] = {}
 
     def look_at(state: str) -> None:
-        found = window.violations() + (["wider than the screen"] if is_wide(page) else [])
-        if found:
+        if found := window.faults():
             wrong[state] = found
 
     window.open()
@@ -206,7 +200,7 @@ def test_axe_of_the_token_form(make_window: MakeWindow, guarded: tuple[Service, 
     expect(window.page.locator("#token-why")).to_have_text("The token is not valid")
 
     assert window.violations() == []
-    assert not is_wide(window.page)
+    assert not window.is_wide()
 
 
 def test_reduced_motion(make_window: MakeWindow, versioned: tuple[Service, S3, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from support.servers import S3, Service
-from ui.test_access import LOOKS, is_wide
+from ui.test_access import LOOKS
 from ui.window import MakeWindow, Window
 
 
@@ -32,7 +32,7 @@ def test_restore_a_deleted_file(make_window: MakeWindow, versioned: tuple[Servic
     expect(window.row("photos/")).to_contain_text("2 files")
     expect(window.row("a.txt")).to_contain_text("5 B")
     assert window.violations() == []
-    assert not is_wide(page)
+    assert not window.is_wide()
     window.button("Restore a.txt").click()
     expect(page.locator("#deleted-result")).to_have_text("Restored a.txt.")
     expect(window.button("Restore b.txt")).to_be_focused()

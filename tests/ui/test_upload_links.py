@@ -11,7 +11,7 @@ import requests
 from playwright.sync_api import Locator, expect
 
 from support.servers import S3, Service
-from ui.test_access import LOOKS, is_wide
+from ui.test_access import LOOKS
 from ui.window import MakeWindow, Window
 
 Tokens = dict[str, tuple[str, str]]
@@ -61,8 +61,7 @@ def test_files_into_a_folder(
     wrong: dict[str, list[str]] = {}
 
     def look_at(state: str) -> None:
-        found = window.violations() + (["wider than the screen"] if is_wide(page) else [])
-        if found:
+        if found := window.faults():
             wrong[state] = found
 
     url = link(prefix=window.folder, max_bytes=1000)
@@ -141,7 +140,7 @@ def test_request_files(
     window.button("Create link").click()
     field = page.get_by_label("Upload link")
     expect(field).to_be_visible()
-    wrong = window.violations() + (["wider than the screen"] if is_wide(page) else [])
+    wrong = window.faults()
     url = field.input_value()
     told = requests.get(url, timeout=60).json()["content"]
     sent = requests.put(f"{url}a.txt", data=b"sent", timeout=60)

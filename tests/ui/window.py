@@ -167,6 +167,14 @@ class Window:
         found = Axe().run(self.page).response["violations"]
         return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
+    def is_wide(self) -> bool:
+        """Whether the page is wider than the window."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+    def faults(self) -> list[str]:
+        """What axe finds wrong with the page as it stands, and whether it is wider than the screen."""
+        return self.violations() + (["wider than the screen"] if self.is_wide() else [])
+
     # --- what it asked for
 
     def asked(self, method: str, path: str = "") -> list[str]:
