@@ -31,7 +31,6 @@ from s3api.services import Services, current_caller, current_services
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-VERSION = TUS_VERSION
 EXTENSIONS = ("creation", "creation-with-upload", "termination", "expiration", "checksum")
 #: The names of tus and of RFC 9530 for each algorithm.
 ALGORITHMS: Mapping[str, str] = {"sha1": "sha-1", "md5": "md5", "sha256": "sha-256", "sha512": "sha-512"}
@@ -49,12 +48,12 @@ def tus_request(view: View) -> View:
 
     @wraps(view)
     def checked(**path: str) -> Response:
-        if request.headers.get("Tus-Resumable") != VERSION:
+        if request.headers.get("Tus-Resumable") != TUS_VERSION:
             return failure(
                 412,
                 "unsupported_tus_version",
-                f"Send the header 'Tus-Resumable: {VERSION}'; the service speaks no other version of tus",
-                headers={"Tus-Version": VERSION},
+                f"Send the header 'Tus-Resumable: {TUS_VERSION}'; the service speaks no other version of tus",
+                headers={"Tus-Version": TUS_VERSION},
             )
         answered: Response = view(**path)
         return answered
@@ -69,7 +68,7 @@ def tus_options() -> Response:
     return Response(
         status=204,
         headers={
-            "Tus-Version": VERSION,
+            "Tus-Version": TUS_VERSION,
             "Tus-Extension": ",".join(EXTENSIONS),
             "Tus-Max-Size": str(current_services().settings.max_file_bytes),
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
@@ -315,5 +314,5 @@ def register(app: APIFlask) -> None:
         path = request_ctx.request.environ["PATH_INFO"]
         # Section "Tus-Resumable": every answer has it, except those to OPTIONS.
         if path.startswith("/tus") and request_ctx.request.method != "OPTIONS":
-            response.headers["Tus-Resumable"] = VERSION
+            response.headers["Tus-Resumable"] = TUS_VERSION
         return response
