@@ -9,14 +9,15 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-from deploy import leftovers
-from deploy.environments import Environment
+from deploy import leftovers, rehearsal, terraform_variables
+from deploy.environments import CHECKOUT, Environment
 from emulator.balancer import Listener, Redirect, configuration
 from emulator.certificates import Authority
 from local_servers import free_port
@@ -198,6 +199,47 @@ def test_a_flow_log_keeps_its_role_and_tags(aws: Environment) -> None:
 
     assert (found["DeliverLogsPermissionArn"], found["Tags"]) == (role, tags)
     assert found["MaxAggregationInterval"] == 600
+
+
+def test_an_operators_certificate_is_rehearsed(
+    aws: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator may have a certificate and no zone. The rehearsal gets one from the emulated ACM."""
+    for file in ("variables.tf", terraform_variables.FILE):
+        shutil.copy(CHECKOUT / "envs" / "prod" / file, tmp_path)
+    arn = "arn:aws:acm:eu-west-1:123456789012:certificate/0"
+    (tmp_path / "20.auto.tfvars").write_text(
+        f'domain_name = "files.example.org"\ncertificate_arn = "{arn}"\n'
+    )
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    assert aws.emulated is not None
+    prod = replace(aws, name="prod", emulated=replace(aws.emulated, keys=tmp_path))
+    first, second = (rehearsal.with_values(prod).emulated for _ in range(2))
+    assert first is not None
+
+    certificate = aws.client("acm").describe_certificate(CertificateArn=first.values["certificate_arn"])
+    assert first == second
+    assert "zone_id" not in first.values
+    assert certificate["Certificate"]["DomainName"] == first.values["domain_name"]
+    assert certificate["Certificate"]["Status"] == "ISSUED"
+
+
+def test_a_client_token_is_used_once(aws: Environment) -> None:
+    """A repeated call gets the first answer, and a token with other parameters is refused.
+
+    Source: "Ensuring idempotency in Amazon EC2 API requests" in the EC2 developer guide.
+    """
+    ec2 = aws.client("ec2")
+    sent = {"ClientToken": "token", "LaunchTemplateData": {"InstanceType": "t3.micro"}}
+    first = ec2.create_launch_template(LaunchTemplateName="once", **sent)["LaunchTemplate"]
+    again = ec2.create_launch_template(LaunchTemplateName="once", **sent)["LaunchTemplate"]
+    with pytest.raises(ClientError, match="IdempotentParameterMismatch"):
+        ec2.create_launch_template(LaunchTemplateName="twice", **sent)
+    with pytest.raises(ClientError, match="AlreadyExists"):
+        ec2.create_launch_template(LaunchTemplateName="once", **{**sent, "ClientToken": "other"})
+    ec2.delete_launch_template(LaunchTemplateName="once")
+
+    assert again["LaunchTemplateId"] == first["LaunchTemplateId"]
 
 
 def test_an_alarm_on_an_expression_is_kept(aws: Environment) -> None:

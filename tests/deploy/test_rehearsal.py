@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import docker
 import pytest
 from botocore.exceptions import ClientError
+from docker.errors import NotFound
 
 from deploy import commands, emulated_aws, leftovers, prepare, rehearsal, removal
 from deploy.environments import DOMAIN, Environment, rehearsed
@@ -58,6 +60,8 @@ def prod(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) 
     try:
         yield commands.prepare_all(environment, Reporter())
     finally:
+        with suppress(NotFound):  # pytest shows it after a failure
+            print(engine.containers.get(emulated.name).logs(tail=100).decode())
         emulated_aws.purge(engine, emulated)
         remove_pushed_images(engine, f"127.0.0.1:{emulated.aws_port}/day02-prod")
 

@@ -42,6 +42,7 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Aut
     ecs.keep_managed_draining()
     ec2.keep_endpoint_policies()
     ec2.keep_flow_logs_whole()
+    ec2.honour_client_tokens()
     cloudwatch.keep_alarms_as_sent()
     cloudwatch.return_whole_alarms()
     ssm.add_ecs_machine_image()

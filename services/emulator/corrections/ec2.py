@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -72,3 +73,38 @@ def keep_flow_logs_whole() -> None:
 
     replace(ec2, "_create_flow_logs", keeping)
     replace(ec2, "_describe_flow_logs", whole)
+
+
+def honour_client_tokens() -> None:
+    """Answer a call that repeats a client token as the first. MiniStack carries it out again.
+
+    An SDK repeats a call when it gets no answer. A repeated create then fails with "already exists". With
+    other parameters, the token is refused. Source: "Ensuring idempotency in Amazon EC2 API requests" in the
+    EC2 developer guide.
+    """
+    from ministack.core.responses import get_account_id
+    from ministack.services import ec2
+
+    answered: dict[tuple[str, str, str], tuple[Any, Any]] = {}
+
+    def once(action: str, handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def outer(p: Any) -> Any:
+            token = ec2._p(p, "ClientToken")
+            if not token:
+                return handler(p)
+            key = (get_account_id(), action, token)
+            if key not in answered:
+                answer = handler(p)
+                if answer[0] != HTTPStatus.OK:
+                    return answer
+                answered[key] = (dict(p), answer)
+            sent, answer = answered[key]
+            if sent != p:
+                return ec2._error("IdempotentParameterMismatch", "The token has other parameters.", 400)
+            return answer
+
+        return outer
+
+    for action, handler in ec2._ACTION_MAP.items():
+        if not action.startswith("Describe"):
+            ec2._ACTION_MAP[action] = once(action, handler)
