@@ -70,13 +70,14 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 
 # The tests in parts, each one pytest process, three at a time, in this order. `images` measures how fast a container
 # starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two
-# cores; `emulated` mostly waits. `emulated` and `deploy` use the same emulated AWS, one after the other.
-PARTS := stack deploy images emulated service page clients logic plans page-localstack
+# cores; `rehearsal` and `emulated` mostly wait. `emulated` and `deploy` use the same emulated AWS, one after the other.
+PARTS := stack rehearsal images emulated deploy service page clients logic plans page-localstack
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
 OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization bucket_move decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
 TESTS_OF_emulated := $(OF_EMULATED)
-TESTS_OF_deploy := tests/deploy $(OF_THE_STACK:%=--ignore=%) $(OF_EMULATED:%=--ignore=%)
+TESTS_OF_rehearsal := tests/deploy/test_rehearsal.py
+TESTS_OF_deploy := tests/deploy $(patsubst %,--ignore=%,$(OF_THE_STACK) $(OF_EMULATED) $(TESTS_OF_rehearsal))
 TESTS_OF_images := tests/container
 TESTS_OF_service := tests/service -m service
 TESTS_OF_logic := tests/service -m "not service"
@@ -96,7 +97,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= GOGC=400 $(BIN)/pytest
 
 # The other parts compute. They leave the processors to `stack` and `deploy`, which decide how long the run takes, and
 # which send requests while they are timed.
-FIRST := stack deploy images
+FIRST := stack rehearsal deploy images
 IN_TURN = $(if $(filter $*,$(FIRST)),,nice -n 5)
 
 # make 3.81, which macOS has, cannot print the output of one target after the other.
@@ -119,7 +120,7 @@ $(PARTS:%=test-%): test-%:
 
 test-deploy: test-stack test-emulated
 test-service test-page test-clients test-logic test-plans: test-images
-test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-deploy test-images test-emulated test-logic
+test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-rehearsal test-deploy test-images test-emulated test-logic
 
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
@@ -213,6 +214,9 @@ url: $(VENV)/.test ## Print the URL of ENV
 
 logs: $(VENV)/.test ## Print the last minutes of the logs of ENV
 	@$(DEPLOY) logs --env $(ENV)
+
+unlock: $(VENV)/.test ## Release the lock LOCK that an interrupted deployment of ENV left
+	@$(DEPLOY) unlock --env $(ENV)
 
 destroy: $(VENV)/.test ## Remove the stack of ENV; the bucket and its files stay
 	@$(DEPLOY) destroy --env $(ENV)
