@@ -33,6 +33,7 @@ COMMANDS: dict[str, Callable[[Environment, Reporter], object]] = {
     "bucket": commands.bucket,
     "url": _url,
     "logs": lambda environment, _: commands.logs(environment, commands.Quiet()),
+    "unlock": commands.unlock,
     "destroy": _destroy,
     "rehearse": _rehearse,
     "purge": purge.purge,
@@ -49,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         find = rehearsed if given.command == "rehearse" else environment
         COMMANDS[given.command](find(given.env), report)
     except Failed as failure:
-        report.line(explain(failure))
+        report.line(explain(failure, given.command))
         return 1
     except ClientError as error:
-        report.line(explain(reason(error)))
+        report.line(explain(reason(error), given.command))
         return 1
     except KeyboardInterrupt:
         report.line("stopped; run the same command again to continue")

@@ -81,7 +81,7 @@ def main() -> int:
         pin(DOCKERFILES, report)
     except Failed as failure:
         failure.step = "base image"
-        report.line(explain(failure))
+        report.line(explain(failure, "base-image"))
         return 1
     return 0
 

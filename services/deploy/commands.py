@@ -1,4 +1,4 @@
-"""The steps of `make deploy`, `plan`, `status`, `refresh`, `bucket`, `url`, `logs`, `destroy`, `rehearse`."""
+"""The steps of the commands of `make`, from `deploy` to `destroy` and `rehearse`."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def release(environment: Environment, report: Reporter) -> str:
             smoke(where, rehearsal.token(environment), report, way)
         except Failed as failure:
             returned = service.bring_back(previous, log_group, report)
-            raise Failed(failure.why, f"{returned}. {failure.then}") from None
+            then = failure.then or f"Read the log of the API: make logs ENV={environment.name}"
+            raise Failed(failure.why, f"{returned}. {then}") from None
     bucket_move.allow_one(environment, service, reference, report)
     command = curl(where, way)
     report.line(
@@ -225,6 +226,21 @@ def logs(environment: Environment, report: Reporter) -> None:
             answer(f"{event['logStreamName'].rsplit('/', 1)[-1][:8]} {event['message']}")
 
 
+def unlock(environment: Environment, report: Reporter, variables: Mapping[str, str] = os.environ) -> None:
+    """Release the lock of Terraform's state that an interrupted deployment left behind."""
+    lock = variables.get("LOCK", "")
+    if not lock:
+        raise Failed(
+            "LOCK has no value",
+            f"The message about the lock has its id: make unlock ENV={environment.name} LOCK=<id>",
+        )
+    stack = Stack(_running(environment), report)
+    with report.step("terraform init"):
+        stack.init()
+    with report.step("terraform force-unlock"):
+        stack.unlock(lock)
+
+
 def rehearse(environment: Environment, report: Reporter) -> str:
     """Deploy a root to an emulated AWS of its own, check it, and remove everything. Return a sentence.
 
@@ -323,7 +339,7 @@ def _remove(
         if exist:
             raise Failed(
                 f"{len(exist)} left:\n" + "\n".join(f"    {arn}" for arn in exist),
-                "Run make destroy again",
+                f"Run make destroy ENV={environment.name} again",
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.emulated:
@@ -333,7 +349,9 @@ def _remove(
             emulated_aws.stop(engine, environment.emulated)
             running = emulated_aws.tasks(engine, environment.emulated)
             if running:
-                raise Failed(f"{len(running)} tasks still run", "Run make destroy again")
+                raise Failed(
+                    f"{len(running)} tasks still run", f"Run make destroy ENV={environment.name} again"
+                )
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
     return said
 

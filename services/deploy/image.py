@@ -150,7 +150,7 @@ def push(
     if not stored or pushed not in {"", stored}:
         raise Failed(
             f"the registry has {stored or 'nothing'} under {tag}, but {pushed or 'an image'} was pushed",
-            "Run make deploy again: it pushes again",
+            "Run the same command again: it pushes again",
         )
     report.say(f"{repository}@{stored}")
     return f"{repository}@{stored}"
@@ -180,7 +180,7 @@ def _follow(events: Any, report: Reporter) -> str:
         if "error" in event:
             raise Failed(
                 f"the registry refuses the image: {event['error']}",
-                "Run make deploy again: it pushes again",
+                "Run the same command again: it pushes again",
             )
         digest = (event.get("aux") or {}).get("Digest", digest)
         sent = (event.get("progressDetail") or {}).get("current")

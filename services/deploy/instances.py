@@ -54,7 +54,7 @@ def _wait(environment: Environment, name: str, identity: str, report: Reporter) 
         if current["Status"] not in _RUNS:
             raise Failed(
                 f"the instance refresh ended as {current['Status']}: {current.get('StatusReason', '')}",
-                "Correct the template, deploy it, and run make refresh again",
+                "Correct the template, deploy it, and run the same command again",
             )
         if time.monotonic() > deadline:
             client.rollback_instance_refresh(AutoScalingGroupName=name)

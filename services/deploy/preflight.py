@@ -195,11 +195,23 @@ def made_by_hand(environment: Environment, state: Collection[str], options: str 
     ]
     if found:
         commands = [f"    terraform import {options} '{address}' '{id_}'" for address, id_ in found]
+        roles = [id_ for address, id_ in found if ".aws_iam_role." in address]
+        detach = [command for role in roles for command in _detach(environment, role)]
         raise Failed(
             f"{len(found)} resources of the stack exist, and are not in its state:\n" + "\n".join(commands),
             f"To let this stack manage them, run these commands in envs/{environment.root.name} and deploy "
-            f"again. Otherwise delete them, or choose other names in {FILE}",
+            f"again. Otherwise delete them, or choose other names in {FILE}"
+            + "".join(f"\n  The role has more rights than the stack gives it: {one}" for one in detach),
         )
+
+
+def _detach(environment: Environment, role: str) -> list[str]:
+    """The commands that take the managed policies off a role. The stack's roles have none."""
+    attached = environment.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return [
+        f"aws iam detach-role-policy --role-name {role} --policy-arn {policy['PolicyArn']}"
+        for policy in attached
+    ]
 
 
 def _existing(find: Callable[[], str | None]) -> str | None:

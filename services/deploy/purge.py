@@ -1,7 +1,8 @@
 """`make purge`: removes the data that `make destroy` and `make down` keep, after asking for the bucket.
 
 On AWS these are the data bucket with every version, the bucket of Terraform's state, and the parameters. On
-this machine they are the volumes of `make deploy ENV=local` and of `make up`, and the directory `.data`.
+this machine they are the volumes of `make deploy ENV=local` and of `make up`, what a failed `make rehearse`
+left, and the directory `.data`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from botocore.exceptions import ClientError
 from docker.errors import NotFound
 
 from deploy import emulated_aws, leftovers, prepare
-from deploy.environments import CHECKOUT, ROOTS, Environment
+from deploy.environments import CHECKOUT, ROOTS, Environment, rehearsed
 from deploy.image import docker_engine
 from deploy.steps import Failed, Reporter
 
 COMPOSE_PROJECT = "s3api"  # of docker/compose.yaml
+REHEARSED = ("day02", "prod")
 DATA = CHECKOUT / ".data"
 BATCH = 1000  # of DeleteObjects; DeleteParameters takes 10
 
@@ -148,9 +150,22 @@ def _on_this_machine(engine: docker.DockerClient, where: Environment) -> Iterato
             f"the volume {emulated.volume} of the emulated AWS",
             lambda: emulated_aws.purge(engine, emulated),
         )
+    for name in REHEARSED:
+        yield from _of_rehearsal(engine, rehearsed(name, {}))
     if DATA.exists():
         _check_unused(DATA)
         yield Found(f"the directory {DATA}", lambda: shutil.rmtree(DATA))
+
+
+def _of_rehearsal(engine: docker.DockerClient, where: Environment) -> Iterator[Found]:
+    """The emulated AWS that a failed rehearsal left, so that the cause can be found."""
+    emulated = where.emulated
+    assert emulated is not None
+    volumes = {volume.name for volume in engine.volumes.list()}
+    if emulated_aws.container(engine, emulated) or emulated.volume in volumes:
+        yield Found(
+            f"the emulated AWS {emulated.name} of a rehearsal", lambda: emulated_aws.purge(engine, emulated)
+        )
 
 
 def _of_compose(engine: docker.DockerClient, project: str) -> Iterator[Found]:

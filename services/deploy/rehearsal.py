@@ -1,4 +1,4 @@
-"""What an operator of prod has outside the stack, made on emulated AWS: a DNS zone, a token."""
+"""What an operator of prod has outside the stack, made on emulated AWS: a zone, a certificate, a token."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ ZONE = DOMAIN.partition(".")[2]
 
 
 def with_values(environment: Environment) -> Environment:
-    """The environment, used as the root, with the values that an operator sets in the tfvars file of prod."""
+    """The environment, used as the root, with the values that an operator sets in the tfvars file of prod.
+
+    An operator who has a certificate may have no zone of Route 53. The stack makes no records then.
+    """
     if environment.emulated is None or ROOTS[environment.name] != "prod":
         return environment
+    operators, zone = environment.variables, _zone(environment)
+    certificate = operators["certificate_arn"] and _certificate(environment, zone)
     values = {
         **environment.emulated.values,
         "domain_name": DOMAIN,
-        "zone_id": _zone(environment),
+        **({"certificate_arn": certificate} if certificate else {}),
+        **({"zone_id": zone} if operators["zone_id"] or not certificate else {}),
         "alarm_email": "oncall@example.com",
         "allowed_cidrs": '["0.0.0.0/0"]',
     }
@@ -51,6 +57,23 @@ def _zone(environment: Environment) -> str:
     if not found:
         found = [route53.create_hosted_zone(Name=ZONE, CallerReference=ZONE)["HostedZone"]]
     return str(found[0]["Id"]).rpartition("/")[2]
+
+
+def _certificate(environment: Environment, zone: str) -> str:
+    """The ARN of a certificate of the domain. It is issued once the zone has its record."""
+    acm = environment.client("acm")
+    found = acm.list_certificates(CertificateStatuses=["ISSUED"])["CertificateSummaryList"]
+    if known := [str(entry["CertificateArn"]) for entry in found if entry["DomainName"] == DOMAIN]:
+        return known[0]
+    arn = str(acm.request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")["CertificateArn"])
+    [option] = acm.describe_certificate(CertificateArn=arn)["Certificate"]["DomainValidationOptions"]
+    name, type_, value = (option["ResourceRecord"][key] for key in ("Name", "Type", "Value"))
+    record = {"Name": name, "Type": type_, "TTL": 300, "ResourceRecords": [{"Value": value}]}
+    environment.client("route53").change_resource_record_sets(
+        HostedZoneId=zone, ChangeBatch={"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+    )
+    acm.get_waiter("certificate_validated").wait(CertificateArn=arn, WaiterConfig={"Delay": 1})
+    return arn
 
 
 def _make_token(environment: Environment) -> None:

@@ -92,5 +92,7 @@ def naming_what_remains(environment: Environment) -> Iterator[None]:
         steps = [step for step in STEPS if step != STOP or environment.emulated]
         remaining = steps[steps.index(failure.step) + 1 :]
         if remaining:
-            failure.then += f"\n  Not done: {', '.join(remaining)}. make destroy does the rest when repeated"
+            failure.then += (
+                f"\n  Not done: {', '.join(remaining)}. The same command does the rest when repeated"
+            )
         raise

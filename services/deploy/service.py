@@ -52,7 +52,7 @@ class Service:
         while True:
             service = self.describe()
             if service is None:
-                raise Failed("there is no service", "Run make deploy again")
+                raise Failed("there is no service", f"Run make deploy ENV={self.environment.name} again")
             current = _primary(service)
             state = current.get("rolloutState")
             if service["taskDefinition"] != requested or state == "FAILED":
@@ -254,7 +254,7 @@ class Service:
             if time.monotonic() > deadline:
                 raise Failed(
                     f"after {STOPPED_WITHIN} s {service['runningCount']} tasks still run",
-                    "Run make destroy again",
+                    f"Run make destroy ENV={self.environment.name} again",
                 )
             time.sleep(PAUSE)
 

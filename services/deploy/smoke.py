@@ -50,16 +50,14 @@ def smoke(url: str, token: str | None, report: Reporter, balancer: Balancer | No
     _call(opener, "PUT", f"{url}/upload/{name}", token, content)
     listed = _call(opener, "GET", f"{url}/list_files?prefix={folder}/", token)["content"]
     if listed != [name]:
-        raise Failed(f"the uploaded file is not listed: {listed}", "Read the log of the API: make logs")
+        raise Failed(f"the uploaded file is not listed: {listed}")
     presigned = _call(opener, "GET", f"{url}/download/{name}", token)["content"]
     with urllib.request.urlopen(presigned, timeout=30) as answer:
         if answer.read() != content:
-            raise Failed(
-                "the downloaded bytes differ from the uploaded ones", "Read the log of the API: make logs"
-            )
+            raise Failed("the downloaded bytes differ from the uploaded ones")
     _call(opener, "DELETE", f"{url}/delete/{name}", token)
     if listed := _call(opener, "GET", f"{url}/list_files?prefix={folder}/", token)["content"]:
-        raise Failed(f"the deleted file is still listed: {listed}", "Read the log of the API: make logs")
+        raise Failed(f"the deleted file is still listed: {listed}")
     report.say("uploaded, listed, downloaded by presigned URL, deleted")
 
 
@@ -155,7 +153,7 @@ def _wait(url: str, opener: urllib.request.OpenerDirector) -> None:
         except OSError as error:
             problem = error
         if time.monotonic() > deadline:
-            raise Failed(f"{url} does not answer: {problem}", "Read the log of the API: make logs") from None
+            raise Failed(f"{url} does not answer: {problem}") from None
         time.sleep(0.5)
 
 
@@ -171,13 +169,11 @@ def _call(
             return parsed
     except urllib.error.HTTPError as error:
         said = error.read(500).decode(errors="replace")
-        then = "Read the log of the API: make logs"
+        then = ""
         if error.code in (401, 403):
             then = "Set S3API_TOKEN to a token that may list, read, write and delete"
         raise Failed(
             f"{method} {url.split('?', maxsplit=1)[0]} answered {error.code}: {said}", then
         ) from None
     except OSError as error:
-        raise Failed(
-            f"{method} {url.split('?', maxsplit=1)[0]}: {error}", "Read the log of the API: make logs"
-        ) from None
+        raise Failed(f"{method} {url.split('?', maxsplit=1)[0]}: {error}") from None

@@ -47,6 +47,10 @@ class Stack:
             *(f"-backend-config={key}={value}" for key, value in backend.items()),
         )
 
+    def unlock(self, lock: str) -> None:
+        """Release the lock of the state with that id."""
+        self._run("force-unlock", "-force", lock)
+
     def check_variables(self) -> None:
         """Raise unless every variable has a valid value."""
         terraform_variables.check(self.environment.root, self._variables(NO_IMAGE), self._environment())
@@ -189,7 +193,7 @@ class Stack:
                 process.communicate()
                 raise
         if process.returncode:
-            raise failure_of(f"terraform {arguments[0]}", errors)
+            raise failure_of(f"terraform {arguments[0]}", errors, self.environment.name)
 
     def _run(self, *arguments: str) -> str:
         result = subprocess.run(
@@ -201,7 +205,8 @@ class Stack:
             check=False,
         )
         if result.returncode:
-            raise failure_of(f"terraform {arguments[0]}", [result.stderr.strip() or result.stdout.strip()])
+            said = result.stderr.strip() or result.stdout.strip()
+            raise failure_of(f"terraform {arguments[0]}", [said], self.environment.name)
         return result.stdout
 
     def _variables(self, image: str) -> dict[str, str]:
@@ -231,7 +236,7 @@ def managed(module: dict[str, Any]) -> list[dict[str, Any]]:
     return own + [entry for child in module.get("child_modules", ()) for entry in managed(child)]
 
 
-def failure_of(what: str, errors: list[str]) -> Failed:
+def failure_of(what: str, errors: list[str], environment: str) -> Failed:
     """Turn Terraform's errors into one failure, which names a missing permission."""
     text = "\n".join(dict.fromkeys(error for error in errors if error)) or "it printed no error"
     denied = sorted({found for match in _DENIED.findall(text) for found in match if found})
@@ -246,8 +251,8 @@ def failure_of(what: str, errors: list[str]) -> Failed:
         who, since = lock.get("Who", "someone else"), lock.get("Created", "a moment ago")
         return Failed(
             f"{what}: {who} is deploying, or was cut off: the state is locked since {since}",
-            "Wait for it. If no deployment runs, use `terraform force-unlock` in the environment's folder.\n"
-            f"{text[:1000]}",
+            "Wait for it. If no deployment runs, release the lock: "
+            f"make unlock ENV={environment} LOCK={lock.get('ID', '<id>')}\n{text[:1000]}",
         )
     if 'variable "' in text and "No value for required variable" in text:
         return Failed(

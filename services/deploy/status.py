@@ -29,5 +29,8 @@ def show(environment: Environment, service: Service, url: str) -> None:
         answer(f"rollout  {name}: {state} {why}".rstrip())
     states = Counter(service.target_states(described))
     answer("targets  " + (", ".join(f"{count} {state}" for state, count in states.items()) or "none"))
-    for event in described.get("events", ())[:EVENTS]:
+    events = described.get("events", ())[:EVENTS]
+    if not events:
+        answer("event    none")
+    for event in events:
         answer(f"event    {event['createdAt']:%Y-%m-%d %H:%M:%S} {event['message']}")

@@ -59,9 +59,9 @@ def answer(text: str) -> None:
     print(shown_lines(text) if sys.stdout.isatty() else text, flush=True)
 
 
-def explain(failure: Failed) -> str:
-    """The text that is printed about a failure at the end."""
-    lines = [f"✗ {failure.step or 'deploy'}: {failure.why}"]
+def explain(failure: Failed, command: str = "deploy") -> str:
+    """The text that is printed about a failure at the end: its step, or the command if it has none."""
+    lines = [f"✗ {failure.step or command}: {failure.why}"]
     if failure.then:
         lines.append(f"  {failure.then}")
     return "\n".join(lines)

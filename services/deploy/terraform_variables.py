@@ -33,7 +33,7 @@ NAMES = (
 )
 FILE = "10_terraform.auto.tfvars"
 #: Variables that the file of prod leaves to the operator.
-OPERATORS = ("access_logs_bucket_name", "domain_name")
+OPERATORS = ("access_logs_bucket_name", "certificate_arn", "domain_name")
 _UNKNOWN = "(known after apply)"
 
 

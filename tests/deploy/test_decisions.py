@@ -228,7 +228,7 @@ def test_a_missing_permission_is_named() -> None:
         "not authorized to perform: ecs:CreateCluster because no identity-based policy allows the action"
     )
 
-    failed = failure_of("terraform apply", [said, said])
+    failed = failure_of("terraform apply", [said, said], "day02")
 
     assert failed.why == "terraform apply: the deployer may not ecs:CreateCluster"
     assert "services/deploy/iam" in failed.then
@@ -237,7 +237,8 @@ def test_a_missing_permission_is_named() -> None:
 @pytest.mark.parametrize(
     ("said", "then"),
     [
-        ("Error acquiring the state lock", "force-unlock"),
+        ("Error acquiring the state lock", "make unlock ENV=prod LOCK=<id>"),
+        ("Error acquiring the state lock\n  ID:   0-1\n", "make unlock ENV=prod LOCK=0-1"),
         (
             'No value for required variable The root module input variable "billing_email" is not set',
             "10_terraform.auto.tfvars",
@@ -247,7 +248,7 @@ def test_a_missing_permission_is_named() -> None:
 )
 def test_other_failures_say_what_to_do(said: str, then: str) -> None:
     """A lock, a missing variable and any other error give a hint about what to do."""
-    assert then in failure_of("terraform plan", [said]).then
+    assert then in failure_of("terraform plan", [said], "prod").then
 
 
 def test_a_failure_names_its_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -1081,6 +1082,7 @@ def test_every_name_that_collides_is_found(name: str) -> None:
         DescribeClusters=lambda: {"clusters": [{"status": "ACTIVE"}]},
         DescribeCapacityProviders=lambda: {"capacityProviders": [{"status": "ACTIVE"}]},
         ListWebACLs=lambda: {"WebACLs": [{"Name": f"{project}-waf", "Id": "acl-1"}]},
+        ListAttachedRolePolicies=lambda: {"AttachedPolicies": []},
     )
 
     with pytest.raises(Failed) as failed:
@@ -1100,11 +1102,16 @@ def test_every_name_that_collides_is_found(name: str) -> None:
 
 
 def test_what_the_course_made_by_hand_is_imported() -> None:
-    """The role and the topic of the course are found, with the commands that import them."""
+    """The role and the topic of the course are found, with the commands that import them.
+
+    The course gives the role full access to S3. An import alone would leave it that.
+    """
+    full = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
     topic = "arn:aws:sns:us-east-1:123456789012:BillingAlarm"
     where: Any = Answers(
         "day02",
         GetRole=lambda: {"Role": {"RoleName": "s3_access"}},
+        ListAttachedRolePolicies=lambda: {"AttachedPolicies": [{"PolicyArn": full}]},
         GetTopicAttributes=lambda: {"Attributes": {"TopicArn": topic}},
         DescribeRepositories=lambda: "RepositoryNotFoundException",
         DescribeLoadBalancers=lambda: "LoadBalancerNotFound",
@@ -1121,6 +1128,8 @@ def test_what_the_course_made_by_hand_is_imported() -> None:
 
     assert "terraform import -var=image=x 'module.service.aws_iam_role.task' 's3_access'" in failed.value.why
     assert f"'module.billing_alarm.aws_sns_topic.this' '{topic}'" in failed.value.why
+    detach = f"aws iam detach-role-policy --role-name s3_access --policy-arn {full}"
+    assert f"more rights than the stack gives it: {detach}" in failed.value.then
 
 
 # --- the API's own name

@@ -15,15 +15,20 @@ from pathlib import Path
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
+from deploy import commands as commands_of_make
 from deploy.commands import Quiet
 from deploy.emulated_aws import root_key
 from deploy.environments import Environment
 from deploy.service import Service
+from deploy.stack import NO_IMAGE, Stack
+from deploy.steps import Failed
 from local_servers import without_aws
 from support.course import AWS_CLI
 from support.servers import ROOT, need, until
 
+LOCK = "day02/terraform.tfstate.tflock"
 PAGE = ROOT / "docs" / "runbook.md"
 PROGRAMS = (".venv/bin/s3api", "aws", "chronyc", "curl", "docker", "make", "terraform")
 _COMMAND = re.compile(rf"(?:[A-Z][A-Z0-9_]*=\S+ )*(?:{'|'.join(map(re.escape, PROGRAMS))}) ")
@@ -40,6 +45,7 @@ TESTS_OF_TARGETS = {
     "rehearse": "tests/deploy/test_rehearsal.py::test_a_second_plan_is_empty",
     "run": "tests/service/test_lifecycle.py::test_make_run_keeps_the_data_and_stops_all_it_started",
     "status": "tests/deploy/test_stack.py::test_status_and_plan_say_what_runs_and_change_nothing",
+    "unlock": "tests/deploy/test_runbook.py::test_a_lock_that_was_left_is_released",
     "up": "tests/container/test_compose.py::test_persistent_profile",
     "url": "tests/deploy/test_stack.py::test_url_and_logs_say_what_scripts_read",
 }
@@ -110,12 +116,11 @@ def test_a_command_of_make_has_a_target_and_variables(command: str) -> None:
         assert re.search(rf"\b{name}\b", read), variable
 
 
-def run(command: str, stack: Environment, directory: Path, given: str = "") -> str:
+def run(command: str, stack: Environment, directory: Path) -> str:
     """What the command prints for day02. It must succeed."""
     assert stack.emulated is not None
-    assert stack.work is not None
     done = subprocess.run(
-        ["sh", "-euc", command.replace("day02-prod", "day02").replace("envs/prod", "envs/day02")],
+        ["sh", "-euc", command.replace("day02-prod", "day02")],
         cwd=ROOT,
         env={
             **without_aws(os.environ),
@@ -124,9 +129,7 @@ def run(command: str, stack: Environment, directory: Path, given: str = "") -> s
             "PATH": os.pathsep.join((str(AWS_CLI), os.environ["PATH"])),
             "AWS_PAGER": "",
             "AWS_CONFIG_FILE": str(directory / "aws_config"),
-            "TF_DATA_DIR": str(stack.work.resolve() / ".terraform"),
         },
-        input=given,
         capture_output=True,
         text=True,
         timeout=120,
@@ -147,16 +150,29 @@ def lock_the_state(aws: Environment) -> str:
         "Created": "2026-11-26T00:00:00Z",
         "Path": f"{aws.state_bucket}/day02/terraform.tfstate",
     }
-    aws.client("s3").put_object(
-        Bucket=aws.state_bucket, Key="day02/terraform.tfstate.tflock", Body=json.dumps(lock)
-    )
+    aws.client("s3").put_object(Bucket=aws.state_bucket, Key=LOCK, Body=json.dumps(lock))
     return lock["ID"]
+
+
+def test_a_lock_that_was_left_is_released(aws: Environment, stack: Environment) -> None:
+    """The failure names the command that releases the lock; without the id, the command names where it is."""
+    lock, another = lock_the_state(aws), Stack(stack, Quiet())
+    another.init()
+    with pytest.raises(Failed) as locked:
+        another.plan_is_empty(NO_IMAGE)
+    with pytest.raises(Failed, match="LOCK has no value"):
+        commands_of_make.unlock(stack, Quiet(), {})
+    commands_of_make.unlock(stack, Quiet(), {"LOCK": lock})
+
+    assert f"make unlock ENV=local LOCK={lock}" in locked.value.then
+    with pytest.raises(ClientError, match="404"):
+        aws.client("s3").head_object(Bucket=aws.state_bucket, Key=LOCK)
 
 
 def test_the_commands_run_on_the_stack(
     aws: Environment, stack: Environment, api: str, tmp_path: Path
 ) -> None:
-    """Each does what the page says, with the real AWS command line and Terraform.
+    """Each does what the page says, with the real AWS command line.
 
     Only what the page leaves open is filled in.
     """
@@ -166,12 +182,12 @@ def test_the_commands_run_on_the_stack(
     assert before is not None
     used: list[str] = []
 
-    def using(part: str, placeholder: str = "", value: str = "", given: str = "") -> str:
+    def using(part: str, placeholder: str = "", value: str = "") -> str:
         """The output of the only command with this part, with a value for its placeholder."""
         [command] = [command for command in OF_SHELL if part in command]
         used.append(command)
         assert placeholder in command
-        return run(command.replace(placeholder, value) if placeholder else command, stack, tmp_path, given)
+        return run(command.replace(placeholder, value) if placeholder else command, stack, tmp_path)
 
     request = requests.get(f"{api}/files/missing", timeout=30).headers["X-Request-Id"]
     until(
@@ -189,12 +205,9 @@ def test_the_commands_run_on_the_stack(
     restarted = service.describe()
     service.wait_until_completed(before["taskDefinition"], "/ecs/day02", Quiet())
 
-    unlocked = using("force-unlock", "<id>", lock_the_state(aws), given="yes\n")
-
     assert len(events) <= 5
     assert healthy.startswith("HTTP/1.1 200")
     assert stored == [entry]
     assert restarted is not None
     assert len(restarted["deployments"]) == 2
-    assert "successfully unlocked" in unlocked
     assert set(used) == set(OF_SHELL)

@@ -190,19 +190,29 @@ def test_the_volumes_of_compose_are_removed(engine: docker.DockerClient, bucket_
 def test_the_local_environment_lists_its_volume_and_directory(
     engine: docker.DockerClient, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`make purge ENV=local` removes the volume of the emulated AWS, and the directory of `make run`."""
+    """`make purge ENV=local` removes the volumes of the emulated AWS, and the directory of `make run`.
+
+    A failed rehearsal leaves a volume too.
+    """
+    monkeypatch.setattr(purge, "REHEARSED", ("prod",))
     monkeypatch.setattr(purge, "DATA", tmp_path / ".data")
     monkeypatch.setattr(purge, "COMPOSE_PROJECT", bucket_name)
     (tmp_path / ".data" / "s3").mkdir(parents=True)
     local = environment("local", {"BUCKET": bucket_name})
     assert local.emulated is not None
+    failed = replace(local, emulated=replace(local.emulated, name=f"{bucket_name}-rehearsal"))
     local = replace(local, emulated=replace(local.emulated, name=bucket_name))
-    volume = engine.volumes.create(f"{bucket_name}-data", labels={"test": bucket_name})
+    monkeypatch.setattr(purge, "rehearsed", lambda _name, _variables: failed)
+    volumes = [
+        engine.volumes.create(f"{name}-data", labels={"test": bucket_name})
+        for name in (bucket_name, f"{bucket_name}-rehearsal")
+    ]
     try:
         purge.purge(local, Reporter(), typed(bucket_name))
 
-        with pytest.raises(NotFound):
-            engine.volumes.get(volume.name)
+        for volume in volumes:
+            with pytest.raises(NotFound):
+                engine.volumes.get(volume.name)
         assert list(tmp_path.iterdir()) == []
     finally:
         for left in engine.volumes.list(filters={"label": f"test={bucket_name}"}):
