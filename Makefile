@@ -68,10 +68,12 @@ up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps 
 down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process, three at a time, in this order. `images` measures how fast a container
-# starts, so the parts that compute begin after it. `stack` and `deploy` lose requests when they run together on two
-# cores; `rehearsal` and `emulated` mostly wait. `emulated` and `deploy` use the same emulated AWS, one after the other.
-PARTS := stack rehearsal images emulated deploy service page clients logic plans page-localstack
+# The tests in parts, each one pytest process, three at a time. `images` measures how fast a container starts, so the
+# parts that compute begin after it. Three parts run one after the other: `stack` and `deploy` lose requests when they
+# run together on two cores, and `emulated` and `deploy` use the same emulated AWS.
+ONE_BY_ONE := emulated stack deploy
+OTHERS := rehearsal images service page clients logic plans page-localstack
+PARTS := $(ONE_BY_ONE) $(OTHERS)
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
 OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization bucket_move decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
@@ -95,8 +97,7 @@ IN_page := $(if $(OWN_NETWORK),unshare --net sh -c 'ip link set lo up && exec "$
 # (Terraform, its provider, SeaweedFS) collect garbage less often.
 PYTEST := PYTHONDONTWRITEBYTECODE= GOGC=400 $(BIN)/pytest
 
-# The other parts compute. They leave the processors to `stack` and `deploy`, which decide how long the run takes, and
-# which send requests while they are timed.
+# The other parts use the processors most, so they run with `nice`. These decide how long the run takes, or measure time.
 FIRST := stack rehearsal deploy images
 IN_TURN = $(if $(filter $*,$(FIRST)),,nice -n 5)
 
@@ -108,7 +109,7 @@ test: ## Run every check and every test
 	@$(SIDE_BY_SIDE) -j4 environments check
 	@rm -rf .test && mkdir .test
 	@echo "running the tests; .test/*.log show how far they are"
-	@$(SIDE_BY_SIDE) -j3 $(PARTS:%=test-%)
+	@$(SIDE_BY_SIDE) -j3 test-one-by-one $(OTHERS:%=test-%)
 	@grep -hE '^(FAILED|ERROR) ' .test/*.log || true
 	@for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done
 	@! grep -qv '^0$$' .test/*.status
@@ -118,9 +119,13 @@ test: ## Run every check and every test
 $(PARTS:%=test-%): test-%:
 	@$(IN_TURN) $(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
-test-deploy: test-stack test-emulated
+# In one recipe: as prerequisites, make would begin the next one long after the last has ended.
+.PHONY: test-one-by-one
+test-one-by-one:
+	@for part in $(ONE_BY_ONE); do $(MAKE) --no-print-directory test-$$part; done
+
 test-service test-page test-clients test-logic test-plans: test-images
-test-page-localstack $(if $(OWN_NETWORK),,test-page): test-stack test-rehearsal test-deploy test-images test-emulated test-logic
+test-page-localstack $(if $(OWN_NETWORK),,test-page): test-one-by-one test-rehearsal test-images test-logic
 
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
@@ -142,11 +147,11 @@ quick-s3:
 quick-others:
 	@$(PYTEST) -q tests --ignore=tests/service -m "$(QUICK_TESTS)"
 
-# The tests that may notice a mutant of a module. Of these, each mutant meets those that call the changed function, the
-# fastest first. TESTS= names others:
+# The tests that can detect a change of a module. For each mutant, those that call the changed function run, the fastest
+# first. TESTS= names others:
 # make mutants MODULE=auth TESTS=tests
 SERVICE_TESTS = $(patsubst %,tests/service/test_%.py,$(1))
-# Notices what `documented` is called with.
+# This test fails if an argument of `documented` changes.
 DOCUMENT := tests/service/test_fuzz.py::test_committed_document_is_the_generated_one
 NOTICED_archive := $(call SERVICE_TESTS,archive)
 NOTICED_auth := $(call SERVICE_TESTS,edges http)
@@ -193,7 +198,7 @@ mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE
 ENV ?= local
 DEPLOY := $(BIN)/python -m deploy
 
-.PHONY: deploy plan status refresh bucket url logs destroy rehearse
+.PHONY: deploy plan status refresh bucket url logs unlock destroy rehearse
 deploy: $(VENV)/.test ## Deploy the whole stack: ENV=local (the default), day02 or prod
 	@$(DEPLOY) deploy --env $(ENV)
 
