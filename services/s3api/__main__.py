@@ -16,17 +16,17 @@ from s3api.printing import json_line, shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
 OPERATOR: Mapping[str, str] = {
-    "doctor": "Check what the service needs of its bucket; one line a check.",
-    "openapi": "Generate the API's OpenAPI document from the code, whatever the environment, and print it.",
+    "doctor": "Check what the service needs of its bucket; one line for each check.",
+    "openapi": "Generate the API's OpenAPI document from the code and print it.",
     "token": "API tokens.",
 }
 
 
 @contextmanager
 def _shown_errors(arguments: Sequence[str]) -> Iterator[None]:
-    """Show what is wrong with a command line: as JSON with --json, else with click's text escaped.
+    """Report an error of the command line: as JSON with --json, otherwise as click's text, escaped.
 
-    With `*` on the command line the names of files appear in that text.
+    The text can contain the names of files, because the shell expands `*`.
     """
     try:
         yield

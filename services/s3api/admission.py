@@ -260,13 +260,14 @@ def _is_override(name: str) -> bool:
 
 
 def _check_target(environ: Mapping[str, Any]) -> None:
-    """Refuse a target that is not valid (RFC 9112, section 3.2; RFC 3986): the server would cut it at `#`.
+    """Refuse a target with characters that RFC 3986 does not allow (RFC 9112, section 3.2).
 
-    Its decoded text must be UTF-8.
+    The server would ignore everything after a `#`. The decoded path and query must be UTF-8.
     """
     target = path_of_target(environ.get("RAW_URI", ""))
-    if target.startswith("//"):
-        # The router would drop a slash. A proxy that keeps some paths to itself would not.
+    if target.startswith("//") or environ["PATH_INFO"].startswith("//"):
+        # The router drops slashes at the beginning, so this would be another spelling of a path. A proxy that
+        # protects the path might not recognise it.
         raise NotFound
     if wrong := _NOT_IN_TARGET.search(target):
         escaped = quote(wrong[0], safe="", encoding="latin-1")

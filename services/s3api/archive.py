@@ -115,7 +115,9 @@ class Archive:
         archive.close()
         yield sink.take()
         if self._failed:
-            raise StoreFailed(f"{len(self._failed)} files of the archive could not be read; it names them")
+            raise StoreFailed(
+                f"{len(self._failed)} files of the archive could not be read; its entry {ERRORS} names them"
+            )
 
     def _open(self, name: str, conditions: Conditions = _WHOLE) -> OpenFile:
         for _ in range(ATTEMPTS - 1):

@@ -77,7 +77,7 @@ class Tokens:
         reloaded: Callable[[], Sequence[TokenEntry]] | None = None,
         jwts: JwtVerifier | None = None,
     ) -> None:
-        """`reloaded` returns the current entries if they are in a file. Each request calls it once."""
+        """`reloaded` returns the current entries if they are in a file. Requests call it; it must be fast."""
         self._entries = reloaded or (lambda: entries)
         self._seen: Sequence[TokenEntry] | None = None
         self._callers: list[tuple[str, Caller]] = []

@@ -151,7 +151,10 @@ def exposes_etag(rules: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def make(s3: Any, bucket: str, region: str, origins: Sequence[str]) -> None:
-    """Have the bucket on an emulator, over plain HTTP. A bucket of an earlier version is corrected."""
+    """Create the bucket on an emulator if it does not exist, and correct its settings.
+
+    TLS is not required, because emulators use plain HTTP.
+    """
     try:
         s3.head_bucket(Bucket=bucket)
     except ClientError:

@@ -24,11 +24,12 @@ from s3api.bodies import Body
 from s3api.failures import FileChanged, FileError, FileNotFound, StoreFailed
 from s3api.file_store import Conditions, FileStore, PartPlan
 from s3api.observability import cause_in_words
+from s3api.s3_errors import MAX_SKEW
 from s3api.s3_store import BucketReport, PresignedAnswer
 from s3api.settings import Settings
 
-# S3 rejects signatures if the clocks differ by more than 15 minutes. Warn at a third of that.
-MAX_SKEW = timedelta(minutes=5)
+# A third of what S3 allows.
+SKEW_TO_REPORT = timedelta(minutes=5)
 SIGNED_SECONDS = 60
 NO_ETAG = '"00000000000000000000000000000000"'
 DATA = b"s3api doctor"
@@ -133,12 +134,13 @@ def _clock(report: BucketReport) -> Finding:
     if report.clock_skew is None:
         return Finding("clock", Verdict.UNKNOWN, "S3 does not tell its time")
     skew = f"{report.clock_skew.total_seconds():.0f} s from S3's"
-    if report.clock_skew <= MAX_SKEW:
+    if report.clock_skew <= SKEW_TO_REPORT:
         return Finding("clock", Verdict.OK, skew)
+    most = MAX_SKEW.total_seconds()
     return Finding(
         "clock",
-        Verdict.FAILED,
-        f"{skew}, which refuses signatures from 900 s on: synchronise this machine's clock",
+        Verdict.ADVICE if report.clock_skew <= MAX_SKEW else Verdict.FAILED,
+        f"{skew}, which rejects signatures above {most:.0f} s: synchronise this machine's clock",
     )
 
 

@@ -63,6 +63,8 @@ _STATUS: Mapping[type[failures.FileError], int] = {
     failures.TooBusy: 503,
     failures.TokenKeysUnavailable: 503,
     failures.StagingFull: 507,
+    failures.FormTooLarge: 507,
+    failures.StagingFailed: 500,
 }
 
 _CODES = {
@@ -133,7 +135,12 @@ def file_error(error: failures.FileError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, failures.RangeNotSatisfiable) and isinstance(error.details, Mapping):
         headers["Content-Range"] = f"bytes */{error.details['size']}"  # RFC 9110, section 15.5.17
-    return failure(status, error.code, error.message, headers=headers, content=error.details, hint=error.hint)
+    answer = failure(
+        status, error.code, error.message, headers=headers, content=error.details, hint=error.hint
+    )
+    if isinstance(error, failures.FormTooLarge):
+        del answer.headers["Retry-After"]
+    return answer
 
 
 def stored_in_part(error: files.StoredInPart) -> Response:
@@ -175,7 +182,8 @@ def http_exception(error: HTTPException) -> Response:
         message = "The body, or a field of the form, is too large, or the form has more than 100 parts"
     elif isinstance(error, MethodNotAllowed):
         allowed = sorted(error.valid_methods or ())
-        message = f"This URL does not answer to this method; use {' or '.join(allowed)}"
+        if error.description == MethodNotAllowed.description:  # otherwise it has a sentence of its own
+            message = f"This URL does not answer to this method; use {' or '.join(allowed)}"
         headers = {"Allow": ", ".join(allowed)}
     elif isinstance(error, BadRequest) and message == BadRequest.description:
         message = "The body is not valid JSON"  # every other BadRequest has its own sentence
@@ -216,12 +224,15 @@ def unexpected(error: Exception) -> Response:
 
 
 def redirected(response: Response) -> Response:
-    """The router's redirect, in the envelope. Flask passes it to no error handler."""
+    """A redirect of the router, in the envelope. Flask passes it to no error handler.
+
+    No URL of the service needs one today.
+    """
     if response.status_code != HTTPStatus.PERMANENT_REDIRECT:
         return response
     location = response.headers["Location"]
     return failure(
-        308, "moved", "The URL is another one; see the Location header", headers={"Location": location}
+        308, "moved", "The resource has another URL; see the Location header", headers={"Location": location}
     )
 
 

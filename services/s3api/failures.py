@@ -164,6 +164,16 @@ class StagingFull(FileError):
     code = "staging_full"
 
 
+class FormTooLarge(StagingFull):
+    """The form would never fit into the staging directory, so sending it again later does not help."""
+
+
+class StagingFailed(FileError):
+    """The disk of the staging directory failed."""
+
+    code = "staging_failed"
+
+
 class TooBusy(FileError):
     code = "too_busy"
 

@@ -276,8 +276,8 @@ class FileStore(Protocol):
     ) -> Copied:
         """Copy a file with its metadata, completely or not at all. The conditions are those of `put`.
 
-        Raises `FileNotFound`, `FileExists`, and `FileChanged` if the source has not the ETag `source_etag`,
-        or is replaced during the copy.
+        Raises `FileNotFound`, `FileExists`, and `FileChanged` if the source does not have the ETag
+        `source_etag`, or is replaced during the copy.
         """
 
     def restore(

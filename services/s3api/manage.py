@@ -63,7 +63,7 @@ def entry_json(entry: TokenEntry) -> str:
 
 @click.command()
 def doctor() -> None:
-    """Check what the service needs of its bucket; one line a check. Nothing is stored.
+    """Check what the service needs of its bucket; one line for each check. Nothing is stored.
 
     Exit status 1 if a check failed, otherwise 0.
     """
@@ -80,7 +80,7 @@ def doctor() -> None:
 
 @click.command()
 def openapi() -> None:
-    """Generate the API's OpenAPI document from the code, whatever the environment, and print it."""
+    """Generate the API's OpenAPI document from the code and print it. The environment does not matter."""
     settings = Settings.model_construct(bucket="day02-files", signing_key=SecretStr("nothing is signed"))
     app = create_app(settings, S3FileStore(settings))
     with app.app_context():

@@ -280,7 +280,7 @@ def observe(app: Flask) -> None:
 
         if response.is_streamed:
             response.response = _watched(response.response, fields)
-        elif asked.method != "HEAD":
+        elif asked.method != "HEAD" and response.status_code not in (204, 304):
             fields["sent_bytes"] = response.calculate_content_length() or 0
         response.call_on_close(report)
         return response

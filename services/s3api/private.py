@@ -1,4 +1,4 @@
-"""Folders and files that no other user of this machine can read, lock, or put something else in place of."""
+"""Private folders and files: no other user of this machine can read, lock or replace them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NotPrivate(OSError):
 
 
 def make_folder(path: Path) -> None:
-    """Have the folder. It is made for this user alone, and so are its parents, whatever the umask."""
+    """Create the folder and its missing parents for this user alone, whatever the umask."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)

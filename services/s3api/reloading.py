@@ -16,10 +16,10 @@ log = logging.getLogger("s3api")
 class Reloaded(Generic[Value]):
     """The parsed content of a file.
 
-    Every request looks at the file once, so every worker process sees a change with its next request. The
-    look is one `stat`, a few microseconds on a local disk. A network file system that hangs would stop all
-    requests of the process. If the new content is not valid, or if the file is gone, the last valid content
-    stays, and the log says so once. A file that cannot be read is tried again with each request.
+    A request that needs the content looks at the file, so every worker process sees a change with its next
+    such request. The look is one `stat`, a few microseconds on a local disk. A network file system that
+    hangs would stop all requests of the process. If the new content is not valid, or if the file is gone, the
+    last valid content stays, and the log says so once. A file that cannot be read is tried again each time.
     """
 
     def __init__(self, path: Path, parse: Callable[[str], Value]) -> None:

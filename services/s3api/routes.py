@@ -25,7 +25,7 @@ from werkzeug.routing import BaseConverter
 from s3api import archive, failures, files, forms, headers, presentation, searching, write_headers
 from s3api.admission import API, NDJSON, wants_lines
 from s3api.auth import ANONYMOUS
-from s3api.bodies import Body, too_large
+from s3api.bodies import Body
 from s3api.errors import failure
 from s3api.file_store import NOTHING, NotModified, OpenFile, Page, PartPlan, SignedPost, SignedPut, Upload
 from s3api.health import draining
@@ -251,8 +251,6 @@ def upload() -> Response:
     """Upload the files of a form. They are staged on disk, sent to S3, and removed from disk."""
     services = current_services()
     length = request.content_length
-    if length is not None and length > services.settings.max_file_bytes + forms.MAX_OVERHEAD:
-        raise too_large(services.settings.max_file_bytes)
     who = request.remote_addr if current_caller() is ANONYMOUS else current_caller().name
     with services.staging.folder(length, who) as folder:
         received = forms.read(folder.new_file, length)
@@ -381,9 +379,13 @@ def plan_upload_form(name: str) -> Response:
 def _plan(services: Services, planned: SignedPost | SignedPut | files.MultipartUpload) -> dict[str, Any]:
     plan: dict[str, Any]
     match planned:
-        case files.MultipartUpload(parts, md5_etags):
-            plan = {"method": "MULTIPART", "multipart": True, "id": services.signer.upload_id(parts)}
-            return plan | {"part_size": parts.part_size, "parts": parts.parts, "md5_etags": md5_etags}
+        case files.MultipartUpload(part_plan, md5_etags):
+            plan = {"method": "MULTIPART", "multipart": True, "id": services.signer.upload_id(part_plan)}
+            return plan | {
+                "part_size": part_plan.part_size,
+                "parts": part_plan.parts,
+                "md5_etags": md5_etags,
+            }
         case SignedPut(url, signed_headers, expires_at):
             plan = {"method": "PUT", "multipart": False, "url": url, "headers": dict(signed_headers)}
         case SignedPost(url, fields, expires_at):

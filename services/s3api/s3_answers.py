@@ -53,7 +53,6 @@ class _Form:
 #: that S3's API reference says are always there.
 _FORMS: Mapping[str, _Form] = {
     "CompleteMultipartUpload": _Form("CompleteMultipartUploadResult", ("ETag",)),
-    "CopyObject": _Form("CopyObjectResult", ("ETag",)),
     "CreateMultipartUpload": _Form("InitiateMultipartUploadResult", ("UploadId",)),
     "DeleteObjects": _Form("DeleteResult"),
     "GetBucketCors": _Form("CORSConfiguration"),
@@ -208,7 +207,7 @@ def parse(body: bytes) -> ET.Element:
         # S3 sends white space before an answer that takes long.
         return ET.fromstring(body.lstrip(), ET.XMLParser(encoding="utf-8"))  # noqa: S314 - without entities
     except ET.ParseError as error:
-        raise UnexpectedAnswer("a body that is no XML") from error
+        raise UnexpectedAnswer("a body that is not XML") from error
 
 
 def local_name(element: ET.Element) -> str:
@@ -298,7 +297,7 @@ def _require(root: ET.Element, form: _Form) -> None:
 
 def _require_text(name: str, text: str | None) -> None:
     if not text or (name == "ETag" and not ETAG.fullmatch(text)):
-        raise UnexpectedAnswer(f"no {name}, or none that S3 sends")
+        raise UnexpectedAnswer(f"a missing or invalid {name}")
 
 
 def expect_owner(boto3_client: Any, account: str) -> None:

@@ -9,7 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import urllib3
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 from botocore.parsers import ResponseParserError
 
 from s3api.failures import (
@@ -162,6 +168,10 @@ class S3Errors:
             raise self._translate(error, operation, name) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreUnavailable("The service has no AWS credentials") from error
+        except (
+            ParamValidationError
+        ) as error:  # such as metadata that is not ASCII, from another S3 than AWS's
+            raise StoreFailed(f"S3 does not take this request ({operation})") from error
         # boto3's parser raises the second and the third; the last is a field that an answer lacks.
         except (UnexpectedAnswer, ResponseParserError, ValueError, KeyError) as error:
             raise StoreUnavailable(NOT_S3) from error

@@ -19,7 +19,6 @@ reads more of the bucket's configuration, with the credentials of the user of `s
 from __future__ import annotations
 
 import base64
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +41,7 @@ from s3api.failures import (
     FileExists,
     FileNotFound,
     RangeNotSatisfiable,
+    StoreDenied,
     StoreFailed,
     StoreUnavailable,
     changed,
@@ -89,13 +89,14 @@ SLOW_ANSWER_SECONDS = 900
 # The metadata of a file: the SHA-256 that was checked when the file was stored, the SHA-256 that the sender
 # of a multipart upload declared, and the nonce of the upload's plan.
 SHA256, DECLARED_SHA256, NONCE = "sha256", "declared-sha256", "s3api-upload"
-# XML 1.0 cannot carry these, so a bulk delete, whose body is XML, cannot name them.
-_NOT_XML = re.compile("[\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class BucketReport:
-    """What `s3api doctor` shows. A value is None if S3 did not allow reading it."""
+    """What `s3api doctor` shows. A value is None if S3 did not allow reading it, or did not send it.
+
+    The two numbers of days are also None if no rule sets them.
+    """
 
     region: str | None
     clock_skew: timedelta | None
@@ -391,25 +392,18 @@ class S3FileStore:
             self._api.delete_object(Bucket=self.bucket, Key=name, **condition)
 
     def delete_many(self, names: Sequence[str]) -> Mapping[str, str]:
-        failed: dict[str, str] = {}
-        bulk = [name for name in names if not _NOT_XML.search(name)]
-        for name in set(names).difference(bulk):
-            try:
-                self.delete(name)
-            except FileError as error:
-                failed[name] = error.code
-        if bulk:
-            with self._errors("delete_object"):
-                # In this mode (not "quiet") S3 names each deleted file. A file that it leaves out is not
-                # deleted.
-                answer = self._api.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in bulk]}
-                )
-            deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
-            failed |= dict.fromkeys(set(bulk).difference(deleted), StoreFailed.code)
-            for entry in answer.get("Errors", ()):
-                if entry.get("Key") in failed and is_denial(entry.get("Code", "")):
-                    failed[entry["Key"]] = "s3_delete_object_denied"
+        if not names:
+            return {}
+        with self._errors("delete_object"):
+            # In this mode (not "quiet") S3 names each deleted file. A file that it leaves out is not deleted.
+            answer = self._api.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": [{"Key": name} for name in names]}
+            )
+        deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
+        failed = dict.fromkeys(set(names).difference(deleted), StoreFailed.code)
+        for entry in answer.get("Errors", ()):
+            if entry.get("Key") in failed and is_denial(entry.get("Code", "")):
+                failed[entry["Key"]] = StoreDenied("", "delete_object").code
         return failed
 
     def copy(

@@ -58,7 +58,7 @@ def page(root: ET.Element, bucket: str, prefix: str, limit: int, token: str | No
 def number(text: str | None) -> int:
     if text and len(text) <= 18 and text.isascii() and text.isdigit():
         return int(text)
-    raise UnexpectedAnswer("a number that is none, or is missing")
+    raise UnexpectedAnswer("a missing or invalid number")
 
 
 def _moment(text: str) -> datetime:
@@ -66,7 +66,7 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UnexpectedAnswer("a time that is none, or is missing") from error
+        raise UnexpectedAnswer("a missing or invalid time") from error
     if moment.tzinfo is None:
         raise UnexpectedAnswer("a time without its zone")
     return moment
@@ -77,7 +77,7 @@ def _date(text: str | None) -> datetime:
     try:
         moment = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise UnexpectedAnswer("a date that is none, or is missing") from error
+        raise UnexpectedAnswer("a missing or invalid date") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -124,11 +124,11 @@ def _listed_etag(text: str | None) -> str:
         return found[1]
     if text in ("", '""'):
         return ""
-    raise UnexpectedAnswer("an ETag that is none, or is missing")
+    raise UnexpectedAnswer("a missing or invalid ETag")
 
 
 def _bare_etag(text: str | None) -> str:
     found = ETAG.fullmatch(text or "")
     if not found:
-        raise UnexpectedAnswer("an ETag that is none, or is missing")
+        raise UnexpectedAnswer("a missing or invalid ETag")
     return found[1]

@@ -147,8 +147,8 @@ class UploadPlanRequest(BaseModel):
     sha256: Annotated[
         Sha256 | None,
         Field(
-            description="With a form, S3 stores nothing else. S3 cannot check a multipart upload against it; "
-            "then it is only told as declared, in `X-Declared-SHA-256`, and never in `Repr-Digest`"
+            description="S3 stores a form only if its file has this digest. S3 cannot check it for a "
+            "multipart upload; a read then returns it as `X-Declared-SHA-256`, never as `Repr-Digest`"
         ),
     ] = None
     content_encoding: Annotated[
@@ -228,7 +228,7 @@ class UploadLinkRequest(BaseModel):
         ),
         Whole,
     ] = None
-    overwrite: Annotated[bool, Field(description="Allow to replace existing files")] = False
+    overwrite: Annotated[bool, Field(description="Allow replacing existing files")] = False
 
 
 class RestoreRequest(BaseModel):
@@ -402,14 +402,14 @@ class MultipartPlan(BaseModel):
     part_size: Annotated[int, Field(description="Bytes", examples=[8388608])]
     parts: Annotated[int, Field(description="How many", examples=[9])]
     md5_etags: Annotated[
-        bool, Field(description="Whether the ETags of parts are MD5s of their bytes: not with keys of KMS")
+        bool, Field(description="Whether the ETag of a part is the MD5 of its bytes. False with a KMS key")
     ]
 
 
 class PutPlan(BaseModel):
     """PUT the file's bytes to `url`, with these headers.
 
-    The plan of a name with `${filename}` that is not to go in parts: in a POST, S3 would replace that.
+    The plan for a name that contains `${filename}`, if `multipart` is false. A POST would replace that text.
     """
 
     method: Literal["PUT"]
@@ -504,9 +504,12 @@ class CopyResult(BaseModel):
     copied: bool | None = None
     moved: bool | None = None
     code: Annotated[
-        str | None, Field(description="Why not: `file_exists`, `invalid_file_name`, or another code")
+        str | None,
+        Field(
+            description="Why it was not copied or moved: `file_exists`, `invalid_file_name`, or another code"
+        ),
     ] = None
-    message: Annotated[str | None, Field(description="The same in one sentence")] = None
+    message: Annotated[str | None, Field(description="The reason in one sentence")] = None
 
 
 class CopyResults(Envelope):
@@ -535,7 +538,7 @@ class RestoreResult(BaseModel):
     name: Name
     restored: bool
     code: Annotated[str | None, Field(description="Why it was not restored")] = None
-    message: Annotated[str | None, Field(description="The same in one sentence")] = None
+    message: Annotated[str | None, Field(description="The reason in one sentence")] = None
 
 
 class RestoreResults(Envelope):

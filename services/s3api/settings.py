@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     s3_endpoint_url: Annotated[
         HttpUrl | None, Field(validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     ] = None
-    """The URL of another S3 than AWS's."""
+    """The URL of an S3-compatible server that is used instead of AWS."""
     s3_public_endpoint_url: HttpUrl | None = None
     """The URL at which clients reach that S3, if it differs. Presigned URLs are signed for it."""
 
@@ -257,14 +257,14 @@ class Settings(BaseSettings):
     s3_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2
     """The time limit for a connection to S3."""
     s3_read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
-    """The time limit for S3's answer to a small request. What may pass is asked once more, so an answer that
-    needs S3 comes after at most twice this time."""
+    """The time limit for S3's answer to a small request. The service repeats a request once after a temporary
+    failure, so a client waits at most about twice this time."""
     s3_transfer_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 30
     """The longest pause of S3 during a transfer. S3 must also send each 256 KiB of a download within this
     time."""
     client_stall_seconds: Annotated[float, Field(gt=0, le=300)] = 20
-    """The longest pause of a client that sends a body or reads an answer, the time limit for the head of a
-    request, and that for a new connection's first byte."""
+    """The longest pause of a client that sends a body or reads an answer. It is also the time limit for the
+    head of a request, and for the first byte of a new connection."""
     client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """A request body that arrives more slowly, not counting pauses, is answered 408. The connection of a
     client that reads its answer more slowly is closed."""

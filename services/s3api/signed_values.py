@@ -47,8 +47,8 @@ class Signer:
         # Base64 can spell the same bytes in several ways. Accept only the spelling that was issued.
         if signed_query != list(query) or not isinstance(token, str) or self.cursor(query, token) != cursor:
             raise InvalidCursor(
-                "The cursor was not given out for this query; begin again without it, "
-                "and keep prefix and delimiter the same from page to page"
+                "The cursor does not belong to this request; begin again without it, "
+                "and change no other parameter from page to page"
             )
         return token
 
@@ -86,7 +86,7 @@ class Signer:
             raise UploadNotFound("This is no URL of an upload; create one with POST /tus") from None
 
     def pseudonym(self, text: str) -> str:
-        """A text that is always the same for this one, and from which only the key can find it again."""
+        """The first 16 characters of a keyed hash of the text. Equal texts have equal pseudonyms."""
         return self._pseudonyms.get_signature(text).decode()[:16]
 
     def upload_link(self, terms: Sequence[str | int]) -> str:

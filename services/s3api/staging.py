@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from s3api.bodies import too_large
-from s3api.failures import StagingFull
+from s3api.failures import FormTooLarge, StagingFailed, StagingFull
 from s3api.private import is_own_folder, lock_folder, lock_path, make_folder, open_private
 from s3api.waiting import on_disk
 
@@ -62,7 +62,11 @@ class _File:
         return on_disk(lambda: self._open().seek(offset))
 
     def read(self, amount: int = -1) -> bytes:
-        return on_disk(lambda: self._open().read(amount))
+        """Raises `StagingFailed`, so that an error of the disk is not taken for one of the client."""
+        try:
+            return on_disk(lambda: self._open().read(amount))
+        except OSError as error:
+            raise StagingFailed("The service cannot read the file that it has staged") from error
 
     def close(self) -> None:
         """Close the file; the next use opens it again, at its beginning."""
@@ -156,11 +160,12 @@ class Staging:
         """A folder for one request; it is removed when the block ends, whatever happens.
 
         `expected` is the length of the form in bytes, if the client announced it. All folders of a `caller`
-        together get at most seven eighths of the budget. Raises `StagingFull`: here for a form that is larger
-        than the budget, later when there is no more room.
+        together get at most seven eighths of the budget. Raises `FormTooLarge` for a form that is larger than
+        that, and `StagingFull` when there is no more room.
         """
-        if expected is not None and expected > self.max_bytes:
-            raise self._full()
+        most = self._most(shares=caller is not None)
+        if expected is not None and expected > most:
+            raise _too_large(most)
         digits = secrets.token_hex(16)
         if caller is not None:
             digest = hashlib.sha256(caller.encode("utf-8", "surrogatepass")).hexdigest()
@@ -196,10 +201,12 @@ class Staging:
         """
         with self._directory_lock():
             used = {folder: _size(folder / "reserved") for folder in self._folders() if folder != path}
-            room = self.max_bytes - sum(used.values())
+            room, most = self.max_bytes - sum(used.values()), self._most(shares=shares)
+            if least > most:
+                raise _too_large(most)
             if shares:
                 own = sum(size for folder, size in used.items() if _caller_of(folder) == _caller_of(path))
-                room = min(room, self.max_bytes - self.max_bytes // 8 - own)
+                room = min(room, most - own)
             if least > room:
                 raise self._full()
             granted = min(wanted, room)
@@ -210,6 +217,10 @@ class Staging:
                 finally:
                     os.close(descriptor)
             return granted
+
+    def _most(self, *, shares: bool) -> int:
+        """The most that one form can get: with `shares`, an eighth of the budget stays for other callers."""
+        return self.max_bytes - self.max_bytes // 8 if shares else self.max_bytes
 
     def _full(self) -> StagingFull:
         return StagingFull(
@@ -261,6 +272,13 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _too_large(most: int) -> FormTooLarge:
+    return FormTooLarge(
+        f"The form is larger than the {most} bytes that the staging directory has for one form; send the "
+        "file with PUT /upload/<file>, which needs no disk"
+    )
 
 
 @contextmanager

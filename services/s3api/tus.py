@@ -190,7 +190,10 @@ def override_tus_method(upload_id: str) -> Response:
         return append_tus_upload(upload_id=upload_id)
     if method == "DELETE":
         return terminate_tus_upload(upload_id=upload_id)
-    raise MethodNotAllowed(["DELETE", "HEAD", "PATCH", "POST"])
+    raise MethodNotAllowed(
+        ["DELETE", "HEAD", "PATCH", "POST"],
+        "POST needs the header X-HTTP-Method-Override with PATCH or DELETE",
+    )
 
 
 # --- parsing

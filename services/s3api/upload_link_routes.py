@@ -105,8 +105,9 @@ def show_upload_link(link: str) -> Response:
 def upload_by_link(link: str) -> Response:
     """Upload the raw body of the request to the name of an upload link. It needs no token.
 
-    The body and its headers are those of `PUT /upload/<name>`, without `If-Match`. An existing file is 412,
-    unless the link allows to replace it. A body above the link's `max_bytes` is 413.
+    The body and its headers are those of `PUT /upload/<name>`, without `If-Match`. If the file
+    exists, the answer is 412, unless the link allows replacing it. A body above the link's `max_bytes` is
+    413.
     """
     services, opened = _open(link)
     if opened.is_folder:

@@ -1,4 +1,4 @@
-"""Upload links: who has the URL can upload to one name, or into one folder, without a token.
+"""Upload links: anyone who has the URL can upload to one name, or into one folder, without a token.
 
 The service stores no links. The URL contains the signed terms of its link. Each use also checks that the
 creator of the link may still write there.
@@ -37,8 +37,9 @@ _OF_STORE = (FileNotFound, StoreDenied, StoreFailed, StoreUnavailable)
 class Terms(NamedTuple):
     """What a link allows. A `target` that ends with a slash is a folder; any other is the name of a file.
 
-    `creator` and `fingerprint` are those of the caller that created the link. Every holder can read them, so
-    the creator of a JWT has a pseudonym: its `sub` can be an address. `expires` is in seconds since 1970.
+    `creator` and `fingerprint` are those of the caller that created the link. Every holder can read them.
+    So a creator with a JWT is stored under a pseudonym, because its `sub` can be an address. `expires` is in
+    seconds since 1970.
     """
 
     target: str
@@ -89,8 +90,8 @@ def create(
 ) -> UploadLink:
     """A new link of this caller, who may write to the target.
 
-    A link ends with the configured token that created it at the latest. A JWT is valid for a few minutes, so
-    its end does not count.
+    A link expires no later than the configured token that created it. The expiry of a JWT does not count,
+    because a link is meant to outlive it.
     """
     expires = int(time.time()) + seconds
     if caller.fingerprint and caller.expires is not None:
@@ -129,7 +130,7 @@ def _may_write(creator: Caller | None, target: str) -> bool:
 
 
 def put(store: FileStore, sent: Sent) -> Upload:
-    """Store the file. Raises `FileExists` if the link does not allow to replace an existing one.
+    """Store the file. Raises `FileExists` if the link does not allow replacing an existing one.
 
     No sentence of a failure names the bucket, which concerns only those with a token.
     """

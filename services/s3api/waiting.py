@@ -20,8 +20,9 @@ from gevent.threadpool import ThreadPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The key in a request's environment that is true if the answer may wait for its client without a place: all
-#: of it is in memory, and it is a page, whose bytes all answers share, or short.
+#: The key in a request's environment that is true if the answer is completely in memory, and is a packaged
+#: page (all answers share its bytes) or has at most IN_MEMORY_BYTES. The request gives its place back before
+#: the answer is sent.
 IN_MEMORY = "s3api.in_memory"
 IN_MEMORY_BYTES = 16 * 1024
 #: The key that a request's environment has if no place became free for it. The application refuses it.

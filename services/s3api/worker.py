@@ -254,8 +254,10 @@ class Receiver(SocketUnreader):  # type: ignore[misc]
 
 
 class Sender:
-    """Sends a connection's answers. In CLIENT_STALL_SECONDS of waiting, the client must receive that many
-    seconds' worth of bytes at the minimum rate.
+    """Sends the answers of a connection at a minimum rate.
+
+    In each CLIENT_STALL_SECONDS of waiting, the client must acknowledge at least CLIENT_STALL_SECONDS x
+    CLIENT_MIN_BYTES_PER_SECOND bytes.
 
     The kernel holds megabytes of an answer, and accepts more only in large steps. So what counts is what has
     left the kernel, not what it accepts.
@@ -309,10 +311,29 @@ class Sender:
         self._patience = self._stall
 
 
-def unacknowledged(sock: Any) -> int:
-    """How many of the bytes that the kernel has accepted the other side has not acknowledged.
+class _Idle:
+    """The connections of one port that can end without losing a request."""
 
-    Linux: SIOCOUTQ in tcp(7), which is TIOCOUTQ. Where a system does not tell, all have been.
+    def __init__(self) -> None:
+        #: Those that wait for a request, the one that has waited longest first.
+        self.waiting: dict[Any, None] = {}
+        #: Those that have not sent a whole head yet, the oldest first.
+        self.new: dict[Any, None] = {}
+
+    def end_one(self) -> None:
+        """End the oldest that has sent no whole head, or the one that is idle longest, to make room."""
+        for connections in (self.new, self.waiting):
+            for client in connections:
+                del connections[client]
+                with suppress(OSError):
+                    client.shutdown(0)
+                return
+
+
+def unacknowledged(sock: Any) -> int:
+    """The number of bytes that the kernel has accepted and the client has not acknowledged.
+
+    Linux: SIOCOUTQ in tcp(7), which is TIOCOUTQ. Returns 0 on a system without it.
     """
     try:
         return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
@@ -429,10 +450,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Connections that wait for a request, the one that has waited longest first.
-        self._waiting: dict[Any, None] = {}
-        #: Connections that have not sent a whole head yet, the oldest first.
-        self._new: dict[Any, None] = {}
+        self._idle: list[_Idle] = []
         self._places = BoundedSemaphore(self.settings.max_concurrent_requests)
 
     # --- the life of the worker
@@ -446,7 +464,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.notify()
             gevent.sleep(0.2)
         server.close()  # new connections are refused, not left unanswered
-        for client in list(self._waiting):
+        for client in [client for idle in self._idle for client in idle.waiting]:
             with suppress(OSError):
                 client.shutdown(0)  # ends the wait for a next request
         ends = time.monotonic() + self.cfg.graceful_timeout
@@ -459,12 +477,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _listen(self, sock: Any, app: WSGIApplication, connections: int) -> Any:
         sock.setblocking(1)
-        pool = Pool(connections)
+        pool, idle = Pool(connections), _Idle()
+        self._idle.append(idle)
 
         def handle(client: Any, addr: Any) -> None:
             if pool.free_count() == 0:
-                self._make_room()
-            self.handle(app, sock, client, addr)
+                idle.end_one()
+            self.handle(app, sock, client, addr, idle)
 
         server = StreamServer(sock, handle=handle, spawn=pool)
         if self.cfg.workers > 1:
@@ -472,42 +491,33 @@ class Worker(GeventWorker):  # type: ignore[misc]
         server.start()
         return server
 
-    def _make_room(self) -> None:
-        """End the connection that is missed least, so that the next one need not wait until one ends."""
-        for connections in (self._new, self._waiting):
-            for client in connections:
-                del connections[client]
-                with suppress(OSError):
-                    client.shutdown(0)
-                return
-
     # --- the life of a connection
 
-    def handle(self, app: WSGIApplication, listener: Any, client: Any, addr: Any) -> None:
+    def handle(self, app: WSGIApplication, listener: Any, client: Any, addr: Any, idle: _Idle) -> None:
         request = None
         unread = False
         incoming = Receiver(client, self.settings)
         outgoing = Sender(client, self.settings)
-        self._new[client] = None
+        idle.new[client] = None
         try:
             parser = RequestParser(self.cfg, client, addr)
             parser.unreader = incoming
             server = listener.getsockname()
-            idle = self.settings.client_stall_seconds
+            patience: float = self.settings.client_stall_seconds
             while self.alive or parser.req_count == 0:
-                self._waiting[client] = None
-                began = incoming.idle(idle)
-                self._waiting.pop(client, None)
+                idle.waiting[client] = None
+                began = incoming.idle(patience)
+                idle.waiting.pop(client, None)
                 if not began:
                     return
-                idle = self.cfg.keepalive
+                patience = self.cfg.keepalive
                 request = None
                 unread = True
                 incoming.expect_head()
                 request = next(parser)
                 check(request)
                 incoming.expect_body()
-                self._new.pop(client, None)
+                idle.new.pop(client, None)
                 keep = self._serve(app, server, request, addr, outgoing)
                 unread = not has_ended(request.body)
                 if not keep or unread:
@@ -519,8 +529,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         except Exception as error:
             self._refuse(incoming.head, client, addr, error)
         finally:
-            self._waiting.pop(client, None)
-            self._new.pop(client, None)
+            idle.waiting.pop(client, None)
+            idle.new.pop(client, None)
             if incoming.late:
                 slow_clients.labels(incoming.late).inc()
             if unread:
@@ -589,8 +599,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _place(self, environ: dict[str, Any]) -> Iterator[Callable[[], None]]:
         """A place among the requests that are served at once. Yields what gives it back early.
 
-        If none becomes free, the application refuses the request, because only it knows all headers of an
-        answer. It also answers a preflight then: a browser hides the refusal behind one that fails.
+        If none becomes free, the application answers 503, because only it knows all headers of an answer. It
+        still answers preflights of CORS: if one fails, the page cannot see the 503.
         """
         held = [self._places]
         if not self._places.acquire(blocking=False):
@@ -616,7 +626,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         start_response: Any,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """Call `release` once nothing but the client is missing: its pace must not delay others."""
+        """Call `release` when only sending to the client is left: a slow client must not keep a place."""
         chunks = app(environ, start_response)
         try:
             if environ.get(IN_MEMORY):

@@ -21,15 +21,17 @@ END = "<!-- end -->\n"
 def pages() -> dict[Path, str]:
     """The generated pages, with their text as it should be now."""
     return {
-        CONFIGURATION: _with_table(CONFIGURATION, settings_table()),
-        ARCHITECTURE: _with_table(ARCHITECTURE, layers_table()),
+        CONFIGURATION: _with_tables(CONFIGURATION, settings_table()),
+        ARCHITECTURE: _with_tables(ARCHITECTURE, layers_table(), files_table()),
     }
 
 
-def _with_table(page: Path, table: str) -> str:
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{table}{END}{after}"
+def _with_tables(page: Path, *tables: str) -> str:
+    """The page with these tables between its marks, in their order."""
+    text, *rests = page.read_text(encoding="utf-8").split(BEGIN)
+    for table, rest in zip(tables, rests, strict=True):
+        text += f"{BEGIN}{table}{END}{rest.split(END)[1]}"
+    return text
 
 
 def settings_table() -> str:
@@ -45,6 +47,30 @@ def layers_table() -> str:
     named = [[f"`{module.strip(' ()')}`" for module in layer.split("|")] for layer in layers]
     rows = "".join(f"| {number} | {', '.join(names)} |\n" for number, names in enumerate(named, 1))
     return f"| layer | modules |\n|---|---|\n{rows}"
+
+
+def files_table() -> str:
+    """The first line of each file of the other packages and of the page. It says what the file contains."""
+    services = ROOT / "services"
+    files = [
+        services / "s3api" / "gunicorn.conf.py",
+        *(
+            path
+            for package in ("s3api/client", "deploy", "guard", "emulator", "emulator/corrections")
+            for path in sorted((services / package).glob("*.py"))
+        ),
+        *sorted((services / "s3api" / "static").glob("*.js")),
+    ]
+    rows = "".join(f"| `{path.relative_to(services)}` | {_first_line(path)} |\n" for path in files)
+    return f"| file in `services` | content |\n|---|---|\n{rows}"
+
+
+def _first_line(path: Path) -> str:
+    begins, ends = ('"""', '"""') if path.suffix == ".py" else ("/** ", " */")
+    line = path.read_text(encoding="utf-8").partition("\n")[0]
+    if not line.startswith(begins):
+        raise ValueError(f"the first line of {path} does not say what the file contains")
+    return line.removeprefix(begins).removesuffix(ends)
 
 
 def variables(name: str, field: FieldInfo) -> list[str]:

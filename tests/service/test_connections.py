@@ -548,6 +548,20 @@ def test_more_connections_than_there_may_be(small_service: Service, sent: bytes)
     assert took < 10  # by itself a connection would end after CLIENT_STALL_SECONDS, 20
 
 
+def test_a_full_port_ends_no_connection_of_the_other(small_service: Service) -> None:
+    """A scrape of the metrics keeps its idle connection while the API's port has too many."""
+    with RawClient(small_service.metrics_url) as scraper, ExitStack() as stack:
+        scraper.begin("GET", "/metrics")
+        first = scraper.answer().status
+        for _ in range(60):
+            stack.enter_context(RawClient(small_service.url)).send(b"")
+        seconds_to_livez(small_service)
+        scraper.begin("GET", "/metrics")
+        second = scraper.answer().status
+
+    assert (first, second) == (200, 200)
+
+
 def test_slow_readers_of_a_public_page_take_no_place(small_service: Service) -> None:
     """A client that does not read its answer keeps its connection, but no place among the requests."""
     with ExitStack() as stack:

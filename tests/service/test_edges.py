@@ -29,6 +29,7 @@ from s3api import failures
 from s3api.auth import new_token
 from s3api.bodies import Body
 from s3api.errors import failure
+from s3api.failures import StagingFailed
 from s3api.file_store import Conditions, PartPlan
 from s3api.s3_copying import COPIED_PART_BYTES, S3Copying
 from s3api.s3_errors import S3Errors
@@ -65,6 +66,19 @@ def test_an_error_of_the_disk_fails_the_request(tmp_path: Path) -> None:
 
         with pytest.raises(OSError, match="Input/output error"):
             staged.write(b"x")
+
+
+def test_an_error_of_the_disk_is_not_the_clients(tmp_path: Path) -> None:
+    """A staged file that cannot be read is `staging_failed`, and no connection that ended."""
+    with Staging(tmp_path, MiB, MiB).folder(10) as folder:
+        staged = folder.new_file()
+        staged.write(b"x")
+        staged.finish()
+        [path] = tmp_path.glob("*/*.part")
+        path.unlink()
+        path.mkdir()  # cannot be opened as a file
+        with pytest.raises(StagingFailed):
+            Body(staged.stream, 1, 1, staged.hexdigest()).read()
 
 
 def test_staging_leaves_no_descriptor_open(tmp_path: Path) -> None:

@@ -717,19 +717,22 @@ def small_stage(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "content_type"),
-    [("PUT", "/upload/large", "text/plain"), ("POST", "/upload", "multipart/form-data; boundary=b")],
+    ("method", "path", "content_type", "refused"),
+    [
+        ("PUT", "/upload/large", "text/plain", (413, "file_too_large")),
+        ("POST", "/upload", "multipart/form-data; boundary=b", (507, "staging_full")),
+    ],
     ids=["raw", "form"],
 )
 def test_a_body_that_is_known_to_be_too_large_is_refused_unread(
-    small_stage: Stage, method: str, path: str, content_type: str
+    small_stage: Stage, method: str, path: str, content_type: str, refused: tuple[int, str]
 ) -> None:
-    """A Content-Length above MAX_FILE_BYTES is 413 before any of the body has been sent."""
+    """A body above MAX_FILE_BYTES is 413 and a form above the staging budget 507, before it is sent."""
     with RawClient(small_stage.service.url) as client:
         client.begin(method, path, Content_Type=content_type, Content_Length=12 * MiB, Expect="100-continue")
         answer = client.answer()
 
-    assert (answer.status, answer.json()["code"]) == (413, "file_too_large")
+    assert (answer.status, answer.json()["code"]) == refused
     assert small_stage.is_clean()
 
 

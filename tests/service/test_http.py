@@ -436,11 +436,9 @@ def test_a_form_uses_the_share_of_its_caller(
     assert callers == ["test", "192.0.2.1"]
 
 
-@pytest.mark.parametrize(("above", "answers"), [(0, 400), (1, 413), (2_000_000, 413)])
-def test_a_form_far_over_the_limit_is_refused_unread(
-    make_client: MakeClient, above: int, answers: int
-) -> None:
-    """A form with a length above the limit of a file and its overhead is 413 before it is read."""
+@pytest.mark.parametrize(("above", "answers"), [(0, 400), (1, 507), (2_000_000, 507)])
+def test_a_form_that_never_fits_is_refused_unread(make_client: MakeClient, above: int, answers: int) -> None:
+    """A form above seven eighths of the staging budget is 507 before it is read. A retry would not help."""
     reads = []
 
     class Counted:
@@ -450,13 +448,32 @@ def test_a_form_far_over_the_limit_is_refused_unread(
 
     announced = {
         "wsgi.input": Counted(),
-        "CONTENT_LENGTH": str(10 + MAX_OVERHEAD + above),
+        "CONTENT_LENGTH": str(7000 + above),
         "CONTENT_TYPE": "multipart/form-data; boundary=b",
     }
-    answer = make_client(max_file_bytes=10).post("/upload", environ_overrides=announced)
+    answer = make_client(staging_max_bytes=8000).post("/upload", environ_overrides=announced)
 
-    refused(answer, answers, "upload_interrupted" if answers == 400 else "file_too_large")
+    refused(answer, answers, "upload_interrupted" if answers == 400 else "staging_full")
     assert bool(reads) == (answers == 400)
+    assert "Retry-After" not in answer.headers
+
+
+def test_the_limit_of_a_file_is_not_that_of_a_form(make_client: MakeClient, store: MemoryStore) -> None:
+    """A form may have several files that are each as large as a file may be. One larger file is 413."""
+    client, whole = make_client(max_file_bytes=2 * MAX_OVERHEAD), b"x" * 2 * MAX_OVERHEAD
+
+    def post(*files: tuple[str, bytes]) -> TestResponse:
+        head = '--b\r\nContent-Disposition: form-data; name="file"; filename="{}"\r\n\r\n'
+        parts = [head.format(name).encode() + data + b"\r\n" for name, data in files]
+        body = b"".join([*parts, b"--b--\r\n"])
+        return client.post("/upload", data=body, content_type="multipart/form-data; boundary=b")
+
+    stored = post(("a", whole), ("b", whole))
+    larger = post(("c", whole + b"x"))
+
+    assert stored.status_code == 200
+    assert set(store.objects) == {"a", "b"}
+    refused(larger, 413, "file_too_large")
 
 
 @pytest.mark.parametrize(
@@ -491,12 +508,15 @@ def test_a_form_of_too_many_parts(client: FlaskClient) -> None:
 
 
 def test_the_staging_budget(make_client: MakeClient, tmp_path: Path) -> None:
-    """A form over the staging budget is 507 and leaves nothing; the next one within it succeeds."""
+    """A form over the staging budget is 507 and leaves nothing; the next one within it succeeds.
+
+    It would never fit, so there is no time after which to try again.
+    """
     client = make_client(staging_max_bytes=1000)
     answer = client.post("/upload", **form(("a", b"x" * 2000)))
 
     assert "PUT /upload/" in refused(answer, 507, "staging_full")
-    assert "Retry-After" in answer.headers
+    assert "Retry-After" not in answer.headers
     assert list((tmp_path / "uploads").glob("s3api-staged-*")) == []
     assert client.post("/upload", **form(("a", b"x" * 100))).status_code == 200
 

@@ -140,7 +140,8 @@ def test_pipelined_requests_are_answered_in_their_order(service: Service) -> Non
 
 def test_two_slashes_at_the_beginning_are_another_path(service: Service) -> None:
     """RFC 3986, section 6.2: a proxy that keeps `/files/` to itself would let `//files/` pass."""
-    for target in (f"//files/{NAME}", "//list_files", "//", f"http://localhost//files/{NAME}"):
+    spelt = (f"//files/{NAME}", "//list_files", "//", f"http://localhost//files/{NAME}", f"/%2Ffiles/{NAME}")
+    for target in spelt:
         refused(ask(service, f"GET {target} HTTP/1.1"), 404)
     assert ask(service, f"GET http://localhost/files/{NAME} HTTP/1.1").body == DATA
 

@@ -194,15 +194,13 @@ def test_the_local_environment_lists_its_volume_and_directory(
 
     A failed rehearsal leaves a volume too.
     """
-    monkeypatch.setattr(purge, "REHEARSED", ("prod",))
+    monkeypatch.setattr(purge, "REHEARSALS", {"prod": f"{bucket_name}-rehearsal"})
     monkeypatch.setattr(purge, "DATA", tmp_path / ".data")
     monkeypatch.setattr(purge, "COMPOSE_PROJECT", bucket_name)
     (tmp_path / ".data" / "s3").mkdir(parents=True)
     local = environment("local", {"BUCKET": bucket_name})
     assert local.emulated is not None
-    failed = replace(local, emulated=replace(local.emulated, name=f"{bucket_name}-rehearsal"))
     local = replace(local, emulated=replace(local.emulated, name=bucket_name))
-    monkeypatch.setattr(purge, "rehearsed", lambda _name, _variables: failed)
     volumes = [
         engine.volumes.create(f"{name}-data", labels={"test": bucket_name})
         for name in (bucket_name, f"{bucket_name}-rehearsal")

@@ -25,7 +25,7 @@ def test_the_tour(
     ministack_s3: S3, bucket_name: str, make_service: Callable[..., Service], tmp_path: Path
 ) -> None:
     """Every line of the tour does what it says: uploaded, listed, downloaded the same, expired, deleted."""
-    need(shutil.which("curl") and shutil.which("sha256sum"), "the tour needs curl and sha256sum")
+    need(shutil.which("curl"), "the tour needs curl")
     service = make_service(ministack_s3, ministack_s3.make_bucket(bucket_name), download_url_seconds=LIFE)
     found = re.search(r"<!-- tour -->\n```sh\n(.*?)```", README, re.DOTALL)
     assert found
@@ -43,8 +43,7 @@ def test_the_tour(
     out = done.stdout
     assert f"Successfully uploaded 'appstore_games.csv' to the bucket '{bucket_name}'" in out
     assert '"content":["appstore_games.csv"]' in out
-    first, second = re.findall(r"^([0-9a-f]{64})  ", out, re.MULTILINE)
-    assert first == second
+    assert "\nthe same bytes\n" in out
     assert "<Code>AccessDenied</Code>" in out
     assert f"Successfully deleted file 'appstore_games.csv' on s3 bucket '{bucket_name}'" in out
     assert (tmp_path / "copy").read_bytes() == data

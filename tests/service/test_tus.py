@@ -233,6 +233,14 @@ def test_an_override_is_never_ignored(
     assert same.status_code == (200 if method == "HEAD" else 204)
 
 
+def test_a_post_without_an_override_is_told_what_is_missing(client: FlaskClient) -> None:
+    """POST is among the methods of the URL, so the refusal names the header."""
+    answer = client.post(created(client, 3), headers={"Tus-Resumable": "1.0.0"})
+
+    assert answer.status_code == 405
+    assert "X-HTTP-Method-Override" in answer.get_json()["message"]
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_the_method_can_be_overridden(client: FlaskClient, store: MemoryStore, method: str) -> None:
     """Core protocol, "X-HTTP-Method-Override"."""

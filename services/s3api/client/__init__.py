@@ -1,1 +1,1 @@
-"""The command line of the file API. It uses HTTP and imports nothing from the service."""
+"""The command line of the file API. It uses the service over HTTP only."""

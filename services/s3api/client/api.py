@@ -51,7 +51,7 @@ _PASSING_CODES = {"RequestTimeout", "BadDigest", "XAmzContentChecksumMismatch"}
 class Failure(Exception):
     """What went wrong, in a sentence; `code` is for scripts, `exit_status` for the shell.
 
-    `passing` means that the same request may succeed a little later, `retry_after` (seconds) when.
+    `passing`: the same request may succeed later. `retry_after`: how many seconds the server asks to wait.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Api:
             raise Stopped
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        """The proxy for a URL, by the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+        """The connections for a URL: direct, or through the proxy of HTTP_PROXY, HTTPS_PROXY, NO_PROXY."""
         parts = urlsplit(url)
         proxies = urllib.request.getproxies()
         proxy = proxies.get(parts.scheme)

@@ -23,8 +23,11 @@ def save(api: Api, query: Sequence[tuple[str, str]], target: Path, meter: Meter,
     Raises `Failure`. The target then stays as it was.
     """
     exists = Failure("target_exists", f"{target} exists already; --force replaces it", EXISTS)
-    if os.path.lexists(target) and (not force or not target.is_file()):
-        raise exists
+    if os.path.lexists(target):
+        if not force:
+            raise exists
+        if not target.is_file():
+            raise Failure("target_exists", f"{target} is not a regular file", EXISTS)
     part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
     try:
         try:
@@ -34,10 +37,9 @@ def save(api: Api, query: Sequence[tuple[str, str]], target: Path, meter: Meter,
             raise _explained(failure, part) from failure
         if not zipfile.is_zipfile(part):
             raise Failure("interrupted", "The archive is incomplete", FAILED)
-        if force:
-            part.replace(target)
-        else:
-            target.hardlink_to(part)
+        if not force:
+            target.open("xb").close()  # a hard link would do both, but not on every file system
+        part.replace(target)
     except FileExistsError:
         raise exists from None
     except OSError as error:

@@ -73,7 +73,7 @@ which others on the machine can see.
 \b
 Exit status:
   0    everything was done
-  1    something failed; or several things, for different reasons
+  1    something failed; or several things failed, with different exit statuses
   2    the command line is wrong
   3    a file was not found
   4    not allowed: no valid token (401), or one that may not do this (403)
@@ -117,7 +117,7 @@ class Client:
 
 
 def _state_folder() -> Path:
-    """The folder of the journal; None for a user without a home folder."""
+    """The folder for the state of programs. Without a home folder, a path in which nothing can be made."""
     if state := os.environ.get("XDG_STATE_HOME"):
         return Path(state)
     try:
@@ -141,7 +141,7 @@ SHARED = (
         default=60.0,
         metavar="SECONDS",
         type=click.FloatRange(0, min_open=True),
-        help="Give up a request that does not move for so long.  [default: 60]",
+        help="Give up a request that makes no progress for this long.  [default: 60]",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object for each result."),
     click.option("--quiet", "-q", is_flag=True, help="Print only failures, and what was asked for."),
@@ -288,9 +288,9 @@ def _ending(api: Api, output: Output) -> Iterator[None]:
 
 
 def _end_soon_after_a_signal() -> list[int]:
-    """SIGINT and SIGTERM raise `KeyboardInterrupt` once, and end the process when that does not end it.
+    """Raise `KeyboardInterrupt` at the first SIGINT or SIGTERM. End the process at the second.
 
-    The process ends `END_SECONDS` after the first signal, or at the second one. The main thread cannot always
+    The process also ends `END_SECONDS` after the first signal. The main thread cannot always
     end it: it may wait for a terminal that nothing reads, a lock, or a name look-up. So another thread waits
     for the signals. Returns a list to which the first signal is added.
     """
@@ -373,7 +373,7 @@ def _seconds(entry: dict[str, Any]) -> str:
 
 
 def _results(client: Client, route: str, body: Mapping[str, object], done: str) -> None:
-    """Repeat a request for a folder until it has no `next`, and print the result of each file."""
+    """Repeat a request until its answer has no `next`. Print the result of each file."""
     found, more = False, dict(body)
     while True:
         answer = client.api.call("POST", route, body=more, repeat=False)
@@ -516,7 +516,7 @@ def _list_names(client: Client, prefix: str, contains: str, *, long: bool) -> No
         for file in page:
             text = file["name"]
             if long:
-                text = f"{file['size']:>15,}  {file['last_modified'][:19].replace('T', ' ')}  {text}"
+                text = f"{file['size']:>15,}  {_seconds(file)}  {text}"
             client.output.answer(text, **file)
 
 
@@ -731,7 +731,7 @@ def _none_begins_with(prefix: str) -> Failure:
 
 
 def _run(client: Client, function: Callable[[Source], Transferred], files: Iterable[Source]) -> None:
-    """Download the files, several at once. One that fails does not stop the others."""
+    """Transfer the files, several at once. A failure of one does not stop the others."""
     pool = ThreadPoolExecutor(client.jobs, thread_name_prefix="file")
     for file, future in spread(pool, function, files, client.jobs):
         try:
@@ -843,9 +843,11 @@ def _delete_by_prefix(client: Client, prefix: str, *, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("Not a terminal: add --yes")
     count = 0 if yes else sum(len(page) for page in _listed(client.api, prefix))
+    if not yes and not count:
+        raise _none_begins_with(prefix)
     which = f"the {count:,} files whose names begin with '{shown(prefix)}'"
     question = f"Delete {which if prefix else f'all {count:,} files in the bucket'}?"
-    if count and not click.confirm(question, err=True):
+    if not yes and not click.confirm(question, err=True):
         raise Failure("not_confirmed", "nothing was deleted")
     found = False
     for page in _listed(client.api, prefix):

@@ -35,7 +35,7 @@ from s3api.private import NotPrivate, open_private
 
 _UMASK = os.umask(0o077)  # reading the umask means setting it; no other thread runs yet
 os.umask(_UMASK)
-#: The name of a .part file. The end of another download would remove such a file.
+#: The name of a .part file. No file may be stored under one: another download removes old ones when it ends.
 _PART = re.compile(r".*\.[0-9a-f]{16}\.part", re.DOTALL)
 
 

@@ -100,7 +100,7 @@ class Transfer:
 
     @contextmanager
     def _falling_back(self) -> Iterator[None]:
-        """A connection to S3 failed, and S3 has never answered: use the service from now on."""
+        """If S3 cannot be connected to and has never answered, use the service from now on."""
         try:
             yield
         except CannotConnect as failure:

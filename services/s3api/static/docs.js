@@ -1,3 +1,5 @@
+/** The reference of the API at /docs: starts Swagger UI, and corrects it for keyboards and screen readers. */
+
 /** Paths of routes are text: a link inside the button that opens the route could not be reached by keyboard. */
 const WithoutNestedLinks = (system) => ({
   wrapComponents: { DeepLink: () => ({ text }) => system.React.createElement("span", null, text) },
