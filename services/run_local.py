@@ -48,7 +48,7 @@ LOCAL_BUCKET = "day02-local"
 
 @dataclass(frozen=True)
 class OwnS3:
-    """The S3 that AWS tools use here. `settings` are those of the service that it cannot find by itself."""
+    """The S3 that AWS tools use here. `settings` has its region and endpoint, as variables of the service."""
 
     described: str
     settings: Mapping[str, str]
@@ -96,7 +96,7 @@ def signing_key(data: Path) -> str:
 def checked_settings(port: int) -> Settings:
     """The settings of the service that will run. `CannotRun` reports everything that is wrong with them.
 
-    The variables that this script sets are not complete yet: the bucket and the signing key can be examples.
+    The bucket and the signing key are not known yet, so examples replace them.
     """
     own: dict[str, object] = {"port": port}
     if not os.environ.get("BUCKET"):

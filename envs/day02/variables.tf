@@ -130,7 +130,7 @@ variable "data_bucket_name" {
 }
 
 variable "previous_bucket_names" {
-  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and then no more."
+  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and leaves it empty after the move."
   type        = list(string)
   default     = []
 }

@@ -158,7 +158,7 @@ variable "data_bucket_name" {
 }
 
 variable "previous_bucket_names" {
-  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and then no more."
+  description = "Buckets that stay allowed while tasks use them. `make deploy` sets it during a move to another bucket, and leaves it empty after the move."
   type        = list(string)
   default     = []
 }
@@ -190,6 +190,11 @@ variable "certificate_arn" {
   description = "ARN of an ACM certificate for domain_name; null issues one, which needs zone_id."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.certificate_arn == null || try(split(":", var.certificate_arn)[3], "") == var.region
+    error_message = "certificate_arn must name a certificate in the region of the stack: ACM's certificates belong to one region."
+  }
 }
 
 variable "access_logs_bucket_name" {

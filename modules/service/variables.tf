@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "image" {
-  description = "The image, pinned by digest: <repository>@sha256:<digest>, or sha256:<id> of an image on the machine."
+  description = "The image, pinned by digest: <repository>@sha256:<digest>. To apply the registry alone: sha256: and 64 zeros."
   type        = string
 
   validation {

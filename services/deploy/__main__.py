@@ -6,11 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from botocore.exceptions import ClientError
-
 from deploy import commands, purge
 from deploy.environments import Environment, environment, rehearsed
-from deploy.steps import Failed, Reporter, answer, explain, reason
+from deploy.steps import EXPECTED, Failed, Reporter, answer, explain, reason
 
 
 def _url(environment: Environment, _: Reporter) -> None:
@@ -52,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Failed as failure:
         report.line(explain(failure, given.command))
         return 1
-    except ClientError as error:
+    except EXPECTED as error:
         report.line(explain(reason(error), given.command))
         return 1
     except KeyboardInterrupt:

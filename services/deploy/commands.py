@@ -1,4 +1,4 @@
-"""The steps of the commands of `make`, from `deploy` to `destroy` and `rehearse`."""
+"""What `make deploy`, `plan`, `status` and the other commands for a stack do, step by step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from deploy import (
     rehearsal,
     removal,
 )
-from deploy.environments import Environment
+from deploy.environments import REHEARSALS, Environment
 from deploy.image import build, docker_engine, push, revision
 from deploy.service import Service, count_objects, delete_task_definitions
-from deploy.smoke import Balancer, curl, smoke
+from deploy.smoke import Balancer, Unreachable, curl, smoke
 from deploy.stack import NO_IMAGE, Stack
 from deploy.status import show
 from deploy.steps import Failed, Reporter, answer
@@ -114,9 +114,11 @@ def release(environment: Environment, report: Reporter) -> str:
         way = balancer(environment, outputs)
         try:
             smoke(where, rehearsal.token(environment), report, way)
+        except Unreachable:
+            raise
         except Failed as failure:
             returned = service.bring_back(previous, log_group, report)
-            then = failure.then or f"Read the log of the API: make logs ENV={environment.name}"
+            then = failure.then or environment.read_log
             raise Failed(failure.why, f"{returned}. {then}") from None
     bucket_move.allow_one(environment, service, reference, report)
     command = curl(where, way)
@@ -170,7 +172,7 @@ def refresh(environment: Environment, report: Reporter) -> None:
 def address(environment: Environment, url: str) -> str:
     """The URL of the API. On emulated AWS, without a domain, it is a port of this machine.
 
-    The balancer's own name is known nowhere.
+    No DNS server knows the load balancer's own name.
     """
     emulated = environment.emulated
     return f"http://127.0.0.1:{emulated.api_port}" if emulated and not emulated.domain else url
@@ -200,7 +202,10 @@ def _as_deployer(environment: Environment, report: Reporter) -> Environment:
 
 
 def bucket(environment: Environment, report: Reporter) -> None:
-    """Make the data bucket and the state bucket, outside Terraform. Change only settings that are wrong."""
+    """Make the buckets for files, for Terraform's state and, in prod, for access logs.
+
+    Change only settings that are wrong.
+    """
     if environment.emulated:
         with report.step("the emulated AWS"):
             emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
@@ -232,7 +237,7 @@ def unlock(environment: Environment, report: Reporter, variables: Mapping[str, s
     if not lock:
         raise Failed(
             "LOCK has no value",
-            f"The message about the lock has its id: make unlock ENV={environment.name} LOCK=<id>",
+            f"The message about the lock has its id: {environment.command('unlock')} LOCK=<id>",
         )
     stack = Stack(_running(environment), report)
     with report.step("terraform init"):
@@ -249,7 +254,8 @@ def rehearse(environment: Environment, report: Reporter) -> str:
     """
     engine, emulated = docker_engine(), environment.emulated
     assert emulated is not None
-    emulated_aws.purge(engine, emulated)
+    for name in REHEARSALS.values():  # they share ports and addresses
+        emulated_aws.purge(engine, replace(emulated, name=name))
     environment = prepare_all(environment, report)
     release(environment, report)
     check_second_plan(environment, report)
@@ -339,7 +345,7 @@ def _remove(
         if exist:
             raise Failed(
                 f"{len(exist)} left:\n" + "\n".join(f"    {arn}" for arn in exist),
-                f"Run make destroy ENV={environment.name} again",
+                f"Run {environment.command('destroy')} again",
             )
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.emulated:
@@ -349,9 +355,7 @@ def _remove(
             emulated_aws.stop(engine, environment.emulated)
             running = emulated_aws.tasks(engine, environment.emulated)
             if running:
-                raise Failed(
-                    f"{len(running)} tasks still run", f"Run make destroy ENV={environment.name} again"
-                )
+                raise Failed(f"{len(running)} tasks still run", f"Run {environment.command('destroy')} again")
     report.line(f"✓ {said} ({report.seconds:.0f} s)")
     return said
 
@@ -384,7 +388,7 @@ def _outputs(environment: Environment, report: Reporter) -> dict[str, str]:
     stack.init()
     outputs = stack.outputs()
     if "url" not in outputs:
-        raise Failed(f"{environment.name} is not deployed", f"make deploy ENV={environment.name}")
+        raise Failed(f"{environment.name} is not deployed", environment.command("deploy"))
     return outputs
 
 

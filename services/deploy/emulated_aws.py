@@ -122,7 +122,7 @@ def stop(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
 
 
 def purge(engine: docker.DockerClient, emulated: EmulatedAws) -> None:
-    """Remove everything, including the data (tests only)."""
+    """Remove the container, the tasks, the network, and the volume with all data."""
     # The emulator goes first: it would replace the tasks.
     running = container(engine, emulated)
     if running is not None:
@@ -230,7 +230,7 @@ def _check_port(port: int, variable: str) -> None:
         except OSError:
             raise Failed(
                 f"port {port} of 127.0.0.1 is taken",
-                f"Choose another: make deploy ENV=local {variable}={port + 1}",
+                f"Run the same command with another: {variable}={port + 1}",
             ) from None
 
 

@@ -27,6 +27,8 @@ ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 # The Terraform root of each environment, in envs.
 ROOTS = {"local": "day02", "day02": "day02", "prod": "prod"}
+# The names of the emulated AWS of each environment that can be rehearsed.
+REHEARSALS = {name: f"day02-aws-rehearsal-{name}" for name in ROOTS if name != "local"}
 
 # The SSM parameters in each root's main.tf, after the prefix of names. A test compares them.
 SECRETS = {
@@ -46,14 +48,14 @@ class EmulatedAws:
     """The emulated AWS: its container, network and volume, and its ports of 127.0.0.1.
 
     `address` is its address in `subnet`. The SDKs accept a task's credentials only from 169.254.170.2 and
-    169.254.170.23, so a machine can run two of them. `policies` is a directory
-    with other policies for its deployer than those of `iam_policies`.
-    `start_seconds` is the least time that a task gets to become healthy.
-    `keys` is the directory with the key of its root, in the form that AWS tools read. `pages` are the origins
+    169.254.170.23, so a machine can run two of them. `start_seconds` is the least time that a task gets to
+    become healthy. `policies` is a directory with other policies for its deployer than those of
+    `iam_policies`. `keys` is the directory with the key of its root, in the form that AWS tools read.
+
+    `listener` is the port of the load balancer's listener, and `api_port` the port of 127.0.0.1 that leads to
+    it. `redirect_port` leads to the load balancer's port 80; 0 means that port 80 is not published. `domain`
+    is the name of the API, if it has one. `values` are values of Terraform variables. `pages` are the origins
     of other web pages that may use presigned URLs.
-    `api_port` leads to `listener`, the port of the load balancer's listener, and `redirect_port` to its port
-    80; 0 publishes none. `domain` is the name of the API, if it has one. `values` are values of Terraform
-    variables.
     """
 
     name: str = "day02-aws"
@@ -157,6 +159,20 @@ class Environment:
     @property
     def secrets(self) -> Mapping[str, str]:
         return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[ROOTS[self.name]].items()}
+
+    def command(self, command: str) -> str:
+        """The call of `make` that does this to the environment, for a message.
+
+        A rehearsal has one command: the others would reach the environment of that name on AWS.
+        """
+        return f"make {'rehearse' if self.emulated and self.name != 'local' else command} ENV={self.name}"
+
+    @property
+    def read_log(self) -> str:
+        """How to read the log of the tasks, for a message."""
+        if self.emulated and self.name != "local":
+            return f"The emulated AWS still runs at {self.emulated.url}, with the key in {self.emulated.keys}"
+        return f"Read the log of the API: {self.command('logs')}"
 
     @property
     def aws_variables(self) -> Mapping[str, str]:
@@ -294,7 +310,7 @@ def rehearsed(name: str, variables: Mapping[str, str] = os.environ) -> Environme
     bucket = f"{on_aws.project}-rehearsal"
     logs = {"access_logs_bucket_name": f"{bucket}-logs"} if name == "prod" else {}
     emulated = EmulatedAws(
-        name=f"day02-aws-rehearsal-{name}",
+        name=REHEARSALS[name],
         subnet="169.254.170.16/28",
         address="169.254.170.23",
         aws_port=_port(variables, "AWS_PORT", 4576),

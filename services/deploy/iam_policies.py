@@ -171,7 +171,7 @@ DATA: dict[str, str] = {
 }
 
 # What a deployment does in addition to Terraform: state, image, secrets, the role of ECS, logs, removal.
-# iam:DetachRolePolicy takes the managed policies off an instance role from before that role had its own.
+# iam:DetachRolePolicy: older versions of day02 attached managed policies of AWS to the instance role.
 DEPLOYMENT = """
     ecr:BatchCheckLayerAvailability ecr:BatchDeleteImage ecr:BatchGetImage ecr:CompleteLayerUpload
     ecr:DescribeImages ecr:GetAuthorizationToken ecr:InitiateLayerUpload ecr:ListImages ecr:PutImage
@@ -371,7 +371,7 @@ _POLICIES: dict[str, list[_Scope]] = {
                 }
             },
         ),
-        # An instance role from before day02's roles had their own policies loses the managed ones.
+        # Older versions of day02 attached managed policies of AWS to the instance role.
         _Scope(
             "IamManagedPolicies",
             "iam:DetachRolePolicy",

@@ -60,7 +60,7 @@ def _wait(environment: Environment, name: str, identity: str, report: Reporter) 
             client.rollback_instance_refresh(AutoScalingGroupName=name)
             raise Failed(
                 f"the instance refresh has not ended in {FINISHED_WITHIN} s and is being rolled back: {text}",
-                f"See make status ENV={environment.name}",
+                f"See {environment.command('status')}",
             )
         time.sleep(PAUSE)
 
@@ -76,7 +76,7 @@ def _group(environment: Environment) -> str:
     cluster = ecs.describe_clusters(clusters=[environment.project])["clusters"]
     providers = cluster[0]["capacityProviders"] if cluster else []
     if not providers:
-        raise Failed(f"{environment.name} is not deployed", f"make deploy ENV={environment.name}")
+        raise Failed(f"{environment.name} is not deployed", environment.command("deploy"))
     found = ecs.describe_capacity_providers(capacityProviders=providers)["capacityProviders"][0]
     arn: str = found["autoScalingGroupProvider"]["autoScalingGroupArn"]
     return arn.rpartition("autoScalingGroupName/")[2]

@@ -15,6 +15,8 @@ from deploy.terraform_variables import FILE
 
 # The memory of the types of instances, which Terraform reads too.
 MEMORY = CHECKOUT / "modules/cluster/memory.json"
+# What the course attaches by hand, such as AmazonS3FullAccess, stays on an imported role.
+_DETACH = "\n  Then take the managed policies off the roles, as an administrator: the stack gives them none."
 # AWS's group of rules in modules/load_balancer/firewall.tf.
 RULE_GROUP = "AWSManagedRulesKnownBadInputsRuleSet"
 
@@ -158,13 +160,14 @@ def _deployed_rules(waf: Any, name: str) -> str | None:
 def same_architecture(environment: Environment, service: Service) -> None:
     """Raise if a deployment would change the architecture of a stack that runs.
 
-    ECS could not place the new tasks on the instances, and `make refresh` replaces them only after it.
+    ECS cannot place the new tasks on the old instances. Only `make refresh` replaces the instances, and it
+    runs after a deployment.
     """
     wanted, runs = environment.variables["architecture"], service.architecture()
     if runs not in {None, wanted}:
         raise Failed(
             f"the stack runs on {runs}, and a deployment cannot change that to {wanted}",
-            f"Remove the stack and deploy it again; the files stay: make destroy ENV={environment.name}",
+            f"Remove the stack and deploy it again; the files stay: {environment.command('destroy')}",
         )
 
 
@@ -196,17 +199,17 @@ def made_by_hand(environment: Environment, state: Collection[str], options: str 
     if found:
         commands = [f"    terraform import {options} '{address}' '{id_}'" for address, id_ in found]
         roles = [id_ for address, id_ in found if ".aws_iam_role." in address]
-        detach = [command for role in roles for command in _detach(environment, role)]
+        detach = dict.fromkeys(command for role in roles for command in _detach(environment, role))
         raise Failed(
             f"{len(found)} resources of the stack exist, and are not in its state:\n" + "\n".join(commands),
             f"To let this stack manage them, run these commands in envs/{environment.root.name} and deploy "
             f"again. Otherwise delete them, or choose other names in {FILE}"
-            + "".join(f"\n  The role has more rights than the stack gives it: {one}" for one in detach),
+            + (_DETACH + "".join(f"\n    {command}" for command in detach) if detach else ""),
         )
 
 
 def _detach(environment: Environment, role: str) -> list[str]:
-    """The commands that take the managed policies off a role. The stack's roles have none."""
+    """The commands that take the managed policies off a role."""
     attached = environment.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
     return [
         f"aws iam detach-role-policy --role-name {role} --policy-arn {policy['PolicyArn']}"

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Iterable
 
 import docker
 from botocore.exceptions import BotoCoreError, ClientError
@@ -71,14 +72,14 @@ def buckets_exist(environment: Environment, *, access_logs: bool = True) -> None
         if region is None:
             raise Failed(
                 f"the bucket {name} does not exist",
-                f"Make it, once and outside Terraform: make bucket ENV={environment.name}",
+                f"Make it, once and outside Terraform: {environment.command('bucket')}",
             )
         if region != environment.region:
             if name == environment.access_logs_bucket:
                 raise Failed(
                     f"the bucket {name} is in {region}, and the load balancer in {environment.region}",
                     f"Set another access_logs_bucket_name in envs/{environment.root.name}/"
-                    f"{terraform_variables.FILE}, and make it: make bucket ENV={environment.name}",
+                    f"{terraform_variables.FILE}, and make it: {environment.command('bucket')}",
                 )
             raise Failed(
                 f"the bucket {name} is in {region}, and the stack in {environment.region}",
@@ -216,9 +217,7 @@ def _region_of(environment: Environment, name: str) -> str | None:
 def parameters(environment: Environment, report: Reporter) -> None:
     """Check the secrets that tasks read. Make a missing signing key; only the operator can make tokens."""
     ssm = environment.client("ssm")
-    names = list(environment.secrets.values())
-    found = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": names}])
-    there = {parameter["Name"] for parameter in found["Parameters"]}
+    there = existing_parameters(environment, environment.secrets.values())
     for variable, name in environment.secrets.items():
         if name in there:
             continue
@@ -231,6 +230,16 @@ def parameters(environment: Environment, report: Reporter) -> None:
             )
         ssm.put_parameter(Name=name, Type="SecureString", Value=secrets.token_urlsafe(_KEY_BYTES))
         report.say(f"made {name}")
+
+
+def existing_parameters(environment: Environment, names: Iterable[str]) -> set[str]:
+    """Those of the SSM parameters that exist. One page may lack some of them, and have a token for the next.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeParameters.html
+    """
+    pages = environment.client("ssm").get_paginator("describe_parameters")
+    wanted = [{"Key": "Name", "Option": "Equals", "Values": list(names)}]
+    return {entry["Name"] for page in pages.paginate(ParameterFilters=wanted) for entry in page["Parameters"]}
 
 
 def service_linked_role(environment: Environment, report: Reporter) -> None:

@@ -11,25 +11,23 @@ import fcntl
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import docker
 from botocore.exceptions import ClientError
-from docker.errors import NotFound
 
 from deploy import emulated_aws, leftovers, prepare
-from deploy.environments import CHECKOUT, ROOTS, Environment, rehearsed
+from deploy.environments import CHECKOUT, REHEARSALS, ROOTS, EmulatedAws, Environment
 from deploy.image import docker_engine
 from deploy.steps import Failed, Reporter
 
 COMPOSE_PROJECT = "s3api"  # of docker/compose.yaml
-REHEARSED = ("day02", "prod")
 DATA = CHECKOUT / ".data"
-BATCH = 1000  # of DeleteObjects; DeleteParameters takes 10
+BATCH = 1000  # the most that DeleteObjects accepts
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def purge(where: Environment, report: Reporter, ask: Callable[[str], str] = _ask
         return
     report.line("This removes all of it for good, with every version of every file.")
     if ask(f"Type the name of the bucket to continue ({where.bucket}):").strip() != where.bucket:
-        raise Failed("the name is another one; nothing was removed", "")
+        raise Failed("that is not the name of the bucket; nothing was removed", "")
     with report.step("remove"):
         for one in found:
             one.remove()
@@ -75,17 +73,14 @@ def _on_aws(where: Environment) -> Iterator[Found]:
     if left := leftovers.find(where).exist:
         raise Failed(
             f"the stack of {where.name} still exists: {len(left)} resources, such as {left[0]}",
-            f"Remove it first: make destroy ENV={where.name}",
+            f"Remove it first: {where.command('destroy')}",
         )
     s3, ssm = where.client("s3"), where.client("ssm")
     _check_states(s3, where)
     for name in (where.bucket, where.state_bucket):
         if _exists(s3, name):
             yield Found(f"the bucket {name}", partial(remove_bucket, s3, name))
-    names = list(where.secrets.values())
-    filters = [{"Key": "Name", "Option": "Equals", "Values": names}]
-    there = [entry["Name"] for entry in ssm.describe_parameters(ParameterFilters=filters)["Parameters"]]
-    for name in sorted(there):
+    for name in sorted(prepare.existing_parameters(where, where.secrets.values())):
         yield Found(f"the parameter {name}", partial(ssm.delete_parameter, Name=name))
 
 
@@ -144,28 +139,21 @@ def _on_this_machine(engine: docker.DockerClient, where: Environment) -> Iterato
     if emulated_aws.tasks(engine, emulated, every=False):
         raise Failed("tasks of the local stack still run", "Remove it first: make destroy ENV=local")
     yield from _of_compose(engine, COMPOSE_PROJECT)
-    with suppress(NotFound):
-        engine.volumes.get(emulated.volume)
-        yield Found(
-            f"the volume {emulated.volume} of the emulated AWS",
-            lambda: emulated_aws.purge(engine, emulated),
+    yield from _of_emulated(engine, emulated, f"the volume {emulated.volume} of the emulated AWS")
+    for name in REHEARSALS.values():
+        yield from _of_emulated(
+            engine, replace(emulated, name=name), f"the emulated AWS {name} of a rehearsal"
         )
-    for name in REHEARSED:
-        yield from _of_rehearsal(engine, rehearsed(name, {}))
     if DATA.exists():
         _check_unused(DATA)
         yield Found(f"the directory {DATA}", lambda: shutil.rmtree(DATA))
 
 
-def _of_rehearsal(engine: docker.DockerClient, where: Environment) -> Iterator[Found]:
-    """The emulated AWS that a failed rehearsal left, so that the cause can be found."""
-    emulated = where.emulated
-    assert emulated is not None
+def _of_emulated(engine: docker.DockerClient, emulated: EmulatedAws, what: str) -> Iterator[Found]:
+    """An emulated AWS that has a container or a volume. A failed rehearsal leaves both."""
     volumes = {volume.name for volume in engine.volumes.list()}
     if emulated_aws.container(engine, emulated) or emulated.volume in volumes:
-        yield Found(
-            f"the emulated AWS {emulated.name} of a rehearsal", lambda: emulated_aws.purge(engine, emulated)
-        )
+        yield Found(what, lambda: emulated_aws.purge(engine, emulated))
 
 
 def _of_compose(engine: docker.DockerClient, project: str) -> Iterator[Found]:

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from deploy import prepare
 from deploy.environments import CHECKOUT, DOMAIN, ROOTS, Environment
 
 ZONE = DOMAIN.partition(".")[2]
 
 
 def with_values(environment: Environment) -> Environment:
-    """The environment, used as the root, with the values that an operator sets in the tfvars file of prod.
+    """Add the values that an operator sets in the tfvars file of prod.
 
-    An operator who has a certificate may have no zone of Route 53. The stack makes no records then.
+    `environment` must have the root's key. If the operator's file names a certificate and no zone, the
+    rehearsal has no zone either.
     """
     if environment.emulated is None or ROOTS[environment.name] != "prod":
         return environment
@@ -60,7 +62,7 @@ def _zone(environment: Environment) -> str:
 
 
 def _certificate(environment: Environment, zone: str) -> str:
-    """The ARN of a certificate of the domain. It is issued once the zone has its record."""
+    """The ARN of an issued certificate for `DOMAIN`. ACM issues it when the zone has its record."""
     acm = environment.client("acm")
     found = acm.list_certificates(CertificateStatuses=["ISSUED"])["CertificateSummaryList"]
     if known := [str(entry["CertificateArn"]) for entry in found if entry["DomainName"] == DOMAIN]:
@@ -81,8 +83,7 @@ def _make_token(environment: Environment) -> None:
     path = _token_file(environment)
     ssm = environment.client("ssm")
     name = environment.secrets["API_TOKENS"]
-    known = ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": [name]}])
-    if path is None or (path.exists() and known["Parameters"]):
+    if path is None or (path.exists() and prepare.existing_parameters(environment, [name])):
         return
     command = [sys.executable, "-m", "s3api", "token", "new", "--name", "rehearsal"]
     made = subprocess.run(

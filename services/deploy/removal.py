@@ -61,7 +61,7 @@ def unprotected(environment: Environment) -> None:
             raise Failed(
                 f"{name} is protected against deletion, and nothing was changed",
                 f"Set deletion_protection = false in envs/{environment.root.name}/{FILE}, "
-                f"run make deploy ENV={environment.name}, and try again",
+                f"run {environment.command('deploy')}, and try again",
             )
 
 
@@ -92,7 +92,6 @@ def naming_what_remains(environment: Environment) -> Iterator[None]:
         steps = [step for step in STEPS if step != STOP or environment.emulated]
         remaining = steps[steps.index(failure.step) + 1 :]
         if remaining:
-            failure.then += (
-                f"\n  Not done: {', '.join(remaining)}. The same command does the rest when repeated"
-            )
+            again = environment.command("destroy")
+            failure.then += f"\n  Not done: {', '.join(remaining)}. {again} does the rest when repeated"
         raise

@@ -52,7 +52,7 @@ class Service:
         while True:
             service = self.describe()
             if service is None:
-                raise Failed("there is no service", f"Run make deploy ENV={self.environment.name} again")
+                raise Failed("there is no service", f"Run {self.environment.command('deploy')} again")
             current = _primary(service)
             state = current.get("rolloutState")
             if service["taskDefinition"] != requested or state == "FAILED":
@@ -64,7 +64,7 @@ class Service:
                 raise Failed(
                     f"ECS has not completed the deployment of {_short(requested)} in {COMPLETED_WITHIN} s: "
                     f"{current.get('rolloutStateReason', state)}",
-                    f"See make status ENV={self.environment.name}. ECS can still roll it back",
+                    f"See {self.environment.command('status')}. ECS can still roll it back",
                 )
             if not waits:
                 report.say("waiting until ECS completes the deployment; it watches the alarms until then")
@@ -128,7 +128,10 @@ class Service:
         """
         service = self.describe()
         definitions = {service["taskDefinition"]} if service else set()
-        for status in ("RUNNING", "STOPPED"):  # what ECS wants, not what is
+        for status in (
+            "RUNNING",
+            "STOPPED",
+        ):  # the desired status: a task that is still stopping is listed under STOPPED
             pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus=status)
             for arns in (page["taskArns"] for page in pages if page["taskArns"]):
                 tasks = self._ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"]
@@ -235,7 +238,7 @@ class Service:
                 raise Failed(
                     f"{states.count('healthy')} of {service['desiredCount']} healthy in {HEALTHY_WITHIN} s"
                     f" ({', '.join(states) or 'no targets'})",
-                    f"Read their log: make logs ENV={self.environment.name}",
+                    self.environment.read_log,
                 )
             time.sleep(PAUSE)
 
@@ -248,13 +251,15 @@ class Service:
         self._ecs.update_service(cluster=self.cluster, service=self.name, desiredCount=0)
         deadline = time.monotonic() + STOPPED_WITHIN
         while service := self.describe():
-            if not service["runningCount"] and not service["pendingCount"]:
+            if service["desiredCount"]:  # automatic scaling has raised it again
+                self._ecs.update_service(cluster=self.cluster, service=self.name, desiredCount=0)
+            elif not service["runningCount"] and not service["pendingCount"]:
                 report.say("no task runs")
                 return
             if time.monotonic() > deadline:
                 raise Failed(
                     f"after {STOPPED_WITHIN} s {service['runningCount']} tasks still run",
-                    f"Run make destroy ENV={self.environment.name} again",
+                    f"Run {self.environment.command('destroy')} again",
                 )
             time.sleep(PAUSE)
 

@@ -22,6 +22,10 @@ from deploy.steps import Failed, Reporter
 ANSWERS_WITHIN = 60
 
 
+class Unreachable(Failed):
+    """No connection to the load balancer was possible, which says nothing about the tasks."""
+
+
 @dataclass(frozen=True)
 class Balancer:
     """Where the load balancer is, whatever DNS says of the URL's host.
@@ -39,7 +43,10 @@ class Balancer:
 
 
 def smoke(url: str, token: str | None, report: Reporter, balancer: Balancer | None = None) -> None:
-    """Raise unless all four work. The name of a new balancer may take a minute to resolve."""
+    """Raise `Failed` unless all four work, and `Unreachable` if there is no connection.
+
+    The name of a new balancer may take a minute to resolve.
+    """
     opener = through(balancer)
     folder = f"smoke-{secrets.token_hex(6)}"
     name = f"{folder}/file.bin"
@@ -52,9 +59,13 @@ def smoke(url: str, token: str | None, report: Reporter, balancer: Balancer | No
     if listed != [name]:
         raise Failed(f"the uploaded file is not listed: {listed}")
     presigned = _call(opener, "GET", f"{url}/download/{name}", token)["content"]
-    with urllib.request.urlopen(presigned, timeout=30) as answer:
-        if answer.read() != content:
-            raise Failed("the downloaded bytes differ from the uploaded ones")
+    try:
+        with urllib.request.urlopen(presigned, timeout=30) as answer:
+            received = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"the file cannot be downloaded by its presigned URL: {error}") from None
+    if received != content:
+        raise Failed("the downloaded bytes differ from the uploaded ones")
     _call(opener, "DELETE", f"{url}/delete/{name}", token)
     if listed := _call(opener, "GET", f"{url}/list_files?prefix={folder}/", token)["content"]:
         raise Failed(f"the deleted file is still listed: {listed}")
@@ -153,6 +164,12 @@ def _wait(url: str, opener: urllib.request.OpenerDirector) -> None:
         except OSError as error:
             problem = error
         if time.monotonic() > deadline:
+            # urllib reports a connection that cannot be made so. A security group drops it.
+            if isinstance(getattr(problem, "reason", None), TimeoutError):
+                raise Unreachable(
+                    f"no connection to {url} can be made",
+                    "Does allowed_cidrs contain this machine? The new tasks are healthy and stay",
+                ) from None
             raise Failed(f"{url} does not answer: {problem}") from None
         time.sleep(0.5)
 
@@ -175,5 +192,5 @@ def _call(
         raise Failed(
             f"{method} {url.split('?', maxsplit=1)[0]} answered {error.code}: {said}", then
         ) from None
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Failed(f"{method} {url.split('?', maxsplit=1)[0]}: {error}") from None

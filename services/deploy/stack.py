@@ -49,7 +49,7 @@ class Stack:
 
     def unlock(self, lock: str) -> None:
         """Release the lock of the state with that id."""
-        self._run("force-unlock", "-force", lock)
+        self._run("force-unlock", "-no-color", "-force", lock)
 
     def check_variables(self) -> None:
         """Raise unless every variable has a valid value."""
@@ -193,7 +193,7 @@ class Stack:
                 process.communicate()
                 raise
         if process.returncode:
-            raise failure_of(f"terraform {arguments[0]}", errors, self.environment.name)
+            raise failure_of(f"terraform {arguments[0]}", errors, self.environment.command("unlock"))
 
     def _run(self, *arguments: str) -> str:
         result = subprocess.run(
@@ -206,7 +206,7 @@ class Stack:
         )
         if result.returncode:
             said = result.stderr.strip() or result.stdout.strip()
-            raise failure_of(f"terraform {arguments[0]}", [said], self.environment.name)
+            raise failure_of(f"terraform {arguments[0]}", [said], self.environment.command("unlock"))
         return result.stdout
 
     def _variables(self, image: str) -> dict[str, str]:
@@ -236,8 +236,11 @@ def managed(module: dict[str, Any]) -> list[dict[str, Any]]:
     return own + [entry for child in module.get("child_modules", ()) for entry in managed(child)]
 
 
-def failure_of(what: str, errors: list[str], environment: str) -> Failed:
-    """Turn Terraform's errors into one failure, which names a missing permission."""
+def failure_of(what: str, errors: list[str], unlock: str) -> Failed:
+    """Turn Terraform's errors into one failure, which names a missing permission.
+
+    `unlock` is the command that releases a lock.
+    """
     text = "\n".join(dict.fromkeys(error for error in errors if error)) or "it printed no error"
     denied = sorted({found for match in _DENIED.findall(text) for found in match if found})
     if denied:
@@ -252,11 +255,18 @@ def failure_of(what: str, errors: list[str], environment: str) -> Failed:
         return Failed(
             f"{what}: {who} is deploying, or was cut off: the state is locked since {since}",
             "Wait for it. If no deployment runs, release the lock: "
-            f"make unlock ENV={environment} LOCK={lock.get('ID', '<id>')}\n{text[:1000]}",
+            f"{unlock} LOCK={lock.get('ID', '<id>')}\n{text[:1000]}",
         )
     if 'variable "' in text and "No value for required variable" in text:
         return Failed(
             f"{what}: a variable has no value",
             f"Set it in {terraform_variables.FILE} in the environment's folder.\n{text[:1500]}",
         )
-    return Failed(f"{what}: {text[:3000]}", "Correct that and deploy again: finished steps are skipped")
+    if "does not support creating load balancers" in text or "PendingVerification" in text:
+        return Failed(
+            f"{what}: {text[:3000]}",
+            "AWS has not enabled this account for that yet. Open a case with AWS Support, then deploy again",
+        )
+    return Failed(
+        f"{what}: {text[:3000]}", "Correct that and run the same command again: finished steps are skipped"
+    )

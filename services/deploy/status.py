@@ -16,7 +16,7 @@ def show(environment: Environment, service: Service, url: str) -> None:
     """Print the image, the rollouts, the health of the targets, and the newest events of the service."""
     described = service.describe()
     if described is None:
-        raise Failed(f"{environment.name} has no service", f"make deploy ENV={environment.name}")
+        raise Failed(f"{environment.name} has no service", environment.command("deploy"))
     answer(f"url      {url}")
     image = service.image(described["taskDefinition"])
     answer(f"image    {image}")

@@ -7,9 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from docker.errors import DockerException
 
 from s3api.printing import shown_lines
+
+# Of AWS, of the connection to it, and of Docker.
+EXPECTED = (ClientError, BotoCoreError, DockerException)
 
 
 class Failed(Exception):
@@ -37,7 +41,7 @@ class Reporter:
         except Failed as failure:
             failure.step = failure.step or name
             raise
-        except ClientError as error:
+        except EXPECTED as error:
             failed = reason(error)
             failed.step = name
             raise failed from error
@@ -67,8 +71,10 @@ def explain(failure: Failed, command: str = "deploy") -> str:
     return "\n".join(lines)
 
 
-def reason(error: ClientError) -> Failed:
-    """Turn an error of AWS into a failure. AWS names a missing permission in its message."""
+def reason(error: Exception) -> Failed:
+    """Turn an error of AWS or of Docker into a failure. AWS names a missing permission in its message."""
+    if not isinstance(error, ClientError):
+        return Failed(str(error), "Check the connection and your credentials, and run the same command again")
     details = error.response["Error"]
     return Failed(
         f"AWS refuses {error.operation_name}: {details['Code']}: {details['Message']}",

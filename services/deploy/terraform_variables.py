@@ -25,6 +25,7 @@ NAMES = (
     "instance_type",
     "task_role_name",
     "billing_topic_name",
+    "certificate_arn",
     "data_bucket_name",
     "firewall",
     "memory_mib",
@@ -33,7 +34,7 @@ NAMES = (
 )
 FILE = "10_terraform.auto.tfvars"
 #: Variables that the file of prod leaves to the operator.
-OPERATORS = ("access_logs_bucket_name", "certificate_arn", "domain_name")
+OPERATORS = ("access_logs_bucket_name", "domain_name")
 _UNKNOWN = "(known after apply)"
 
 

@@ -69,10 +69,10 @@ class Entrance(Guard):
     def decide(self, request: Request) -> Answer | Wanted | None:
         path = unquote(request.path.decode("latin-1"))
         _form.set(("", ""))
-        # An SDK counts its attempts. A second one means that the first answer was an error or did not arrive.
+        # An SDK numbers its attempts. A later one means that the first answer was an error or did not arrive.
         for attempt in request.values("amz-sdk-request"):
-            if not attempt.startswith("attempt=1"):
-                logger.warning("%r, %r", attempt, request.values("amz-sdk-invocation-id"))
+            if not attempt.startswith("attempt=1;"):
+                logger.warning("repeated call: %r of %r", attempt, request.values("amz-sdk-invocation-id"))
         try:
             if self.is_registry(path):
                 return self.closed(request) or self._of_registry(request)

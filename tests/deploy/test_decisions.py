@@ -15,11 +15,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import pytest
 
@@ -29,7 +30,7 @@ from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
 from deploy.image import _follow, build, commit_of, push, revision
 from deploy.service import Service
-from deploy.smoke import Balancer, curl, through
+from deploy.smoke import Balancer, Unreachable, curl, smoke, through
 from deploy.stack import Stack, failure_of
 from deploy.steps import Failed, Reporter, explain
 from s3api import bucket
@@ -228,7 +229,7 @@ def test_a_missing_permission_is_named() -> None:
         "not authorized to perform: ecs:CreateCluster because no identity-based policy allows the action"
     )
 
-    failed = failure_of("terraform apply", [said, said], "day02")
+    failed = failure_of("terraform apply", [said, said], "make unlock ENV=day02")
 
     assert failed.why == "terraform apply: the deployer may not ecs:CreateCluster"
     assert "services/deploy/iam" in failed.then
@@ -243,12 +244,13 @@ def test_a_missing_permission_is_named() -> None:
             'No value for required variable The root module input variable "billing_email" is not set',
             "10_terraform.auto.tfvars",
         ),
-        ("something else", "deploy again"),
+        ("something else", "run the same command again"),
+        ("OperationNotPermitted: does not support creating load balancers", "AWS Support"),
     ],
 )
 def test_other_failures_say_what_to_do(said: str, then: str) -> None:
     """A lock, a missing variable and any other error give a hint about what to do."""
-    assert then in failure_of("terraform plan", [said], "prod").then
+    assert then in failure_of("terraform plan", [said], "make unlock ENV=prod").then
 
 
 def test_a_failure_names_its_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -468,6 +470,7 @@ def described(*deployments: dict[str, Any], count: int = 2) -> dict[str, Any]:
         "deployments": list(deployments),
         "desiredCount": count,
         "runningCount": count,
+        "pendingCount": 0,
         "events": [],
     }
 
@@ -548,6 +551,40 @@ def test_an_interrupted_destroy_leaves_no_service_without_tasks() -> None:
 
     assert destroyed.asked == [{"desiredCount": 2}]
     assert scaled.asked == []
+
+
+def test_scaling_that_raises_the_count_does_not_stop_a_destroy() -> None:
+    """Automatic scaling may set the count to its minimum again while the tasks stop."""
+    service = Stopped(
+        described(deployment(1, "COMPLETED")),
+        described(deployment(1, "COMPLETED")),
+        described(deployment(1, "COMPLETED"), count=0),
+    )
+    service.scale_to_zero(Reporter())
+
+    assert service.asked == [{"desiredCount": 0}] * 2
+
+
+def test_a_connection_that_cannot_be_made_blames_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A security group drops packets from an address that allowed_cidrs does not contain.
+
+    A task that answers, even with an error, can be reached.
+    """
+    monkeypatch.setattr("deploy.smoke.ANSWERS_WITHIN", 0)
+
+    class Opener:
+        def __init__(self, error: OSError) -> None:
+            self.error = error
+
+        def open(self, _url: str, **_: object) -> Any:
+            raise self.error
+
+    dropped, answered = URLError(TimeoutError()), HTTPError("", 500, "", Message(), None)
+    for error, kind in ((dropped, Unreachable), (answered, Failed)):
+        monkeypatch.setattr("deploy.smoke.through", lambda _balancer, error=error: Opener(error))
+        with pytest.raises(Failed) as failed:
+            smoke("http://files.example.com", None, Reporter())
+        assert type(failed.value) is kind
 
 
 @pytest.mark.terraform
@@ -1129,7 +1166,7 @@ def test_what_the_course_made_by_hand_is_imported() -> None:
     assert "terraform import -var=image=x 'module.service.aws_iam_role.task' 's3_access'" in failed.value.why
     assert f"'module.billing_alarm.aws_sns_topic.this' '{topic}'" in failed.value.why
     detach = f"aws iam detach-role-policy --role-name s3_access --policy-arn {full}"
-    assert f"more rights than the stack gives it: {detach}" in failed.value.then
+    assert failed.value.then.endswith(f"the stack gives them none.\n    {detach}")
 
 
 # --- the API's own name

@@ -95,3 +95,13 @@ run "takes_an_existing_certificate" {
     error_message = "The URL is the name of the certificate."
   }
 }
+
+run "refuses_a_certificate_of_another_region" {
+  command = plan
+
+  variables {
+    certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+  }
+
+  expect_failures = [var.certificate_arn]
+}

@@ -76,23 +76,23 @@ def keep_flow_logs_whole() -> None:
 
 
 def honour_client_tokens() -> None:
-    """Answer a call that repeats a client token as the first. MiniStack carries it out again.
+    """Return the first answer again when a call repeats a client token. MiniStack carries it out again.
 
-    An SDK repeats a call when it gets no answer. A repeated create then fails with "already exists". With
-    other parameters, the token is refused. Source: "Ensuring idempotency in Amazon EC2 API requests" in the
-    EC2 developer guide.
+    An SDK repeats a call when it gets no answer. A repeated create then fails with "already exists". A
+    repeated token with other parameters is refused. Source: "Ensuring idempotency in Amazon
+    EC2 API requests" in the EC2 developer guide.
     """
-    from ministack.core.responses import get_account_id
+    from ministack.core.responses import get_account_id, get_region
     from ministack.services import ec2
 
-    answered: dict[tuple[str, str, str], tuple[Any, Any]] = {}
+    answered: dict[tuple[str, str, str, str], tuple[Any, Any]] = {}
 
     def once(action: str, handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def outer(p: Any) -> Any:
             token = ec2._p(p, "ClientToken")
             if not token:
                 return handler(p)
-            key = (get_account_id(), action, token)
+            key = (get_account_id(), get_region(), action, token)
             if key not in answered:
                 answer = handler(p)
                 if answer[0] != HTTPStatus.OK:
@@ -100,7 +100,7 @@ def honour_client_tokens() -> None:
                 answered[key] = (dict(p), answer)
             sent, answer = answered[key]
             if sent != p:
-                return ec2._error("IdempotentParameterMismatch", "The token has other parameters.", 400)
+                return ec2._error("IdempotentParameterMismatch", "Other parameters than before.", 400)
             return answer
 
         return outer
