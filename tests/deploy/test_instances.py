@@ -30,6 +30,9 @@ class Account:
     def client(self, _: str) -> Account:
         return self
 
+    def command(self, command: str) -> str:
+        return f"make {command} ENV={self.name}"
+
     def describe_clusters(self, **_: object) -> dict[str, Any]:
         return {"clusters": [{"capacityProviders": self._providers}]}
 
