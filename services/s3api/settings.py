@@ -266,8 +266,10 @@ class Settings(BaseSettings):
     """The longest pause of a client that sends a body or reads an answer. It is also the time limit for the
     head of a request, and for the first byte of a new connection."""
     client_min_bytes_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
-    """A request body that arrives more slowly, not counting pauses, is answered 408. The connection of a
-    client that reads its answer more slowly is closed."""
+    """The least rate of a request body. Waiting uses up a credit of CLIENT_STALL_SECONDS, and bytes renew it
+    at this rate. When it is used up, the answer is 408 and nothing is stored: after about 22 s at a tenth of
+    the rate, after minutes just below it. The connection of a client that reads its answer more slowly is
+    closed."""
 
     host: str = "127.0.0.1"
     """The address that the API listens on."""
@@ -280,8 +282,8 @@ class Settings(BaseSettings):
     switches it off. Not set: 60 in a task of ECS, otherwise 0."""
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     """The number of worker processes; each uses at most one core. `MAX_CONCURRENT_REQUESTS`,
-    `UPLOAD_BUFFER_BYTES` and the limit of connections apply to each process. Draining, the staging budget and
-    the metrics are shared."""
+    `UPLOAD_BUFFER_BYTES` and the limit of connections (at most 10,000, fewer if the process may open fewer
+    files) apply to each process. Draining, the staging budget and the metrics are shared."""
     max_concurrent_requests: Annotated[int, Field(ge=1, le=512)] = 64
     """The number of requests that a worker process serves at once. Others wait. `/livez`, `/readyz` and
     `/healthz` never wait."""

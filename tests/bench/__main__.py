@@ -170,11 +170,14 @@ def run(sizes: Sizes, chosen: Collection[str], scratch: Path) -> Results:
 
 
 def write(results: Results, to: Path) -> None:
-    """Write the JSON, the picture, and the pages of docs with these figures."""
+    """Write the JSON, the picture, and the pages with these figures.
+
+    The text of docs explains the figures of the complete run, so the pages of another run have no text.
+    """
     to.mkdir(parents=True, exist_ok=True)
     (to / "benchmarks.json").write_text(results.model_dump_json(indent=1) + "\n")
     (to / "benchmarks.svg").write_text(report.picture(results))
-    for page, text in pages(results).items():
+    for page, text in (pages(results) if to == DOCS else figures_alone(results)).items():
         (to / page).write_text(text)
 
 
@@ -186,6 +189,13 @@ def pages(results: Results) -> Mapping[str, str]:
     return {
         "benchmarks.md": report.with_block(benchmarks, "figures", report.figures(results)),
         "scale.md": costs,
+    }
+
+
+def figures_alone(results: Results) -> Mapping[str, str]:
+    return {
+        "benchmarks.md": f"# Benchmarks\n\n{report.figures(results)}",
+        "scale.md": "\n".join(["# Scale\n", *scale.blocks(results).values()]),
     }
 
 
