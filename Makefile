@@ -134,15 +134,18 @@ QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
 quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that need no container, browser, Terraform or service
-	@$(SIDE_BY_SIDE) -j4 quick-service check quick-s3 quick-others
+	@$(SIDE_BY_SIDE) -j5 quick-store quick-service quick-s3 check quick-others
 
-# Three processes that compute about the same.
-.PHONY: quick-service quick-s3 quick-others
+# Four processes. The two with S3 servers wait for much of their time.
+.PHONY: quick-store quick-service quick-s3 quick-others
+quick-store:
+	@$(PYTEST) -q tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
+
 quick-service:
 	@$(PYTEST) -q tests/service -m "$(QUICK_TESTS) and not s3"
 
 quick-s3:
-	@$(PYTEST) -q tests/service -m "$(QUICK_TESTS) and s3"
+	@$(PYTEST) -q tests/service --ignore=tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
 
 quick-others:
 	@$(PYTEST) -q tests --ignore=tests/service -m "$(QUICK_TESTS)"
