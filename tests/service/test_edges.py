@@ -81,6 +81,15 @@ def test_an_error_of_the_disk_is_not_the_clients(tmp_path: Path) -> None:
             Body(staged.stream, 1, 1, staged.hexdigest()).read()
 
 
+def test_a_pseudonym_depends_on_the_key_and_the_text() -> None:
+    """Its length is fixed, because it is part of every upload link."""
+    one, other = Signer("a" * 32), Signer("b" * 32)
+
+    assert one.pseudonym("x") == one.pseudonym("x")
+    assert len({one.pseudonym("x"), one.pseudonym("y"), other.pseudonym("x")}) == 3
+    assert {len(one.pseudonym(text)) for text in ("", "x", "x" * 100)} == {16}
+
+
 def test_staging_leaves_no_descriptor_open(tmp_path: Path) -> None:
     """After 50 forms as many descriptors are open as before."""
     staging = Staging(tmp_path, MiB, MiB)
