@@ -160,17 +160,21 @@ class Environment:
     def secrets(self) -> Mapping[str, str]:
         return {variable: f"/{self.project}/{name}" for variable, name in SECRETS[ROOTS[self.name]].items()}
 
+    @property
+    def is_rehearsal(self) -> bool:
+        return self.emulated is not None and self.name != "local"
+
     def command(self, command: str) -> str:
         """The call of `make` that does this to the environment, for a message.
 
         A rehearsal has one command: the others would reach the environment of that name on AWS.
         """
-        return f"make {'rehearse' if self.emulated and self.name != 'local' else command} ENV={self.name}"
+        return f"make {'rehearse' if self.is_rehearsal else command} ENV={self.name}"
 
     @property
     def read_log(self) -> str:
         """How to read the log of the tasks, for a message."""
-        if self.emulated and self.name != "local":
+        if self.emulated and self.is_rehearsal:
             return f"The emulated AWS still runs at {self.emulated.url}, with the key in {self.emulated.keys}"
         return f"Read the log of the API: {self.command('logs')}"
 

@@ -168,9 +168,8 @@ class S3Errors:
             raise self._translate(error, operation, name) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreUnavailable("The service has no AWS credentials") from error
-        except (
-            ParamValidationError
-        ) as error:  # such as metadata that is not ASCII, from another S3 than AWS's
+        # boto3 refuses metadata that is not ASCII, which another S3 than AWS's can have.
+        except ParamValidationError as error:
             raise StoreFailed(f"S3 does not take this request ({operation})") from error
         # boto3's parser raises the second and the third; the last is a field that an answer lacks.
         except (UnexpectedAnswer, ResponseParserError, ValueError, KeyError) as error:

@@ -349,7 +349,7 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 # --- plain English
 
-#: Maps each hard phrase to the words to write instead. A text may name the Unix user `nobody` in quotes.
+#: The keys are patterns of hard phrases. The values name better words. A quoted `nobody` is a Unix user.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",
