@@ -128,10 +128,8 @@ class Service:
         """
         service = self.describe()
         definitions = {service["taskDefinition"]} if service else set()
-        for status in (
-            "RUNNING",
-            "STOPPED",
-        ):  # the desired status: a task that is still stopping is listed under STOPPED
+        # The desired status: a task that is still stopping is listed under STOPPED.
+        for status in ("RUNNING", "STOPPED"):
             pages = self._ecs.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus=status)
             for arns in (page["taskArns"] for page in pages if page["taskArns"]):
                 tasks = self._ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"]
