@@ -164,7 +164,7 @@ def _wait(url: str, opener: urllib.request.OpenerDirector) -> None:
         except OSError as error:
             problem = error
         if time.monotonic() > deadline:
-            # A security group drops the packets. urllib reports this as an error with a timeout as its reason.
+            # A security group drops the packets. The reason of the error of urllib is then a timeout.
             if isinstance(getattr(problem, "reason", None), TimeoutError):
                 raise Unreachable(
                     f"no connection to {url} can be made",
