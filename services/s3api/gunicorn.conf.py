@@ -14,9 +14,9 @@ gc.disable()
 
 # gevent replaces the standard library's sockets and locks. Modules that were imported before keep the old
 # ones, and TLS recurses without end (https://github.com/benoitc/gunicorn/issues/2515). So this comes first.
-from gevent import monkey  # isort: skip
+from s3api import gevent_patches  # isort: skip
 
-monkey.patch_all()
+gevent_patches.patch()
 
 import signal
 import sys
