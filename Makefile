@@ -180,6 +180,8 @@ NOTICED_searching := $(call SERVICE_TESTS,searching)
 NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties tus upload_links)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
 NOTICED_tus := $(DOCUMENT) $(call SERVICE_TESTS,tus)
+NOTICED_upload_link_routes := $(DOCUMENT) $(call SERVICE_TESTS,upload_links)
+NOTICED_upload_links := $(call SERVICE_TESTS,upload_links)
 NOTICED_versions := $(call SERVICE_TESTS,versions)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
