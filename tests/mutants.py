@@ -23,9 +23,11 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-#: `str | None` is an annotation, which nothing computes. The objects that `is` compares, as None, equal only
-#: themselves.
-NOT_USED = re.compile("core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq)$)")
+#: `str | None` is an annotation, which nothing computes. `is` differs from `==` only for numbers and texts.
+#: Their identity depends on the interpreter, and the lint rules refuse to compare it.
+NOT_USED = re.compile(
+    "core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|Eq_Is|NotEq_IsNot)$)"
+)
 #: `frozen` and `slots` refuse assignments, which mypy finds. No code depends on the refusal.
 FLAG_OF_DATACLASS = re.compile(r"\s*@dataclass\(")
 
