@@ -28,8 +28,12 @@ from cosmic_ray.plugins import get_operator, operator_names
 NOT_USED = re.compile(
     "core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|Eq_Is|NotEq_IsNot)$)"
 )
-#: `frozen` and `slots` refuse assignments, which mypy finds. No code depends on the refusal.
-FLAG_OF_DATACLASS = re.compile(r"\s*@dataclass\(")
+NOT_ON_LINES = (
+    # `frozen` and `slots` refuse assignments, which mypy finds. No code depends on the refusal.
+    (re.compile("core/ReplaceTrueWithFalse"), re.compile(r"^\s*@dataclass\(")),
+    # A `*` of a signature is no operator. With `/` there, callers still use the same names.
+    (re.compile("core/ReplaceBinaryOperator_Mul_"), re.compile(r"\*,")),
+)
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,12 @@ def mutants(source: str) -> Iterator[Mutant]:
             start for node in ast_nodes(tree) for start, _ in get_operator(name)().mutation_positions(node)
         )
         for occurrence, (line, _) in enumerate(positions):
-            if name == "core/ReplaceTrueWithFalse" and FLAG_OF_DATACLASS.match(lines[line - 1]):
-                continue
-            yield Mutant(line, name, occurrence)
+            if not any(it.match(name) and on.search(lines[line - 1]) for it, on in NOT_ON_LINES):
+                yield Mutant(line, name, occurrence)
 
 
 def is_python(source: str) -> bool:
-    """Cosmic Ray also replaces the `*` of a signature by operators."""
+    """Cosmic Ray also replaces what only looks like an operator, as the `*` before keyword arguments."""
     try:
         with warnings.catch_warnings(action="ignore"):
             compile(source, "mutant", "exec", dont_inherit=True)

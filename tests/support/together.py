@@ -1,4 +1,4 @@
-"""How many threads do something at the same time."""
+"""Work that several threads do at the same time."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import threading
 
 
 class Together:
-    """A block that each thread enters once `count` threads want to. `most` is how many were in it at once."""
+    """A place where threads wait until `count` of them are there. `threads` are those that ever came."""
 
     def __init__(self, count: int) -> None:
-        self.most = 0
-        self._inside = 0
-        self._lock = threading.Lock()
+        self.threads: set[int] = set()
         self._barrier = threading.Barrier(count, timeout=60)
 
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            self.most = max(self.most, self._inside)
+    def wait(self) -> None:
+        self.threads.add(threading.get_ident())
         self._barrier.wait()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
