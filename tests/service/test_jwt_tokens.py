@@ -825,6 +825,33 @@ def test_a_request_looks_at_each_file_once(
     assert len(looked) == 3
 
 
+def test_the_log_says_once_why_a_file_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each request looks at the file, and would repeat the line. A reason that comes back is new."""
+    path = tmp_path / "number"
+    path.write_text("1")
+    read = Reloaded(path, int)
+
+    def after(text: str | None) -> tuple[int, list[str]]:
+        """The value after a change of the file, and the lines that two looks at it made."""
+        caplog.clear()
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        assert read() == read()
+        return read(), [
+            record.getMessage().removeprefix(f"The changed file {path} ") for record in caplog.records
+        ]
+
+    with caplog.at_level("INFO", "s3api"):
+        assert after("22") == (22, ["is used from now on"])
+        wrong = "is not used: its content is not valid; the last valid content stays in use"
+        gone = "is not used: No such file or directory"
+        for text, lines in (("a", [wrong]), ("bc", []), (None, [gone]), ("d", [wrong]), ("ef", [])):
+            assert after(text) == (22, lines)
+        assert after("333") == (333, ["is used from now on"])
+        assert after("g") == (333, [wrong])
+
+
 def test_a_file_that_cannot_be_read_for_a_time(
     make_client: Callable[..., FlaskClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
