@@ -6,9 +6,9 @@ So this checks the environment first.
 
 from __future__ import annotations
 
-from gevent import monkey  # isort: skip
+from s3api import gevent_patches  # isort: skip
 
-monkey.patch_all()
+gevent_patches.patch()
 
 import sys
 from pathlib import Path

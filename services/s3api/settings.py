@@ -153,12 +153,11 @@ class Settings(BaseSettings):
     """Everything that can be configured; every field is the environment variable of that name in capitals.
 
     Sizes are bytes, times are seconds. AWS credentials are not here: boto3 finds and refreshes them.
+    docs/configuration.md is generated from the fields' docstrings.
     """
 
     model_config = SettingsConfigDict(
         frozen=True,
-        # docs/configuration.md is generated from the fields' docstrings.
-        use_attribute_docstrings=True,
         extra="ignore",
         env_ignore_empty=True,
         hide_input_in_errors=True,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,8 @@ def _with_tables(page: Path, *tables: str) -> str:
 
 
 def settings_table() -> str:
-    rows = "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    described = descriptions()
+    rows = "".join(_row(name, field, described[name]) for name, field in Settings.model_fields.items())
     return f"| variable | default | meaning |\n|---|---|---|\n{rows}"
 
 
@@ -80,8 +84,23 @@ def variables(name: str, field: FieldInfo) -> list[str]:
     return list(dict.fromkeys([*others, name.upper()]))
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    described = " ".join((field.description or "").split()).removesuffix(".")
+def descriptions() -> dict[str, str]:
+    """The docstrings of the settings that have one. pydantic would read them at each start of the service."""
+    [definition] = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: text.value.value
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _row(name: str, field: FieldInfo, description: str) -> str:
+    described = " ".join(description.split()).removesuffix(".")
     names = ", ".join(f"`{one}`" for one in variables(name, field))
     return f"| {names} | {_default(name, field)} | {described} |\n"
 

@@ -337,6 +337,21 @@ def test_a_service_that_was_killed_whole_sweeps_when_it_starts_again(
 # --- starting
 
 
+def test_gevent_looks_for_no_plugins() -> None:
+    """gevent patches the standard library without reading the metadata of each installed distribution."""
+    program = (
+        "from importlib import metadata\n"
+        "metadata.entry_points = None\n"
+        "from s3api import gevent_patches\n"
+        "gevent_patches.patch()\n"
+        "from gevent import monkey\n"
+        "print(monkey.is_module_patched('socket'), monkey.is_module_patched('threading'))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+
+    assert shown.stdout == "True True\n"
+
+
 def test_it_starts_and_writes_nothing_but_its_staging_directory(
     seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
 ) -> None:
