@@ -26,7 +26,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 #: `str | None` is an annotation, which nothing computes. `is` differs from `==` only for numbers and texts.
 #: Their identity depends on the interpreter, and the lint rules refuse to compare it.
 NOT_USED = re.compile(
-    "core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|Eq_Is|NotEq_IsNot)$)"
+    r"core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|(?!Is)\w+_Is(Not)?)$)"
 )
 NOT_ON_LINES = (
     # `frozen` and `slots` refuse assignments, which mypy finds. No code depends on the refusal.

@@ -403,6 +403,12 @@ def test_small_files_are_sent_together() -> None:
 
     assert pieces[:-1] == [64 * 1024] * 11
 
+    store = MemoryStore()
+    put(store, "one byte less", bytes(64 * 1024 - 1 - 30 - len("one byte less")))
+    put(store, "then more", b"x")
+    first, *_ = Archive(store, "", [])
+    assert len(first) > 64 * 1024
+
 
 # --- size and memory
 
