@@ -68,12 +68,13 @@ up: free-ports image ## Run the image with LocalStack; PROFILE=persistent keeps 
 down: ## Stop the containers of `make up`; their volumes, with keys and files, stay
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
-# The tests in parts, each one pytest process, three at a time. `images` measures how fast a container starts, so the
-# parts that compute begin after it. Three parts run one after the other: `stack` and `deploy` lose requests when they
-# run together on two cores, and `emulated` and `deploy` use the same emulated AWS.
-ONE_BY_ONE := emulated stack deploy
-OTHERS := rehearsal images service page clients logic plans page-localstack
-PARTS := $(ONE_BY_ONE) $(OTHERS)
+# The tests in parts, each one pytest process, four at a time: two rows of parts that use containers and wait for much
+# of their time, next to parts that compute. `stack` and `deploy` lose requests when they run together on two cores,
+# and `emulated` and `deploy` use the same emulated AWS.
+ROW_1 := emulated stack deploy
+ROW_2 := images rehearsal
+COMPUTING := service page clients logic plans
+PARTS := page-localstack $(ROW_1) $(ROW_2) $(COMPUTING)
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
 OF_EMULATED := $(patsubst %,tests/deploy/test_%.py,attacks authorization bucket_move decisions emulated_services emulator instances leftovers restrictions)
 TESTS_OF_stack := $(OF_THE_STACK)
@@ -97,19 +98,18 @@ IN_page := $(if $(OWN_NETWORK),unshare --net sh -c 'ip link set lo up && exec "$
 # (Terraform, its provider, SeaweedFS) collect garbage less often.
 PYTEST := PYTHONDONTWRITEBYTECODE= GOGC=400 $(BIN)/pytest
 
-# The other parts use the processors most, so they run with `nice`. These decide how long the run takes, or measure time.
-FIRST := stack rehearsal deploy images
-IN_TURN = $(if $(filter $*,$(FIRST)),,nice -n 5)
+# The parts that compute use the time that the others leave. Those decide how long the run takes, or measure time.
+IN_TURN = $(if $(filter $*,$(COMPUTING)),nice -n 10)
 
 # make 3.81, which macOS has, cannot print the output of one target after the other.
 SIDE_BY_SIDE = $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: test
 test: ## Run every check and every test
-	@$(SIDE_BY_SIDE) -j4 environments check
 	@rm -rf .test && mkdir .test
+	@$(SIDE_BY_SIDE) -j5 environments check test-page-localstack
 	@echo "running the tests; .test/*.log show how far they are"
-	@$(SIDE_BY_SIDE) -j3 test-one-by-one $(OTHERS:%=test-%)
+	@$(SIDE_BY_SIDE) -j4 test-row-1 test-row-2 $(COMPUTING:%=test-%)
 	@grep -hE '^(FAILED|ERROR) ' .test/*.log || true
 	@for part in $(PARTS); do echo "$$part: $$(grep . .test/$$part.log | tail -n 1)"; done
 	@! grep -qv '^0$$' .test/*.status
@@ -120,12 +120,13 @@ $(PARTS:%=test-%): test-%:
 	@$(IN_TURN) $(IN_$*) env $(PYTEST) --durations=10 $(TESTS_OF_$*) >.test/$*.log 2>&1; echo $$? >.test/$*.status; cat .test/$*.log
 
 # In one recipe: as prerequisites, make would begin the next one long after the last has ended.
-.PHONY: test-one-by-one
-test-one-by-one:
-	@for part in $(ONE_BY_ONE); do $(MAKE) --no-print-directory test-$$part; done
+.PHONY: test-row-1 test-row-2
+test-row-1 test-row-2: test-row-%:
+	@for part in $(ROW_$*); do $(MAKE) --no-print-directory test-$$part; done
 
-test-service test-page test-clients test-logic test-plans: test-images
-test-page-localstack $(if $(OWN_NETWORK),,test-page): test-one-by-one test-rehearsal test-images test-logic
+# Before the parts that make networks: its Chromium is in the network of the machine, where LocalStack is.
+test-page-localstack: $(VENV)/.test $(MINISTACK)/.ready
+$(if $(OWN_NETWORK),,test-page: test-row-1 test-row-2)
 
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
@@ -159,6 +160,7 @@ DOCUMENT := tests/service/test_fuzz.py::test_committed_document_is_the_generated
 NOTICED_archive := $(call SERVICE_TESTS,archive)
 NOTICED_auth := $(call SERVICE_TESTS,edges http)
 NOTICED_bodies := $(call SERVICE_TESTS,edges use_cases http store)
+NOTICED_copy_routes := $(DOCUMENT) $(call SERVICE_TESTS,copying)
 NOTICED_copying := $(call SERVICE_TESTS,copying)
 NOTICED_errors := tests/service/test_documentation.py::test_every_code_is_explained $(call SERVICE_TESTS,edges http)
 NOTICED_file_store := $(call SERVICE_TESTS,use_cases edges http)
@@ -167,8 +169,11 @@ NOTICED_headers := $(call SERVICE_TESTS,headers reading http)
 NOTICED_health := $(call SERVICE_TESTS,operations edges http)
 NOTICED_jwt_tokens := $(call SERVICE_TESTS,jwt_tokens)
 NOTICED_names := $(call SERVICE_TESTS,edges reading http properties)
+NOTICED_reloading := $(call SERVICE_TESTS,jwt_tokens)
+NOTICED_resumable := $(call SERVICE_TESTS,tus)
 NOTICED_routes := $(DOCUMENT) $(call SERVICE_TESTS,edges http reading archive searching)
 NOTICED_s3_answers := $(call SERVICE_TESTS,s3_answers edges s3_http store)
+NOTICED_s3_copying := $(call SERVICE_TESTS,copying)
 NOTICED_s3_errors := $(call SERVICE_TESTS,use_cases s3_http s3_answers store)
 NOTICED_s3_http := $(call SERVICE_TESTS,edges s3_signing s3_http s3_answers store)
 NOTICED_s3_multipart := $(call SERVICE_TESTS,edges s3_answers store)
@@ -176,11 +181,16 @@ NOTICED_s3_restore := $(NOTICED_s3_multipart)
 NOTICED_s3_signing := $(NOTICED_s3_http)
 NOTICED_s3_store := $(NOTICED_s3_http)
 NOTICED_s3_values := $(NOTICED_s3_answers)
+NOTICED_s3_versions := $(call SERVICE_TESTS,versions)
 NOTICED_searching := $(call SERVICE_TESTS,searching)
 NOTICED_signed_values := $(call SERVICE_TESTS,edges http properties tus upload_links)
 NOTICED_staging := $(call SERVICE_TESTS,staging edges http)
 NOTICED_tus := $(DOCUMENT) $(call SERVICE_TESTS,tus)
+NOTICED_upload_link_routes := $(DOCUMENT) $(call SERVICE_TESTS,upload_links)
+NOTICED_upload_links := $(call SERVICE_TESTS,upload_links)
+NOTICED_version_routes := $(DOCUMENT) $(call SERVICE_TESTS,versions)
 NOTICED_versions := $(call SERVICE_TESTS,versions)
+NOTICED_write_headers := $(call SERVICE_TESTS,edges http)
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
 SAMPLE ?=

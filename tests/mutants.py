@@ -23,8 +23,17 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-#: `str | None` is an annotation, which nothing computes.
-NOT_USED = re.compile("core/ReplaceBinaryOperator_BitOr_")
+#: `str | None` is an annotation, which nothing computes. `is` differs from `==` only for numbers and texts.
+#: Their identity depends on the interpreter, and the lint rules refuse to compare it.
+NOT_USED = re.compile(
+    r"core/(ReplaceBinaryOperator_BitOr_|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|(?!Is)\w+_Is(Not)?)$)"
+)
+NOT_ON_LINES = (
+    # `frozen` and `slots` refuse assignments, which mypy finds. No code depends on the refusal.
+    (re.compile("core/ReplaceTrueWithFalse"), re.compile(r"^\s*@dataclass\(")),
+    # A `*` of a signature is no operator. With `/` there, callers still use the same names.
+    (re.compile("core/ReplaceBinaryOperator_Mul_"), re.compile(r"\*,")),
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    tree = get_ast(source)
+    tree, lines = get_ast(source), source.splitlines()
     for name in operator_names():
         if NOT_USED.match(name) or get_operator(name).arguments():
             continue
@@ -43,11 +52,12 @@ def mutants(source: str) -> Iterator[Mutant]:
             start for node in ast_nodes(tree) for start, _ in get_operator(name)().mutation_positions(node)
         )
         for occurrence, (line, _) in enumerate(positions):
-            yield Mutant(line, name, occurrence)
+            if not any(it.match(name) and on.search(lines[line - 1]) for it, on in NOT_ON_LINES):
+                yield Mutant(line, name, occurrence)
 
 
 def is_python(source: str) -> bool:
-    """Cosmic Ray also replaces the `*` of a signature by operators."""
+    """Cosmic Ray also replaces what only looks like an operator, as the `*` before keyword arguments."""
     try:
         with warnings.catch_warnings(action="ignore"):
             compile(source, "mutant", "exec", dont_inherit=True)

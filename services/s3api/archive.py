@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from os.path import commonprefix
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from s3api.failures import (
@@ -104,14 +105,15 @@ class Archive:
             except FileError as error:
                 self._failed.append(_line(name, error))
                 continue
-            info = _info(entry, opened.file.last_modified, opened.length)
+            info = _info(entry, opened.file.last_modified)
+            info.file_size = opened.length  # decides whether the entry needs ZIP64
             with archive.open(info, "w") as file:
                 for chunk in self._chunks(name, opened):
                     file.write(chunk)
                     if sink.size >= PIECE:
                         yield sink.take()
         if self._failed:
-            archive.writestr(_info(self._free_name(ERRORS), datetime.now(UTC), 0), "".join(self._failed))
+            archive.writestr(_info(self._free_name(ERRORS), datetime.now(UTC)), "".join(self._failed))
         archive.close()
         yield sink.take()
         if self._failed:
@@ -204,9 +206,7 @@ def _below(store: FileStore, prefix: str) -> list[str]:
 
 def folder_of(names: Sequence[str]) -> str:
     """The deepest folder that contains all of the names, with its slash at the end; "" if there is none."""
-    first, last = min(names), max(names)
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    common = "".join(one for one, _ in same)
+    common = commonprefix(names)  # noqa: RUF071 - cut after a slash
     return common[: common.rfind("/") + 1]
 
 
@@ -236,10 +236,9 @@ def entry_names(names: Iterable[str], folder: str) -> list[tuple[str, str]]:
     return entries
 
 
-def _info(entry: str, modified: datetime, size: int) -> ZipInfo:
+def _info(entry: str, modified: datetime) -> ZipInfo:
     moment = modified.astimezone(UTC).timetuple()[:6]
     info = ZipInfo(entry, min(max(moment, _FIRST), _LAST))
-    info.file_size = size  # decides whether the entry needs ZIP64
     info.external_attr = 0o644 << 16
     return info
 

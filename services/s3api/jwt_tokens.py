@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +40,9 @@ MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
 
 MAX_JWKS_BYTES = 256 * 1024
 FETCH_SECONDS = 5.0
+#: The longest wait for a connection, and for each piece of the answer. If an address of the issuer does not
+#: answer, there is still time for another one.
+CONNECTION_SECONDS = 2.0
 #: The shortest time between two requests for the keys.
 FETCH_INTERVAL_SECONDS = 30.0
 #: After this time the keys are fetched again, so that a key that its issuer has removed ends.
@@ -162,7 +166,8 @@ class Verifier:
 
 def _is_date(value: object) -> bool:
     """Whether this is a NumericDate (RFC 7519, section 2)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
+    # `float` cannot convert every integer above 64 bits. The comparison also excludes NaN and infinity.
+    return isinstance(value, int | float) and not isinstance(value, bool) and value < sys.maxsize
 
 
 class _Secret:
@@ -196,26 +201,23 @@ class FetchedKeys:
     def __init__(self, url: str) -> None:
         self._url = url
         self._keys: Mapping[str, Key] = {}
-        self._pool = urllib3.PoolManager(
-            num_pools=1, maxsize=1, retries=False, timeout=urllib3.Timeout(connect=2, read=2)
-        )
+        self._pool = urllib3.PoolManager(retries=False, timeout=CONNECTION_SECONDS)
         self._lock = threading.Lock()
         self._fetching: threading.Event | None = None
-        self._last_start = -math.inf
-        self._last_success = -math.inf
-        self._failed = False
+        # As long as the last success is older than the last start, a fetch is running or has failed.
+        self._last_start = self._last_success = -math.inf
 
     def find(self, kid: str) -> Key | None:
         key = self._keys.get(kid)
         if key is None:
-            self._start(FETCH_INTERVAL_SECONDS)
+            self._start()
             if running := self._fetching:
                 running.wait(FETCH_SECONDS)
             key = self._keys.get(kid)
-            if key is None and (self._failed or self._fetching):
+            if key is None and self._last_success < self._last_start:
                 raise TokenKeysUnavailable("The keys of the tokens' issuer cannot be fetched; try again")
         elif (age := time.monotonic() - self._last_success) > KEYS_LIFE_SECONDS:
-            self._start(FETCH_INTERVAL_SECONDS)
+            self._start()
             # A service that had nothing to do for hours must not accept a key that was removed meanwhile.
             if age > KEYS_LIFE_SECONDS + FETCH_INTERVAL_SECONDS:
                 if running := self._fetching:
@@ -223,10 +225,10 @@ class FetchedKeys:
                 key = self._keys.get(kid)
         return key
 
-    def _start(self, interval: float) -> None:
+    def _start(self) -> None:
         with self._lock:
             now = time.monotonic()
-            if self._fetching is not None or now - self._last_start < interval:
+            if self._fetching is not None or now - self._last_start < FETCH_INTERVAL_SECONDS:
                 return
             self._last_start = now
             self._fetching = done = threading.Event()
@@ -238,9 +240,7 @@ class FetchedKeys:
                 text = self._download()
             self._keys = parse_jwks(text)
             self._last_success = time.monotonic()
-            self._failed = False
         except Exception as error:
-            self._failed = True  # whatever it is: requests must not wait for a thread that has ended
             log.error("The keys at JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)  # noqa: TRY400 - with its URL
         finally:
             self._fetching = None
@@ -256,7 +256,7 @@ class FetchedKeys:
             if answer.status != 200:
                 raise ValueError("the status is not 200")
             data = b""
-            while piece := answer.read1(65_536):
+            while piece := answer.read1(MAX_JWKS_BYTES):
                 data += piece
                 if len(data) > MAX_JWKS_BYTES or time.monotonic() > deadline:
                     raise ValueError("the answer is too long or too slow")

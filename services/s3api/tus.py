@@ -62,7 +62,6 @@ def tus_request(view: View) -> View:
 
 
 @bp.route("/tus", methods=["OPTIONS"])
-@documented(answers=Envelope, others={204: "The abilities of the server, in its headers"})
 def tus_options() -> Response:
     """Tell the version and the extensions of tus, and the size of the largest file."""
     return Response(
@@ -127,7 +126,6 @@ def create_tus_upload() -> Response:
 
 
 @bp.route("/tus/<upload_id>", methods=["HEAD"])
-@documented(404, 409, 410, 412, answers=Envelope)
 @tus_request
 def read_tus_offset(upload_id: str) -> Response:
     """Tell how many bytes of the file S3 has received.

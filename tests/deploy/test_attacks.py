@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from deploy import emulated_aws
 from deploy.emulated_aws import IMAGE
@@ -33,9 +32,10 @@ from deploy.environments import EmulatedAws, Environment
 from deploy.steps import Failed, Reporter
 from guard.signatures import Claim, Request, text_to_sign
 from s3api.bucket import correct
+from support.chromium import running_chromium
 from support.containers import of_cluster
 from support.http_server import serving
-from support.servers import need, until
+from support.servers import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -596,19 +596,12 @@ def foreign_page() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    need(program, "a page's attacks need Chromium: on Debian, apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=[
-                "--host-resolver-rules=MAP evil.test 127.0.0.1",  # a name after DNS rebinding
-                # The newest browsers ask the user before a page may reach this machine. Older ones do not.
-                "--disable-features=LocalNetworkAccessChecks",
-            ],
-        )
+    with running_chromium(
+        "--host-resolver-rules=MAP evil.test 127.0.0.1",  # a name after DNS rebinding
+        # The newest browsers ask the user before a page may reach this machine. Older ones do not.
+        "--disable-features=LocalNetworkAccessChecks",
+    ) as browser:
         yield browser
-        browser.close()
 
 
 def attacks_on(files: Files) -> dict[str, dict[str, Any]]:

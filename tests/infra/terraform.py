@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import wraps
@@ -115,6 +116,8 @@ class Workspace:
         self._plugins = path / "plugins"
         self._plugins.mkdir()
         self._filling = threading.Lock()
+        self._starting = threading.Lock()
+        self._providers: dict[Path, tuple[subprocess.Popen[str], str]] = {}
 
     def begin(self, directories: Iterable[str]) -> None:
         """Start to prepare what the tests need, two directories at a time."""
@@ -123,9 +126,14 @@ class Workspace:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        for provider, _ in self._providers.values():
+            provider.send_signal(signal.SIGINT)  # it removes its socket
+            provider.communicate()
         shutil.rmtree(self.path)
 
-    def run(self, directory: str, *arguments: str, check: bool = True) -> str:
+    def run(
+        self, directory: str, *arguments: str, check: bool = True, more: Mapping[str, str] | None = None
+    ) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         result = subprocess.run(
             ["terraform", *arguments],
@@ -137,6 +145,7 @@ class Workspace:
                 "TF_IN_AUTOMATION": "1",
                 "CHECKPOINT_DISABLE": "1",
                 **_NO_AWS,
+                **(more or {}),
             },
             capture_output=True,
             text=True,
@@ -154,6 +163,33 @@ class Workspace:
         with self._filling:
             self.run(directory, "init", "-backend=false", "-input=false", "-no-color", *lock_file)
 
+    def run_attached(self, directory: str, *arguments: str, check: bool = True) -> str:
+        """Run a command that configures no real provider, with a provider that already runs.
+
+        Otherwise Terraform starts the provider several times for each run of a test, for 0.4 s of processor
+        time each, and reads its 700 MB for the checksum. `init` has checked it.
+        https://developer.hashicorp.com/terraform/plugin/debugging
+        """
+        [binary] = (self.path / directory / ".terraform/providers").glob("*/*/*/*/*/terraform-provider-*")
+        attached = {"TF_REATTACH_PROVIDERS": self._attachment(binary.resolve())}
+        return self.run(directory, *arguments, check=check, more=attached)
+
+    def _attachment(self, binary: Path) -> str:
+        """How Terraform reaches the running provider. It is started on first use."""
+        with self._starting:
+            if binary not in self._providers:
+                provider = subprocess.Popen(
+                    [binary, "-debug"],
+                    env={**os.environ, **_NO_AWS},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+                assert provider.stdout is not None
+                said = next(line for line in provider.stdout if "TF_REATTACH_PROVIDERS=" in line)
+                self._providers[binary] = provider, said.split("=", 1)[1].strip().strip("'")
+            return self._providers[binary][1]
+
     @_once
     def test(self, directory: str) -> TestRun:
         self.init(directory)
@@ -163,18 +199,18 @@ class Workspace:
         errors: list[str] = []
         # Only the plans of roots are read, and each contains 13 MB of schemas.
         verbose = ["-verbose"] if directory in ROOTS else []
-        for line in self.run(directory, "test", "-json", *verbose, check=False).splitlines():
-            event = json.loads(line)
+        for line in self.run_attached(directory, "test", "-json", *verbose, check=False).splitlines():
+            event = _without_schemas(line)
             run = event.get("@testrun", "")
-            match event["type"]:
-                case "test_run" if event["test_run"]["progress"] == "complete":
-                    statuses[run] = event["test_run"]["status"]
-                case "test_plan":
-                    plans[run] = _without_schemas(event["test_plan"])
-                case "test_state":
-                    states[run] = _without_schemas(event["test_state"])
-                case "diagnostic" if event["diagnostic"]["severity"] == "error":
-                    errors.append(f"{run}: {event['diagnostic']['summary']}: {event['diagnostic']['detail']}")
+            match event:
+                case {"test_run": {"progress": "complete", "status": status}}:
+                    statuses[run] = status
+                case {"test_plan": plan}:
+                    plans[run] = plan
+                case {"test_state": state}:
+                    states[run] = state
+                case {"diagnostic": {"severity": "error", "summary": summary, "detail": detail}}:
+                    errors.append(f"{run}: {summary}: {detail}")
         return TestRun(statuses, plans, states, errors)
 
     @_once
@@ -197,7 +233,7 @@ class Workspace:
         asked = [name for name in _VARIABLES if f'variable "{name}"' in (copy / "variables.tf").read_text()]
         variables = [argument for name in asked for argument in ("-var", f"{name}={_VARIABLES[name]}")]
         self.run(directory, "plan", "-destroy", "-refresh=false", "-input=false", "-out=plan", *variables)
-        plan: dict[str, Any] = json.loads(self.run(directory, "show", "-json", "plan"))
+        plan: dict[str, Any] = json.loads(self.run_attached(directory, "show", "-json", "plan"))
         return plan
 
     def plans(self, root: str) -> dict[str, dict[str, Any]]:
@@ -214,7 +250,7 @@ class Workspace:
     def graph(self, root: str) -> dict[str, set[str]]:
         """The direct dependencies of each resource in Terraform's graph."""
         edges: dict[str, set[str]] = {}
-        for line in self.run(self.offline(root), "graph").splitlines():
+        for line in self.run_attached(self.offline(root), "graph").splitlines():
             if " -> " in line:
                 after, before = (part.strip(' ";') for part in line.split(" -> "))
                 edges.setdefault(after, set()).add(before)
@@ -242,8 +278,11 @@ def waits_for(graph: dict[str, set[str]], resource: str) -> set[str]:
     return found
 
 
-def _without_schemas(event: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in event.items() if key != "provider_schemas"}  # 13 MB of them
+def _without_schemas(line: str) -> dict[str, Any]:
+    """An event of `terraform test -json`. The 13 MB of schemas in plans and states are not parsed."""
+    head, found, _ = line.partition(',"provider_schemas":')
+    event: dict[str, Any] = json.loads(head + "}}" if found else line)
+    return event
 
 
 def _state_file(state: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def test_directory_is_valid(workspace: Workspace, directory: str) -> None:
     """Each directory can be initialised, a root from its unchanged lock file, and is valid."""
     workspace.init(directory)
 
-    assert "Success!" in workspace.run(directory, "validate", "-no-color")
+    assert "Success!" in workspace.run_attached(directory, "validate", "-no-color")
 
 
 @pytest.mark.parametrize("directory", DIRECTORIES)

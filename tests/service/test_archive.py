@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,7 +24,7 @@ from flask.testing import FlaskClient
 from s3api import archive, failures
 from s3api.archive import Archive, entry_names, folder_of
 from s3api.auth import hash_token
-from s3api.file_store import Conditions, OpenFile
+from s3api.file_store import Conditions, OpenFile, Page, StoredFile
 from support.memory_store import MemoryStore
 from support.servers import S3, Service, need
 from support.stores import put
@@ -34,10 +35,11 @@ GiB = 1024 * MiB
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No pauses between attempts. At the end, every place is free again."""
-    monkeypatch.setattr(archive, "PAUSE", 0)
-    yield
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The pauses between attempts, which take no time. At the end, every place is free again."""
+    made: list[float] = []
+    monkeypatch.setattr("s3api.archive.time", SimpleNamespace(sleep=made.append))
+    yield made
     assert archive._places._value == archive.MAX_AT_ONCE
 
 
@@ -112,6 +114,8 @@ def test_a_folder(client: FlaskClient, store: MemoryStore) -> None:
     assert read(answer.data) == files
     opened = zipfile.ZipFile(io.BytesIO(answer.data))
     assert {info.compress_type for info in opened.infolist()} == {zipfile.ZIP_STORED}
+    # The owner may change an extracted file, and everyone may read it (the upper half is that of `st_mode`).
+    assert {info.external_attr >> 16 for info in opened.infolist()} == {0o644}
     modified = store.objects["photos/2026/empty"].file.last_modified.astimezone(UTC)
     found = datetime(*opened.getinfo("empty").date_time, tzinfo=UTC)
     assert abs((found - modified).total_seconds()) <= 2
@@ -180,8 +184,12 @@ def test_the_common_folder(names: list[str], folder: str) -> None:
 
 def test_the_times_that_zip_knows() -> None:
     """APPNOTE.TXT 6.3.10, section 4.4.6: the years 1980 to 2107."""
-    for year, known in ((1970, 1980), (2026, 2026), (2200, 2107)):
-        assert archive._info("a", datetime(year, 5, 1, tzinfo=UTC), 0).date_time[0] == known
+    for sent, known in (
+        ((1970, 5, 1, 0, 0, 0), (1980, 1, 1, 0, 0, 0)),
+        ((2026, 5, 1, 12, 34, 56), (2026, 5, 1, 12, 34, 56)),
+        ((2200, 5, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)),
+    ):
+        assert archive._info("a", datetime(*sent, tzinfo=UTC)).date_time == known
 
 
 # --- refusals, before the first byte
@@ -221,10 +229,37 @@ def test_too_many_files(client: FlaskClient, store: MemoryStore, monkeypatch: py
     assert len(read(client.get("/archive?prefix=many/", buffered=True).data)) == 3
 
 
+class ManyFiles(MemoryStore):
+    """A store with `count` files. It records how many files each page is asked for."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.limits: list[int] = []
+
+    def list_page(self, prefix: str, delimiter: str, limit: int, token: str | None) -> Page:
+        assert (prefix, delimiter) == ("f/", "")
+        self.limits.append(limit)
+        start = int(token or 0)
+        end = min(start + limit, self.count)
+        files = [StoredFile(f"f/{n}", 1, datetime.now(UTC), "e") for n in range(start, end)]
+        return Page(files, [], str(end) if end < self.count else None)
+
+
+def test_the_most_files() -> None:
+    """10,000 files are the most. They are listed in pages of 1,000, the largest of S3."""
+    store = ManyFiles(10_000)
+    Archive(store, "f/", []).close()
+    assert store.limits == [1000] * 10
+
+    with pytest.raises(failures.TooManyFiles, match="at most 10,000 files"):
+        Archive(ManyFiles(10_001), "f/", [])
+
+
 def test_the_places(client: FlaskClient, store: MemoryStore) -> None:
-    """An archive above the limit is answered 503. A place is free when its answer is closed, also unread."""
+    """The ninth archive at a time is answered 503. A place is free when its answer is closed, also unread."""
     put(store, "a")
-    held = [Archive(store, "", []) for _ in range(archive.MAX_AT_ONCE)]
+    held = [Archive(store, "", []) for _ in range(8)]
     busy = client.get("/archive")
     held.pop().close()
     served = client.get("/archive", buffered=True)
@@ -233,6 +268,7 @@ def test_the_places(client: FlaskClient, store: MemoryStore) -> None:
         one.close()
 
     assert (busy.status_code, busy.get_json()["code"], busy.headers["Retry-After"]) == (503, "too_busy", "5")
+    assert "8 other archives" in busy.get_json()["message"]
     assert read(served.data) == {"a": b"data"}
     assert (head.status_code, head.data) == (200, b"")
 
@@ -279,7 +315,7 @@ def test_files_that_cannot_be_read_are_named() -> None:
         "f/secret": failures.StoreDenied("The role may not read it", "get_object"),
     }
     store = BrokenStore(lambda name, _tries: reasons.get(name))
-    for name in (*reasons, "f/good", "f/_errors.txt", "f/../up", "f/line\nbreak"):
+    for name in (*reasons, "f/good", "f/_errors.txt", "f/../up", "f/lïne\nbreak"):
         put(store, name)
     sent, broken = bytes_of(Archive(store, "f/", []))
     found = read(sent)
@@ -289,12 +325,13 @@ def test_files_that_cannot_be_read_are_named() -> None:
     assert found == {"good": b"data", "_errors.txt": b"data"}
     assert [json.loads(line.partition(": ")[0]) for line in lines] == [
         "f/../up",
-        "f/line\nbreak",
+        "f/lïne\nbreak",
         "f/gone",
         "f/secret",
     ]
     assert lines[2].endswith("was not found (file_not_found)")
     assert "(invalid_file_name)" in lines[0]
+    assert lines[1].startswith('"f/lïne\\nbreak": ')
     assert "f/../up" not in store.tries
 
 
@@ -335,15 +372,42 @@ def test_an_archive_that_cannot_be_finished_cannot_be_opened(failing: Callable[[
     assert sent.startswith(b"PK")
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(io.BytesIO(sent))
+    assert store.tries["a"] == 1
+    assert store.tries["b"] <= 3
+    assert "c" not in store.tries
 
 
-def test_a_passing_failure_is_tried_again() -> None:
-    """S3 asks to slow down once: nothing is missing."""
-    store = BrokenStore(lambda _name, tries: failures.StoreThrottled("Slow down") if tries == 1 else None)
-    put(store, "a")
+@pytest.mark.parametrize("failing", [failures.StoreThrottled("Slow down"), broken_after(4)])
+@pytest.mark.parametrize(("failed", "found"), [(2, True), (3, False)])
+def test_a_file_is_asked_for_three_times(pauses: list[float], failing: Any, failed: int, found: bool) -> None:
+    """S3 asks to slow down, or its connection breaks: with the third attempt, nothing is missing."""
+    store = BrokenStore(lambda _name, tries: failing if tries <= failed else None)
+    put(store, "a", b"0123456789")
     sent, broken = bytes_of(Archive(store, "", []))
 
-    assert (read(sent), broken) == ({"a": b"data"}, None)
+    assert store.tries == {"a": 3}
+    assert pauses == ([0.5, 0.5] if isinstance(failing, Exception) else [])
+    if found:
+        assert (read(sent), broken) == ({"a": b"0123456789"}, None)
+    else:
+        assert isinstance(broken, failures.StoreUnavailable)
+
+
+def test_small_files_are_sent_together() -> None:
+    """A piece is sent when it has 64 KiB: neither thousands of small ones, nor one that memory must hold."""
+    store = MemoryStore()
+    for number in range(10, 99):
+        # Before a file there are 30 bytes and its name, and after it 16 bytes, which the next piece gets.
+        put(store, str(number), bytes(64 * 1024 // 8 - 30 - 2 - (16 if number > 10 else 0)))
+    pieces = [len(piece) for piece in Archive(store, "", [])]
+
+    assert pieces[:-1] == [64 * 1024] * 11
+
+    store = MemoryStore()
+    put(store, "one byte less", bytes(64 * 1024 - 1 - 30 - len("one byte less")))
+    put(store, "then more", b"x")
+    first, *_ = Archive(store, "", [])
+    assert len(first) > 64 * 1024
 
 
 # --- size and memory

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from s3api import copying, failures
 from s3api.auth import new_token
 from s3api.copying import Wanted
-from s3api.file_store import Conditions, FileStore
+from s3api.file_store import Conditions, Copied, FileStore
 from s3api.s3_store import S3FileStore
 from s3api.settings import Verb
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, Hang, Reset, running_faulty_s3
@@ -24,6 +24,7 @@ from support.memory_store import MemoryStore
 from support.servers import S3
 from support.stores import body as body_of
 from support.stores import content, put, s3_store
+from support.together import Together
 
 MiB = 1024 * 1024
 S3_KINDS = ["ministack", "seaweedfs"]
@@ -445,6 +446,21 @@ def test_each_file_of_a_folder_has_its_own_result(any_store: FileStore) -> None:
     assert results == {"a/2": "file_exists", f"a/{long}": None}
     assert content(any_store, "a-longer-folder-name/2") == b"precious"
     assert content(any_store, "a/2") == b"again"
+
+
+def test_eight_files_are_copied_at_the_same_time(store: MemoryStore) -> None:
+    """A copy waits for S3 most of the time, so eight run at the same time, and no more."""
+    together = Together(8)
+    for number in range(16):
+        put(store, f"a/{number}")
+
+    def copy(store: FileStore, source: str, destination: str, wanted: Wanted) -> Copied:
+        together.wait()
+        return copying.copy_file(store, source, destination, wanted)
+
+    assert set(all_results(store, copy, "a/", "b/").values()) == {None}
+    assert len(store.objects) == 32
+    assert len(together.threads) == 8
 
 
 def test_an_interrupted_move_of_a_folder_is_repeated(staged: tuple[FaultyS3, S3FileStore, Any]) -> None:

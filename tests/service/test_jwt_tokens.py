@@ -6,6 +6,8 @@ import base64
 import gc
 import hashlib
 import hmac
+import io
+import itertools
 import json
 import os
 import re
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 from unittest.mock import Mock
 
@@ -29,9 +32,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from flask.testing import FlaskClient
 from pydantic import SecretStr
+from urllib3 import HTTPResponse
 
 from s3api.app import create_app
 from s3api.auth import new_token
+from s3api.failures import TokenKeysUnavailable
+from s3api.jwt_tokens import FETCH_SECONDS, FetchedKeys, Key
 from s3api.manage import entry_json
 from s3api.reloading import Reloaded
 from s3api.settings import Settings, SettingsError
@@ -200,6 +206,44 @@ def test_clocks_may_differ_a_little(make: Callable[..., FlaskClient]) -> None:
     refused(client, token(exp=now - 60), "expired")
 
 
+def test_the_leeway_is_thirty_seconds(
+    make: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts for each of the dates, and for the longest life of a token."""
+    client, now = make(), NOW
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            return cls.fromtimestamp(now, tz)
+
+    monkeypatch.setattr("jwt.api_jwt.datetime", Clock)
+    monkeypatch.setattr(time, "time", lambda: float(now))
+
+    for name, date in (("exp", now - 29), ("nbf", now + 30), ("iat", now + 30), ("exp", now + 3630)):
+        accepted(client, signed(claims(**{name: date}), EC, "ES256", {"kid": "ec"}))
+    refused(client, token(exp=now - 30), "has expired")
+    refused(client, token(nbf=now + 31), "not valid yet")
+    refused(client, token(iat=now + 31), "not valid yet")
+    refused(client, token(exp=now + 3631), "more than 3600 seconds")
+
+
+@pytest.mark.parametrize(("length", "taken"), [(4096, True), (4097, False)])
+def test_the_longest_token(make: Callable[..., FlaskClient], length: int, taken: bool) -> None:
+    """4,096 characters are the most. Base64 has no text of every length, so the header gets longer too."""
+    shorter = length - 40 - len(token(headers={"x": ""}, x=""))
+    value = next(
+        made
+        for claim, head in itertools.product(range(shorter * 3 // 4, shorter), range(3))
+        if len(made := token(headers={"x": "x" * head}, x="x" * claim)) == length
+    )
+
+    if taken:
+        accepted(make(), value)
+    else:
+        refused(make(), value, "more than 4096 characters")
+
+
 def test_configured_tokens_stay_valid(make: Callable[..., FlaskClient]) -> None:
     secret, entry = new_token("server", frozenset({"list"}), "docs/")
     client = make(api_tokens=(entry,))
@@ -339,10 +383,15 @@ def test_without_settings_every_jwt_is_refused(client: FlaskClient) -> None:
 # --- the keys
 
 
+def _of_2047_bits() -> rsa.RSAPublicKey:
+    return rsa.RSAPublicNumbers(65537, 2**2046 + 1).public_key()
+
+
 SMALL = rsa.generate_private_key(65537, 1024)
 P384 = ec.generate_private_key(ec.SECP384R1())
 UNUSABLE: Mapping[str, dict[str, Any]] = {
     "RFC 7518 3.3: an RSA key of 1,024 bits": public("k", "RS256", SMALL),
+    "RFC 7518 3.3: an RSA key of 2,047 bits": public("k", "RS256", SimpleNamespace(public_key=_of_2047_bits)),
     "RFC 7518 3.1: a curve that ES256 does not use": public("k", "ES256", P384),
     "RFC 8725 3.5: a symmetric key": {"kty": "oct", "kid": "k", "k": encoded(SECRET.encode()).decode()},
     "RFC 7517 9.2: a private key": {**jwt.algorithms.ECAlgorithm.to_jwk(EC, as_dict=True), "kid": "k"},
@@ -538,10 +587,124 @@ def test_one_fetch_at_a_time(make: Callable[..., FlaskClient], issuer: Issuer) -
     until(lambda: issuer.asked, "the fetch")
     assert client.get("/livez").status_code == 200
     assert found == []
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "jwks"] == [True]
     issuer.answers.set()
     for thread in threads:
         thread.join()
     assert (found, issuer.asked) == ([200] * 4, 1)
+
+
+class Fetches:
+    """The keys of an issuer, with a clock that starts at 0, as that of a machine does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.asked = 0
+        #: How long the issuer takes to answer, in seconds.
+        self.takes = 0.0
+        self.status = 200
+        self.content = jwks()
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr("s3api.jwt_tokens.time", clock)
+        self._keys = FetchedKeys("https://app.example/jwks.json")
+        monkeypatch.setattr(self._keys, "_pool", self)
+
+    def request(self, *_: object, **_options: object) -> HTTPResponse:
+        self.asked += 1
+        self.now += self.takes
+        return HTTPResponse(io.BytesIO(self.content.encode()), status=self.status, preload_content=False)
+
+    def find(self, kid: str = "ec") -> Key | None:
+        """What a request finds. If it started a fetch, the fetch has ended."""
+        try:
+            return self._keys.find(kid)
+        finally:
+            for thread in threading.enumerate():
+                if thread.name == "jwks":
+                    thread.join()
+
+
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> Fetches:
+    return Fetches(monkeypatch)
+
+
+def test_the_interval_between_fetches(fetches: Fetches) -> None:
+    """An unknown key id fetches the keys again 30 seconds after the last time, and not before."""
+    assert fetches.find()
+    for fetches.now, asked in ((29.9, 1), (30.0, 2), (59.9, 2), (60.0, 3)):
+        assert fetches.find("new") is None
+        assert fetches.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("age", "asked", "found"),
+    [(300.0, 1, True), (300.1, 2, True), (330.0, 2, True), (330.1, 2, False)],
+)
+def test_the_life_of_a_key(fetches: Fetches, age: float, asked: int, found: bool) -> None:
+    """Keys older than 300 seconds are fetched again. If they are older than 330, a request waits for it."""
+    fetches.takes = 2.0
+    assert fetches.find()
+    fetches.content = json.dumps({"keys": [public("other", "ES256", EC)]})
+    fetches.now, fetches.takes = 2.0 + age, 0.0
+
+    assert (fetches.find() is not None) is found
+    assert fetches.asked == asked
+    assert (fetches.find() is not None) is (asked == 1)
+
+
+@pytest.mark.parametrize(("takes", "found"), [(5.0, True), (5.1, False)])
+def test_the_longest_fetch(fetches: Fetches, takes: float, found: bool) -> None:
+    """An answer that takes more than five seconds is not used."""
+    fetches.takes = takes
+
+    if found:
+        assert fetches.find()
+    else:
+        with pytest.raises(TokenKeysUnavailable):
+            fetches.find()
+
+
+@pytest.mark.parametrize(("size", "found"), [(256 * 1024, True), (256 * 1024 + 1, False)])
+def test_the_largest_set_of_keys(fetches: Fetches, size: int, found: bool) -> None:
+    """A set of more than 256 KiB is not used."""
+    fetches.content = jwks().ljust(size)
+
+    if found:
+        assert fetches.find()
+    else:
+        with pytest.raises(TokenKeysUnavailable):
+            fetches.find()
+
+
+def test_after_a_failed_fetch(fetches: Fetches) -> None:
+    """A key that is not known may exist, until a fetch succeeds. Known keys stay in use."""
+    assert fetches.find()
+    fetches.now, fetches.status = 100.0, 500
+    for fetches.now in (100.0, 110.0):
+        assert fetches.find()
+        with pytest.raises(TokenKeysUnavailable):
+            fetches.find("new")
+    assert fetches.asked == 2
+
+    fetches.now, fetches.status = 130.0, 200
+    assert fetches.find("new") is None
+
+
+def test_a_connection_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch tries each address of the issuer once, and has the time for two that do not answer."""
+    timeouts: list[float] = []
+
+    def connect(_address: object, timeout: float, **_options: object) -> None:
+        timeouts.append(timeout)
+        raise OSError("no route")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
+    with pytest.raises(TokenKeysUnavailable):
+        FetchedKeys("https://app.example/jwks.json").find("ec")
+
+    assert len(timeouts) == 1
+    assert 0 < 2 * timeouts[0] < FETCH_SECONDS
 
 
 # --- settings
@@ -660,6 +823,33 @@ def test_a_request_looks_at_each_file_once(
     assert looked == [tokens, tokens, keys_file]
     assert client.get("/livez").status_code == 200
     assert len(looked) == 3
+
+
+def test_the_log_says_once_why_a_file_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each request looks at the file, and would repeat the line. A reason that comes back is new."""
+    path = tmp_path / "number"
+    path.write_text("1")
+    read = Reloaded(path, int)
+
+    def after(text: str | None) -> tuple[int, list[str]]:
+        """The value after a change of the file, and the lines that two looks at it made."""
+        caplog.clear()
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        assert read() == read()
+        return read(), [
+            record.getMessage().removeprefix(f"The changed file {path} ") for record in caplog.records
+        ]
+
+    with caplog.at_level("INFO", "s3api"):
+        assert after("22") == (22, ["is used from now on"])
+        wrong = "is not used: its content is not valid; the last valid content stays in use"
+        gone = "is not used: No such file or directory"
+        for text, lines in (("a", [wrong]), ("bc", []), (None, [gone]), ("d", [wrong]), ("ef", [])):
+            assert after(text) == (22, lines)
+        assert after("333") == (333, ["is used from now on"])
+        assert after("g") == (333, [wrong])
 
 
 def test_a_file_that_cannot_be_read_for_a_time(

@@ -52,6 +52,8 @@ def test_names_that_contain_the_text(text: str, name: str) -> None:
         ("", "cafe", "caf\u00e9"),
         ("", "cafe", "cafe\u0301"),
         ("reports/", "report", "reports/a.csv"),
+        ("reports/", "/", "reports/a.csv"),
+        ("report/", "/", "report/a.csv"),
     ],
 )
 def test_names_that_do_not_contain_the_text(prefix: str, text: str, name: str) -> None:
@@ -59,21 +61,25 @@ def test_names_that_do_not_contain_the_text(prefix: str, text: str, name: str) -
     assert not Search(prefix, text).matches(name)
 
 
-def test_the_rest_of_a_prefix_is_compared() -> None:
+@pytest.mark.parametrize("prefix", ["reports/", "reports/ga"])
+def test_the_rest_of_a_prefix_is_compared(prefix: str) -> None:
     """Of the prefix `reports/ga`, only the folder is left out."""
-    assert Search("reports/ga", "game").matches("reports/games.csv")
+    assert Search(prefix, "game").matches("reports/games.csv")
 
 
-def test_a_search_lets_other_requests_run(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names of many combining marks take long. So a search gives way after every 32 names."""
-    for number in range(100):
+@pytest.mark.parametrize(("names", "expected"), [(32, 1), (33, 2), (64, 2), (65, 3)])
+def test_a_search_lets_other_requests_run(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, names: int, expected: int
+) -> None:
+    """Names of many combining marks take long. So a search gives way before every 32 names."""
+    for number in range(names):
         put(store, f"{number}")
     page = store.list_page("", "", 1000, None)
     pauses: list[float] = []
     monkeypatch.setattr("s3api.searching.time", SimpleNamespace(sleep=pauses.append))
     Search("", "x").of(page)
 
-    assert pauses == [0] * 4
+    assert pauses == [0] * expected
 
 
 def test_lines_of_a_search(client: FlaskClient, store: MemoryStore) -> None:

@@ -311,11 +311,13 @@ def test_metadata_that_names_no_file_is_refused(
 
 
 def test_metadata_has_a_longest_length(client: FlaskClient) -> None:
-    """The limit keeps the URL of the upload short enough: 4096 characters are accepted."""
+    """The limit keeps the URL of the upload short enough: 4096 characters are accepted, and no more."""
     metadata = f"filename YQ==,m {b64('x' * 3060)}"
 
     assert len(metadata) == 4096
     assert create(client, 1, Upload_Metadata=metadata).status_code == 201
+    longer = create(client, 1, Upload_Metadata=metadata.replace(",m", ",mm"))
+    assert "has 4097 characters; at most 4096" in longer.get_json()["message"]
 
 
 def test_the_size_must_be_known_and_allowed(make_client: MakeClient, store: MemoryStore) -> None:
@@ -477,7 +479,10 @@ def test_a_checksum_is_verified(client: FlaskClient, store: MemoryStore, algorit
     assert content(store, "a.bin") == DATA[: 8 * MiB]
 
 
-@pytest.mark.parametrize("value", ["crc32 AAAA", "sha1", "sha1 ", "sha1 !", "sha1 AAAA"])
+@pytest.mark.parametrize(
+    "value",
+    ["crc32 AAAA", "sha1", "sha1 ", "sha1 !", "sha1 AAAA", f"sha1 !{b64(hashlib.sha1(b'abc').digest())}"],
+)
 def test_a_checksum_that_cannot_be_checked_is_refused(client: FlaskClient, value: str) -> None:
     """Checksum, "Upload-Checksum": 400 for an unknown algorithm or a malformed value."""
     path = created(client, 3)

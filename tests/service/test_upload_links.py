@@ -202,6 +202,21 @@ def test_the_wrong_kind_of_url_is_explained(client: FlaskClient) -> None:
         assert code_of(answer) == (400, "bad_request")
 
 
+@pytest.mark.parametrize(("overwrite", "read"), [(False, False), (True, True)])
+def test_a_body_that_waits_is_not_read_in_vain(
+    client: FlaskClient, store: MemoryStore, overwrite: bool, read: bool
+) -> None:
+    """With `Expect: 100-continue`, a client learns that the file exists before it sends the body: RFC 9110,
+    section 10.1.1."""
+    put(store, "inbox/old", b"old")
+    link = link_to(client, name="inbox/old", overwrite=overwrite)
+    sent = io.BytesIO(b"new")
+    answer = client.put(link, input_stream=sent, headers={"Content-Length": "3", "Expect": "100-Continue"})
+
+    assert answer.status_code == (200 if overwrite else 412)
+    assert (sent.tell() == 3) is read
+
+
 # --- the size
 
 
@@ -217,6 +232,17 @@ def test_a_file_above_the_size_is_refused(client: FlaskClient, store: MemoryStor
     )
     assert code_of(unknown) == (413, "file_too_large")
     assert set(store.objects) == {"inbox/fits"}
+
+
+def test_the_limit_of_the_service_is_that_of_a_link(make: Callable[..., FlaskClient]) -> None:
+    """A link without `max_bytes` has the limit of the service, and `max_bytes` may be as large."""
+    client = make(max_file_bytes=100)
+    wanted: tuple[dict[str, Any], ...] = ({}, {"max_bytes": 100})
+    for terms in wanted:
+        made = create(client, name="inbox/a", **terms)
+        assert made.json
+        assert made.json["content"]["max_bytes"] == 100
+    assert create(client, name="inbox/a", max_bytes=101).status_code == 400
 
 
 def test_the_limit_of_the_service_counts_at_each_use(make: Callable[..., FlaskClient]) -> None:
@@ -269,14 +295,51 @@ def test_only_a_caller_who_may_write_there_creates_a_link(make: Callable[..., Fl
     assert code_of(create(reader, prefix="inbox/")) == (403, "forbidden")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "longest", "life"),
+    [
+        (None, 604_800, 86_400),
+        (None, 86_399, 86_399),
+        (60, 604_800, 60),
+        (604_800, 604_800, 604_800),
+    ],
+)
+def test_the_life_of_a_link(
+    make: Callable[..., FlaskClient],
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: int | None,
+    longest: int,
+    life: int,
+) -> None:
+    """It is a day if the request does not say it, and at most that of the service."""
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: now + 0.5)
+    made = create(make(max_upload_link_seconds=longest), name="inbox/a", expires=wanted)
+
+    assert made.json
+    ends = datetime.fromisoformat(made.json["content"]["expires_at"])
+    assert ends == datetime.fromtimestamp(now + life, UTC)
+
+
+def test_links_that_are_switched_off(make: Callable[..., FlaskClient]) -> None:
+    """With a longest life of 0 no link is created, and the answer names the setting."""
+    answer = create(make(max_upload_link_seconds=0), name="inbox/a")
+
+    assert code_of(answer) == (403, "forbidden")
+    assert "MAX_UPLOAD_LINK_SECONDS" in answer.text
+
+
 # --- the end of a link
 
 
 def test_a_link_expires(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its time, every use is 410 and says so."""
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: float(now))
     link = link_to(client, prefix="inbox/", expires=60)
-    later = time.time() + 61
-    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr(time, "time", lambda: now + 59.9)
+    assert client.put(f"{link}a", data=b"x").status_code == 200
+    monkeypatch.setattr(time, "time", lambda: now + 60.0)
 
     for answer in (client.get(link), client.put(f"{link}a", data=b"x")):
         assert code_of(answer) == (410, "upload_link_gone")
@@ -390,15 +453,15 @@ def test_a_smaller_longest_life_shortens_existing_links(
     make: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So an operator can end old links without a new signing key."""
+    now = 1_796_543_210
+    monkeypatch.setattr(time, "time", lambda: float(now))
     link = link_to(make(), prefix="inbox/", expires=7200)
     shorter = make(max_upload_link_seconds=600)
 
     told = shorter.get(link).json
     assert told
-    ends = datetime.fromisoformat(told["content"]["expires_at"])
-    assert ends - datetime.now(UTC) <= timedelta(seconds=600)
-    later = time.time() + 700
-    monkeypatch.setattr(time, "time", lambda: later)
+    assert datetime.fromisoformat(told["content"]["expires_at"]) == datetime.fromtimestamp(now + 600, UTC)
+    monkeypatch.setattr(time, "time", lambda: now + 600.0)
     assert code_of(shorter.put(f"{link}a", data=b"x")) == (410, "upload_link_gone")
 
 

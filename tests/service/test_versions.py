@@ -15,6 +15,7 @@ from s3api.file_store import FileStore, FileVersion
 from support.memory_store import MemoryStore
 from support.servers import S3
 from support.stores import content, put, s3_store
+from support.together import Together
 
 S3_KINDS = ["ministack", "seaweedfs", "localstack"]
 
@@ -204,6 +205,26 @@ def test_a_file_that_cannot_be_restored(
     assert body["content"] == [*results, {"name": "ü/c", "restored": True}]
     total = len(body["content"])
     assert body["message"] == f"Successfully restored 1 of {total} files on s3 bucket 'day02-memory'"
+
+
+def test_eight_files_are_restored_at_the_same_time(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore waits for S3 most of the time, so eight run at the same time, and no more."""
+    for number in range(16):
+        put(store, str(number))
+        store.delete(str(number))
+    restore, together = store.restore, Together(8)
+
+    def restore_together(name: str) -> Any:
+        together.wait()
+        return restore(name)
+
+    monkeypatch.setattr(store, "restore", restore_together)
+    results = versions.restore_folder(store, "", 1000, None)
+
+    assert [one.code for one in results.files] == [None] * 16
+    assert len(together.threads) == 8
 
 
 @pytest.mark.parametrize("kind", S3_KINDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,12 +10,13 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from local_servers import free_port
 from s3api.auth import new_token
 from s3api.settings import Verb
-from support.servers import S3, Service, need, running_ministack, until
+from support.chromium import running_chromium
+from support.servers import S3, Service, running_ministack, until
 from ui.window import MakeWindow, MiB, Window
 
 expect.set_options(timeout=15_000)
@@ -29,14 +29,9 @@ PLAIN_NAMES = ["evil.test", "day02.test"]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    need(program, "the page's tests need Chromium: on Debian, apt install chromium")
-    with sync_playwright() as playwright:
-        rules = ",".join(f"MAP {name} 127.0.0.1" for name in PLAIN_NAMES)
-        args = [f"--host-resolver-rules={rules}"]
-        browser = playwright.chromium.launch(executable_path=program, args=args)
+    rules = ",".join(f"MAP {name} 127.0.0.1" for name in PLAIN_NAMES)
+    with running_chromium(f"--host-resolver-rules={rules}") as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
