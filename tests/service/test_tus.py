@@ -77,11 +77,13 @@ def offset(client: FlaskClient, path: str) -> str:
 
 def test_a_file_goes_up_in_several_requests(client: FlaskClient, store: MemoryStore) -> None:
     """Core protocol, "HEAD" and "PATCH": the offset counts whole parts; the last one stores the file."""
-    path = created(client)
+    made = create(client, len(DATA))
+    path = f"/{made.headers['Location']}"
     first = append(client, path, 0, DATA[: 7 * MiB])
     middle = client.head(path, headers=TUS)
     second = append(client, path, 5 * MiB, DATA[5 * MiB :])
 
+    assert (made.status_code, made.headers["Upload-Offset"]) == (201, "0")
     assert (first.status_code, first.headers["Upload-Offset"], first.data) == (204, str(5 * MiB), b"")
     assert middle.headers["Upload-Offset"] == str(5 * MiB)
     assert middle.headers["Upload-Length"] == str(len(DATA))
@@ -408,6 +410,20 @@ def test_a_creation_can_forbid_to_replace_a_file(client: FlaskClient, store: Mem
     assert store.uploads == {}
     if path:
         assert client.head(path, headers=TUS).status_code == 410
+
+
+def test_a_creation_can_name_the_file_that_it_replaces(client: FlaskClient, store: MemoryStore) -> None:
+    """RFC 9110, section 13.1.1: `If-Match` holds when the upload is created, and when S3 stores the file."""
+    old = f'"{put(store, "a.bin", b"old").etag}"'
+    refused = [create(client, 3, If_Match='"0123456789abcdef"'), create(client, 3, "none", If_Match=old)]
+    path = created(client, 3, If_Match=old)
+    newer = f'"{put(store, "a.bin", b"newer").etag}"'
+    refused.append(append(client, path, 0, b"abc", If_Match=old))
+
+    assert [answer.status_code for answer in refused] == [412] * 3
+    assert (content(store, "a.bin"), store.uploads) == (b"newer", {})
+    assert append(client, created(client, 3, If_Match=newer), 0, b"abc").status_code == 204
+    assert content(store, "a.bin") == b"abc"
 
 
 # --- termination and expiration
