@@ -668,7 +668,7 @@ def test_an_upload_that_another_request_ends(store: MemoryStore, end: str) -> No
 
 
 def test_an_append_asks_for_the_newest_parts_only(store: MemoryStore) -> None:
-    """A file can have 10,000 parts, and S3 lists 1,000 in an answer: to list all for each part is too slow."""
+    """A file can have 10,000 parts, and S3 lists 1,000 in an answer: a list of all takes ten requests."""
     upload = upload_of(store, 30 * MiB)
     listed: list[tuple[int, int]] = []
 
