@@ -67,6 +67,7 @@ Rule._compile_builder = _compile_builder_once  # type: ignore[method-assign, ass
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # imports leave almost no garbage, and the search takes a quarter of the time
     for marker in MARKERS:
         config.addinivalue_line("markers", f"{marker}: set by tests/conftest.py from a test's fixtures")
 
@@ -93,9 +94,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the imported modules and the tests out of each garbage collection, which would take 0.5 s."""
-    gc.collect()
+    """Keep the imported modules and the tests out of each garbage collection, which would take 0.5 s.
+
+    With Python's own threshold, 700 objects, a sixth of the tests' time goes into collections.
+    """
     gc.freeze()
+    gc.set_threshold(50_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

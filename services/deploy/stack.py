@@ -34,6 +34,7 @@ class Stack:
         self.environment = environment
         self._report = report
         self._work = environment.work or environment.root
+        self._outputs: dict[str, Any] | None = None
 
     def init(self) -> None:
         self._work.mkdir(parents=True, exist_ok=True)
@@ -56,9 +57,14 @@ class Stack:
         terraform_variables.check(self.environment.root, self._variables(NO_IMAGE), self._environment())
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs in the state; empty before the first apply."""
-        said = json.loads(self._run("output", "-json", "-no-color"))
-        return {name: entry["value"] for name, entry in said.items() if entry["value"] is not None}
+        """The outputs in the state; empty before the first apply.
+
+        Terraform is asked for them only if no other command of this object has printed them: each start of
+        Terraform reads the 700 MB of its provider.
+        """
+        if self._outputs is None:
+            self._outputs = _values(json.loads(self._run("output", "-json", "-no-color")))
+        return self._outputs
 
     def addresses(self) -> set[str]:
         """The addresses of the resources in the state; empty before the first apply."""
@@ -70,6 +76,7 @@ class Stack:
 
     def _managed(self) -> list[dict[str, Any]]:
         state = json.loads(self._run("show", "-json", "-no-color")).get("values", {})
+        self._outputs = _values(state.get("outputs", {}))
         return managed(state.get("root_module", {}))
 
     def import_options(self) -> str:
@@ -120,6 +127,7 @@ class Stack:
         plan = self._plan(image, *options)
         if plan is None:
             return False
+        self._outputs = None
         try:
             self._follow("apply", "-json", "-input=false", str(plan), watch=watch)
         finally:
@@ -149,6 +157,8 @@ class Stack:
 
     def _report_events(self, events: Iterator[dict[str, Any]], watch: Callable[[], Failed | None]) -> None:
         for event in events:
+            if event.get("type") == "outputs":
+                self._outputs = _values(event["outputs"])
             # Terraform sends this event every ten seconds while a resource is being changed.
             if event.get("type") == "apply_progress" and (failure := watch()):
                 raise failure
@@ -228,6 +238,11 @@ class Stack:
             environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
             environment |= self.environment.aws_variables
         return environment
+
+
+def _values(outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The outputs that have a value."""
+    return {name: entry["value"] for name, entry in outputs.items() if entry.get("value") is not None}
 
 
 def managed(module: dict[str, Any]) -> list[dict[str, Any]]:

@@ -143,10 +143,10 @@ def source_of_credentials(session: boto3.session.Session) -> str:
 class S3FileStore:
     """The `FileStore` of one bucket. Threads can share it; a process needs only one.
 
-    It has three boto3 clients. `_api` sends small requests, with short timeouts and retries. `_transfer`
-    sends bodies and long copies, with long timeouts and without retries, because a stream cannot be sent
-    twice. The third only signs, for the endpoint that the service's clients use. `_small`, `_large` and
-    `_public` are their counterparts for the frequent requests (`s3_http`).
+    It has two boto3 clients. `_api` sends small requests, with short timeouts and retries. `_transfer` sends
+    bodies and long copies, with long timeouts and without retries, because a stream cannot be sent twice. If
+    the service's clients use another endpoint, a third one signs for it. `_small`, `_large` and `_public` are
+    their counterparts for the frequent requests (`s3_http`).
     """
 
     def __init__(self, settings: Settings, session: boto3.session.Session | None = None) -> None:
@@ -167,8 +167,9 @@ class S3FileStore:
         self._errors = S3Errors(self.bucket, self._region, checks_owner=owner is not None)
         self._api = self._boto3_client(endpoint, connect, read, pool, attempts=ATTEMPTS)
         self._transfer = self._boto3_client(endpoint, connect, transfer, pool, attempts=1)
-        public_endpoint = settings.s3_public_endpoint_url or endpoint
-        public = self._boto3_client(public_endpoint, connect, read, 1, attempts=1)
+        public = self._api
+        if settings.s3_public_endpoint_url:
+            public = self._boto3_client(settings.s3_public_endpoint_url, connect, read, 1, attempts=1)
         self.endpoint: str = self._api.meta.endpoint_url
         check_answers(self._api, read)
         check_answers(self._transfer, SLOW_ANSWER_SECONDS)

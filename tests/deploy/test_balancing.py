@@ -29,6 +29,8 @@ from support.traffic import HANG, NOTICED_WITHIN, Traffic
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = "envs/day02"
+# Between two looks at the health of a task: each takes 30 ms of processor time, in the emulator too.
+PAUSE = 0.1
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Pair:
             "IPAddress"
         ]
         self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
-        until(lambda: self.health(task) == "healthy", "a healthy task", 30)
+        until(lambda: self.health(task) == "healthy", "a healthy task", 30, PAUSE)
         return task
 
     def target(self, task: Any) -> dict[str, Any]:
@@ -266,7 +268,7 @@ def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
         traffic.until(300)
         hanging.exec_run(["python3", "-c", HANG])
         hung = time.monotonic()
-        until(lambda: pair.health(hanging) == "unhealthy", "failed checks", 60)
+        until(lambda: pair.health(hanging) == "unhealthy", "failed checks", 60, PAUSE)
         noticed = time.monotonic() - hung
         traffic.until(traffic.made + 500)
 

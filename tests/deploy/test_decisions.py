@@ -93,6 +93,15 @@ def test_clients_of_one_emulated_aws_share_a_session() -> None:
     )
 
 
+def test_a_client_of_the_emulated_aws_is_made_once() -> None:
+    """One client serves the same session. An S3 client that checks the account is another one."""
+    emulated = Environment("local", "day02-x", "", emulated=EmulatedAws(), credentials={})
+
+    assert emulated.client("ecs") is replace(emulated, account="1").client("ecs")
+    assert emulated.client("ecs") is not emulated.client("ecs", "us-east-1")
+    assert emulated.client("s3") is not replace(emulated, account="1").client("s3")
+
+
 def test_nothing_is_printed_in_another_way() -> None:
     """Only the two functions that escape text call `print`."""
     printing = re.compile(r"\bprint\(|\bstd(?:out|err)\.write\(")

@@ -29,6 +29,8 @@ from support.servers import until
 
 pytestmark = pytest.mark.timeout(300)
 
+# Between two looks at a service. Each look takes 30 ms of processor time, here and in the emulator.
+PAUSE = 0.25
 GROUPS = "arn:aws:autoscaling:eu-west-1:000000000000:autoScalingGroup"
 READ_CREDENTIALS = """
 import os, urllib.request
@@ -425,8 +427,8 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         found: dict[str, Any] = ecs.describe_services(cluster=cluster, services=["rolled"])["services"][0]
         return found
 
-    until(lambda: service()["runningCount"] == 1, "the first task", 30)
-    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30)
+    until(lambda: service()["runningCount"] == 1, "the first task", 30, PAUSE)
+    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30, PAUSE)
     time_begun = time.monotonic()
 
     ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
@@ -434,11 +436,12 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         lambda: service()["taskDefinition"] == lives and len(service()["deployments"]) == 1,
         "the deployment before, alone",
         90,
+        PAUSE,
     )
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30)
+    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30, PAUSE)
 
 
 def rollouts(aws: Environment, cluster: str, name: str) -> list[str]:
@@ -466,10 +469,10 @@ def test_a_first_deployment_of_tasks_that_die_fails_and_stays(
     )["service"]
 
     assert [deployment["rolloutState"] for deployment in created["deployments"]] == ["IN_PROGRESS"]
-    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 90)
+    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 90, PAUSE)
 
     ecs.update_service(cluster=cluster, service="first", desiredCount=0)
-    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
 
 
 def test_an_alarm_during_the_bake_time_rolls_back(
@@ -516,10 +519,10 @@ def test_an_alarm_during_the_bake_time_rolls_back(
         },
     )
     try:
-        until(lambda: rollouts(aws, cluster, "baked") == ["COMPLETED"], "the first deployment", 60)
+        until(lambda: rollouts(aws, cluster, "baked") == ["COMPLETED"], "the first deployment", 60, PAUSE)
 
         ecs.update_service(cluster=cluster, service="baked", taskDefinition=after)
-        until(lambda: runs(after) == 1, "the new task", 30)
+        until(lambda: runs(after) == 1, "the new task", 30, PAUSE)
         cloudwatch.set_alarm_state(AlarmName="day02-baked", StateValue="ALARM", StateReason="a test")
 
         until(
@@ -528,11 +531,12 @@ def test_an_alarm_during_the_bake_time_rolls_back(
             ),
             "the deployment before, alone",
             60,
+            PAUSE,
         )
     finally:
         cloudwatch.delete_alarms(AlarmNames=["day02-baked"])
         ecs.update_service(cluster=cluster, service="baked", desiredCount=0)
-        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30)
+        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
 
 
 # --- without an emulator

@@ -100,7 +100,7 @@ def test_of_two_deployments_one_names_the_other(prod: Environment, second: Stack
     first = threading.Thread(target=deploy)
     first.start()
     try:
-        until(lambda: is_locked(prod) or not first.is_alive(), "the lock of the first deployment", 200)
+        until(lambda: is_locked(prod) or not first.is_alive(), "the lock of the first deployment", 200, 0.1)
         with pytest.raises(Failed) as failed:
             second.plan_is_empty(NO_IMAGE)
     finally:
