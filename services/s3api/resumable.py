@@ -52,8 +52,8 @@ class ResumableUpload:
     """An upload that clients continue. Its file is stored under the conditions of `FileStore.put`."""
 
     plan: PartPlan
-    create_only: bool = False
-    if_match: str | None = None
+    create_only: bool
+    if_match: str | None
 
 
 @dataclass
@@ -80,7 +80,7 @@ class _PartBody(Body):
     """The bytes of one part. `check` is called once, before the last bytes are passed on."""
 
     check: Callable[[], None] = field(kw_only=True)
-    _checked: bool = field(default=False, kw_only=True)
+    _checked = False
 
     def _check_digest(self) -> None:
         super()._check_digest()

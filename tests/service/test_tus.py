@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from s3api import resumable
 from s3api.auth import new_token
 from s3api.bodies import Body, Received
-from s3api.failures import StoreUnavailable, UploadInterrupted, WrongOffset
+from s3api.failures import StoreUnavailable, UploadGone, UploadInterrupted, WrongOffset
 from s3api.file_store import FileStore, MiB, Part, PartPlan
 from s3api.resumable import ResumableUpload
 from s3api.settings import Verb
@@ -77,11 +77,13 @@ def offset(client: FlaskClient, path: str) -> str:
 
 def test_a_file_goes_up_in_several_requests(client: FlaskClient, store: MemoryStore) -> None:
     """Core protocol, "HEAD" and "PATCH": the offset counts whole parts; the last one stores the file."""
-    path = created(client)
+    made = create(client, len(DATA))
+    path = f"/{made.headers['Location']}"
     first = append(client, path, 0, DATA[: 7 * MiB])
     middle = client.head(path, headers=TUS)
     second = append(client, path, 5 * MiB, DATA[5 * MiB :])
 
+    assert (made.status_code, made.headers["Upload-Offset"]) == (201, "0")
     assert (first.status_code, first.headers["Upload-Offset"], first.data) == (204, str(5 * MiB), b"")
     assert middle.headers["Upload-Offset"] == str(5 * MiB)
     assert middle.headers["Upload-Length"] == str(len(DATA))
@@ -410,6 +412,20 @@ def test_a_creation_can_forbid_to_replace_a_file(client: FlaskClient, store: Mem
         assert client.head(path, headers=TUS).status_code == 410
 
 
+def test_a_creation_can_name_the_file_that_it_replaces(client: FlaskClient, store: MemoryStore) -> None:
+    """RFC 9110, section 13.1.1: `If-Match` holds when the upload is created, and when S3 stores the file."""
+    old = f'"{put(store, "a.bin", b"old").etag}"'
+    refused = [create(client, 3, If_Match='"0123456789abcdef"'), create(client, 3, "none", If_Match=old)]
+    path = created(client, 3, If_Match=old)
+    newer = f'"{put(store, "a.bin", b"newer").etag}"'
+    refused.append(append(client, path, 0, b"abc", If_Match=old))
+
+    assert [answer.status_code for answer in refused] == [412] * 3
+    assert (content(store, "a.bin"), store.uploads) == (b"newer", {})
+    assert append(client, created(client, 3, If_Match=newer), 0, b"abc").status_code == 204
+    assert content(store, "a.bin") == b"abc"
+
+
 # --- termination and expiration
 
 
@@ -633,21 +649,58 @@ def test_of_two_clients_in_one_part_one_loses(store: MemoryStore) -> None:
     assert content(store, "a.bin") == DATA
 
 
-def test_a_replaced_part_ends_the_request(store: MemoryStore) -> None:
+@pytest.mark.parametrize("end", ["completed", "terminated"])
+def test_an_upload_that_another_request_ends(store: MemoryStore, end: str) -> None:
+    """A request that sends bytes meanwhile learns that all bytes are there, or that the upload is gone."""
+    upload = upload_of(store)
+
+    def other() -> None:
+        if end == "completed":
+            resumable.append(store, upload, 0, Received(BytesIO(DATA), len(DATA)))
+        else:
+            resumable.terminate(store, upload)
+
+    slow = Received(Interrupting(DATA, 4 * MiB, other), len(DATA))
+    with pytest.raises(WrongOffset if end == "completed" else UploadGone) as ended:
+        resumable.append(store, upload, 0, slow)
+
+    assert ended.value.details == ({"offset": len(DATA)} if end == "completed" else None)
+
+
+def test_an_append_asks_for_the_newest_parts_only(store: MemoryStore) -> None:
+    """A file can have 10,000 parts, and S3 lists 1,000 in an answer: a list of all takes ten requests."""
+    upload = upload_of(store, 30 * MiB)
+    listed: list[tuple[int, int]] = []
+
+    class Listed(MemoryStore):
+        def list_parts(self, plan: PartPlan, *, after: int = 0) -> Sequence[Part]:
+            parts = super().list_parts(plan, after=after)
+            listed.append((after, len(parts)))
+            return parts
+
+    asked = Listed(uploads=store.uploads, objects=store.objects)
+    resumable.append(asked, upload, 0, Received(BytesIO(bytes(25 * MiB)), 25 * MiB))
+
+    # The offset, then for each part: the one before it, and after the last part: this one.
+    assert listed == [(0, 0), (0, 0), (0, 1), (1, 1), (2, 1), (3, 1), (4, 1)]
+
+
+@pytest.mark.parametrize(("mine", "other"), [(b"x", b"y"), (b"y", b"x")])
+def test_a_replaced_part_ends_the_request(store: MemoryStore, mine: bytes, other: bytes) -> None:
     """Two requests that write one part within the same moment: the one whose part is not kept gets 409."""
     upload = upload_of(store)
 
     class Racing(MemoryStore):
         def put_part(self, plan: PartPlan, number: int, body: Body) -> Part:
-            mine = store.put_part(plan, number, body)
-            store.uploads[plan.upload_id].parts[number] = b"y" * plan.size_of(number)
-            return mine
+            part = store.put_part(plan, number, body)
+            store.uploads[plan.upload_id].parts[number] = other * plan.size_of(number)
+            return part
 
         def list_parts(self, plan: PartPlan, *, after: int = 0) -> Sequence[Part]:
             return store.list_parts(plan, after=after)
 
     with pytest.raises(WrongOffset, match="at the same time"):
-        resumable.append(Racing(), upload, 0, Received(BytesIO(DATA[: 5 * MiB]), 5 * MiB))
+        resumable.append(Racing(), upload, 0, Received(BytesIO(mine * 5 * MiB), 5 * MiB))
 
 
 def test_an_interruption_loses_one_part_at_most(store: MemoryStore) -> None:

@@ -273,6 +273,27 @@ def test_the_answers(client: FlaskClient, store: MemoryStore) -> None:
     assert body["content"] == [{"name": "b", "restored": True}, {"name": "ü/c", "restored": True}]
 
 
+def test_a_folder_is_restored_in_several_requests(client: FlaskClient, store: MemoryStore) -> None:
+    """`next` is the `cursor` of the next request, for the same folder only, until there is no `next`."""
+    for name in ("f/1", "f/2"):
+        put(store, name)
+        store.delete(name)
+    restored: list[str] = []
+    body: dict[str, Any] = {"prefix": "f/", "limit": 1}
+    for _ in range(20):
+        answer = client.post("/restore", json=body).get_json()
+        restored += [one["name"] for one in answer["content"]]
+        if "next" not in answer:
+            break
+        body["cursor"] = answer["next"]
+        other = client.post("/restore", json={**body, "prefix": "f"})
+        assert (other.status_code, other.get_json()["code"]) == (400, "invalid_cursor")
+
+    assert restored == ["f/1", "f/2"]
+    assert "cursor" in body
+    assert "next" not in answer
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body", "verbs"),
     [
