@@ -24,6 +24,7 @@ from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from deploy import iam_policies
+from deploy.container_commands import run_in
 from deploy.environments import EmulatedAws, Environment
 from deploy.image import build
 from deploy.steps import Failed, Reporter
@@ -197,12 +198,12 @@ def deployer(environment: Environment, report: Reporter) -> Environment:
 def permissions(engine: docker.DockerClient, emulated: EmulatedAws) -> list[tuple[str, str, bool]]:
     """The actions used since the start: the access key, the action, and whether it was allowed."""
     running: Any = engine.containers.get(emulated.name)
-    status, said = running.exec_run(["cat", _PERMISSIONS_INSIDE])
-    if status != 0:
+    ran = run_in(running, "cat", _PERMISSIONS_INSIDE)
+    if ran.status != 0:
         raise Failed(
             "the emulated AWS has recorded no permissions", f"Read its log: docker logs {emulated.name}"
         )
-    entries = [json.loads(line) for line in said.decode().splitlines()]
+    entries = [json.loads(line) for line in ran.stdout.splitlines()]
     return [(key, action, allowed) for key, action, _, allowed in entries]
 
 

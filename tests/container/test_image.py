@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import pytest
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from support.containers import SCANNERS, build, revision, run_in
-from support.servers import ROOT, need
+from deploy.container_commands import run_in
+from support.containers import SCANNERS, build, revision
+from support.servers import ROOT, need, until
 
 MAX_BYTES_OVER_BASE = 80_000_000
 DOCKERFILES = ["docker/Dockerfile", "docker/ministack/Dockerfile"]
@@ -35,9 +38,39 @@ def shell(engine: docker.DockerClient, image: Image) -> Iterator[Container]:
 
 
 def output(container: Container, *command: str) -> str:
-    code, text = run_in(container, *command)
-    assert code == 0, text
-    return text.strip()
+    ran = run_in(container, *command)
+    assert ran.status == 0, ran.output
+    return ran.output.strip()
+
+
+def test_output_that_waits_for_its_reader(shell: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a command has ended before the client reads. `exec_run` of docker-py lost its output.
+
+    https://github.com/docker/docker-py/issues/2042
+    """
+    assert shell.client
+    api = shell.client.api
+    begin, post = http.client.HTTPResponse.begin, api.post
+
+    def read_late(response: http.client.HTTPResponse) -> None:
+        monkeypatch.undo()
+        until(lambda: not engine.api.exec_inspect(started[-1])["Running"], "the end of the command")
+        begin(response)
+
+    def start(url: str, **options: Any) -> Any:
+        if url.endswith("/start"):
+            started.append(url.split("/")[-2])
+            monkeypatch.setattr(http.client.HTTPResponse, "begin", read_late)
+        return post(url, **options)
+
+    started: list[str] = []
+    with closing(docker.from_env()) as engine:
+        engine.ping()
+        monkeypatch.setattr(api, "post", start)
+        ran = run_in(shell, "sh", "-c", "echo one; echo two >&2; exit 3")
+
+    assert len(started) == 1
+    assert (ran.status, ran.stdout, sorted(ran.output.split())) == (3, "one\n", ["one", "two"])
 
 
 def ours(image: Image) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from playwright.sync_api import Browser
 
 from deploy import emulated_aws
+from deploy.container_commands import run_in
 from deploy.emulated_aws import IMAGE
 from deploy.environments import EmulatedAws, Environment
 from deploy.steps import Failed, Reporter
@@ -449,11 +450,10 @@ def test_the_engine_is_closed_from_within(aws: Environment, engine: docker.Docke
     """Calls to the engine are refused in every part of MiniStack, also for tasks in an older saved state."""
     running: Any = engine.containers.get(emulated(aws).name)
 
-    program = ["python3", "-c", WITHOUT_ECS, emulated(aws).name]
-    status, (said, _) = running.exec_run(program, demux=True)  # it warns of each
+    ran = run_in(running, "python3", "-c", WITHOUT_ECS, emulated(aws).name)
 
-    assert status == 0, said
-    assert said.split() == [b"refused"] * 4
+    assert ran.status == 0, ran.output
+    assert ran.stdout.split() == ["refused"] * 4  # the emulator warns of each on the standard error
 
 
 def test_the_registry_wants_a_token(aws: Environment, engine: docker.DockerClient) -> None:
@@ -535,14 +535,14 @@ def test_a_tasks_credentials_are_the_tasks_alone(
         ),
         requests.get(url, headers=headers, timeout=10),
     ]
-    status, said = running.exec_run(["python3", "-c", ASK])
+    ran = run_in(running, "python3", "-c", ASK)
 
     ecs.stop_task(cluster="attacked", task=task)
     until(lambda: not started(), "the task's end", 30, 0.1)
     ecs.delete_cluster(cluster="attacked")
     assert [answer.status_code for answer in from_here] == [403, 403]
-    assert status == 0, said
-    assert said.split() == [b"200", b"403", b"403", b"403", b"403"]
+    assert ran.status == 0, ran.output
+    assert ran.stdout.split() == ["200", "403", "403", "403", "403"]
 
 
 def test_the_key_is_its_owners_alone(aws: Environment, engine: docker.DockerClient) -> None:

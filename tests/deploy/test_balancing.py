@@ -17,6 +17,7 @@ import docker
 import pytest
 from docker.errors import NotFound
 
+from deploy.container_commands import run_in
 from deploy.environments import Environment
 from deploy.image import build
 from deploy.steps import Reporter
@@ -258,7 +259,7 @@ def ready(task: Any) -> str:
         "try: print(u.urlopen('http://127.0.0.1:5000/readyz').read())\n"
         "except e.HTTPError as error: print(error.read())\n"
     )
-    return str(task.exec_run(["python3", "-c", program]).output.decode())
+    return run_in(task, "python3", "-c", program).output
 
 
 def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
@@ -266,7 +267,7 @@ def test_a_hung_task_is_left_alone_once_its_checks_fail(pair: Pair) -> None:
     hanging = pair.tasks()[0]
     with Traffic(pair.url, timeout=10) as traffic:
         traffic.until(300)
-        hanging.exec_run(["python3", "-c", HANG])
+        run_in(hanging, "python3", "-c", HANG)
         hung = time.monotonic()
         until(lambda: pair.health(hanging) == "unhealthy", "failed checks", 60, PAUSE)
         noticed = time.monotonic() - hung

@@ -20,6 +20,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
+from deploy.container_commands import run_in
 from deploy.emulated_aws import permissions, tasks
 from deploy.environments import EmulatedAws, Environment
 from emulator.balancer import Group, Listener, configuration, group_of
@@ -112,10 +113,10 @@ def test_idle_connections_outlast_the_sdks(aws: Environment, engine: docker.Dock
     """The server keeps idle connections longer than the SDK for Go (90 s), whatever its configuration."""
     container: Any = engine.containers.get(emulated(aws).name)
 
-    status, said = container.exec_run(["python3", "-c", PRINT_KEEP_ALIVE])
+    ran = run_in(container, "python3", "-c", PRINT_KEEP_ALIVE)
 
-    assert status == 0, said
-    assert float(said) > 90
+    assert ran.status == 0, ran.output
+    assert float(ran.stdout) > 90
 
 
 # --- answers
@@ -375,13 +376,7 @@ def test_a_task_is_run_as_it_is_defined(
     container = until(lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 30)
     host = container.attrs["HostConfig"]
 
-    status, said = container.exec_run(
-        [
-            "python3",
-            "-c",
-            READ_CREDENTIALS,
-        ]
-    )
+    ran = run_in(container, "python3", "-c", READ_CREDENTIALS)
 
     begun = time.monotonic()
     ecs.stop_task(cluster=cluster, task=task)
@@ -399,8 +394,8 @@ def test_a_task_is_run_as_it_is_defined(
     } <= set(container.attrs["Config"]["Env"])
     assert container.attrs["Config"]["User"] == "10001"
     assert "/srv/data" in [mount["Destination"] for mount in container.attrs["Mounts"]]
-    assert status == 0, said
-    credentials = json.loads(said)
+    assert ran.status == 0, ran.output
+    credentials = json.loads(ran.stdout)
     assert credentials["RoleArn"] == "arn:aws:iam::000000000000:role/tasks"
     assert credentials["Expiration"]
     assert stopped < 2
@@ -583,9 +578,9 @@ def test_the_balancer_understands_its_configuration(aws: Environment, engine: do
         tar.addfile(entry, io.BytesIO(written))
     container.put_archive("/tmp", archive.getvalue())
 
-    status, said = container.exec_run(["haproxy", "-c", "-f", "/tmp/written.cfg"])
+    ran = run_in(container, "haproxy", "-c", "-f", "/tmp/written.cfg")
 
-    assert status == 0, said
+    assert ran.status == 0, ran.output
 
 
 def test_a_container_without_limits_gets_none() -> None:

@@ -26,6 +26,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from deploy import bucket_move, commands, emulated_aws, leftovers, prepare
+from deploy.container_commands import run_in
 from deploy.environments import POLICIES, Environment
 from deploy.image import build, push
 from deploy.service import Service, delete_task_definitions
@@ -214,13 +215,13 @@ def test_the_task_role_reaches_its_bucket_and_nothing_else(
     root.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     root.put_object(Bucket=other, Key="secret", Body=b"x")
 
-    status, output = tasks(engine, stack)[0].exec_run(
-        ["python3", "-c", INSIDE, stack.bucket, other, f"http://{stack.emulated.address}:4566"],
-        environment={"AWS_DEFAULT_REGION": "eu-west-1"},
-    )
+    address = f"http://{stack.emulated.address}:4566"
+    region = {"AWS_DEFAULT_REGION": "eu-west-1"}
+    task = tasks(engine, stack)[0]
+    ran = run_in(task, "python3", "-c", INSIDE, stack.bucket, other, address, environment=region)
 
-    assert status == 0, output.decode()
-    said = json.loads(output)
+    assert ran.status == 0, ran.output
+    said = json.loads(ran.stdout)
     assert ":assumed-role/s3_access/" in said.pop("me")
     allowed = {what for what, outcome in said.items() if outcome == "allowed"}
     assert allowed == {"put", "get", "list", "versions", "versioning", "parts", "abort", "delete"}, said
@@ -232,12 +233,12 @@ def test_the_doctor_is_well_inside_a_task(
 ) -> None:
     """With the task role, `s3api doctor` checks what the service does, and leaves nothing in the bucket."""
     root = aws.client("s3")
-    status, output = tasks(engine, stack)[0].exec_run(["python3", "-m", "s3api", "doctor"])
-    said = output.decode()
+    ran = run_in(tasks(engine, stack)[0], "python3", "-m", "s3api", "doctor")
+    said = ran.output
     listed = root.list_object_versions(Bucket=stack.bucket, Prefix=".s3api-doctor/")
     uploads = root.list_multipart_uploads(Bucket=stack.bucket, Prefix=".s3api-doctor/")
 
-    assert status == 0, said
+    assert ran.status == 0, said
     assert "FAILED" not in said
     assert "credentials: the task role, for" in said
     for check in ("list", "read", "write", "delete"):
@@ -482,7 +483,7 @@ def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient
     victim = tasks(engine, stack)[0]
     with Traffic(api, readers=6, writers=2, timeout=10) as traffic:
         traffic.until(300)
-        victim.exec_run(["python3", "-c", HANG])
+        run_in(victim, "python3", "-c", HANG)
         hung = time.monotonic()
         until(lambda: victim.name not in running_names(stack) and healthy(stack) == 2, "two again", 90, PAUSE)
         replaced = time.monotonic() - hung

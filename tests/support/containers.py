@@ -19,6 +19,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
+from deploy.container_commands import run_in
 from local_servers import free_port, without_aws
 from support.servers import ROOT, need
 
@@ -123,14 +124,6 @@ def build(context: Path, tag: str) -> Build:
 # --- what runs
 
 
-def run_in(container: Container, *command: str, user: str = "") -> tuple[int, str]:
-    """Exit status and output of a command inside a container."""
-    code, output = container.exec_run(list(command), user=user)
-    assert isinstance(code, int)
-    assert isinstance(output, bytes)
-    return code, output.decode()
-
-
 @dataclass
 class Api:
     """A running container of the service, and its URL on this machine."""
@@ -151,7 +144,8 @@ class Api:
 
     def run(self, *command: str, user: str = "") -> tuple[int, str]:
         """Exit status and output of a command inside the container."""
-        return run_in(self.container, *command, user=user)
+        ran = run_in(self.container, *command, user=user)
+        return ran.status, ran.output
 
     def output(self, *command: str, user: str = "") -> str:
         code, output = self.run(*command, user=user)
