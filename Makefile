@@ -131,6 +131,7 @@ $(if $(OWN_NETWORK),,test-page: test-row-1 test-row-2)
 .PHONY: environments
 environments: $(VENV)/.test $(MINISTACK)/.ready $(SCANNERS)/.ready $(BENCH)/.ready $(OPENAPI)/.ready $(AWS_CLI)/.ready node-clients
 
+QUICK := $(PYTEST) -q --hypothesis-profile=quick
 QUICK_TESTS := not docker and not browser and not terraform and not service
 
 .PHONY: quick
@@ -140,16 +141,16 @@ quick: $(VENV)/.test $(MINISTACK)/.ready ## Run every check, and the tests that 
 # Four processes. The two with S3 servers wait for much of their time.
 .PHONY: quick-store quick-service quick-s3 quick-others
 quick-store:
-	@$(PYTEST) -q tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
+	@$(QUICK) tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
 
 quick-service:
-	@$(PYTEST) -q tests/service -m "$(QUICK_TESTS) and not s3"
+	@$(QUICK) tests/service -m "$(QUICK_TESTS) and not s3"
 
 quick-s3:
-	@$(PYTEST) -q tests/service --ignore=tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
+	@$(QUICK) tests/service --ignore=tests/service/test_store.py -m "$(QUICK_TESTS) and s3"
 
 quick-others:
-	@$(PYTEST) -q tests --ignore=tests/service -m "$(QUICK_TESTS)"
+	@$(QUICK) tests --ignore=tests/service -m "$(QUICK_TESTS)"
 
 # The tests that can detect a change of a module. For each mutant, those that call the changed function run, the fastest
 # first. TESTS= names others:

@@ -43,6 +43,8 @@ MARKERS: Mapping[str, frozenset[str]] = {
 
 # How long an example takes says more about the machine than about the code. In CI it has no deadline anyway.
 settings.register_profile("without deadline", settings(deadline=None))
+# `make quick` tries a tenth of the examples of `make test`. A module multiplies the number of its profile.
+settings.register_profile("quick", parent=settings.get_profile("without deadline"), max_examples=10)
 settings.load_profile("without deadline")
 
 # Without this, every session of botocore reads the descriptions of the services again, for 0.1 s and more.

@@ -623,6 +623,40 @@ def test_an_interrupted_apply_keeps_its_state_and_releases_the_lock(
     assert stack.apply("0")
 
 
+@pytest.mark.terraform
+def test_the_outputs_are_those_of_the_last_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An apply, a destroy and `terraform show` tell the outputs, as `terraform output` does."""
+    (tmp_path / "main.tf").write_text(
+        """
+        variable "image" {}
+        variable "data_bucket_name" {}
+        resource "terraform_data" "this" { input = var.image }
+        output "image" { value = terraform_data.this.output }
+        output "nothing" { value = terraform_data.this.id == "" ? "x" : null }
+        """
+    )
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    environment = Environment("day02", "day02-x", "")
+    stack = Stack(environment, Reporter())
+    stack._run("init", "-input=false")
+
+    def told() -> dict[str, Any]:
+        asked = Stack(environment, Reporter())
+        assert asked.outputs() == stack.outputs()
+        return stack.outputs()
+
+    assert told() == {}
+    stack.apply("first")
+    assert told() == {"image": "first"}
+    stack.apply("second")
+    assert told() == {"image": "second"}
+    shown = Stack(environment, Reporter())
+    assert shown.addresses() == {"terraform_data.this"}
+    assert shown.outputs() == {"image": "second"}
+    stack.destroy()
+    assert told() == {}
+
+
 # --- variables
 
 

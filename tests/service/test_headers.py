@@ -20,7 +20,7 @@ from s3api.bodies import Body
 from support.memory_store import MemoryStore
 from support.stores import settings_for
 
-MANY = settings(max_examples=60, derandomize=os.environ.get("CI") == "true")
+MANY = settings(max_examples=settings().max_examples * 6 // 10, derandomize=os.environ.get("CI") == "true")
 
 #: What RFC 9110 allows in a value, and gunicorn lets through: all bytes except control characters.
 BYTES = st.characters(codec="latin-1", exclude_characters="\x7f", exclude_categories=["Cc"])

@@ -352,6 +352,32 @@ def test_gevent_looks_for_no_plugins() -> None:
     assert shown.stdout == "True True\n"
 
 
+def test_garbage_is_searched_only_while_it_serves(tmp_path: Path) -> None:
+    """No process searches for garbage while it imports. The master and each worker do afterwards."""
+    program = (
+        "import gc, runpy, sys\n"
+        "from types import SimpleNamespace\n"
+        "hooks = runpy.run_path(sys.argv[1])\n"
+        "print(gc.isenabled())\n"
+        "hooks['when_ready'](SimpleNamespace())\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
+        "hooks['post_fork'](None, None)\n"
+        "print(gc.isenabled())\n"
+        "hooks['post_worker_init'](SimpleNamespace(age=2))\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
+    )
+    nowhere = S3("none", "http://127.0.0.1:9", {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
+    shown = subprocess.run(
+        [sys.executable, "-c", program, GUNICORN[-1]],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=service_environment(nowhere, "day02-none", tmp_path),
+    )
+
+    assert shown.stdout.split() == ["False", "True", "True", "False", "True", "True"]
+
+
 def test_it_starts_and_writes_nothing_but_its_staging_directory(
     seaweedfs_s3: S3, bucket_name: str, tmp_path: Path
 ) -> None:

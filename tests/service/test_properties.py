@@ -27,7 +27,7 @@ from support.stores import settings_for
 
 # The same examples every time in CI; new ones on a developer's machine.
 COMMON = settings(derandomize=os.environ.get("CI") == "true")
-MANY = settings(COMMON, max_examples=200)
+MANY = settings(COMMON, max_examples=settings().max_examples * 2)
 REAL = settings(COMMON, max_examples=40)
 
 # Half of the letters are those that others got wrong.
