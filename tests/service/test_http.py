@@ -353,6 +353,41 @@ def test_create_only(client: FlaskClient, store: MemoryStore) -> None:
     refused(client.put("/upload/a", data=b"x", headers={"If-Match": "*"}), 400, "bad_request")
 
 
+def test_a_write_takes_no_date_as_its_only_condition(client: FlaskClient, store: MemoryStore) -> None:
+    """S3 has no such condition for a write. With If-Match, it is ignored (RFC 9110, section 13.1.4)."""
+    stored(store, "a")
+    since = {"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+
+    for answer in (
+        client.put("/upload/a", data=b"new", headers=since),
+        client.delete("/delete/a", headers=since),
+    ):
+        assert "If-Unmodified-Since" in refused(answer, 400, "bad_request")
+    assert list(store.objects) == ["a"]
+    assert (
+        client.delete("/delete/a", headers={**since, "If-Match": f'"{store.stat("a").etag}"'}).status_code
+        == 200
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "good", "wrong", "status"),
+    [
+        ("Content-Language", "de, pt-BR", "x" * 2000, 400),
+        ("Content-Encoding", "gzip", "g zip", 415),
+        ("Content-Encoding", "gzip", "aws-chunked", 415),
+    ],
+)
+def test_headers_that_are_kept(
+    client: FlaskClient, store: MemoryStore, *, header: str, good: str, wrong: str, status: int
+) -> None:
+    """A header that would come back with the file is checked before the file is stored."""
+    assert client.put("/upload/a", data=b"x", headers={header: wrong}).status_code == status
+    assert store.objects == {}
+    assert client.put("/upload/a", data=b"x", headers={header: good}).status_code == 200
+    assert store.objects["a"].kept == {header: good}
+
+
 def content_digest(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
@@ -367,6 +402,17 @@ def test_a_content_digest(client: FlaskClient, store: MemoryStore) -> None:
     empty = client.put("/upload/wrong", headers=wrong, environ_overrides={"CONTENT_LENGTH": "0"})
     refused(empty, 400, "digest_mismatch")
     assert list(store.objects) == ["right"]
+
+
+@pytest.mark.parametrize(("data", "other"), [(b"data", b"other"), (b"other", b"data")])
+def test_digests_in_two_headers(client: FlaskClient, store: MemoryStore, data: bytes, other: bytes) -> None:
+    """Each header is checked, also without the others. Two that contradict each other are refused."""
+    last, first = {"X-Amz-Content-Sha256": sha256(other)}, {"Content-Digest": content_digest(data)}
+
+    refused(client.put("/upload/a", data=data, headers=last), 400, "digest_mismatch")
+    both = client.put("/upload/a", data=data, headers=first | last)
+    assert "Two headers" in refused(both, 400, "bad_request")
+    assert store.objects == {}
 
 
 @pytest.mark.parametrize(
@@ -986,6 +1032,7 @@ def test_delete(client: FlaskClient, store: MemoryStore) -> None:
         ({"If-Match": "*"}, 200),
         ({"If-Match": '"other"'}, 412),
         ({"If-Match": '"other", "another"'}, 400),
+        ({"If-Match": 'W/"other"'}, 400),
         ({"If-None-Match": "*"}, 400),
     ],
 )
