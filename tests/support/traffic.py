@@ -27,7 +27,7 @@ for p in os.listdir("/proc"):
 """
 MOST_REQUESTS = 60_000
 # Between two requests of a client. Without it they take the processors that a deployment under them needs.
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 LONGEST_SECONDS = 400.0
 
 
