@@ -69,10 +69,10 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
 # The tests in parts, each one pytest process, four at a time: two rows of parts that use containers and wait for much
-# of their time, next to parts that compute. `stack` and `deploy` lose requests when they run together on two cores,
-# and `emulated` and `deploy` use the same emulated AWS.
-ROW_1 := emulated stack deploy
-ROW_2 := images rehearsal
+# of their time, next to parts that compute. `stack` and `deploy` lose requests when they run together on two cores.
+# `emulated` and `deploy` use the same emulated AWS: the first ends many minutes before the second begins.
+ROW_1 := stack deploy
+ROW_2 := emulated images rehearsal
 COMPUTING := service page clients logic plans
 PARTS := page-localstack $(ROW_1) $(ROW_2) $(COMPUTING)
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
@@ -313,7 +313,9 @@ clean: ## Remove the environments and caches, not the data of `make run`
 	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules tests/ui/uppy/node_modules tests/ui/uppy/6/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
-INSTALL = @$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python -r $<
+# Of the other environments, tests use little: Python compiles that on first use.
+COMPILED = $(if $(filter $(VENV) $(MINISTACK),$(@D)),--compile-bytecode)
+INSTALL = @$(BIN)/uv pip install --quiet $(COMPILED) --require-hashes --python $(@D)/bin/python -r $<
 
 $(VENV)/.uv: services/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
