@@ -13,6 +13,7 @@ from emulator.balancer import Balancer
 from emulator.certificates import Authority
 from emulator.entrance import KEYS, entrance, with_task_endpoints
 from emulator.registry import Tokens
+from emulator.repeated_calls import carried_out_once
 from emulator.restrictions import Limits
 from emulator.settings import Settings
 from guard.asgi import guarded
@@ -36,7 +37,7 @@ def main() -> None:
     importlib.import_module("emulator.application_autoscaling").add_to(app)
     restrictions.restrict_services(app)
     restrictions.restrict_unknown_actions(app)
-    app.app = guarded(with_task_endpoints(app.app), guard)  # type: ignore[attr-defined]
+    app.app = guarded(with_task_endpoints(carried_out_once(app.app)), guard)  # type: ignore[attr-defined]
     app.main()
 
 

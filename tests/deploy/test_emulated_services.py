@@ -13,10 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from cryptography import x509
 
 from deploy import leftovers, rehearsal, terraform_variables
+from deploy.emulated_aws import root_key
 from deploy.environments import CHECKOUT, Environment
 from emulator.balancer import Listener, Redirect, configuration
 from emulator.certificates import Authority
@@ -240,6 +245,35 @@ def test_a_client_token_is_used_once(aws: Environment) -> None:
     ec2.delete_launch_template(LaunchTemplateName="once")
 
     assert again["LaunchTemplateId"] == first["LaunchTemplateId"]
+
+
+def test_a_repeated_call_is_carried_out_once(aws: Environment) -> None:
+    """All attempts of a call have one id. A call that failed is carried out again.
+
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html; boto3 and the SDK for
+    Go send the id as `amz-sdk-invocation-id`.
+    """
+    assert aws.emulated
+    url, keys = aws.emulated.url, Credentials(*root_key(aws.emulated).values())
+
+    def create(call: str) -> requests.Response:
+        fields = {
+            "X-Amz-Target": "Logs_20140328.CreateLogGroup",
+            "Content-Type": "application/x-amz-json-1.1",
+            "amz-sdk-invocation-id": call,
+        }
+        request = AWSRequest("POST", url, fields, json.dumps({"logGroupName": "once"}))
+        SigV4Auth(keys, "logs", aws.region).add_auth(request)
+        return requests.post(url, request.data, headers=dict(request.headers), timeout=10)
+
+    first, again, other = create("first"), create("first"), create("other")
+    aws.client("logs").delete_log_group(logGroupName="once")
+    later = create("other")
+    aws.client("logs").delete_log_group(logGroupName="once")
+
+    assert [answer.status_code for answer in (first, again, other, later)] == [200, 200, 400, 200]
+    assert (again.text, again.headers["x-amzn-requestid"]) == (first.text, first.headers["x-amzn-requestid"])
+    assert "ResourceAlreadyExistsException" in other.text
 
 
 def test_an_alarm_on_an_expression_is_kept(aws: Environment) -> None:

@@ -1,0 +1,72 @@
+"""Calls that an AWS SDK repeats: each is carried out once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from guard.asgi import App, Message, Receive, Send
+
+logger = logging.getLogger("repeated_calls")
+KEPT = 1_000
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """The messages of an answer, and when it was sent (monotonic seconds)."""
+
+    messages: tuple[Message, ...]
+    at: float
+
+
+def carried_out_once(inner: App) -> App:
+    """Answer a repeated call with its first answer, if that was a success.
+
+    An SDK gives all attempts of one call the same id. It repeats a call whose answer did not arrive, and a
+    create that is carried out again fails with "already exists"
+    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html). S3 is left out: its bodies
+    are large, and its requests can be repeated. The guard has checked the signature of each attempt.
+    """
+    answers: OrderedDict[tuple[str, str], _Answered] = OrderedDict()
+
+    async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        call = _call_of(scope)
+        if call is None:
+            await inner(scope, receive, send)
+            return
+        if answered := answers.get(call):
+            age = time.monotonic() - answered.at
+            logger.warning("the call %s of %s is repeated %.3f s after its answer", call[1], call[0], age)
+            for message in answered.messages:
+                await send(message)
+            return
+        sent: list[Message] = []
+
+        async def recording(message: Message) -> None:
+            sent.append(message)
+            if not message.get("more_body", False) and message["type"] == "http.response.body":
+                if sent[0]["status"] < 300:
+                    answers[call] = _Answered(tuple(sent), time.monotonic())
+                if len(answers) > KEPT:
+                    answers.popitem(last=False)
+            await send(message)
+
+        await inner(scope, receive, recording)
+
+    return outer
+
+
+def _call_of(scope: MutableMapping[str, Any]) -> tuple[str, str] | None:
+    """The scope of the signature and the id of a call; None if this is no call that may be repeated."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    fields = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    signature = fields.get(b"authorization", "").partition("Credential=")[2].partition(",")[0]
+    number = fields.get(b"amz-sdk-invocation-id", "")
+    if not signature or not number or "/s3/" in signature:
+        return None
+    return signature, number
