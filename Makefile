@@ -69,10 +69,10 @@ down: ## Stop the containers of `make up`; their volumes, with keys and files, s
 	S3API_IMAGE=$(IMAGE) $(COMPOSE) --profile localstack --profile persistent down
 
 # The tests in parts, each one pytest process, four at a time: two rows of parts that use containers and wait for much
-# of their time, next to parts that compute. `stack` and `deploy` lose requests when they run together on two cores.
-# `emulated` and `deploy` use the same emulated AWS: the first ends many minutes before the second begins.
-ROW_1 := stack deploy
-ROW_2 := emulated images rehearsal
+# of their time, next to parts that compute. `stack` and `deploy` lose requests when they run together on two cores,
+# and `emulated` and `deploy` use the same emulated AWS.
+ROW_1 := emulated stack deploy
+ROW_2 := images rehearsal
 COMPUTING := service page clients logic plans
 PARTS := page-localstack $(ROW_1) $(ROW_2) $(COMPUTING)
 OF_THE_STACK := tests/deploy/test_course.py tests/deploy/test_runbook.py tests/deploy/test_stack.py
