@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -166,8 +165,7 @@ class Verifier:
 
 def _is_date(value: object) -> bool:
     """Whether this is a NumericDate (RFC 7519, section 2)."""
-    # `float` cannot convert every integer above 64 bits. The comparison also excludes NaN and infinity.
-    return isinstance(value, int | float) and not isinstance(value, bool) and value < sys.maxsize
+    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 class _Secret:

@@ -42,7 +42,7 @@ class Search:
         """The same page without the files and the prefixes that do not match."""
         files = []
         for number, file in enumerate(page.files):
-            if not number % _NAMES_AT_ONCE:
+            if number % _NAMES_AT_ONCE == 0:
                 time.sleep(0)  # a name of many combining marks takes a millisecond: let other requests run
             if self.matches(file.name):
                 files.append(file)

@@ -44,8 +44,8 @@ def list_versions_of(store: FileStore, name: str, limit: int, token: str | None)
     page = store.list_versions(name, limit, token)
     versions = [version for version in page.versions if version.name == name]
     # The names that begin with this one, and are longer, come after it.
-    longer = page.versions[len(versions) :]
-    return VersionPage(versions, None if longer else page.next_token)
+    ends = len(versions) < len(page.versions)
+    return VersionPage(versions, None if ends else page.next_token)
 
 
 def restore_folder(store: FileStore, prefix: str, limit: int, token: str | None) -> Results:
