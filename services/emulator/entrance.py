@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
-import logging
 import os
 from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
@@ -25,8 +24,6 @@ from guard.asgi import App, Receive, Send
 from guard.guard import Answer, Guard, Wanted
 from guard.keys import Keys
 from guard.signatures import Rejected, Request, Secret
-
-logger = logging.getLogger("entrance")
 
 #: `deploy.emulated_aws` puts the root's key here before it starts the container.
 KEYS = Path("/run/keys")
@@ -69,10 +66,6 @@ class Entrance(Guard):
     def decide(self, request: Request) -> Answer | Wanted | None:
         path = unquote(request.path.decode("latin-1"))
         _form.set(("", ""))
-        # An SDK numbers its attempts. A later one means that the first answer was an error or did not arrive.
-        for attempt in request.values("amz-sdk-request"):
-            if not attempt.startswith("attempt=1;"):
-                logger.warning("repeated call: %r of %r", attempt, request.values("amz-sdk-invocation-id"))
         try:
             if self.is_registry(path):
                 return self.closed(request) or self._of_registry(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,20 @@ def carried_out_once(inner: App) -> App:
     answers: OrderedDict[tuple[str, str], _Answered] = OrderedDict()
 
     async def outer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        call = _call_of(scope)
+        fields = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+        attempt = fields.get(b"amz-sdk-request", "")
+        call = _call_of(fields) if scope["type"] == "http" and scope["method"] == "POST" else None
+        answered = answers.get(call) if call else None
+        if attempt and not attempt.startswith("attempt=1;"):
+            age = (
+                f"{time.monotonic() - answered.at:.3f} s after its answer" if answered else "not answered yet"
+            )
+            scope_of_key = call[0].partition("/")[2] if call else scope["path"]
+            logger.warning("repeated call: %r of %r, %s", attempt, scope_of_key, age)
         if call is None:
             await inner(scope, receive, send)
             return
-        if answered := answers.get(call):
-            age = time.monotonic() - answered.at
-            logger.warning("the call %s of %s is repeated %.3f s after its answer", call[1], call[0], age)
+        if answered:
             for message in answered.messages:
                 await send(message)
             return
@@ -60,13 +67,8 @@ def carried_out_once(inner: App) -> App:
     return outer
 
 
-def _call_of(scope: MutableMapping[str, Any]) -> tuple[str, str] | None:
-    """The scope of the signature and the id of a call; None if this is no call that may be repeated."""
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    fields = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+def _call_of(fields: Mapping[bytes, str]) -> tuple[str, str] | None:
+    """The scope of the signature and the id of a call; None if this is no call that is answered again."""
     signature = fields.get(b"authorization", "").partition("Credential=")[2].partition(",")[0]
     number = fields.get(b"amz-sdk-invocation-id", "")
-    if not signature or not number or "/s3/" in signature:
-        return None
-    return signature, number
+    return (signature, number) if signature and number and "/s3/" not in signature else None
