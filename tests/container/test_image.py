@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from deploy.container_commands import run_in
-from support.containers import SCANNERS, build, revision
+from support.containers import SCANNERS, build, output_of, revision
 from support.servers import ROOT, need, until
 
 MAX_BYTES_OVER_BASE = 80_000_000
@@ -35,12 +35,6 @@ def shell(engine: docker.DockerClient, image: Image) -> Iterator[Container]:
     )
     yield container
     container.remove(force=True)
-
-
-def output(container: Container, *command: str) -> str:
-    ran = run_in(container, *command)
-    assert ran.status == 0, ran.output
-    return ran.output.strip()
 
 
 def test_output_that_waits_for_its_reader(shell: Container, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +124,7 @@ for name, key in (
     print(jwt.decode(token, key.public_key(), [name])["sub"])
 from s3api import jwt_tokens
 """
-    assert output(shell, "python3", "-c", program).split() == ["RS256", "ES256", "EdDSA"]
+    assert output_of(shell, "python3", "-c", program).split() == ["RS256", "ES256", "EdDSA"]
 
 
 def test_environment(image: Image) -> None:
@@ -163,10 +157,10 @@ def test_history(image: Image) -> None:
 
 def test_contents(shell: Container) -> None:
     """The image contains only the interpreter, the dependencies, the package and the staging directory."""
-    assert output(shell, "ls", "-A", "/srv").split() == ["app", "uploads", "venv"]
-    assert output(shell, "ls", "-A", "/srv/app").split() == ["s3api"]
-    assert output(shell, "ls", "-A", "/srv/uploads") == ""
-    assert output(shell, "stat", "-c", "%u:%g", "/srv/uploads") == "10001:10001"
+    assert output_of(shell, "ls", "-A", "/srv").split() == ["app", "uploads", "venv"]
+    assert output_of(shell, "ls", "-A", "/srv/app").split() == ["s3api"]
+    assert output_of(shell, "ls", "-A", "/srv/uploads") == ""
+    assert output_of(shell, "stat", "-c", "%u:%g", "/srv/uploads") == "10001:10001"
 
 
 def test_nothing_of_the_build_is_left(shell: Container) -> None:
@@ -176,7 +170,7 @@ def test_nothing_of_the_build_is_left(shell: Container) -> None:
     assert shell.exec_run(["python3", "-c", "import pip"])[0] != 0
     assert shell.exec_run(["python3", "-c", "import ensurepip._bundled"])[0] != 0
 
-    left = output(
+    left = output_of(
         shell, "sh", "-c", "find /var/lib/apt/lists /var/cache/apt /srv /tmp -type f 2>/dev/null || :"
     )
     assert [path for path in left.splitlines() if path.endswith((".deb", ".whl", "Packages", ".bin"))] == []
@@ -184,7 +178,7 @@ def test_nothing_of_the_build_is_left(shell: Container) -> None:
 
 def test_the_user_owns_nothing_that_runs(shell: Container) -> None:
     """The service cannot change its own code, even if the root file system is writable."""
-    assert output(shell, "find", "/srv/app", "/srv/venv", "-writable", "!", "-type", "l") == ""
+    assert output_of(shell, "find", "/srv/app", "/srv/venv", "-writable", "!", "-type", "l") == ""
 
 
 def test_bytecode_is_there(shell: Container) -> None:
@@ -197,7 +191,7 @@ missing = [str(path) for path in files if not pathlib.Path(importlib.util.cache_
 print(len(files) > 1000, missing)
 """
 
-    assert output(shell, "python3", "-c", script) == "True []"
+    assert output_of(shell, "python3", "-c", script) == "True []"
 
 
 def test_modules_import(shell: Container) -> None:
@@ -210,13 +204,13 @@ for service in ("s3", "sts", "sso", "sso-oidc"):
 assert ssl.create_default_context().get_ca_certs()
 """
 
-    assert output(shell, "python3", "-W", "error", "-c", script) == ""
+    assert output_of(shell, "python3", "-W", "error", "-c", script) == ""
 
 
 def test_operators_commands(shell: Container) -> None:
     """The operator's commands run in the image."""
     token = "python3 -m s3api token new --name ops 2>/dev/null"
-    assert output(shell, "sh", "-c", token).startswith("s3api_")
+    assert output_of(shell, "sh", "-c", token).startswith("s3api_")
 
 
 # --- the cache

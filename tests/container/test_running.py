@@ -77,9 +77,9 @@ def test_read_only_root(composed: Api) -> None:
         "/var/tmp",
         "/home",
     ):
-        code, told = composed.run("touch", f"{directory}/written", user="0")
-        assert code != 0, directory
-        assert "Read-only file system" in told
+        ran = composed.run("touch", f"{directory}/written", user="0")
+        assert ran.status != 0, directory
+        assert "Read-only file system" in ran.output
     for directory in ("/srv/uploads", "/tmp"):
         composed.output("sh", "-c", f"touch {directory}/written && rm {directory}/written")
 
@@ -98,7 +98,7 @@ def test_first_process(composed: Api) -> None:
     orphan = composed.output("sh", "-c", "(sleep 1; exit 3) >/dev/null 2>&1 & echo $!")
 
     assert re.search(r"^PPid:\s+1$", composed.output("cat", f"/proc/{orphan}/status"), re.MULTILINE)
-    until(lambda: composed.run("test", "-e", f"/proc/{orphan}")[0] != 0, "the orphan is reaped")
+    until(lambda: composed.run("test", "-e", f"/proc/{orphan}").status != 0, "the orphan is reaped")
     assert requests.get(composed.at("/livez"), timeout=5).ok
 
 
@@ -269,7 +269,7 @@ def test_full_staging(make_api: MakeApi, budget: str) -> None:
 def test_staging_filled_by_others(make_api: MakeApi) -> None:
     """If the tmpfs is full, a form gets 507 and a raw upload succeeds; afterwards both succeed."""
     api = make_api()
-    filled = api.run("sh", "-c", "cat /dev/zero > /srv/uploads/filler")[1]
+    filled = api.run("sh", "-c", "cat /dev/zero > /srv/uploads/filler").output
     refused = upload(api, "no-room", MiB)
     raw = requests.put(api.at("/upload/", "needs-none"), data=bytes(MiB), timeout=60)
     api.output("rm", "/srv/uploads/filler")

@@ -349,7 +349,8 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
 
 # --- plain English
 
-#: The keys are patterns of hard phrases. The values name better words. A quoted `nobody` is a Unix user.
+#: Each key is a pattern. It finds a phrase that is hard to read. The value names better words. The pattern of
+#: `nobody` ignores quoted words, because Unix has a user of that name.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",

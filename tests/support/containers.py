@@ -19,7 +19,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 
-from deploy.container_commands import run_in
+from deploy.container_commands import Ran, run_in
 from local_servers import free_port, without_aws
 from support.servers import ROOT, need
 
@@ -124,6 +124,13 @@ def build(context: Path, tag: str) -> Build:
 # --- what runs
 
 
+def output_of(container: Container, *command: str, user: str = "") -> str:
+    """The output of a command in a container, which must succeed."""
+    ran = run_in(container, *command, user=user)
+    assert ran.status == 0, ran.output
+    return ran.output.strip()
+
+
 @dataclass
 class Api:
     """A running container of the service, and its URL on this machine."""
@@ -142,15 +149,11 @@ class Api:
             value = value[key]
         return value
 
-    def run(self, *command: str, user: str = "") -> tuple[int, str]:
-        """Exit status and output of a command inside the container."""
-        ran = run_in(self.container, *command, user=user)
-        return ran.status, ran.output
+    def run(self, *command: str, user: str = "") -> Ran:
+        return run_in(self.container, *command, user=user)
 
     def output(self, *command: str, user: str = "") -> str:
-        code, output = self.run(*command, user=user)
-        assert code == 0, output
-        return output.strip()
+        return output_of(self.container, *command, user=user)
 
     def peak_bytes(self) -> int:
         """The peak memory, with tmpfs."""

@@ -11,9 +11,8 @@ import requests
 from docker.models.containers import Container
 from localstack_client.session import Session
 
-from deploy.container_commands import run_in
 from local_servers import REGION, credentials_in, free_port
-from support.containers import docker_engine, image_or_need
+from support.containers import docker_engine, image_or_need, output_of
 from support.servers import ROOT, S3, until
 
 IMAGE = "localstack/localstack:4.14.0"
@@ -74,9 +73,7 @@ def is_ready(url: str) -> bool:
 
 def keys_of(container: Container) -> Mapping[str, str]:
     """The keys that the emulator made, as environment variables."""
-    ran = run_in(container, "cat", "/keys/credentials")
-    assert ran.status == 0, ran.output
-    return credentials_in(ran.stdout)
+    return credentials_in(output_of(container, "cat", "/keys/credentials"))
 
 
 def s3_client(url: str, credentials: Mapping[str, str]) -> Any:
