@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,13 @@ class TlsFront:
 
 
 @contextmanager
-def running_tls(upstream: S3, directory: Path, *, keeps: bool = False) -> Iterator[TlsFront]:
-    """Terminate TLS in front of an S3. With `keeps`, `seen` keeps what is sent, without a limit."""
+def running_tls(
+    upstream: S3, directory: Path, *, keeps: bool = False, met: Callable[[], None] | None = None
+) -> Iterator[TlsFront]:
+    """Terminate TLS in front of an S3. With `keeps`, `seen` keeps what is sent, without a limit.
+
+    `met` is called for each connection before its handshake, so its client waits and has sent no request.
+    """
     files = make_certificate(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
@@ -54,6 +59,8 @@ def running_tls(upstream: S3, directory: Path, *, keeps: bool = False) -> Iterat
             sink.shutdown(socket.SHUT_WR)
 
     def serve(client: socket.socket) -> None:
+        if met:
+            met()
         with (
             suppress(OSError),
             context.wrap_socket(client, server_side=True) as inside,
