@@ -1,7 +1,7 @@
 """The load balancer's settings at work, without ECS: two containers, run as day02's plan defines its tasks.
 
-The balancer has the health check, the algorithm and the timeouts of the plan. The interval of checks, the
-drain and the stop timeout are a tenth of the plan's.
+The balancer has the health check, the algorithm and the timeouts of the plan. The interval of checks and the
+drain are a tenth of the plan's.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Pair:
     @property
     def stop_seconds(self) -> int:
         seconds: int = self.container["stopTimeout"]
-        return seconds // self.scale
+        return seconds
 
     @property
     def noticed_seconds(self) -> float:
