@@ -287,6 +287,7 @@ def test_a_dead_task_loses_only_what_it_had_under_way(pair: Pair) -> None:
     with Traffic(pair.url) as traffic:
         traffic.until(300)
         dying.kill("SIGKILL")
+        dying.wait()  # its workers answer until the kernel has ended them
         dead = time.monotonic()
         traffic.until(traffic.made + 500)
 
