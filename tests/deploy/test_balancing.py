@@ -133,7 +133,7 @@ class Pair:
             "IPAddress"
         ]
         self.aws.client("elbv2").register_targets(TargetGroupArn=self.group, Targets=[self.target(task)])
-        until(lambda: self.health(task) == "healthy", "a healthy task", 30, PAUSE)
+        until(lambda: self.health(task) == "healthy", "a healthy task", 120, PAUSE)
         return task
 
     def target(self, task: Any) -> dict[str, Any]:

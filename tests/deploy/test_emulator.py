@@ -380,17 +380,19 @@ def test_a_task_is_run_as_it_is_defined(
     )
     ecs = aws.client("ecs")
     task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
-    container = until(lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 30)
+    container = until(
+        lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 120
+    )
     host = container.attrs["HostConfig"]
 
     ran = run_in(container, "python3", "-c", READ_CREDENTIALS)
 
-    until(lambda: b"ready" in container.logs(), "the task's program", 30)
+    until(lambda: b"ready" in container.logs(), "the task's program", 120)
     ecs.stop_task(cluster=cluster, task=task)
     container.reload()
     after_stop_task = container.status
     container.kill("SIGKILL")
-    until(lambda: not containers(engine, aws, cluster), "the container's end", 30)
+    until(lambda: not containers(engine, aws, cluster), "the container's end", 120)
     assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
@@ -431,8 +433,8 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         found: dict[str, Any] = ecs.describe_services(cluster=cluster, services=["rolled"])["services"][0]
         return found
 
-    until(lambda: service()["runningCount"] == 1, "the first task", 30, PAUSE)
-    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30, PAUSE)
+    until(lambda: service()["runningCount"] == 1, "the first task", 120, PAUSE)
+    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 120, PAUSE)
     time_begun = time.monotonic()
 
     ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
@@ -445,7 +447,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30, PAUSE)
+    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 120, PAUSE)
 
 
 def rollouts(aws: Environment, cluster: str, name: str) -> list[str]:
@@ -473,10 +475,10 @@ def test_a_first_deployment_of_tasks_that_die_fails_and_stays(
     )["service"]
 
     assert [deployment["rolloutState"] for deployment in created["deployments"]] == ["IN_PROGRESS"]
-    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 90, PAUSE)
+    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 120, PAUSE)
 
     ecs.update_service(cluster=cluster, service="first", desiredCount=0)
-    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 120, PAUSE)
 
 
 def test_an_alarm_during_the_bake_time_rolls_back(
@@ -526,7 +528,7 @@ def test_an_alarm_during_the_bake_time_rolls_back(
         until(lambda: rollouts(aws, cluster, "baked") == ["COMPLETED"], "the first deployment", 60, PAUSE)
 
         ecs.update_service(cluster=cluster, service="baked", taskDefinition=after)
-        until(lambda: runs(after) == 1, "the new task", 30, PAUSE)
+        until(lambda: runs(after) == 1, "the new task", 120, PAUSE)
         cloudwatch.set_alarm_state(AlarmName="day02-baked", StateValue="ALARM", StateReason="a test")
 
         until(
@@ -540,7 +542,7 @@ def test_an_alarm_during_the_bake_time_rolls_back(
     finally:
         cloudwatch.delete_alarms(AlarmNames=["day02-baked"])
         ecs.update_service(cluster=cluster, service="baked", desiredCount=0)
-        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
+        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 120, PAUSE)
 
 
 # --- without an emulator
