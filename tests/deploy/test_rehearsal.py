@@ -87,6 +87,12 @@ def is_locked(prod: Environment) -> bool:
     return True
 
 
+def has_network(prod: Environment) -> bool:
+    """Whether the VPC of the stack exists: the first resource of the deployment's main part."""
+    ours = [{"Name": "tag:project_name", "Values": [prod.project_tag]}]
+    return bool(as_root(prod).client("ec2").describe_vpcs(Filters=ours)["Vpcs"])
+
+
 def test_of_two_deployments_one_names_the_other(prod: Environment, second: Stack) -> None:
     """While a deployment applies, the state in S3 is locked. Another one fails and names the holder."""
     failures: list[BaseException] = []
@@ -100,7 +106,13 @@ def test_of_two_deployments_one_names_the_other(prod: Environment, second: Stack
     first = threading.Thread(target=deploy)
     first.start()
     try:
-        until(lambda: is_locked(prod) or not first.is_alive(), "the lock of the first deployment", 200, 0.1)
+        # The registry is applied before, and the state is not locked between the two parts.
+        until(
+            lambda: (has_network(prod) and is_locked(prod)) or not first.is_alive(),
+            "the lock of the first deployment's main part",
+            600,
+            0.25,
+        )
         with pytest.raises(Failed) as failed:
             second.plan_is_empty(NO_IMAGE)
     finally:
