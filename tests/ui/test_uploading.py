@@ -620,7 +620,7 @@ def test_through_the_service(
     path = large if size == "large" else text(tmp_path, "small.txt", "small")
     window.choose(path)
     line = window.upload(window.folder + path.name)
-    expect(line).to_contain_text("uploaded through the service", timeout=30_000)
+    expect(line).to_contain_text("uploaded through the service", timeout=120_000)
 
     assert same(window, path)
     assert window.open_uploads() == []

@@ -136,7 +136,7 @@ class Window:
 
     def uploaded(self, *names: str) -> None:
         for name in names:
-            expect(self.upload(self.folder + name)).to_contain_text("uploaded", timeout=60_000)
+            expect(self.upload(self.folder + name)).to_contain_text("uploaded", timeout=120_000)
 
     def drop(self, *paths: Path) -> None:
         """Drag files and folders of this machine over the page, and drop them."""
