@@ -106,14 +106,13 @@ def drip(client: RawClient, data: bytes) -> int:
 
 def test_a_head_has_one_deadline_at_any_pace(service: Service) -> None:
     """A head that drips is 408 after CLIENT_STALL_SECONDS in all; each byte does not start the wait anew."""
-    started = time.monotonic()
     with RawClient(service.url) as client:
         client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Slow: ")
-        drip(client, b"x")
+        sent = drip(client, b"x")
         answer = client.answer()
 
     assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
-    assert time.monotonic() - started < PATIENCE + 5
+    assert sent < 10 * (PATIENCE + 5)  # ten bytes a second; a busy machine sends fewer
 
 
 @pytest.mark.parametrize("way", ["raw", "chunked", "form"])
