@@ -524,7 +524,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     def started() -> list[Any]:
         return of_cluster(emulated_aws.tasks(engine, local), "attacked")
 
-    running = until(lambda: next(iter(started()), None), "the task", 30, 0.1)
+    running = until(lambda: next(iter(started()), None), "the task", 120, 0.1)
     environment = dict(entry.split("=", 1) for entry in running.attrs["Config"]["Env"])
     url = environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
     headers = {"Authorization": environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
@@ -538,7 +538,7 @@ def test_a_tasks_credentials_are_the_tasks_alone(
     ran = run_in(running, "python3", "-c", ASK)
 
     ecs.stop_task(cluster="attacked", task=task)
-    until(lambda: not started(), "the task's end", 30, 0.1)
+    until(lambda: not started(), "the task's end", 120, 0.1)
     ecs.delete_cluster(cluster="attacked")
     assert [answer.status_code for answer in from_here] == [403, 403]
     assert ran.status == 0, ran.output

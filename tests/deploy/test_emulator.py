@@ -38,6 +38,13 @@ import os, urllib.request
 url, token = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
 print(urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": token})).read().decode())
 """
+# A program that does not end when it is asked to.
+IGNORES_SIGTERM = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(600)
+"""
 ASSUMED_BY_TASKS = json.dumps(
     {
         "Version": "2012-10-17",
@@ -338,7 +345,7 @@ def test_a_task_is_run_as_it_is_defined(
     """The engine gets limits, user, root, tmpfs, capabilities, init and volumes; the task gets its role.
 
     It also gets its secret as text, and what DNS says on AWS: where AWS is, and where clients reach S3. Its
-    time for failing health checks is scaled as the checks are.
+    time for failing health checks is scaled as the checks are. StopTask does not wait for the task's end.
     """
     aws.client("iam").create_role(RoleName="tasks", AssumeRolePolicyDocument=ASSUMED_BY_TASKS)
     aws.client("ssm").put_parameter(Name="/tasks/secret", Type="SecureString", Value="[1]")
@@ -346,7 +353,7 @@ def test_a_task_is_run_as_it_is_defined(
         aws,
         task_image,
         "defined",
-        "import time; time.sleep(600)",
+        IGNORES_SIGTERM,
         taskRoleArn="arn:aws:iam::000000000000:role/tasks",
         volumes=[{"name": "v", "dockerVolumeConfiguration": {"scope": "task", "driver": "local"}}],
         container={
@@ -368,20 +375,24 @@ def test_a_task_is_run_as_it_is_defined(
                 "initProcessEnabled": True,
                 "tmpfs": [{"containerPath": "/scratch", "size": 16, "mountOptions": ["noexec"]}],
             },
-            "stopTimeout": 2,
+            "stopTimeout": 120,
         },
     )
     ecs = aws.client("ecs")
     task = ecs.run_task(cluster=cluster, taskDefinition=arn)["tasks"][0]["taskArn"]
-    container = until(lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 30)
+    container = until(
+        lambda: next(iter(containers(engine, aws, cluster, every=False)), None), "the task", 120
+    )
     host = container.attrs["HostConfig"]
 
     ran = run_in(container, "python3", "-c", READ_CREDENTIALS)
 
-    begun = time.monotonic()
+    until(lambda: b"ready" in container.logs(), "the task's program", 120)
     ecs.stop_task(cluster=cluster, task=task)
-    stopped = time.monotonic() - begun
-    until(lambda: not containers(engine, aws, cluster), "the container's end", 30)
+    container.reload()
+    after_stop_task = container.status
+    container.kill("SIGKILL")
+    until(lambda: not containers(engine, aws, cluster), "the container's end", 120)
     assert (host["Memory"], host["MemorySwap"], host["MemoryReservation"]) == (64 * MIB, 64 * MIB, 32 * MIB)
     assert (host["CpuShares"], host["ReadonlyRootfs"], host["Init"]) == (128, True, True)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
@@ -398,7 +409,7 @@ def test_a_task_is_run_as_it_is_defined(
     credentials = json.loads(ran.stdout)
     assert credentials["RoleArn"] == "arn:aws:iam::000000000000:role/tasks"
     assert credentials["Expiration"]
-    assert stopped < 2
+    assert after_stop_task == "running"
 
 
 def test_a_deployment_of_tasks_that_die_is_rolled_back(
@@ -422,8 +433,8 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
         found: dict[str, Any] = ecs.describe_services(cluster=cluster, services=["rolled"])["services"][0]
         return found
 
-    until(lambda: service()["runningCount"] == 1, "the first task", 30, PAUSE)
-    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 30, PAUSE)
+    until(lambda: service()["runningCount"] == 1, "the first task", 120, PAUSE)
+    until(lambda: rollouts(aws, cluster, "rolled") == ["COMPLETED"], "a deployment to return to", 120, PAUSE)
     time_begun = time.monotonic()
 
     ecs.update_service(cluster=cluster, service="rolled", taskDefinition=dies)
@@ -436,7 +447,7 @@ def test_a_deployment_of_tasks_that_die_is_rolled_back(
 
     ecs.update_service(cluster=cluster, service="rolled", desiredCount=0)
     assert time.monotonic() - time_begun > 5
-    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 30, PAUSE)
+    until(lambda: not containers(engine, aws, cluster, every=False), "the tasks' end", 120, PAUSE)
 
 
 def rollouts(aws: Environment, cluster: str, name: str) -> list[str]:
@@ -464,10 +475,10 @@ def test_a_first_deployment_of_tasks_that_die_fails_and_stays(
     )["service"]
 
     assert [deployment["rolloutState"] for deployment in created["deployments"]] == ["IN_PROGRESS"]
-    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 90, PAUSE)
+    until(lambda: rollouts(aws, cluster, "first") == ["FAILED"], "the failed deployment, alone", 120, PAUSE)
 
     ecs.update_service(cluster=cluster, service="first", desiredCount=0)
-    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
+    until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 120, PAUSE)
 
 
 def test_an_alarm_during_the_bake_time_rolls_back(
@@ -517,7 +528,7 @@ def test_an_alarm_during_the_bake_time_rolls_back(
         until(lambda: rollouts(aws, cluster, "baked") == ["COMPLETED"], "the first deployment", 60, PAUSE)
 
         ecs.update_service(cluster=cluster, service="baked", taskDefinition=after)
-        until(lambda: runs(after) == 1, "the new task", 30, PAUSE)
+        until(lambda: runs(after) == 1, "the new task", 120, PAUSE)
         cloudwatch.set_alarm_state(AlarmName="day02-baked", StateValue="ALARM", StateReason="a test")
 
         until(
@@ -531,7 +542,7 @@ def test_an_alarm_during_the_bake_time_rolls_back(
     finally:
         cloudwatch.delete_alarms(AlarmNames=["day02-baked"])
         ecs.update_service(cluster=cluster, service="baked", desiredCount=0)
-        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 30, PAUSE)
+        until(lambda: not tasks(engine, emulated(aws), every=False), "the tasks' end", 120, PAUSE)
 
 
 # --- without an emulator

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import docker
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from docker.errors import NotFound
 
 from deploy import bucket_move, commands, emulated_aws, leftovers, prepare
 from deploy.container_commands import run_in
@@ -395,6 +396,9 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
         traffic.until(500)
         victim.kill("SIGKILL")
         killed = time.monotonic()
+        with suppress(NotFound):  # the emulator has removed it
+            victim.wait()  # its workers answer until the kernel has ended them
+        dead = time.monotonic()
         until(
             lambda: healthy(stack) == 2 and victim.id not in {t.id for t in tasks(engine, stack)},
             "two again",
@@ -404,7 +408,7 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
         back = time.monotonic() - killed
         traffic.until(traffic.made + 500)
 
-    assert [fate for fate in traffic.failures if fate.begun > killed + NOTICED_WITHIN] == []
+    assert [fate for fate in traffic.failures if fate.begun > dead + NOTICED_WITHIN] == []
     assert len(traffic.failures) <= traffic.clients
     assert back <= BACK_WITHIN
     assert traffic.lost() == []

@@ -19,7 +19,7 @@ from support.chromium import running_chromium
 from support.servers import S3, Service, running_ministack, until
 from ui.window import MakeWindow, MiB, Window
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 
 #: Names that lead to this machine, as an attacker's own does after DNS rebinding. Chromium does not send

@@ -108,7 +108,7 @@ def test_progress_and_cancel(window: Window, link: Callable[..., str], tmp_path:
     (tmp_path / "large.bin").write_bytes(bytes(3_000_000))
     window.page.goto(link(prefix=window.folder))
     expect(window.page.locator("#send")).to_be_visible()
-    with window.slow_network(200_000):
+    with window.slow_network(20_000):  # the upload would take minutes
         window.page.set_input_files("#pick", tmp_path / "large.bin")
         expect(line(window, "large.bin")).to_contain_text("of 3.0 MB")
         assert window.violations() == []

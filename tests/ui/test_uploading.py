@@ -20,9 +20,10 @@ from support.servers import S3, Service, running_service, until
 from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
 
-# Thirteen parts of 8 MiB, the last one shorter; at this pace a test has seconds to step in.
+# Thirteen parts of 8 MiB, the last one shorter. At this pace they take five seconds.
 LARGE = 99 * MiB
-PARTS = set(range(1, 14))
+LAST = 13
+PARTS = set(range(1, LAST + 1))
 SLOWLY = 20 * MiB
 
 
@@ -198,7 +199,7 @@ def test_cancel(large_window: Window, large: Path) -> None:
     """A cancelled upload leaves no file, no parts at S3, and no entry in the browser's storage."""
     window = large_window
     window.open()
-    with window.slow_network(SLOWLY):
+    with window.slow_network(SLOWLY), window.holding_parts(LAST):
         window.choose(large)
         window.until_parts(1)
         window.button(f"Cancel: {window.folder}{large.name}").click()
@@ -212,23 +213,15 @@ def test_cancel(large_window: Window, large: Path) -> None:
 def interrupt(window: Window, large: Path) -> set[int]:
     """Begin an upload, and reload the page in the middle of it; the parts that S3 has then."""
     window.open()
-    with window.slow_network(SLOWLY):
+    with window.holding_parts(*PARTS - {1, 2}) as held:
         window.choose(large)
         window.until_parts(2)
         window.page.reload()
+        while held:
+            held.pop().abort()  # Chromium would send them, although their page is gone
     window.settled()
-    received = settled_parts(window)
     window.requests.clear()
-    return received
-
-
-def settled_parts(window: Window) -> set[int]:
-    """The parts that S3 has, when what was still on its way has arrived."""
-    seen: set[int] = set()
-    while (found := window.parts()) != seen:
-        seen = found
-        window.page.wait_for_timeout(200)
-    return seen
+    return window.parts()
 
 
 def test_resume_after_reload(large_window: Window, large: Path) -> None:
@@ -239,7 +232,7 @@ def test_resume_after_reload(large_window: Window, large: Path) -> None:
     expect(window.upload(window.folder + large.name)).to_contain_text("interrupted")
     with window.page.expect_file_chooser() as chooser:
         window.button(f"Choose file: {window.folder}{large.name}").click()
-    with window.slow_network(SLOWLY):
+    with window.holding_parts(LAST):
         chooser.value.set_files(large)
         percent = 100 * sum(min(8 * MiB, LARGE - 8 * MiB * (number - 1)) for number in received) // LARGE
         line = window.upload(window.folder + large.name)
@@ -247,7 +240,7 @@ def test_resume_after_reload(large_window: Window, large: Path) -> None:
     window.uploaded(large.name)
 
     assert any("beforeunload" in one for one in window.complaints)  # it was warned of
-    assert received
+    assert received == {1, 2}
     assert sorted(part_numbers(window)) == sorted(PARTS - received)
     assert window.asked("POST", "/uploads")
     assert not [url for url in window.asked("POST", "/uploads") if url.endswith("/uploads")]
@@ -259,13 +252,13 @@ def test_resume_in_another_tab(large_window: Window, large: Path) -> None:
     """A tab that was killed is no loss: another one goes on when the file is dropped into the same folder."""
     window = large_window
     window.open()
-    with window.slow_network(SLOWLY):
+    with window.holding_parts(*PARTS - {1, 2}):
         window.choose(large)
         window.until_parts(2)
         window.page.close()
     window.new_tab()
     window.open()
-    received = settled_parts(window)
+    received = window.parts()
     window.requests.clear()
     window.drop(large)
     window.uploaded(large.name)
@@ -295,7 +288,7 @@ def test_one_tab_uploads_at_a_time(large_window: Window, large: Path) -> None:
     window = large_window
     window.open()
     first = window.page
-    with window.slow_network(SLOWLY):
+    with window.holding_parts(LAST):
         window.choose(large)
         window.until_parts(1)
         window.new_tab()
@@ -318,10 +311,10 @@ def test_network_lost(large_window: Window, large: Path) -> None:
     window = large_window
     window.forgiven = ["ERR_INTERNET_DISCONNECTED"]
     window.open()
-    with window.slow_network(SLOWLY):
-        window.choose(large)
-        window.until_parts(1)
-    with window.page.expect_event("requestfailed"):
+    with window.page.expect_event("requestfailed", timeout=120_000), window.holding_parts(LAST):
+        with window.slow_network(SLOWLY):
+            window.choose(large)
+            window.until_parts(1)
         window.context.set_offline(True)
     window.context.set_offline(False)
     window.uploaded(large.name)
@@ -380,9 +373,10 @@ def test_file_that_changes(large_window: Window, large: Path) -> None:
     window.forgiven = ["ERR_UPLOAD_FILE_CHANGED", "ERR_FILE_NOT_FOUND", "ERR_ACCESS_DENIED", "Failed to load"]
     window.open()
     with window.slow_network(SLOWLY):
-        window.choose(large)
-        window.until_parts(1)
-        large.unlink()
+        with window.holding_parts(LAST):
+            window.choose(large)
+            window.until_parts(1)
+            large.unlink()
 
         expect(window.upload(window.folder + large.name)).to_contain_text("choose it again")
     assert window.stored() == set()

@@ -107,7 +107,7 @@ class Application:
             return
         session = self.page.context.new_cdp_session(self.page)
         session.send("Network.enable")
-        limit_upload(session, 4 * MiB)
+        limit_upload(session, MiB)  # the file takes more than a minute
         self.page.evaluate("void uppy.upload().catch(() => null)")
         until(self.parts, "S3 has a part", 120, pause=0.2)
         self.page.evaluate("(doing) => uppy[doing]()", doing)

@@ -20,6 +20,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    Route,
     expect,
 )
 
@@ -162,6 +163,30 @@ class Window:
                 session.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
                 session.detach()
 
+    @contextmanager
+    def holding_parts(self, *numbers: int) -> Iterator[list[Route]]:
+        """Hold these parts of a file until the block ends, so that its upload cannot end before."""
+        page = self.page
+        held: list[Route] = []
+        over = False
+        parts = re.compile(rf"[?&]partNumber=({'|'.join(map(str, numbers))})(&|$)")
+
+        def hold(route: Route) -> None:
+            if over:
+                route.continue_()
+            else:
+                held.append(route)
+
+        page.route(parts, hold)
+        try:
+            yield held
+        finally:
+            over = True
+            # `unroute` would lose the event of a request that begins at the same time.
+            if not page.is_closed():
+                for route in held:
+                    route.continue_()
+
     def violations(self) -> list[str]:
         """What axe finds wrong with the page as it stands, all its rules."""
         found = Axe().run(self.page).response["violations"]
@@ -216,7 +241,7 @@ class Window:
         return {part["PartNumber"] for part in found.get("Parts", ())}
 
     def until_parts(self, many: int) -> None:
-        until(lambda: self.open_uploads() and len(self.parts()) >= many, f"S3 has {many} parts")
+        until(lambda: self.open_uploads() and len(self.parts()) >= many, f"S3 has {many} parts", 60)
 
 
 MakeWindow = Callable[..., Window]
