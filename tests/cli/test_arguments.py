@@ -378,12 +378,16 @@ def test_ping_honours_retries(tmp_path: Path) -> None:
 
 
 INSTALLED = "from s3api.__main__ import main; main(prog_name='s3api')"  # click's variable has this name
+#: A program that waits longer for the service than a user would, for tests of what is completed.
+PATIENT = f"from s3api.client import completion; completion.SECONDS = 60; {INSTALLED}"
 
 
-def completed(s3api: Command, shell: str, *words: str, **environment: str) -> list[str]:
+def completed(
+    s3api: Command, shell: str, *words: str, program: str = INSTALLED, **environment: str
+) -> list[str]:
     """What the program gives the shell for the last word, in the protocol of click's scripts."""
     ran = subprocess.run(
-        [sys.executable, "-c", INSTALLED],
+        [sys.executable, "-c", program],
         cwd=s3api.folder,
         env={
             **s3api.environment,
@@ -395,7 +399,7 @@ def completed(s3api: Command, shell: str, *words: str, **environment: str) -> li
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=20 if program == INSTALLED else 120,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.splitlines()
@@ -431,7 +435,7 @@ def test_remote_names_are_completed(
     if words == ["download", "p"]:
         expected = ["photos/", "plain"]
 
-    assert values(shell, completed(s3api, shell, "s3api", *words)) == expected
+    assert values(shell, completed(s3api, shell, "s3api", *words, program=PATIENT)) == expected
 
 
 @pytest.mark.parametrize("shell", SHELLS)

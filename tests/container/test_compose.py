@@ -117,12 +117,15 @@ def test_presigned_url(composed: Api, compose: Compose) -> None:
 
 def test_presigned_url_dies(make_api: MakeApi) -> None:
     """A presigned URL answers 403 after its expiry."""
-    api = make_api(download_url_seconds="2")
+    api = make_api(download_url_seconds="1")
     requests.put(api.at("/upload/", "short.txt"), data=b"hello", timeout=30).raise_for_status()
-    url = presigned(requests.get(api.at("/download/", "short.txt"), timeout=30))
+    url = api.at("/download/", "short.txt")
+    short = presigned(requests.get(url, timeout=30))
+    long = presigned(requests.get(url, params={"expires": 300}, timeout=30))
 
-    assert requests.get(url, timeout=30).content == b"hello"
-    until(lambda: requests.get(url, timeout=30).status_code == 403, "the URL expires", 10)
+    until(lambda: requests.get(short, timeout=30).status_code == 403, "the URL expires")
+    assert "Request has expired" in requests.get(short, timeout=30).text
+    assert requests.get(long, timeout=30).content == b"hello"
 
 
 @pytest.mark.timeout(600)

@@ -41,6 +41,8 @@ pytestmark = pytest.mark.timeout(900)
 BACK_WITHIN = 30.0
 # Between two looks at the stack: each asks AWS several times.
 PAUSE = 0.25
+# Of traffic that a fault of seconds must not disturb. The rolling deployment has traffic without such pauses.
+SLOW = 0.1
 
 
 def outputs(stack: Environment) -> dict[str, Any]:
@@ -320,7 +322,7 @@ def test_a_broken_image_is_rolled_back(  # noqa: PLR0917 - pytest passes fixture
     settled(engine, stack)
     before = {task.id for task in tasks(engine, stack)}
 
-    with Traffic(api, readers=3, writers=1) as traffic, pytest.raises(Failed) as failed:
+    with Traffic(api, readers=3, writers=1, pause=SLOW) as traffic, pytest.raises(Failed) as failed:
         deploy(environment, engine)
 
     assert "rolled back" in failed.value.why
@@ -353,7 +355,7 @@ def test_a_move_to_another_bucket_loses_no_request(
     settled(engine, stack)
     seen: list[set[str]] = []
 
-    with Traffic(api, readers=3, writers=1) as traffic, ThreadPoolExecutor() as threads:
+    with Traffic(api, readers=3, writers=1, pause=SLOW) as traffic, ThreadPoolExecutor() as threads:
         traffic.until(100)
         deployment = threads.submit(commands.release, other, Reporter())
         while not deployment.done():
@@ -390,7 +392,7 @@ def test_a_killed_task_is_replaced(stack: Environment, engine: docker.DockerClie
     """Only its current requests are lost, no acknowledged upload is, and two tasks serve again in 30 s."""
     settled(engine, stack)
     victim = tasks(engine, stack)[0]
-    with Traffic(api, readers=6, writers=2) as traffic:
+    with Traffic(api, readers=6, writers=2, pause=SLOW) as traffic:
         traffic.until(500)
         victim.kill("SIGKILL")
         killed = time.monotonic()
@@ -485,7 +487,7 @@ def test_a_hung_task_is_replaced(stack: Environment, engine: docker.DockerClient
     """A task that hangs loses its current requests, and none after the checks have failed."""
     settled(engine, stack)
     victim = tasks(engine, stack)[0]
-    with Traffic(api, readers=6, writers=2, timeout=10) as traffic:
+    with Traffic(api, readers=6, writers=2, timeout=10, pause=SLOW) as traffic:
         traffic.until(300)
         run_in(victim, "python3", "-c", HANG)
         hung = time.monotonic()

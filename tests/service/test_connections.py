@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +30,8 @@ from support.stores import settings_for
 MiB = 1024 * 1024
 PAGE = "https://app.example"  # its pages may read the answers of a service in this module
 PATIENCE = 2  # CLIENT_STALL_SECONDS of the service
+#: For tests in which no client may be ended while they run. It is longer than any of their requests may take.
+PATIENT: Mapping[str, object] = {"client_stall_seconds": 300}
 TOKENS = (
     '[{"name":"tests","verbs":["list","read","write","delete"],'
     '"sha256":"4c5dc9b7708905f77f5e5d16316b5dfb425e68cb326dcd55a860e90a7707031e"}]'
@@ -62,10 +64,32 @@ def closed_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -
         yield service
 
 
+@pytest.fixture(scope="module")
+def patient_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that serves two requests at once, and has patience with clients and with waiting requests."""
+    directory = tmp_path_factory.mktemp("patient")
+    with running_service(
+        seaweedfs_s3, "day02-unused", directory, max_concurrent_requests=2, upload_wait_seconds=300, **PATIENT
+    ) as service:
+        yield service
+
+
 def seconds_to_livez(service: Service) -> float:
     started = time.monotonic()
-    requests.get(service.at("/livez"), timeout=10).raise_for_status()
+    requests.get(service.at("/livez"), timeout=60).raise_for_status()
     return time.monotonic() - started
+
+
+def served_before_livez(service: Service, clients: Sequence[RawClient]) -> int:
+    """How many of the clients the service has answered, or has closed, when it answers /livez.
+
+    When a service that waits for one client after the other answers /livez, it has ended all of them.
+    """
+    seconds_to_livez(service)
+    poll = select.poll()  # `select.select` takes no descriptor above 1,023
+    for client in clients:
+        poll.register(client.socket, select.POLLIN)
+    return len(poll.poll(0))
 
 
 def drip(client: RawClient, data: bytes) -> int:
@@ -82,14 +106,13 @@ def drip(client: RawClient, data: bytes) -> int:
 
 def test_a_head_has_one_deadline_at_any_pace(service: Service) -> None:
     """A head that drips is 408 after CLIENT_STALL_SECONDS in all; each byte does not start the wait anew."""
-    started = time.monotonic()
     with RawClient(service.url) as client:
         client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Slow: ")
-        drip(client, b"x")
+        sent = drip(client, b"x")
         answer = client.answer()
 
     assert (answer.status, answer.json()["code"]) == (408, "request_timeout")
-    assert time.monotonic() - started < PATIENCE + 5
+    assert sent < 10 * (PATIENCE + 5)  # ten bytes a second; a busy machine sends fewer
 
 
 @pytest.mark.parametrize("way", ["raw", "chunked", "form"])
@@ -113,30 +136,34 @@ def test_a_body_below_the_minimum_rate_ends(service: Service, way: str) -> None:
     until(lambda: list(service.staging.glob("s3api-staged-*")) == [], "nothing is staged")
 
 
-def test_slow_clients_do_not_delay_the_health_check(service: Service) -> None:
-    """With 100 dripping heads, and every place taken by a stalled body, /livez answers within a second."""
+def test_slow_clients_do_not_delay_the_health_check(patient_service: Service) -> None:
+    """With 100 unfinished heads, and every place taken by a stalled body, /livez answers first."""
     with ExitStack() as stack:
-        heads = [stack.enter_context(RawClient(service.url)) for _ in range(100)]
+        heads = [stack.enter_context(RawClient(patient_service.url)) for _ in range(100)]
         for head in heads:
             head.send(b"GET /livez HTTP/1.1\r\n")
-        bodies = [stack.enter_context(RawClient(service.url)) for _ in range(4)]
+        bodies = [stack.enter_context(RawClient(patient_service.url)) for _ in range(4)]
         for body in bodies:
             body.begin("PUT", "/upload/stalled", Content_Length=1000)
-        took = seconds_to_livez(service)
 
-    assert took < 1
+        assert served_before_livez(patient_service, [*heads, *bodies]) == 0
 
 
 def test_slow_closes_do_not_delay_others(service: Service) -> None:
-    """Refused uploads whose clients keep the connection open close each by itself (gthread: one by one)."""
+    """Refused uploads whose clients keep the connection open close each by itself (gthread: one by one).
+
+    The service waits for two seconds before it closes each (`LINGER_SILENCE_SECONDS`): for 50 s, one by one.
+    """
+    started = time.monotonic()
     with ExitStack() as stack:
         for _ in range(25):
             client = stack.enter_context(RawClient(service.url))
             client.begin("PUT", "/upload/large", Content_Length=2 * MiB)
             assert client.answer().status == 413
-        took = seconds_to_livez(service)
+        seconds_to_livez(service)
+        took = time.monotonic() - started
 
-    assert took < 1
+    assert took < 20
 
 
 # --- refusals
@@ -477,20 +504,20 @@ def test_a_worker_without_descriptors_survives(seaweedfs_s3: S3, tmp_path: Path)
 
 def test_a_thousand_idle_connections_cost_little(seaweedfs_s3: S3, tmp_path: Path) -> None:
     """1,000 connections that send half a head grow the worker by less than 100 MiB, and /livez answers."""
-    with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
+    with running_service(seaweedfs_s3, "day02-unused", tmp_path, **PATIENT) as service, ExitStack() as stack:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard < 4096:
             pytest.skip("this process may not open enough files")
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         before = memory(worker_of(service))
-        for _ in range(1000):
-            client = stack.enter_context(RawClient(service.url))
+        clients = [stack.enter_context(RawClient(service.url)) for _ in range(1000)]
+        for client in clients:
             client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: ")
-        took = seconds_to_livez(service)
+        served = served_before_livez(service, clients)
         grown = memory(worker_of(service)) - before
 
-    assert took < 2
+    assert served == 0
     assert grown < 100 * MiB
 
 
@@ -500,14 +527,14 @@ def test_large_heads_cost_little(seaweedfs_s3: S3, tmp_path: Path) -> None:
     Each byte of the last line comes by itself. A larger head is 431 (RFC 6585, section 5).
     """
     head = b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X: %s\r\n" % (b"y" * 8000) for _ in range(8))
-    with running_service(seaweedfs_s3, "day02-unused", tmp_path) as service, ExitStack() as stack:
+    with running_service(seaweedfs_s3, "day02-unused", tmp_path, **PATIENT) as service, ExitStack() as stack:
         before = memory(worker_of(service))
         clients = [stack.enter_context(RawClient(service.url)) for _ in range(200)]
         for client in clients:
             client.send(head)
         for client in clients:
             client.send(b"Z")
-        took = seconds_to_livez(service)
+        served = served_before_livez(service, clients)
         grown = memory(worker_of(service)) - before
         clients[0].send(b": 1\r\n\r\n")
         whole = clients[0].answer().status
@@ -516,7 +543,7 @@ def test_large_heads_cost_little(seaweedfs_s3: S3, tmp_path: Path) -> None:
 
     assert (whole, larger) == (200, 431)
     assert grown < 64 * MiB
-    assert took < 2
+    assert served == 0
 
 
 @pytest.fixture(scope="module")
@@ -533,6 +560,7 @@ def small_service(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) ->
         upload_wait_seconds=0.5,
         cors_origins=PAGE,
         gunicorn_cmd_args="--worker-connections 40",
+        **PATIENT,
     ) as service:
         yield service
 
@@ -545,7 +573,7 @@ def test_more_connections_than_there_may_be(small_service: Service, sent: bytes)
             stack.enter_context(RawClient(small_service.url)).send(sent)
         took = seconds_to_livez(small_service)
 
-    assert took < 10  # by itself a connection would end after CLIENT_STALL_SECONDS, 20
+    assert took < 60  # by itself a connection would end after CLIENT_STALL_SECONDS, 300
 
 
 def test_a_full_port_ends_no_connection_of_the_other(small_service: Service) -> None:
@@ -704,18 +732,20 @@ def test_a_broken_answer_without_a_length_is_reset(seaweedfs_s3: S3, service: Se
 
 
 def test_a_hanging_s3_does_not_delay_the_health_check(seaweedfs_s3: S3, tmp_path: Path) -> None:
-    """With more requests waiting for S3 than are served at once, /livez answers within a second."""
+    """With more requests waiting for S3 than are served at once, /livez answers before all of them."""
+    long = {"s3_read_timeout_seconds": 300, "upload_wait_seconds": 300}
     with (
         running_faulty_s3(seaweedfs_s3) as faulty,
-        running_service(faulty.s3, "day02-unused", tmp_path, max_concurrent_requests=2) as service,
+        running_service(faulty.s3, "day02-unused", tmp_path, max_concurrent_requests=2, **long) as service,
         faulty.failing(Hang()),
         ExitStack() as stack,
     ):
-        for _ in range(10):
-            stack.enter_context(RawClient(service.url)).begin("GET", "/download/a")
+        clients = [stack.enter_context(RawClient(service.url)) for _ in range(10)]
+        for client in clients:
+            client.begin("GET", "/download/a")
         until(lambda: faulty.asked, "S3 is asked")
 
-        assert seconds_to_livez(service) < 1
+        assert served_before_livez(service, clients) == 0
 
 
 def test_a_disk_that_hangs_does_not_keep_names_from_being_found() -> None:

@@ -242,12 +242,14 @@ def test_websockets(s3: S3) -> None:
 
 
 def test_expired(s3: S3, bucket: str) -> None:
-    """A presigned URL is refused after it has expired."""
-    url = presigned(s3, bucket, seconds=1)
+    """A presigned URL is refused after it has expired, and only then."""
+    short, long = presigned(s3, bucket, seconds=1), presigned(s3, bucket, seconds=300)
 
-    assert requests.get(url, timeout=10).content == b"secret"
-    until(lambda: requests.get(url, timeout=10).status_code == 403, "the URL expires")
-    assert refused(requests.get(url, timeout=10))
+    until(lambda: requests.get(short, timeout=10).status_code == 403, "the URL expires")
+    expired = requests.get(short, timeout=10)
+    assert refused(expired)
+    assert b"<Message>Request has expired</Message>" in expired.content
+    assert requests.get(long, timeout=10).content == b"secret"
 
 
 def test_a_presigned_url_means_one_thing(s3: S3, bucket: str) -> None:

@@ -36,12 +36,14 @@ PART = 8 * MiB
 DEADLINE = 15.0  # what the settings below allow is 10 s; the rest is for a machine that is busy
 AT_ONCE = 5.0  # shorter than two attempts to reach an S3 that hangs, each of which takes 5 s by default
 SIZES = {"max_file_bytes": 64 * MiB, "staging_max_bytes": 32 * MiB}
-#: For tests in which S3 hangs. In any other test, a busy machine could need longer than this.
+#: For tests in which S3 answers nothing. In any other test, a busy machine could need longer than this.
 SHORT_FOR_S3 = {
     "s3_connect_timeout_seconds": 1,
     "s3_read_timeout_seconds": 1,
     "s3_transfer_timeout_seconds": 2,
 }
+#: For tests in which S3 answers at first and hangs later. The limits for small requests are the default ones.
+SHORT_FOR_TRANSFERS = {"s3_transfer_timeout_seconds": 6}
 #: For tests in which a client stalls.
 SHORT_FOR_CLIENTS = {"client_stall_seconds": 2}
 
@@ -111,6 +113,14 @@ def shared_short_for_s3(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
+def shared_short_for_transfers(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("hanging-later")
+    settings = {**SIZES, **SHORT_FOR_TRANSFERS}
+    with running_stage(seaweedfs_s3, "day02-hanging-later", directory, **settings) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
 def shared_short_for_clients(seaweedfs_s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("stalling")
     with running_stage(seaweedfs_s3, "day02-stalling", directory, **SIZES, **SHORT_FOR_CLIENTS) as stage:
@@ -131,12 +141,25 @@ def emptied(stage: Stage) -> Iterator[Stage]:
                 client.delete_objects(Bucket=stage.bucket, Delete={"Objects": keys})
 
 
+def hangs(request: pytest.FixtureRequest) -> bool:
+    """Whether the test's `fault` is a hang."""
+    fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
+    return isinstance(fault, Hang | Drip) or (isinstance(fault, BreakAnswer) and fault.hang)
+
+
 @pytest.fixture
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The service with the timeouts it has by default, or with short ones if the test's `fault` is a hang."""
-    fault = request.node.callspec.params.get("fault") if hasattr(request.node, "callspec") else None
-    hangs = isinstance(fault, Hang | Drip) or (isinstance(fault, BreakAnswer) and fault.hang)
-    with emptied(request.getfixturevalue("shared_short_for_s3" if hangs else "shared_stage")) as stage:
+    """The service with the timeouts it has by default, or with short ones if S3 hangs."""
+    name = "shared_short_for_s3" if hangs(request) else "shared_stage"
+    with emptied(request.getfixturevalue(name)) as stage:
+        yield stage
+
+
+@pytest.fixture
+def transfer_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """As `stage`, for a `fault` that comes after S3 has answered other requests of the same operation."""
+    name = "shared_short_for_transfers" if hangs(request) else "shared_stage"
+    with emptied(request.getfixturevalue(name)) as stage:
         yield stage
 
 
@@ -440,9 +463,10 @@ def test_a_form_is_sent_again_when_s3_fails_once(stage: Stage) -> None:
     ids=["500", "reset", "hang", "denied", "200-that-failed"],
 )
 def test_s3_that_fails_a_later_part_leaves_no_open_upload(
-    stage: Stage, fault: Fault, when: Callable[[Asked], bool], failure: tuple[int, str]
+    transfer_stage: Stage, fault: Fault, when: Callable[[Asked], bool], failure: tuple[int, str]
 ) -> None:
     """A chunked upload whose second part, or whose end, S3 fails is an error, and is aborted."""
+    stage = transfer_stage
     with stage.faulty.failing(fault, when):
         answer = requests.put(
             stage.service.at("/upload/", "parts"), data=pieces(b"x" * (PART + 10)), timeout=60
@@ -492,11 +516,12 @@ def test_a_form_of_which_s3_takes_the_first_file_only_says_so(stage: Stage) -> N
     [BreakAnswer(MiB), BreakAnswer(MiB, hang=True), Drip(MiB)],
     ids=["ends", "hangs", "drips"],
 )
-def test_a_download_that_s3_breaks_off_is_seen_to_be_broken(stage: Stage, fault: Fault) -> None:
+def test_a_download_that_s3_breaks_off_is_seen_to_be_broken(transfer_stage: Stage, fault: Fault) -> None:
     """A file that S3 stops sending half-way reaches the client as a broken transfer, and the log has why.
 
     So does a file that S3 sends byte by byte.
     """
+    stage = transfer_stage
     put(stage, "large", b"x" * 10 * MiB)
     started = time.monotonic()
     with stage.faulty.failing(fault, only("GET")):
@@ -687,16 +712,18 @@ def test_clients_that_stall_in_the_head_do_not_hold_every_thread(
 def test_a_client_that_stops_reading_does_not_hold_its_thread(
     short_for_clients: Stage, vanishes: bool
 ) -> None:
-    """A download whose client goes away, or stops reading, ends and frees its thread."""
+    """A download whose client goes away, or stops reading, ends half-way and frees its thread."""
     put(short_for_clients, "large", b"x" * 32 * MiB)
+    request_id = "vanishes" if vanishes else "stalls"
     with RawClient(short_for_clients.service.url, receive_buffer=4096) as client:
-        client.begin("GET", "/files/large")
+        client.begin("GET", "/files/large", X_Request_Id=request_id)
         assert client.socket.recv(100)
-        assert short_for_clients.in_flight() == 1
         if vanishes:
             client.vanish()
 
+        line = short_for_clients.logged("request", request_id=request_id)
         until(lambda: short_for_clients.in_flight() == 0, "the download has ended", DEADLINE)
+    assert 0 < line["sent_bytes"] < 32 * MiB
     assert short_for_clients.alive()
 
 

@@ -452,7 +452,7 @@ def test_a_refused_look_is_unknown(seaweedfs_s3: S3, bucket_name: str) -> None:
 
 def test_the_probe(ministack_service: Service) -> None:
     """The container's probe is 0 for a URL that answers 200, else 1."""
-    assert health.probe(f"{ministack_service.url}/livez") == 0
+    until(lambda: health.probe(f"{ministack_service.url}/livez") == 0, "the service answers the probe")
     assert health.probe(f"{ministack_service.url}/nope") == 1
     assert health.probe("http://127.0.0.1:9/livez") == 1
 

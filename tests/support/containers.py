@@ -162,6 +162,11 @@ class Api:
     def bytes_now(self) -> int:
         return int(self._from_cgroup("memory.current", "memory/memory.usage_in_bytes"))
 
+    def cpu_seconds(self) -> float:
+        """The processor time that all processes have used since the start."""
+        told = self._from_cgroup("cpu.stat", "cpuacct/cpuacct.usage").split()
+        return int(told[1]) / 1e6 if told[0] == "usage_usec" else int(told[0]) / 1e9
+
     def oom_kills(self) -> int:
         """The number of processes that the kernel has killed; Docker's OOMKilled is about process 1 only."""
         told = self._from_cgroup("memory.events", "memory/memory.oom_control")

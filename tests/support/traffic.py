@@ -26,8 +26,6 @@ for p in os.listdir("/proc"):
         os.kill(int(p), 19)
 """
 MOST_REQUESTS = 60_000
-# Between two requests of a client. Without it they take the processors that a deployment under them needs.
-PAUSE_SECONDS = 0.03
 LONGEST_SECONDS = 400.0
 
 
@@ -45,7 +43,9 @@ class Fate:
 class Traffic:
     """Clients that read, list and upload until the context ends.
 
-    `stored` has the acknowledged uploads with their SHA-256.
+    A reader pauses for `pause` seconds between two requests, and a writer for twice that. Without a pause
+    they take the processors that a deployment under them needs. `stored` has the acknowledged uploads with
+    their SHA-256.
     """
 
     url: str
@@ -55,6 +55,7 @@ class Traffic:
     big_bytes: int = 50_000_000
     most_big: int = 12
     timeout: float = 60.0
+    pause: float = 0.03
     stored: dict[str, str] = field(default_factory=dict)
     failures: list[Fate] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -106,11 +107,11 @@ class Traffic:
 
     def _read(self, connection: HTTPConnectionPool, turn: int) -> None:
         self._send(connection, "GET", "/list_files?prefix=traffic/small&limit=5" if turn % 20 == 0 else "/")
-        self._stop.wait(PAUSE_SECONDS)
+        self._stop.wait(self.pause)
 
     def _write(self, connection: HTTPConnectionPool, _turn: int) -> None:
         self._upload(connection, "small", secrets.token_bytes(2_000))
-        self._stop.wait(2 * PAUSE_SECONDS)
+        self._stop.wait(2 * self.pause)
 
     def _write_big(self, connection: HTTPConnectionPool, _turn: int) -> None:
         if self.big >= self.most_big:

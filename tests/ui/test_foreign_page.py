@@ -233,9 +233,8 @@ def test_html_is_never_rendered(window: Window, stored_as: str, name: str) -> No
         through,
         *(presigned(requests.get(f"{asked}?check={check}", timeout=30)) for check in ("true", "false")),
     ]
+    page = window.context.new_page()
     for url in urls:
-        page = window.context.new_page()
         with suppress(Error):  # a download is no page
             page.goto(url)
         assert page.title() != "owned", url
-        page.close()

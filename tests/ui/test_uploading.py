@@ -20,11 +20,11 @@ from support.servers import S3, Service, running_service, until
 from ui.conftest import allow_origin
 from ui.window import MakeWindow, MiB, Window
 
-# Thirteen parts of 8 MiB, the last one shorter. At this pace they take five seconds.
-LARGE = 99 * MiB
-LAST = 13
+# Six parts of 8 MiB, the last one shorter. At this pace they take five seconds.
+LARGE = 43 * MiB
+LAST = 6
 PARTS = set(range(1, LAST + 1))
-SLOWLY = 20 * MiB
+SLOWLY = 8 * MiB
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_large_file(large_window: Window, large: Path) -> None:
         window.choose(large)
         window.uploaded(large.name)
 
-    told = re.compile(r"\d+ MB of 104 MB · [\d.]+ [kM]B/s · (\d+ s|\d+ min|\d+ h \d+ min) left")
+    told = re.compile(r"\d+ MB of 45 MB · [\d.]+ [kM]B/s · (\d+ s|\d+ min|\d+ h \d+ min) left")
     bars = [bar for text, bar in window.page.evaluate("window.told") if told.fullmatch(text)]
     assert bars
     assert all(bar["name"] == f"Upload of {window.folder}{large.name}" for bar in bars)
