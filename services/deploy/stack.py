@@ -23,6 +23,9 @@ NO_IMAGE = "sha256:" + "0" * 64
 _DENIED = re.compile(
     r"not authorized to perform:?\s+([\w-]+:\w+)|access denied[^.]*?([\w-]+:[A-Z]\w+)", re.IGNORECASE
 )
+# What `terraform state list` prints before the first apply: in one way of its own, and one of the backend.
+_NO_STATE = re.compile(r"No state file was found|No stored state was found")
+_DATA_SOURCE = re.compile(r"(module\.[^.\[]+(\[[^]]*\])?\.)*data\.")
 # What Terraform prints about a lock.
 _LOCK = re.compile(r"^\s*(ID|Who|Created):\s+(\S.*?)\s*$", re.MULTILINE)
 
@@ -67,17 +70,23 @@ class Stack:
         return self._outputs
 
     def addresses(self) -> set[str]:
-        """The addresses of the resources in the state; empty before the first apply."""
-        return {entry["address"] for entry in self._managed()}
+        """The addresses of the managed resources in the state; empty before the first apply.
+
+        This starts no provider: `terraform show` reads the schemas of all the resources that AWS has.
+        """
+        try:
+            listed = self._run("state", "list", "-no-color").splitlines()
+        except Failed as failure:
+            if _NO_STATE.search(failure.why):
+                return set()
+            raise
+        return {address for address in listed if not _DATA_SOURCE.match(address)}
 
     def resources(self) -> list[Resource]:
         """The types and values of the resources in the state."""
-        return [Resource(entry["type"], entry["values"]) for entry in self._managed()]
-
-    def _managed(self) -> list[dict[str, Any]]:
         state = json.loads(self._run("show", "-json", "-no-color")).get("values", {})
         self._outputs = _values(state.get("outputs", {}))
-        return managed(state.get("root_module", {}))
+        return [Resource(entry["type"], entry["values"]) for entry in managed(state.get("root_module", {}))]
 
     def import_options(self) -> str:
         """The variables that `terraform import` needs and no file has, for a shell."""

@@ -31,7 +31,7 @@ from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, envir
 from deploy.image import _follow, build, commit_of, push, revision
 from deploy.service import Service
 from deploy.smoke import Balancer, Unreachable, curl, smoke, through
-from deploy.stack import Stack, failure_of
+from deploy.stack import Stack, failure_of, managed
 from deploy.steps import Failed, Reporter, explain
 from s3api import bucket
 from support.certificates import make_certificate
@@ -651,10 +651,53 @@ def test_the_outputs_are_those_of_the_last_command(tmp_path: Path, monkeypatch: 
     stack.apply("second")
     assert told() == {"image": "second"}
     shown = Stack(environment, Reporter())
-    assert shown.addresses() == {"terraform_data.this"}
+    assert [resource.type for resource in shown.resources()] == ["terraform_data"]
     assert shown.outputs() == {"image": "second"}
     stack.destroy()
     assert told() == {}
+
+
+@pytest.mark.terraform
+def test_the_addresses_are_those_of_managed_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `terraform show`, without data sources, and there are none before the first apply."""
+    (tmp_path / "other.tfstate").write_text('{"version": 4, "serial": 1, "lineage": "other"}')
+    source = """
+        data "terraform_remote_state" "other" {
+          backend = "local"
+          config  = { path = "other.tfstate" }
+        }
+        """
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "main.tf").write_text(f'resource "terraform_data" "data" {{}}\n{source}')
+    (tmp_path / "main.tf").write_text(
+        """
+        variable "image" {}
+        variable "data_bucket_name" {}
+        resource "terraform_data" "this" { for_each = toset(["a.data.b", "[x]"]) }
+        module "data" {
+          for_each = toset(["data.c"])
+          source   = "./module"
+        }
+        """
+        + source
+    )
+    monkeypatch.setattr(Environment, "root", tmp_path)
+    stack = Stack(Environment("day02", "day02-x", ""), Reporter())
+    stack._run("init", "-input=false")
+
+    assert stack.addresses() == set()
+    stack.apply("first")
+    expected = {
+        'terraform_data.this["a.data.b"]',
+        'terraform_data.this["[x]"]',
+        'module.data["data.c"].terraform_data.data',
+    }
+    assert stack.addresses() == expected
+    shown = json.loads(stack._run("show", "-json"))["values"]["root_module"]
+    assert {entry["address"] for entry in managed(shown)} == expected
 
 
 # --- variables
