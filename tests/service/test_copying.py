@@ -9,12 +9,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from s3api import copying, failures
+from s3api import copying, failures, file_store, s3_copying
 from s3api.auth import new_token
 from s3api.copying import Wanted
 from s3api.file_store import Conditions, Copied, FileStore
@@ -252,8 +253,9 @@ def test_a_copy_keeps_all_that_a_file_has(
     """Bytes, headers and metadata are kept, also above the limit of one part, which is 5 GiB on AWS."""
     monkeypatch.setattr("s3api.s3_copying.MAX_SINGLE_PUT_BYTES", 10)
     monkeypatch.setattr("s3api.s3_copying.COPIED_PART_BYTES", 5 * MiB)
-    _, store, client = staged
-    data = b"0123456789abcdef" * (size // 16) + b"z" * (size % 16)
+    proxy, store, client = staged
+    data = Random(size).randbytes(size)  # no two parts are equal
+    own = {"a-first": "1", "own": "value", "z-last": "2"}
     given: dict[str, Any] = {
         "CacheControl": "max-age=5",
         "ContentDisposition": 'attachment; filename="x"',
@@ -262,13 +264,75 @@ def test_a_copy_keeps_all_that_a_file_has(
         "ContentType": "text/x-own",
         "Expires": datetime(2026, 10, 21, 7, 28, tzinfo=UTC),
     }
-    client.put_object(Bucket=store.bucket, Key="a", Body=data, Metadata={"own": "value"}, **given)
+    client.put_object(Bucket=store.bucket, Key="a", Body=data, Metadata=own, **given)
     copying.move_file(store, "a", "b", PLAIN)
+    ranges = [asked.headers.get("x-amz-copy-source-range") for asked in proxy.asked if copied_from(asked)]
     found = client.get_object(Bucket=store.bucket, Key="b")
 
     assert found["Body"].read() == data
     assert {key: found.get(key) for key in given} == given
-    assert found["Metadata"]["own"] == "value"
+    assert own.items() <= found["Metadata"].items()
+    assert no_open_uploads(store, client)
+    # A range of a source that is not above 5 MB is refused by AWS:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
+    assert (
+        sorted(ranges, key=str)
+        == {
+            0: [],
+            9: [None],
+            11 * MiB: [
+                f"bytes=0-{5 * MiB - 1}",
+                f"bytes={10 * MiB}-{11 * MiB - 1}",
+                f"bytes={5 * MiB}-{10 * MiB - 1}",
+            ],
+        }[size]
+    )
+
+
+def copied_from(asked: Asked) -> bool:
+    return any(name.lower() == "x-amz-copy-source" for name in asked.headers)
+
+
+def test_the_largest_file_is_copied_in_the_parts_that_s3_allows() -> None:
+    """Parts are from 5 MiB to 5 GiB, at most 10,000 of them; a file up to 5 GiB is one part.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+    """
+    part, most_for_one = s3_copying.COPIED_PART_BYTES, file_store.MAX_SINGLE_PUT_BYTES
+
+    assert (part, most_for_one) == (1024 * MiB, 5 * 1024 * MiB)
+
+
+@pytest.mark.parametrize("header", ["x-amz-meta-a", "x-amz-meta-z", "Content-Type", "EXPIRES"])
+def test_the_headers_that_a_copy_keeps(header: str) -> None:
+    """All metadata but the mark of a copy, in any case."""
+    found = {header: "kept", f"X-Amz-Meta-{s3_copying.COPY_OF}": "mark", "ETag": "x", "Date": "y"}
+
+    assert s3_copying.copied_headers(found) == {header.lower(): "kept"}
+
+
+def test_a_source_or_a_destination_that_is_gone_during_the_copy(
+    staged: tuple[FaultyS3, S3FileStore, Any],
+) -> None:
+    """S3 answers 404 to both: to a part whose source is gone, and to an If-Match without a file.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    """
+    proxy, store, client = staged
+    client.put_object(Bucket=store.bucket, Key="a", Body=b"one")
+    gone = AnswerError(404, "NoSuchKey")
+    with (
+        proxy.failing(gone, copied_from),
+        pytest.raises(failures.FileNotFound, match="The file 'a' was not found"),
+    ):
+        store.copy("a", "b", source_etag=None, create_only=True, if_match=None)
+    with (
+        proxy.failing(gone, lambda asked: asked.method == "POST" and "uploadId" in asked.query),
+        pytest.raises(failures.FileChanged, match="'b'"),
+    ):
+        store.copy("a", "b", source_etag=None, create_only=False, if_match='"0123456789abcdef"')
+
+    assert names(store) == ["a"]
     assert no_open_uploads(store, client)
 
 
