@@ -649,7 +649,7 @@ def test_the_head_of_a_redirect_has_the_length_of_its_get(service: Service) -> N
 
 
 def test_a_listing_varies_by_what_it_accepts(service: Service) -> None:
-    """RFC 9110, section 12.5.5; the redirect to a signed URL is not stored by a cache."""
+    """A listing has Vary (RFC 9110, section 12.5.5), and no cache stores the redirect to a signed URL."""
     for accept in ("application/json", "application/x-ndjson"):
         answer: Any = ask(service, "GET /list_files HTTP/1.1", f"Accept: {accept}", "Connection: close")
         assert answer.headers["Vary"] == "Accept"
