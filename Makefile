@@ -6,7 +6,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PORT ?= 5000
 
-# Tools whose dependencies must not mix have an environment each, made anew when its hashed requirements change.
+# Tools whose dependencies must not mix have an environment each, recreated when its hashed requirements change.
 VENV := .venv
 BIN := $(VENV)/bin
 MINISTACK := .venv-ministack
@@ -314,7 +314,7 @@ clean: ## Remove the environments and caches, not the data of `make run`
 	rm -rf .venv .venv-ministack .venv-scanners .venv-bench .venv-cosmic-ray .venv-openapi .venv-aws-cli .mutants .test tests/bench/node_modules tests/service/node/node_modules tests/ui/uppy/node_modules tests/ui/uppy/6/node_modules .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # uv checks every hash and installs in seconds. pip installs uv itself, from its own hashed requirements.
-# Of the other environments, tests use little: Python compiles that on first use.
+# Tests use little of the other environments: Python compiles that on first use.
 COMPILED = $(if $(filter $(VENV) $(MINISTACK),$(@D)),--compile-bytecode)
 INSTALL = @$(BIN)/uv pip install --quiet $(COMPILED) --require-hashes --python $(@D)/bin/python -r $<
 

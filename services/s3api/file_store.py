@@ -192,7 +192,7 @@ class OpenFile:
     sha256: str | None = None
     declared_sha256: str | None = None
     nonce: str | None = None
-    #: The `copy_mark` of the file of which this one is a copy that the service has made.
+    #: The `copy_mark` of the source from which the service copied this file.
     copy_of: str | None = None
     #: Those of `KEPT_HEADERS` that the file has. Another client of the store may have set any value.
     stored_headers: Mapping[str, str] = field(default_factory=dict)

@@ -339,7 +339,7 @@ class S3FileStore:
         except StoreUnavailable:
             if body.failure is not None:
                 raise
-            # A body on disk, or one of which S3 has taken nothing yet, can be read again.
+            # A body on disk, or a body that S3 has not started to read, can be read again.
             if held is None and not body.rewind():
                 raise
             # A conditional PUT whose answer was lost would find its own file in the way.

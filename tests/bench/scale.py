@@ -106,7 +106,7 @@ def _consequences(results: Results, requests: Mapping[str, Result]) -> Iterator[
             if name in requests:
                 cpu = round(requests[name].ours("cpu"), 2)
                 yield (
-                    f"- {environment}, without a limit of time: {instances} {kind} × {cores:g} core "
+                    f"- {environment}, at the CPU baseline (sustained): {instances} {kind} × {cores:g} core "
                     f"÷ {cpu:.2f} ms = {instances * cores * 1000 / cpu:,.0f} per second ({name})."
                 )
 

@@ -213,7 +213,7 @@ def test_the_arithmetic_of_scale() -> None:
         in block
     )
     assert "5,500 ÷ 60 (`/download` with the check) = 91.7 tasks." in block
-    assert "day02, without a limit of time: 2 t2.micro × 0.1 core ÷ 0.50 ms = 400 per second" in block
+    assert "day02, at the CPU baseline (sustained): 2 t2.micro × 0.1 core ÷ 0.50 ms = 400 per second" in block
 
 
 def test_the_pages_are_those_of_the_figures() -> None:

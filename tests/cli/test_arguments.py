@@ -54,6 +54,7 @@ def test_a_folder_marker_with_contents_is_an_error(s3api: Command, ministack_s3:
 
 
 def test_a_folder_marker_where_a_file_is(s3api: Command, ministack_s3: S3) -> None:
+    """A folder of the bucket does not replace a local file of its name: the download fails."""
     ministack_s3.client().put_object(Bucket=BUCKET, Key="x/dir/", Body=b"")
     kept = s3api.file("to/dir", b"mine")
     ran = s3api("download", "x/", "--to", "to")
@@ -274,6 +275,7 @@ def test_a_file_that_grows_or_shrinks(
 
 
 def test_deleting_a_folder_mentions_prefix(s3api: Command) -> None:
+    """A name that ends with `/` deletes nothing, and the error shows the command that deletes a folder."""
     ran = s3api("delete", "my photos/")
 
     assert ran.status == 3

@@ -53,6 +53,7 @@ def test_a_file_and_a_folder_of_one_name(
 
 
 def test_a_file_that_was_refused_can_be_downloaded_alone(s3api: Command, ministack_s3: S3) -> None:
+    """A file whose name is also a folder's can be downloaded by its own name."""
     store(ministack_s3, "pc/a", "pc/a/b")
     ran = s3api("download", "pc/a", "--to", "copy")
 

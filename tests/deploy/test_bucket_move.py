@@ -237,6 +237,7 @@ def test_a_bucket_that_is_still_used_stays_allowed(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_a_move_no_policy_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that keeps its bucket applies no policy for two buckets."""
     log: list[Any] = []
     monkeypatch.setattr(bucket_move, "Stack", Applied(log))
     where = day02()

@@ -542,6 +542,7 @@ def test_the_previous_task_definition_is_brought_back() -> None:
 
 
 def test_only_a_completed_deployment_can_be_returned_to() -> None:
+    """A deployment that is in progress, or has no tasks, is never the one to return to."""
     assert Stopped(described(deployment(1, "COMPLETED"))).completed() == "arn/day02:1"
     assert Stopped(described(deployment(1, "IN_PROGRESS"))).completed() is None
     assert Stopped(described(deployment(1, "COMPLETED"), count=0)).completed() is None
@@ -1048,6 +1049,7 @@ def test_the_firewalls_rules_must_be_offered(
 
 
 def test_day02_has_no_firewall_to_check() -> None:
+    """The check of the firewall's rules asks AWS nothing in an environment without a firewall."""
     preflight.firewall_rules(cast("Environment", Answers("day02")), Reporter())
 
 

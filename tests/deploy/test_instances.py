@@ -86,11 +86,13 @@ def test_a_refresh_is_awaited_and_can_be_rolled_back() -> None:
 
 @pytest.mark.parametrize("state", ["Failed", "Cancelled", "RollbackFailed", "RollbackSuccessful"])
 def test_a_refresh_that_did_not_replace_the_instances_fails(state: str) -> None:
+    """A refresh that AWS ends without new instances is an error with AWS's reason."""
     with pytest.raises(Failed, match=f"ended as {state}: the reason"):
         refresh(Account("InProgress", state))
 
 
 def test_a_refresh_that_does_not_end_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh that is not finished in time is rolled back, and the error says so."""
     monkeypatch.setattr(instances, "FINISHED_WITHIN", -1)
     account = Account("InProgress")
 
@@ -101,5 +103,6 @@ def test_a_refresh_that_does_not_end_is_rolled_back(monkeypatch: pytest.MonkeyPa
 
 
 def test_there_is_nothing_to_refresh_before_a_deployment() -> None:
+    """Without a group of instances, the error says that the environment is not deployed."""
     with pytest.raises(Failed, match="not deployed"):
         refresh(Account("Successful", providers=()))

@@ -47,7 +47,7 @@ def test_conditions_in_their_order(api: Api, name: str) -> None:
 
 
 def test_304_is_as_its_200(api: Api, name: str) -> None:
-    """RFC 9110, section 15.4.5."""
+    """A 304 has the ETag and the caching headers of its 200: RFC 9110, section 15.4.5."""
     whole = api.call("GET", "/files/", name).headers
     unmodified = api.call("GET", "/files/", name, headers={"If-None-Match": whole["ETag"]})
 
@@ -58,7 +58,7 @@ def test_304_is_as_its_200(api: Api, name: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 10])
 def test_416_names_the_size(api: Api, size: int) -> None:
-    """RFC 9110, section 15.5.17; an empty file has no last bytes (section 14.1.2)."""
+    """A 416 names the size (RFC 9110, section 15.5.17); an empty file has no last bytes (section 14.1.2)."""
     name = api.name("short.bin")
     api.put(name, b"x" * size)
     for asked in ["bytes=-0", "bytes=10-"] if size else ["bytes=-5", "bytes=0-", "bytes=-0"]:

@@ -51,7 +51,7 @@ def _at_s3(api: Api, name: str) -> requests.Response:
     ],
 )
 def test_a_header_that_changes_a_write_is_refused(api: Api, header: str, value: str) -> None:
-    """It is refused by its name on every kind of write, and nothing changes."""
+    """Every kind of write refuses the header and names it, and nothing changes."""
     name = api.name("whole.txt")
     api.put(name, b"the whole file")
     given = {header: value}
@@ -135,7 +135,7 @@ def test_a_precondition_that_s3_cannot_hold(api: Api, given: dict[str, str]) -> 
     ids=str,
 )
 def test_a_precondition_that_does_not_count(api: Api, given: dict[str, str]) -> None:
-    """RFC 9110 has a server ignore these."""
+    """The service ignores these preconditions, as RFC 9110 requires."""
     api.put(api.name("stored.txt"), b"x", **given)
 
     assert api.exists(api.name("stored.txt"))
@@ -329,7 +329,7 @@ def test_two_files_of_one_name(api: Api) -> None:
 
 @pytest.mark.parametrize("header", ["Content-Encoding: gzip", "Content-Transfer-Encoding: base64"])
 def test_a_part_in_a_coding(api: Api, header: str) -> None:
-    """RFC 7578, section 4.7: no such header in a form's part; nor is a coding kept there."""
+    """A form part with Content-Encoding or Content-Transfer-Encoding is refused: RFC 7578, section 4.7."""
     refused(_form(api, _file(api.name("coded"), header)), 415, "unsupported_media_type")
 
 
@@ -467,7 +467,7 @@ def test_a_file_name_that_parsers_read_differently(api: Api, parameters: str) ->
     ],
 )
 def test_a_file_name_as_clients_send_it(api: Api, parameters: str, own: str) -> None:
-    """RFC 7578, section 4.2, and what clients send."""
+    """The file gets the name of its part, in each form that clients send: RFC 7578, section 4.2."""
     part = f"Content-Disposition: form-data; {parameters}\r\n\r\nx".encode()
     good(_form(api, _field("prefix", api.folder.encode()), part))
 
@@ -494,7 +494,10 @@ def test_a_header_twice_in_a_part(api: Api, twice: tuple[str, ...]) -> None:
 
 
 def test_a_field_in_a_coding(api: Api) -> None:
-    """RFC 7578, section 4.7: the Base64 text would be the prefix."""
+    """A field with Content-Transfer-Encoding is refused; its Base64 text would become the prefix.
+
+    Source: RFC 7578, section 4.7.
+    """
     field = b'Content-Disposition: form-data; name="prefix"\r\nContent-Transfer-Encoding: base64\r\n\r\nYS8='
 
     refused(_form(api, field, _file("a.txt")), 415, "unsupported_media_type")

@@ -71,7 +71,10 @@ def test_which_rules_abort_every_upload(rules: list[dict[str, Any]], days: int |
     ],
 )
 def test_which_rules_remove_every_old_version(rules: list[dict[str, Any]], days: int | None) -> None:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html."""
+    """Only an enabled rule for all old versions of the whole bucket counts; the earliest one decides.
+
+    Source: docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html
+    """
     assert bucket.days_to_remove(rules) == days
 
 

@@ -205,7 +205,7 @@ def test_what_is_not_http_is_refused_in_the_envelope(service: Service, sent: byt
 
 
 def test_http_1_0_needs_no_host(service: Service) -> None:
-    """RFC 9112, section 3.2, asks for Host of HTTP/1.1 only."""
+    """A request of HTTP/1.0 needs no Host: RFC 9112, section 3.2, requires it of HTTP/1.1 only."""
     with RawClient(service.url) as client:
         client.send(b"GET /livez HTTP/1.0\r\n\r\n")
 

@@ -347,6 +347,27 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
     assert bare == []
 
 
+def test_every_test_has_a_docstring() -> None:
+    """The docstring of each test says what it checks, not only which standard asks for it."""
+    found = 0
+    without = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if "node_modules" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
+                continue
+            found += 1
+            text = ast.get_docstring(node) or ""
+            # Without its citations, such as "RFC 9110, sections 8.6 and 13.1", a sentence must remain.
+            said = re.sub(r"https?://\S+|RFC \d+|\b(sections?|appendix) [\d.A-Z]+( and [\d.]+)?", "", text)
+            if len(re.findall(r"\w+", said)) < 3:
+                without.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
+
+    assert found > 1000
+    assert without == [], "say in one sentence which behaviour the test checks"
+
+
 # --- plain English
 
 #: Each key is a pattern. It finds a phrase that is hard to read. The value names better words. The pattern of

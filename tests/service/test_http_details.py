@@ -67,7 +67,7 @@ def test_a_higher_minor_version_is_answered_as_1_1(service: Service, version: st
 
 @pytest.mark.parametrize("version", ["2.0", "3.0", "0.9"])
 def test_another_major_version_is_505(service: Service, version: str) -> None:
-    """RFC 9110, section 15.6.6."""
+    """Another major version of HTTP gets a 505 that names HTTP/1.1: RFC 9110, section 15.6.6."""
     assert "HTTP/1.1" in refused(ask(service, f"GET / HTTP/{version}"), 505)
 
 
@@ -113,7 +113,7 @@ def test_close_is_an_option_in_a_list(service: Service, value: str, closes: bool
     ],
 )
 def test_every_answer_has_a_date_and_is_not_stored(service: Service, line: str, status: int) -> None:
-    """RFC 9110, section 6.6.1, and RFC 9111, section 4.2.2; also where the application was not asked."""
+    """Every answer has these headers, also one of the worker: RFC 9110, section 6.6.1; RFC 9111, 4.2.2."""
     answer = ask(service, line)
     sent = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
@@ -124,7 +124,7 @@ def test_every_answer_has_a_date_and_is_not_stored(service: Service, line: str, 
 
 
 def test_pipelined_requests_are_answered_in_their_order(service: Service) -> None:
-    """RFC 9112, section 9.3.2; the answer to HEAD has no body."""
+    """Pipelined requests get their answers in order; a HEAD's has no body: RFC 9112, section 9.3.2."""
     lines = ["GET /livez", "HEAD /livez", "GET /nothing", "GET /"]
     sent = "".join(f"{line} HTTP/1.1\r\nHost: localhost\r\n\r\n" for line in lines)
     with RawClient(service.url) as client:
@@ -199,7 +199,7 @@ def test_an_empty_port_is_the_default_port_of_an_origin(service: Service) -> Non
 
 @pytest.mark.parametrize("line", ["OPTIONS /", "TRACE /", "PATCH /", "FOO /", "PUT /"])
 def test_a_method_that_is_not_allowed_says_which_are(service: Service, line: str) -> None:
-    """RFC 9110, section 15.5.6."""
+    """A 405 names the allowed methods in Allow: RFC 9110, section 15.5.6."""
     answer = ask(service, f"{line} HTTP/1.1")
     refused(answer, 405)
 
@@ -210,7 +210,7 @@ def test_a_method_that_is_not_allowed_says_which_are(service: Service, line: str
     "path", ["/", "/livez", "/list_files", f"/files/{NAME}", "/files/none", "/ui", "/openapi.json", "/none"]
 )
 def test_head_has_the_headers_of_get(service: Service, path: str) -> None:
-    """RFC 9110, section 9.3.2."""
+    """HEAD has the status and the headers of GET, and no body: RFC 9110, section 9.3.2."""
     heads = []
     for method in ("GET", "HEAD"):
         answer = requests.request(method, service.url + path, timeout=30)
@@ -228,7 +228,7 @@ def test_head_has_the_headers_of_get(service: Service, path: str) -> None:
     "length", ["+3", "-3", "0x3", "3_0", "3, 3", "3\r\nContent-Length: 3", "3\r\nContent-Length: 4", ""]
 )
 def test_a_length_that_is_no_number_is_400(service: Service, length: str) -> None:
-    """RFC 9110, section 8.6; RFC 9112, section 6.3."""
+    """A Content-Length that is not one number is refused: RFC 9110, section 8.6; RFC 9112, section 6.3."""
     refused(ask(service, PUT, f"Content-Length: {length}", body=b"abc"), 400)
 
 
@@ -287,7 +287,7 @@ def test_chunks_of_a_file(service: Service, body: bytes, status: int) -> None:
     [("POST /delete", JSON), ("POST /uploads", JSON), ("POST /upload", FORM), ("PUT /upload/a", "X: y")],
 )
 def test_chunks_that_are_not_valid_are_400_everywhere(service: Service, line: str, content_type: str) -> None:
-    """RFC 9112, section 7.1; a JSON body was answered with 500."""
+    """A chunk without a valid size is refused for every kind of body: RFC 9112, section 7.1."""
     answer = ask(service, f"{line} HTTP/1.1", content_type, CHUNKED, body=b"zz\r\nabc\r\n0\r\n\r\n")
 
     assert "chunks" in refused(answer, 400)
@@ -548,7 +548,7 @@ def test_a_limit_that_is_no_number_is_400(service: Service, limit: str) -> None:
     ],
 )
 def test_ranges(service: Service, value: str, status: int, expected: bytes | None) -> None:
-    """RFC 9110, section 14."""
+    """A valid range is 206, one beyond the end 416, and any other is ignored: RFC 9110, section 14."""
     answer = ask_file(service, f"Range: {value}")
 
     assert answer.status == status
@@ -572,7 +572,7 @@ def test_ranges(service: Service, value: str, status: int, expected: bytes | Non
     ],
 )
 def test_three_forms_of_a_date(service: Service, form: str, expected: int) -> None:
-    """RFC 9110, sections 5.6.7 and 13.1.3."""
+    """Conditions take three forms of a date and ignore others: RFC 9110, sections 5.6.7 and 13.1.3."""
     later = time.strftime(form, time.gmtime(time.time() + 60))
 
     assert ask_file(service, f"If-Modified-Since: {later}").status == expected
@@ -598,7 +598,7 @@ def test_a_year_of_two_digits_is_at_most_fifty_years_ahead(service: Service) -> 
     ],
 )
 def test_lists_of_entity_tags(service: Service, header: str, expected: int) -> None:
-    """RFC 9110, section 13.1."""
+    """A condition takes a list of ETags or `*`: RFC 9110, section 13.1."""
     etag = ask_file(service).headers["ETag"]
 
     assert ask_file(service, header.replace("ETAG", etag)).status == expected
@@ -649,7 +649,7 @@ def test_the_head_of_a_redirect_has_the_length_of_its_get(service: Service) -> N
 
 
 def test_a_listing_varies_by_what_it_accepts(service: Service) -> None:
-    """RFC 9110, section 12.5.5; the redirect to a signed URL is not stored by a cache."""
+    """A listing has Vary (RFC 9110, section 12.5.5), and no cache stores the redirect to a signed URL."""
     for accept in ("application/json", "application/x-ndjson"):
         answer: Any = ask(service, "GET /list_files HTTP/1.1", f"Accept: {accept}", "Connection: close")
         assert answer.headers["Vary"] == "Accept"

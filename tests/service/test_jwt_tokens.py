@@ -245,6 +245,7 @@ def test_the_longest_token(make: Callable[..., FlaskClient], length: int, taken:
 
 
 def test_configured_tokens_stay_valid(make: Callable[..., FlaskClient]) -> None:
+    """A service that accepts JWTs also accepts its configured tokens, and refuses other ones."""
     secret, entry = new_token("server", frozenset({"list"}), "docs/")
     client = make(api_tokens=(entry,))
 
@@ -358,6 +359,7 @@ ATTACKS: Mapping[str, tuple[Callable[[], str], str]] = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_is_refused(make: Callable[..., FlaskClient], attack: str) -> None:
+    """Each forged or incomplete JWT of the list is refused, and the answer says why."""
     forged, sentence = ATTACKS[attack]
     refused(make(), forged(), sentence)
 
@@ -759,6 +761,7 @@ NAMES = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
 def test_a_wrong_setting_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str
 ) -> None:
+    """A wrong setting of the tokens stops the start; the error names the variable and shows no secret."""
     message = problems(tmp_path, monkeypatch, **variables)
     assert sentence in message
     assert SECRET not in message
@@ -768,6 +771,7 @@ def test_a_wrong_setting_is_named(
 
 
 def test_a_configured_token_expires(make_client: Callable[..., FlaskClient]) -> None:
+    """A configured token with a date is refused after that date."""
     past, future = (datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (-1, 3600))
     old, old_entry = new_token("old", frozenset({"list"}), "", past)
     new, new_entry = new_token("new", frozenset({"list"}), "", future)

@@ -154,7 +154,7 @@ def test_a_file_that_is_always_replaced_is_503(
 
 
 def test_a_304_says_what_its_200_would(client: FlaskClient, store: MemoryStore) -> None:
-    """RFC 9110, section 15.4.5; by RFC 9111, section 3.2, a cache takes its headers for those of the 200."""
+    """A 304 has the headers of its 200, which a cache keeps: RFC 9110, 15.4.5; RFC 9111, section 3.2."""
     _store(store, "a", Cache_Control="max-age=60")
     whole = client.get("/files/a").headers
     for given in ({"If-None-Match": TAG}, {"If-None-Match": f"{OTHER}, {TAG}"}, {"If-Modified-Since": WHEN}):
@@ -182,7 +182,7 @@ def test_416_says_how_long_the_file_is(client: FlaskClient, file: str, asked: st
 def test_an_empty_file_satisfies_no_range(
     client: FlaskClient, store: MemoryStore, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 9110, section 14.1.2; also where the store answers the whole of nothing instead."""
+    """Any range of an empty file is 416, also if the store answers with the empty file: RFC 9110, 14.1.2."""
     _store(store, "empty", b"")
     for _ in range(2):
         answer = client.get("/files/empty", headers={"Range": asked})
@@ -439,7 +439,7 @@ def test_json_is_in_no_cache(client: FlaskClient, path: str) -> None:
 
 
 def test_a_listing_varies_with_accept(client: FlaskClient) -> None:
-    """RFC 9110, section 12.5.5; streamed lines are stored by no cache either."""
+    """Both forms of a listing have Vary and `no-store`: RFC 9110, section 12.5.5."""
     for accept in ("application/json", "application/x-ndjson"):
         answer = client.get("/list_files", headers={"Accept": accept})
         assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Accept", "no-store")

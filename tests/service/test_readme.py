@@ -177,7 +177,8 @@ def test_every_variable_is_documented() -> None:
         "AWS_ENDPOINT_URL_S3",
     }
 
-    assert sorted(named) == sorted(settings)
+    assert len(named) == len(set(named))
+    assert set(named) ^ settings == set(), "make docs writes the table from Settings"
 
 
 def test_every_decision_is_numbered_dated_and_listed() -> None:
@@ -186,10 +187,15 @@ def test_every_decision_is_numbered_dated_and_listed() -> None:
     pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
     rows = []
     for path in pages:
-        title, _, date = path.read_text(encoding="utf-8").splitlines()[:3]
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date), path.name
+        title, _, date = (path.read_text(encoding="utf-8").splitlines() + [""] * 3)[:3]
+        assert title.startswith("# "), f"{path.name}: line 1 is '# Title', not {title!r}"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date), (
+            f"{path.name}: line 3 is the bare date, such as 2026-11-27, not {date!r}"
+        )
         rows.append(f"| [{path.name[:4]}]({path.name}) | {date} | {title.removeprefix('# ')} |")
     index = (folder / "README.md").read_text(encoding="utf-8").splitlines()
 
     assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
-    assert [line for line in index if line.startswith("| [")] == rows
+    listed = [line for line in index if line.startswith("| [")]
+    assert set(listed) ^ set(rows) == set(), "a row of the index repeats the date and the title of its page"
+    assert listed == rows

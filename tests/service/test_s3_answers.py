@@ -293,6 +293,7 @@ def test_an_error_of_a_proxy_counts_as_one_of_s3(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 301, 404, 499])
 def test_any_other_answer_of_a_proxy_is_none(status: int) -> None:
+    """A proxy's answer that is not an error of a server (5xx) is not taken for an answer of S3."""
     with pytest.raises(UnexpectedAnswer):
         exchanged(status, PAGE, ("Content-Type", "text/html"))
 

@@ -71,7 +71,7 @@ def test_bytes_are_counted_as_they_pass(  # noqa: PLR0917 - a column of the tabl
 
 
 def test_a_304_sends_nothing(service: Service) -> None:
-    """RFC 9110, section 15.4.5."""
+    """A 304 sends no body: RFC 9110, section 15.4.5."""
     for path in ("/files/a", "/ui/ui.js"):
         etag = requests.head(service.url + path, timeout=30).headers["ETag"]
         answer = requests.get(service.url + path, headers={"If-None-Match": etag}, timeout=30)

@@ -245,7 +245,7 @@ def test_a_post_without_an_override_is_told_what_is_missing(client: FlaskClient)
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_the_method_can_be_overridden(client: FlaskClient, store: MemoryStore, method: str) -> None:
-    """Core protocol, "X-HTTP-Method-Override"."""
+    """POST with X-HTTP-Method-Override is PATCH or DELETE, and nothing else: the core protocol of tus."""
     path = created(client, 3)
     headers = {**CHUNK, "Upload-Offset": "0", "X-HTTP-Method-Override": method}
     answer = client.post(path, headers=headers, data=b"abc" if method == "PATCH" else b"")

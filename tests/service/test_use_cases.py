@@ -322,10 +322,12 @@ def test_a_clock_is_wrong_from_15_minutes_on(
 
 
 def test_a_wrong_clock_in_an_answer_that_has_no_date() -> None:
+    """Without a date in S3's answer, the error states only the limit of 15 minutes."""
     assert "by more than 15 minutes" in str(translated("RequestTimeTooSkewed", "get_object", "a"))
 
 
 def test_denials_are_the_codes_that_deny() -> None:
+    """Only the codes of S3 that deny access count as denials; an unknown code does not."""
     assert is_denial("AccessDenied")
     assert not is_denial("NoSuchKey")
     assert not is_denial("SomethingNew")

@@ -563,7 +563,7 @@ def test_cancelled_too_late(faulty: FaultyWindow, three_parts: Path) -> None:
     ],
 )
 def test_md5_of_the_rfc(window: Window, text_of: str, digest: str) -> None:
-    """The suite of RFC 1321, appendix A.5."""
+    """The page's MD5 is right for the test suite of RFC 1321, appendix A.5."""
     window.open()
 
     assert md5_in_the_page(window, f"new Blob([{text_of!r}])") == digest

@@ -66,7 +66,7 @@ _PASSED = {
 _IAM_KEYS = {"iam:AWSServiceName": "AWSServiceName", "iam:PolicyARN": "PolicyArn"}
 
 
-# The services of which calls get more checks, or more condition keys, than MiniStack gives them.
+# Services whose calls get extra checks or condition keys, which MiniStack does not have.
 _CHECKED = {"acm", "application-autoscaling", "ec2", "ecs", "iam"}
 
 
