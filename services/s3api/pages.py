@@ -42,7 +42,6 @@ _UI_ASSETS = {
     "receive.css",
     "receive.js",
     "rename.js",
-    "requests.js",
     "results.js",
     "search.js",
     "selection.js",
@@ -51,6 +50,7 @@ _UI_ASSETS = {
     "taken.js",
     "total.js",
     "ui.js",
+    "upload_link_dialog.js",
     "uploads.js",
     "versions.js",
 }

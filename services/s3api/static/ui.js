@@ -31,10 +31,10 @@ import {
 import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
 import { rename, startRenaming } from "./rename.js";
-import { offerRequests, startRequesting } from "./requests.js";
 import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
+import { offerRequests, startRequesting } from "./upload_link_dialog.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
 import { showVersions, startVersions } from "./versions.js";
 
