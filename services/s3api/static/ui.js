@@ -5,6 +5,7 @@ import { Failure, call, token } from "./api.js";
 import { hideDeleted, showDeleted } from "./deleted.js";
 import { remove, removeFolder, startDeleting } from "./deleting.js";
 import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
+import { deletedHash, hashOf, place, searchHash } from "./location.js";
 import { menuButton } from "./menu.js";
 import {
   $,
@@ -28,7 +29,6 @@ import {
   sizeInWords,
   whenUnauthorized,
 } from "./page.js";
-import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
 import { rename, startRenaming } from "./rename.js";
 import { isSearching, search, showSearchLine } from "./search.js";
