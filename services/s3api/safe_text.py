@@ -1,4 +1,4 @@
-"""Text of others, such as file names, server messages and log lines, as a terminal may show it."""
+"""Makes untrusted text safe to print: names of files, messages of servers, lines of logs."""
 
 from __future__ import annotations
 
