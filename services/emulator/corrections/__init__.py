@@ -26,7 +26,7 @@ from emulator.corrections import (
 )
 from emulator.registry import Tokens
 from emulator.settings import Settings
-from guard.ministack import check_forms
+from guard.ministack_s3 import check_forms
 
 
 def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Authority) -> None:
