@@ -1,4 +1,4 @@
-"""Checks and makes what Terraform needs before it runs: tools, account, buckets, secrets, the role of ECS."""
+"""The prerequisites of Terraform: checks tools and account; makes buckets, a signing key, the role of ECS."""
 
 from __future__ import annotations
 
