@@ -28,7 +28,6 @@ UNLESS_SET = [
 #: The version of tus (https://tus.io/protocols/resumable-upload) that the service speaks.
 TUS_VERSION = "1.0.0"
 MAX_MEDIA_TYPE = 255
-UNKNOWN_TYPE = "application/octet-stream"
 
 # RFC 9110, sections 5.6.2, 5.6.4 and 8.3.1. Quantifiers are possessive, so that matching takes linear time.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - HTTP's word for it

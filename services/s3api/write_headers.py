@@ -8,8 +8,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from s3api import failures, headers
-from s3api.headers import UNKNOWN_TYPE
-from s3api.names import guess_content_type
+from s3api.names import guess_content_type, specific_content_type
 
 _WHOLE = "send the whole file with one PUT, or plan an upload in parts with POST /uploads"
 _TUS = "a resumable upload of tus begins with POST /tus"
@@ -170,8 +169,7 @@ def content_type(name: str, given: str | None) -> str:
             "The content type is not a media type, such as 'text/plain; charset=utf-8'; "
             "correct it, or leave it out"
         )
-    unknown = kind.partition(";")[0] in (UNKNOWN_TYPE, "application/x-www-form-urlencoded")
-    return guess_content_type(name) if unknown else kind
+    return specific_content_type(name, kind)
 
 
 def wanted_digests() -> dict[str, str]:
