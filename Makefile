@@ -287,8 +287,9 @@ docs: $(VENV)/.test ## Generate the API document, and the tables, diagrams and f
 	PYTHONPATH=tests $(BIN)/python -m cli.docs > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 	PYTHONPATH=tests $(BIN)/python -m service.generated
-	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 	PYTHONPATH=tests $(BIN)/python -m bench --render
+	@command -v terraform >/dev/null || { echo "The tables of the Terraform modules need Terraform: all else is written" >&2; exit 1; }
+	PYTHONPATH=tests $(BIN)/python -m infra.terraform_docs --write
 
 .PHONY: pictures
 pictures: $(VENV)/.test $(MINISTACK)/.ready ## Take new pictures of the page for the documentation

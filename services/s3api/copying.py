@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from math import inf
 
 from s3api.failures import FileChanged, FileError, FileExists, FileNotFound, InvalidCopy, changed
 from s3api.file_store import Conditions, Copied, FileStore, OpenFile
@@ -158,8 +160,20 @@ def copy_folder(
     def try_one(name: str) -> Result:
         return _result(store, one, name, destination + name[len(source) :], overwrite=overwrite)
 
+    found: dict[str, Result] = {}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="copy") as threads:
-        return Results(list(threads.map(try_one, names)), page.next_token)
+        for _, group in groupby(sorted(names, key=_turn), key=_turn):
+            together = list(group)
+            found.update(zip(together, threads.map(try_one, together), strict=True))
+    return Results([found[name] for name in names], page.next_token)
+
+
+def _turn(name: str) -> float:
+    """The object of a folder itself is copied before all below it, and files are copied last.
+
+    For some kinds of S3, such as SeaweedFS, `a/` exists as soon as a file below it does.
+    """
+    return name.count("/") if name.endswith("/") else inf
 
 
 def _check_folders(source: str, destination: str) -> None:

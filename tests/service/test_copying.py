@@ -5,6 +5,7 @@ LocalStack is left out: it answers 501 to the `If-Match` of a deletion, so it re
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -430,6 +431,27 @@ def test_a_folder_is_moved(any_store: FileStore, limit: int) -> None:
     assert results == dict.fromkeys(["a/", "a/1", "a/b/2", "a/b/3"])
     assert names(any_store) == ["ab/4", "n/", "n/1", "n/b/2", "n/b/3", "z"]
     assert content(any_store, "n/b/3") == b"a/b/3"
+
+
+def test_the_object_of_a_folder_is_copied_before_what_is_below_it(any_store: FileStore) -> None:
+    """For SeaweedFS, a folder exists as soon as a file below it does. Then its object could not be copied."""
+    expected = ["a/", "a/1", "a/b/", "a/b/2", "a/b/c/"]
+    for name in expected:
+        put(any_store, name, b"" if name.endswith("/") else name.encode())
+    others = threading.Event()
+
+    def one(store: FileStore, source: str, destination: str, wanted: Wanted) -> Copied:
+        if source == "a/":
+            assert not others.wait(0.3)
+        others.set()
+        if source == "a/b/":
+            assert "n/b/2" not in names(store)
+        return copying.copy_file(store, source, destination, wanted)
+
+    results = copying.copy_folder(any_store, one, "a/", "n/", overwrite=False, limit=1000, token=None)
+
+    assert [(result.name, result.code) for result in results.files] == [(name, None) for name in expected]
+    assert names(any_store)[len(expected) :] == ["n/", "n/1", "n/b/", "n/b/2", "n/b/c/"]
 
 
 def test_each_file_of_a_folder_has_its_own_result(any_store: FileStore) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -52,6 +53,14 @@ FORBIDDEN = [
     ("guard.keys", "from s3api.private import open_private", "s3api.private"),
     ("deploy.prepare", "from s3api.s3_store import S3FileStore", "s3api.s3_store"),
     ("deploy.smoke", "import s3api.client.api", "s3api.client.api"),
+    ("s3api.copying", "import flask", "flask"),
+    ("s3api.searching", "import werkzeug", "werkzeug"),
+    ("s3api.versions", "from flask import g", "flask"),
+    ("s3api.upload_memory", "import flask", "flask"),
+    ("s3api.s3_copying", "import flask", "flask"),
+    ("s3api.s3_versions", "import werkzeug", "werkzeug"),
+    ("emulator.settings", "from deploy import steps", "deploy.steps"),
+    ("emulator.entrance", "from s3api import files", "s3api.files"),
 ]
 
 #: A chain of one import; the later imports of a longer chain are on indented lines.
@@ -97,3 +106,21 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_forbidden_import_is_refused(refused: set[tuple[str, str]], module: str, imported: str) -> None:
     """A contract names the import, so `make check` fails on it."""
     assert (module, imported) in refused
+
+
+def test_contracts_that_name_modules_name_all_of_their_kind() -> None:
+    """A new use case, or a new part of the store, is in the contract of its kind."""
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    contracts = {contract["name"]: contract for contract in configured["contracts"]}
+    (layers,) = (
+        contract["layers"] for name, contract in contracts.items() if name.startswith("One direction:")
+    )
+    rows = [{f"s3api.{module}" for module in row.split(" | ")} for row in layers]
+    (first,) = (number for number, row in enumerate(rows) if "s3api.resumable" in row)
+    (last,) = (number for number, row in enumerate(rows) if "s3api.names" in row)
+    use_cases = set().union(*rows[first : last + 1]) - {"s3api.jwt_tokens"}
+    of_store = {module for row in rows for module in row if module.startswith("s3api.s3_")}
+
+    named = set(contracts["The use cases know neither HTTP nor S3"]["source_modules"])
+    assert named == use_cases | {"s3api.failures"}
+    assert set(contracts["The store does without the web framework"]["source_modules"]) == of_store

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from flask.testing import FlaskClient
 
 from s3api import failures, versions
 from s3api.auth import new_token
-from s3api.file_store import FileStore, FileVersion
+from s3api.file_store import FileStore, FileVersion, VersionPage
+from s3api.s3_errors import S3Errors
+from s3api.s3_versions import S3Versions
 from support.memory_store import MemoryStore
 from support.servers import S3
 from support.stores import content, put, s3_store
@@ -239,6 +243,89 @@ def test_a_bucket_that_keeps_no_versions_says_so(
         put(store, name)
     with pytest.raises(failures.VersioningOff, match="keeps no versions"):
         store.list_versions("", 1000, None)
+
+
+@pytest.mark.parametrize("token", ["x", "5", "null", '["a"]'])
+def test_a_position_that_is_none(ministack_s3: S3, token: str) -> None:
+    """A position in the list that the store has not given is refused, whatever JSON it is."""
+    store = s3_store(ministack_s3, "day02-not-asked")
+    with pytest.raises(failures.InvalidCursor, match="begin again without it"):
+        store.list_versions("", 1000, token)
+
+
+class _Api:
+    """S3's answers to the two operations that a list of versions needs, and their names in order."""
+
+    def __init__(self, versioning: dict[str, Any] | Exception, **listed: Any) -> None:
+        self.asked: list[str] = []
+        self._versioning = versioning
+        self._listed = {"IsTruncated": False, **listed}
+
+    def list_object_versions(self, **_: Any) -> dict[str, Any]:
+        self.asked.append("versions")
+        return self._listed
+
+    def get_bucket_versioning(self, **_: Any) -> dict[str, Any]:
+        self.asked.append("versioning")
+        if isinstance(self._versioning, Exception):
+            raise self._versioning
+        return self._versioning
+
+    def page(self, token: str | None = None) -> VersionPage:
+        errors = S3Errors("day02", "eu-west-1", checks_owner=False)
+        return S3Versions(self, "day02", errors).page("", 1000, token)
+
+
+def _entry(version: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "Key": "a",
+        "VersionId": version,
+        "LastModified": now,
+        "IsLatest": True,
+        "Size": 1,
+        "ETag": '"0123456789abcdef0123456789abcdef"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("versions_", "markers"),
+    [(["3HL4kqtJlcpXroDTDmJ"], []), (["zzz"], []), (["null", "zzz"], []), ([], ["null"])],
+    ids=["before null", "after null", "both", "a deletion during a suspension"],
+)
+def test_a_list_with_versions_needs_no_other_question(versions_: list[str], markers: list[str]) -> None:
+    """Only a list in which all could be files of a bucket without versions leads to a second request."""
+    api = _Api(
+        {}, Versions=[_entry(one) for one in versions_], DeleteMarkers=[_entry(one) for one in markers]
+    )
+
+    assert len(api.page().versions) == len(versions_) + len(markers)
+    assert api.asked == ["versions"]
+
+
+def test_only_the_first_page_asks_whether_the_bucket_keeps_versions() -> None:
+    """A later page follows one that was listed."""
+    api = _Api({}, Versions=[_entry("null")])
+
+    assert len(api.page('["a", ""]').versions) == 1
+    assert api.asked == ["versions"]
+
+
+@pytest.mark.parametrize(
+    "versioning",
+    [
+        ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketVersioning"),
+        {"Status": "Suspended"},
+        {"Status": "Enabled"},
+    ],
+    ids=["may not be asked", "suspended", "enabled"],
+)
+def test_files_from_before_versioning_are_listed(versioning: dict[str, Any] | Exception) -> None:
+    """Files of the version "null" alone are no sign that the bucket keeps no versions."""
+    api = _Api(versioning, Versions=[_entry("null")])
+
+    assert [one.version for one in api.page().versions] == ["null"]
+    assert api.asked == ["versions", "versioning"]
 
 
 # --- HTTP
