@@ -193,7 +193,8 @@ NOTICED_upload_link_routes := $(DOCUMENT) $(JSON_BODIES) $(call SERVICE_TESTS,up
 NOTICED_upload_links := $(call SERVICE_TESTS,upload_links)
 NOTICED_version_routes := $(DOCUMENT) $(JSON_BODIES) $(call SERVICE_TESTS,versions)
 NOTICED_versions := $(call SERVICE_TESTS,versions)
-NOTICED_write_headers := $(call SERVICE_TESTS,edges http)
+NOTICED_write_headers := $(call SERVICE_TESTS,edges http http_details) \
+	tests/service/test_write_fuzz.py::test_an_empty_value_is_refused_too
 TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views http properties operations))
 # A random sample of the mutants, the same for the same SEED: make mutants MODULE=auth SAMPLE=40
 SAMPLE ?=

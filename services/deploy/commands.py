@@ -11,6 +11,7 @@ from docker.errors import APIError, ImageNotFound
 
 from deploy import (
     bucket_move,
+    destroy_steps,
     emulated_aws,
     instances,
     leftovers,
@@ -18,7 +19,6 @@ from deploy import (
     prepare,
     prices,
     rehearsal,
-    removal,
 )
 from deploy.environments import REHEARSALS, Environment
 from deploy.image import build, docker_engine, push, revision
@@ -260,7 +260,7 @@ def rehearse(environment: Environment, report: Reporter) -> str:
     release(environment, report)
     check_second_plan(environment, report)
     environment = unprotect(environment, report)
-    said = destroy(environment, report, removal.agreed(environment))
+    said = destroy(environment, report, destroy_steps.agreed(environment))
     emulated_aws.purge(engine, emulated)
     return (
         f"{environment.root.name} was deployed to emulated AWS and removed: {said} ({report.seconds:.0f} s)"
@@ -282,7 +282,7 @@ def unprotect(environment: Environment, report: Reporter) -> Environment:
     assert environment.emulated is not None
     with report.step("deletion protection"):
         try:
-            removal.unprotected(environment)
+            destroy_steps.unprotected(environment)
         except Failed:
             report.say("AWS refuses to delete the load balancer until the protection is taken away")
         else:
@@ -300,7 +300,7 @@ def destroy(environment: Environment, report: Reporter, variables: Mapping[str, 
 
     It can be repeated after every failure.
     """
-    images = removal.confirmed(environment, variables)
+    images = destroy_steps.confirmed(environment, variables)
     with report.step("tools"):
         prepare.tools()
     if environment.emulated:
@@ -315,32 +315,32 @@ def destroy(environment: Environment, report: Reporter, variables: Mapping[str, 
         stack.init()
         outputs = stack.outputs()
     with report.step("deletion protection"):
-        removal.unprotected(environment)
-    with removal.naming_what_remains(environment):
+        destroy_steps.unprotected(environment)
+    with destroy_steps.naming_what_remains(environment):
         return _remove(environment, stack, outputs, images, report)
 
 
 def _remove(
     environment: Environment, stack: Stack, outputs: dict[str, str], images: str, report: Reporter
 ) -> str:
-    """The steps of `removal.STEPS`, in that order."""
-    with report.step(removal.SCALE):
+    """The steps of `destroy_steps.STEPS`, in that order."""
+    with report.step(destroy_steps.SCALE):
         if "service_name" in outputs:
             Service(environment, outputs["cluster_name"], outputs["service_name"]).scale_to_zero(report)
-    with report.step(removal.IMAGES):
-        if images == removal.DELETE:
-            report.say(f"{removal.delete_images(environment)} deleted")
+    with report.step(destroy_steps.IMAGES):
+        if images == destroy_steps.DELETE:
+            report.say(f"{destroy_steps.delete_images(environment)} deleted")
         else:
             report.say("kept")
-    with report.step(removal.DESTROY):
-        stack.destroy(keep=() if images == removal.DELETE else (REGISTRY,))
-    with report.step(removal.DEFINITIONS):
+    with report.step(destroy_steps.DESTROY):
+        stack.destroy(keep=() if images == destroy_steps.DELETE else (REGISTRY,))
+    with report.step(destroy_steps.DEFINITIONS):
         report.say(f"{delete_task_definitions(environment)} removed")
-    with report.step(removal.AUDIT):
+    with report.step(destroy_steps.AUDIT):
         left = leftovers.find(environment)
         for arn in left.unconfirmed:
             report.say(f"AWS still lists {arn}; nothing here can confirm that it exists")
-        kept = f":repository/{environment.project}" if images == removal.KEEP else None
+        kept = f":repository/{environment.project}" if images == destroy_steps.KEEP else None
         exist = [arn for arn in left.exist if kept is None or not arn.endswith(kept)]
         if exist:
             raise Failed(
@@ -350,7 +350,7 @@ def _remove(
         said = f"0 left, bucket {environment.bucket} kept, {count_objects(environment)} objects"
     if environment.emulated:
         engine = docker_engine()
-        with report.step(removal.STOP):
+        with report.step(destroy_steps.STOP):
             _forget_tags(outputs.get("repository_url", ""))
             emulated_aws.stop(engine, environment.emulated)
             running = emulated_aws.tasks(engine, environment.emulated)

@@ -1,4 +1,4 @@
-"""Checks what a plan does not tell: may the account start the instances, and are names taken?"""
+"""Refuses, before the image is built, what an apply would fail at: instance types, rules, names in use."""
 
 from __future__ import annotations
 

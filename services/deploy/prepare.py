@@ -1,4 +1,4 @@
-"""Checks and makes what Terraform needs before it runs: tools, account, buckets, secrets, the role of ECS."""
+"""The prerequisites of Terraform: checks tools and account; makes buckets, a signing key, the role of ECS."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def tools() -> None:
         raise Failed(
             "terraform is not installed", "Install Terraform 1.11 or newer: developer.hashicorp.com/terraform"
         )
-    said = subprocess.run(
+    output = subprocess.run(
         ["terraform", "version", "-json"], capture_output=True, text=True, check=True
     ).stdout
-    version = str(json.loads(said)["terraform_version"])
+    version = str(json.loads(output)["terraform_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < TERRAFORM_AT_LEAST:
         raise Failed(f"Terraform {version} is too old", "Install 1.11 or newer")
 

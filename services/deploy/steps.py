@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError
 from docker.errors import DockerException
 
-from s3api.printing import shown_lines
+from s3api.safe_text import shown_lines
 
 # Of AWS, of the connection to it, and of Docker.
 EXPECTED = (ClientError, BotoCoreError, DockerException)

@@ -53,10 +53,10 @@ def values(root: Path) -> Mapping[str, Any]:
 def _evaluated(root: Path, names: list[str]) -> dict[str, Any]:
     """The values of variables, or nothing if one of them has none."""
     expression = f"jsonencode({{{', '.join(f'{name} = var.{name}' for name in names)}}})"
-    said = _terraform(root, "console", stdin=expression).strip()
-    if said == _UNKNOWN:
+    output = _terraform(root, "console", stdin=expression).strip()
+    if output == _UNKNOWN:
         return {}
-    found: dict[str, Any] = json.loads(json.loads(said))
+    found: dict[str, Any] = json.loads(json.loads(output))
     return found
 
 

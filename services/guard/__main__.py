@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from guard import ministack
+from guard import ministack_s3
 from guard.asgi import guarded
 from guard.installation import from_environment
 
@@ -29,9 +29,9 @@ def main() -> None:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
     }
-    ministack.check_forms()
+    ministack_s3.check_forms()
     app = importlib.import_module("ministack.app")
-    ministack.keep_files_out_of_parameters(app)
+    ministack_s3.keep_files_out_of_parameters(app)
     app.app = guarded(app.app, guard)
     app.main()
 

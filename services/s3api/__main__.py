@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 import s3api
 from s3api.client import commands
-from s3api.printing import json_line, shown, shown_lines
+from s3api.safe_text import json_line, shown, shown_lines
 
 #: The commands of `manage`, and what the list of commands says of them, so that it need not load them.
 OPERATOR: Mapping[str, str] = {

@@ -14,7 +14,7 @@ from flask.wrappers import Request
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
-from s3api import failures, headers
+from s3api import failures, headers, write_headers
 from s3api.auth import ANONYMOUS, LINK_HOLDER, Forbidden
 from s3api.bodies import Received
 from s3api.origins import path_of_target
@@ -142,15 +142,15 @@ _REFUSED_BY_SOME = frozenset(
     map(
         _in_environment,
         (
-            *headers.UNSUPPORTED_IN_WRITES,
-            *headers.PRECONDITIONS,
+            *write_headers.UNSUPPORTED_IN_WRITES,
+            *write_headers.PRECONDITIONS,
             *headers.DIGESTS,
             "Content-Encoding",
             "Content-Transfer-Encoding",
         ),
     )
 )
-_REFUSED_BEGINNINGS = tuple(map(_in_environment, headers.UNSUPPORTED_BEGINNINGS))
+_REFUSED_BEGINNINGS = tuple(map(_in_environment, write_headers.UNSUPPORTED_BEGINNINGS))
 _SIGNED_DIGEST = "HTTP_X_AMZ_CONTENT_SHA256"
 _EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
@@ -230,13 +230,13 @@ def _refuse_what_would_be_ignored() -> None:
     """Refuse a write with a header that changes its meaning but that its view would ignore."""
     names: Iterable[str] = request.headers.keys()
     if request.endpoint in TUS_UPLOADS:
-        names = [name for name in names if name.lower() not in headers.TUS and not _is_override(name)]
-    if unsupported := headers.unsupported_in_write(names):
+        names = [name for name in names if name.lower() not in write_headers.TUS and not _is_override(name)]
+    if unsupported := write_headers.unsupported_in_write(names):
         name, instead = unsupported
         raise BadRequest(f"The header {name} is not supported: {instead}")
     if not headers.is_binary(request.headers.get("Content-Transfer-Encoding")):
         raise UnsupportedMediaType("Content-Transfer-Encoding is not supported; send the bytes as they are")
-    for name in headers.PRECONDITIONS:
+    for name in write_headers.PRECONDITIONS:
         if name in request.headers and request.endpoint not in CONDITIONAL:
             raise BadRequest(f"This request takes no {name}: S3 has no condition for it; nothing was changed")
     if request.endpoint in RAW:

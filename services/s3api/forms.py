@@ -239,7 +239,7 @@ def _check_part(part: Headers) -> headers.FormPart:
     if _BACKSLASH.search(part.get("Content-Disposition", "")):
         raise failures.InvalidName("The file name contains a backslash")
     others = [name for name, _ in part if name.lower() != "content-disposition"]
-    unsupported = headers.unsupported_in_write(others)
+    unsupported = write_headers.unsupported_in_write(others)
     for name in (*(unsupported or ())[:1], *(name for name in headers.DIGESTS if name in part)):
         raise BadRequest(f"A form's part takes no {name}; send the file with PUT /upload/<file>")
     if part.get("Content-Encoding", "identity").lower() != "identity":

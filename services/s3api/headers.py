@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -28,7 +28,6 @@ UNLESS_SET = [
 #: The version of tus (https://tus.io/protocols/resumable-upload) that the service speaks.
 TUS_VERSION = "1.0.0"
 MAX_MEDIA_TYPE = 255
-UNKNOWN_TYPE = "application/octet-stream"
 
 # RFC 9110, sections 5.6.2, 5.6.4 and 8.3.1. Quantifiers are possessive, so that matching takes linear time.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - HTTP's word for it
@@ -128,67 +127,6 @@ def form_part(value: str) -> FormPart | None:
         return None
 
 
-#: Headers that change the meaning of a write and are not supported, with what to do instead. Some headers are
-#: not listed because a server may ignore them: `Range` in a PUT (RFC 9110, section 14.2), `Prefer` (RFC 7240,
-#: section 2), `Cache-Control` of a request (RFC 9111, section 5.2.1), and `If-Modified-Since` outside GET and
-#: HEAD (RFC 9110, section 13.1.3).
-_WHOLE = "send the whole file with one PUT, or plan an upload in parts with POST /uploads"
-_TUS = "a resumable upload of tus begins with POST /tus"
-UNSUPPORTED_IN_WRITES: Mapping[str, str] = {
-    "Content-Range": f"no request writes a part of a file; {_WHOLE}",  # RFC 9110, section 14.5
-    "Upload-Offset": _TUS,  # tus 1.0, FilePond
-    "Upload-Length": _TUS,
-    # draft-ietf-httpbis-resumable-upload
-    "Upload-Complete": f"resumable uploads are not supported; {_WHOLE}",
-    "Upload-Incomplete": f"resumable uploads are not supported; {_WHOLE}",
-    "Tus-Resumable": _TUS,
-    "X-Upload-Content-Length": f"resumable uploads are not supported; {_WHOLE}",  # Google's protocol
-    "X-Goog-Upload-Protocol": f"resumable uploads are not supported; {_WHOLE}",
-    "X-HTTP-Method-Override": "send the method itself",
-    "X-HTTP-Method": "send the method itself",
-    "X-Method-Override": "send the method itself",
-    "X-Content-Range": f"no request writes a part of a file; {_WHOLE}",  # nginx's upload module
-    "X-Update-Range": f"no request writes a part of a file; {_WHOLE}",  # SabreDAV's partial update
-    "If": "the service is no WebDAV server; use If-Match",  # RFC 4918, section 10.4
-    "Overwrite": "the service is no WebDAV server; use If-None-Match: *",  # RFC 4918, section 10.6
-    # RFC 4918, section 10.3
-    "Destination": "the service is no WebDAV server; upload the file under its name",
-    "ETag": "it is a header of answers; send the digest as Content-Digest or Content-MD5",  # OpenStack Swift
-    "X-Checksum": "send the digest as Content-Digest",
-    "Content-Disposition": "the service decides what is shown and what is saved; leave the header out",
-}
-_OF_OTHER_STORAGE = "it is for another storage service; leave it out"
-#: The same by the beginnings of names. `X-Amz-` is refused as a whole, because S3 adds headers every year:
-#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
-UNSUPPORTED_BEGINNINGS: Mapping[str, str] = {
-    "X-Amz-": "it is for S3 itself; leave it out, or upload directly to S3 with POST /uploads",
-    "Upload-": f"resumable uploads are not supported; {_WHOLE}",  # tus 1.0, and the draft of the IETF
-    "X-Upload-": f"resumable uploads are not supported; {_WHOLE}",
-    "OC-": "the service is no ownCloud or Nextcloud server; leave it out",
-    "X-OC-": "the service is no ownCloud or Nextcloud server; leave it out",
-    "X-Checksum-": "send the digest as Content-Digest",  # Artifactory
-    "X-Goog-": _OF_OTHER_STORAGE,
-    **dict.fromkeys(("X-Ms-Blob-", "X-Ms-Copy-", "X-Ms-Lease-", "X-Ms-Meta-"), _OF_OTHER_STORAGE),  # Azure
-    **dict.fromkeys(("X-Object-", "X-Delete-", "X-Copy-"), _OF_OTHER_STORAGE),  # OpenStack Swift
-    **dict.fromkeys(("X-Bz-", "X-Cos-", "X-Obs-", "X-Oss-"), _OF_OTHER_STORAGE),
-}
-_BEGINNINGS = {beginning.lower(): instead for beginning, instead in UNSUPPORTED_BEGINNINGS.items()}
-#: The headers of tus that the requests below /tus understand.
-TUS = frozenset(
-    {
-        *("tus-resumable", "upload-checksum", "upload-defer-length", "upload-length", "upload-metadata"),
-        "upload-offset",
-    }
-)
-#: What signing clients and proxies add, such as CloudFront, VPC Lattice and Google's Identity-Aware Proxy.
-ADDED_BY_PROXIES = frozenset(
-    {
-        *("x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "x-amz-user-agent", "x-amz-cf-id"),
-        *("x-goog-iap-jwt-assertion", "x-goog-authenticated-user-email", "x-goog-authenticated-user-id"),
-    }
-)
-#: RFC 9110, section 13.1. If-Range and If-Modified-Since have no meaning in a write.
-PRECONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 #: RFC 9530, the obsolete RFC 3230, and RFC 1864. In a PUT each is the digest of the body as it is sent,
 #: because a representation includes its content coding (RFC 9110, section 8.1). The last one is a part of
 #: AWS's signatures, in hex.
@@ -199,36 +137,7 @@ _DIGEST_BYTES: Mapping[str, Mapping[str, int]] = {
     "Repr-Digest": {"sha-256": 32, "sha-512": 64},
     "Digest": {"md5": 16, "sha-256": 32, "sha-512": 64},
 }
-_UNSUPPORTED = {name.lower(): (name, instead) for name, instead in UNSUPPORTED_IN_WRITES.items()}
 _OLD_DIGEST = re.compile(r"[ \t]*+([A-Za-z0-9-]++)=([A-Za-z0-9+/]*+={0,2})[ \t]*+")
-
-
-def unsupported_in_write(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first of these headers that changes what a write means, and what to do instead."""
-    for name in names:
-        lower = name.lower()
-        if unsupported := _UNSUPPORTED.get(lower):
-            return unsupported
-        if lower in ADDED_BY_PROXIES:
-            continue
-        for beginning, instead in _BEGINNINGS.items():
-            if lower.startswith(beginning):
-                return name, instead
-    return None
-
-
-def unsupported_in_trailer(names: Iterable[str]) -> str | None:
-    """The first of these trailers that would be ignored, though it changes what the upload means.
-
-    RFC 9110, section 6.5.1, lets a recipient drop trailers. A digest that nothing checks would mislead. A
-    trailer is too late for what describes the content.
-    """
-    refused = {name.lower() for name in (*DIGESTS, *PRECONDITIONS)}
-    for name in names:
-        lower = name.lower()
-        if lower in refused or lower.startswith("content-") or unsupported_in_write([name]):
-            return name
-    return None
 
 
 def _quote(text: str) -> str:

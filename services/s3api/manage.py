@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from s3api.app import create_app
 from s3api.auth import new_token
 from s3api.doctor import Finding, Verdict, diagnose
-from s3api.printing import shown
 from s3api.s3_store import S3FileStore
+from s3api.safe_text import shown
 from s3api.settings import Settings, SettingsError, TokenEntry, Verb
 
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from s3api.failures import InvalidName
 
 MAX_NAME_BYTES = 1024
+UNKNOWN_TYPE = "application/octet-stream"
+# `curl --data-binary` and urllib send the second one with every file.
+_UNSPECIFIC_TYPES = frozenset({UNKNOWN_TYPE, "application/x-www-form-urlencoded"})
 # XML 1.0, section 2.2, cannot carry U+FFFE and U+FFFF, and S3's bulk deletes and multipart uploads are in XML
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, XML related object keys).
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]")
@@ -99,4 +102,9 @@ def _check_length(text: str, what: str) -> None:
 
 def guess_content_type(name: str) -> str:
     """The content type of the name's last extension. It is the same on every machine."""
-    return _TYPES.get(posixpath.splitext(name)[1].lower(), "application/octet-stream")
+    return _TYPES.get(posixpath.splitext(name)[1].lower(), UNKNOWN_TYPE)
+
+
+def specific_content_type(name: str, kind: str) -> str:
+    """The content type that a client sent, or the one of the name if a client sends it with any content."""
+    return guess_content_type(name) if kind.partition(";")[0] in _UNSPECIFIC_TYPES else kind

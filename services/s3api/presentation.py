@@ -10,8 +10,7 @@ from werkzeug.http import parse_options_header
 
 from s3api import failures, headers
 from s3api.file_store import OpenFile
-from s3api.headers import UNKNOWN_TYPE
-from s3api.names import check_name, guess_content_type
+from s3api.names import UNKNOWN_TYPE, check_name, guess_content_type
 
 #: The types that a browser may show, in canonical form. Any other file is saved.
 INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|text/plain|application/pdf|(audio|video)/[a-z0-9.-]+")

@@ -28,8 +28,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from s3api.bucket import check_origin
+from s3api.misspelt_variables import CLIENT, unread
 from s3api.private import NotPrivate, check_folder, lock_path, make_folder, open_private
-from s3api.variables import CLIENT, unread
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB

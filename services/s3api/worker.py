@@ -36,11 +36,12 @@ from prometheus_client import Counter
 
 from s3api import cors
 from s3api.failures import MalformedBody
-from s3api.headers import ALWAYS, TUS_VERSION, UNLESS_SET, unsupported_in_trailer
+from s3api.headers import ALWAYS, TUS_VERSION, UNLESS_SET
 from s3api.metrics import requests_waiting
 from s3api.observability import registry
 from s3api.settings import Settings
 from s3api.waiting import IN_MEMORY, NO_PLACE
+from s3api.write_headers import unsupported_in_trailer
 
 log = logging.getLogger("s3api")
 

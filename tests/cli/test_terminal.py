@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cli.command import PROGRAM, Command
-from s3api.printing import json_line, shown, shown_lines
+from s3api.safe_text import json_line, shown, shown_lines
 from support.http_server import serving
 from support.terminal import read_until, running_on_terminal
 

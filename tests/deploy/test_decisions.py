@@ -25,7 +25,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 
 from deploy import __main__ as command_line
-from deploy import commands, iam_policies, preflight, prepare, removal, terraform_variables
+from deploy import commands, destroy_steps, iam_policies, preflight, prepare, terraform_variables
 from deploy.commands import REGISTRY, address
 from deploy.environments import CHECKOUT, ROOTS, EmulatedAws, Environment, environment
 from deploy.image import _follow, build, commit_of, push, revision
@@ -817,7 +817,7 @@ def test_valid_variables_pass(tmp_path: Path) -> None:
     terraform_variables.check(root, {"image": "sha256:0"}, os.environ)
 
 
-# --- removal
+# --- destroy
 
 
 class Answers:
@@ -856,7 +856,7 @@ class Answers:
 def test_production_is_removed_only_with_a_confirmation(variables: dict[str, str], then: str) -> None:
     """Removing prod needs its name, and a choice for the images. The failure prints the command."""
     with pytest.raises(Failed, match="nothing was changed") as failed:
-        removal.confirmed(environment("prod", {}), variables)
+        destroy_steps.confirmed(environment("prod", {}), variables)
 
     assert then in failed.value.then
 
@@ -865,8 +865,8 @@ def test_what_is_confirmed() -> None:
     """The choice for the images is returned; only prod asks."""
     prod = {"CONFIRM": "day02-prod", "IMAGES": "keep"}
 
-    assert removal.confirmed(environment("prod", {}), prod) == "keep"
-    assert removal.confirmed(environment("day02", {}), {}) == "delete"
+    assert destroy_steps.confirmed(environment("prod", {}), prod) == "keep"
+    assert destroy_steps.confirmed(environment("day02", {}), {}) == "delete"
 
 
 BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/day02-prod-alb/1"
@@ -886,10 +886,10 @@ def test_deletion_protection_stops_a_removal(protected: str | None) -> None:
 
     if protected == "true":
         with pytest.raises(Failed, match="nothing was changed") as failed:
-            removal.unprotected(where)
+            destroy_steps.unprotected(where)
         assert "deletion_protection = false" in failed.value.then
     else:
-        removal.unprotected(where)
+        destroy_steps.unprotected(where)
 
 
 def test_a_refused_removal_names_what_it_did_not_do() -> None:
@@ -898,8 +898,8 @@ def test_a_refused_removal_names_what_it_did_not_do() -> None:
 
     with (
         pytest.raises(Failed) as failed,
-        removal.naming_what_remains(environment("day02", {})),
-        report.step(removal.DESTROY),
+        destroy_steps.naming_what_remains(environment("day02", {})),
+        report.step(destroy_steps.DESTROY),
     ):
         raise Failed("refused", "Give the permission")
 

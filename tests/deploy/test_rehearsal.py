@@ -21,7 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 from docker.errors import NotFound
 
-from deploy import commands, emulated_aws, leftovers, prepare, rehearsal, removal
+from deploy import commands, destroy_steps, emulated_aws, leftovers, prepare, rehearsal
 from deploy.environments import DOMAIN, Environment, rehearsed
 from deploy.smoke import through
 from deploy.stack import NO_IMAGE, Stack
@@ -226,7 +226,7 @@ def test_a_protected_stack_is_not_destroyed(prod: Environment) -> None:
     with pytest.raises(Failed, match="nothing was changed") as unconfirmed:
         commands.destroy(prod, Reporter(), {})
     with pytest.raises(Failed, match="protected against deletion"):
-        commands.destroy(prod, Reporter(), removal.agreed(prod))
+        commands.destroy(prod, Reporter(), destroy_steps.agreed(prod))
 
     assert "CONFIRM=day02-prod" in unconfirmed.value.then
     assert leftovers.find(as_root(prod)).exist == before
@@ -239,7 +239,7 @@ def test_destroy_removes_it(prod: Environment, engine: docker.DockerClient) -> N
     deployer = emulated_aws.deployer(as_root(prod), Reporter())
     unprotected = commands.unprotect(deployer, Reporter())
 
-    said = commands.destroy(unprotected, Reporter(), removal.agreed(prod))
+    said = commands.destroy(unprotected, Reporter(), destroy_steps.agreed(prod))
 
     assert said.startswith(f"0 left, bucket {prod.bucket} kept")
     emulated_aws.start(engine, prod.emulated, Reporter())

@@ -13,7 +13,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3api import headers
+from s3api import headers, write_headers
 from support.servers import Service
 
 SOME = settings(max_examples=150, derandomize=os.environ.get("CI") == "true")
@@ -48,7 +48,7 @@ def uploads(draw: st.DrawFn) -> tuple[bytes, bool, dict[str, str]]:
     """A body, whether it is chunked, and headers."""
     data = draw(BODIES)
     kinds: dict[str, st.SearchStrategy[str]] = {
-        **dict.fromkeys(headers.PRECONDITIONS[:2], ETAGS | TEXT),
+        **dict.fromkeys(write_headers.PRECONDITIONS[:2], ETAGS | TEXT),
         "If-Unmodified-Since": DATES | TEXT,
         "If-Modified-Since": DATES | TEXT,
         **dict.fromkeys(headers.DIGESTS, _digests(data) | _digests(b"other") | TEXT),
@@ -103,7 +103,7 @@ def test_an_upload_is_stored_whole_or_refused(ministack_service: Service, sent: 
             assert hashlib.new(name, data, usedforsecurity=False).hexdigest() == digest
 
 
-@pytest.mark.parametrize("header", headers.UNSUPPORTED_IN_WRITES)
+@pytest.mark.parametrize("header", write_headers.UNSUPPORTED_IN_WRITES)
 def test_an_empty_value_is_refused_too(ministack_service: Service, header: str) -> None:
     """A header that changes the meaning is refused by its name, whatever its value."""
     answer = requests.put(

@@ -26,7 +26,7 @@ from emulator.corrections import (
 )
 from emulator.registry import Tokens
 from emulator.settings import Settings
-from guard.ministack import check_forms
+from guard.ministack_s3 import check_forms
 
 
 def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Authority) -> None:
@@ -52,7 +52,7 @@ def apply(settings: Settings, balancer: Balancer, tokens: Tokens, authority: Aut
     ecr.issue_tokens(settings, tokens)
     ecr.delete_images_with_repository()
     iam.match_unknown_resources()
-    iam.remove_account_from_public_parameters()
+    iam.match_policies_for_public_parameters()
     authorization.check_each_resource()
     iam.record_permissions()
     tasks.run_as_defined(settings)

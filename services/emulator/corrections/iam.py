@@ -28,10 +28,10 @@ def match_unknown_resources() -> None:
     iam_evaluator._resource_matches = or_unknown
 
 
-def remove_account_from_public_parameters() -> None:
-    """Remove the account number from the ARNs of AWS's public parameters, as AWS does.
+def match_policies_for_public_parameters() -> None:
+    """Let policies match the ARNs of AWS's public parameters in SSM, which have no account number.
 
-    MiniStack adds it, and a policy written for AWS does not match.
+    MiniStack adds the number to the ARN of a call's resource, so a policy written for AWS does not match.
     """
     from ministack.core import iam_actions
 

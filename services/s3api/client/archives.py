@@ -28,24 +28,24 @@ def save(api: Api, query: Sequence[tuple[str, str]], target: Path, meter: Meter,
             raise exists
         if not target.is_file():
             raise Failure("target_exists", f"{target} is not a regular file", EXISTS)
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
+    unfinished = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
     try:
         try:
-            with part.open("xb") as sink:
+            with unfinished.open("xb") as sink:
                 size = write(api, query, sink, meter, target.name)
         except Failure as failure:
-            raise _explained(failure, part) from failure
-        if not zipfile.is_zipfile(part):
+            raise _explained(failure, unfinished) from failure
+        if not zipfile.is_zipfile(unfinished):
             raise Failure("interrupted", "The archive is incomplete", FAILED)
         if not force:
             target.open("xb").close()  # a hard link would do both, but not on every file system
-        part.replace(target)
+        unfinished.replace(target)
     except FileExistsError:
         raise exists from None
     except OSError as error:
         raise local_failure(error, target) from error
     finally:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return size
 
 
@@ -66,10 +66,10 @@ def write(api: Api, query: Sequence[tuple[str, str]], sink: IO[bytes], meter: Me
     return size
 
 
-def _explained(failure: Failure, part: Path) -> Failure:
+def _explained(failure: Failure, unfinished: Path) -> Failure:
     """The same failure, or the files that the service could not read, if the archive names them."""
     try:
-        with zipfile.ZipFile(part) as archive:
+        with zipfile.ZipFile(unfinished) as archive:
             last = archive.infolist()[-1]
             text = archive.read(last).decode() if last.filename.endswith(ERRORS) else ""
     except (zipfile.BadZipFile, OSError, IndexError):

@@ -36,8 +36,8 @@ from s3api.client.terminal import Output, metered
 from s3api.client.transfer import Transferred, Via, spread
 from s3api.client.uploads import Uploads
 from s3api.client.wording import folder_explained
-from s3api.printing import shown
-from s3api.variables import CLIENT, unread
+from s3api.misspelt_variables import CLIENT, unread
+from s3api.safe_text import shown
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 DEFAULT_PORT = 5000

@@ -12,7 +12,7 @@ import click
 from s3api.client.api import FAILED, Failure
 from s3api.client.transfer import Meter
 from s3api.client.wording import in_options
-from s3api.printing import json_line, shown
+from s3api.safe_text import json_line, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -2,9 +2,9 @@
 
 import { at, call } from "./api.js";
 import { forgetDeleted } from "./deleting.js";
+import { deletedHash, hashOf } from "./location.js";
 import { menuButton } from "./menu.js";
 import { $, ask, attempt, bdi, cell, count, element, icon, moment, momentInFull, needs, say, sentence, shown, sizeInWords } from "./page.js";
-import { deletedHash, hashOf } from "./place.js";
 import { failedFiles } from "./results.js";
 import { inFolder } from "./uploads.js";
 import { showVersions } from "./versions.js";

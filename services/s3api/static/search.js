@@ -1,8 +1,8 @@
 /** A search by a part of the name, in a folder and in all folders below it. The service compares the names. */
 
 import { callForLines } from "./api.js";
+import { hashOf } from "./location.js";
 import { $, bdi, count, say, showProblem, unauthorized } from "./page.js";
-import { hashOf } from "./place.js";
 
 // A longer list helps no one, and costs the browser much memory.
 const MOST_FOUND = 5000;

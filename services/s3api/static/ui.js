@@ -5,6 +5,7 @@ import { Failure, call, token } from "./api.js";
 import { hideDeleted, showDeleted } from "./deleted.js";
 import { remove, removeFolder, startDeleting } from "./deleting.js";
 import { downloadFiles, downloadFolder, openFile, showFolderLinks, showLink } from "./links.js";
+import { deletedHash, hashOf, place, searchHash } from "./location.js";
 import { menuButton } from "./menu.js";
 import {
   $,
@@ -28,13 +29,12 @@ import {
   sizeInWords,
   whenUnauthorized,
 } from "./page.js";
-import { deletedHash, hashOf, place, searchHash } from "./place.js";
 import { previewButton } from "./preview.js";
 import { rename, startRenaming } from "./rename.js";
-import { offerRequests, startRequesting } from "./requests.js";
 import { isSearching, search, showSearchLine } from "./search.js";
 import { box, selected, showSelection, unpick } from "./selection.js";
 import { isDefault, sorted, sortedFolders, startSorting } from "./sorting.js";
+import { offerRequests, startRequesting } from "./upload_link_dialog.js";
 import { cancelAll, inFolder, removeEnded, start } from "./uploads.js";
 import { showVersions, startVersions } from "./versions.js";
 

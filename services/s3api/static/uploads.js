@@ -2,6 +2,7 @@
 
 import { may } from "./access.js";
 import { Failure } from "./api.js";
+import { lookUp } from "./name_conflicts.js";
 import {
   $,
   ask,
@@ -21,7 +22,6 @@ import {
   unauthorized,
 } from "./page.js";
 import { discard, interrupted, send } from "./send.js";
-import { lookUp } from "./taken.js";
 import { resultInWords, showTotal } from "./total.js";
 
 // A browser opens six connections to one server. A file in parts takes three of them.

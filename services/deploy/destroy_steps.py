@@ -1,4 +1,4 @@
-"""What `make destroy` asks before it removes anything, and what it does with the images."""
+"""The steps of `make destroy`, its confirmation, its check for protection, and the deletion of images."""
 
 from __future__ import annotations
 
