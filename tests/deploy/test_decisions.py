@@ -826,6 +826,7 @@ class Answers:
     def __init__(self, name: str, **answers: Callable[..., Any]) -> None:
         self._where = environment(name, {}).with_account("123456789012")
         self._answers = answers
+        self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._where, name)
@@ -840,6 +841,10 @@ class Answers:
                 return SimpleNamespace(status_code=400), {"Error": {"Code": given, "Message": given}}
             return SimpleNamespace(status_code=200), given
 
+        def keep(params: dict[str, Any], model: Any, **_: object) -> None:
+            self.asked.append((model.name, params))
+
+        client.meta.events.register("provide-client-params", keep)
         client.meta.events.register("before-call", answer)
         return client
 
@@ -890,6 +895,23 @@ def test_deletion_protection_stops_a_removal(protected: str | None) -> None:
         assert "deletion_protection = false" in failed.value.then
     else:
         destroy_steps.unprotected(where)
+
+
+@pytest.mark.parametrize("images", [1, 100, 101, 250])
+def test_each_image_is_deleted_once(images: int) -> None:
+    """AWS takes 100 images in a call, and an image that stays makes the deletion of the registry fail.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html
+    """
+    digests = [f"sha256:{number:064x}" for number in range(images)]
+    listed = [{"imageDigest": digest, "imageTag": tag} for digest in digests for tag in ("a", "b")]
+    pages = iter([{"imageIds": listed[:150], "nextToken": "next"}, {"imageIds": listed[150:]}])
+    where: Any = Answers("prod", ListImages=lambda: next(pages), BatchDeleteImage=lambda: {"failures": []})
+
+    assert destroy_steps.delete_images(where) == images
+    batches = [asked["imageIds"] for operation, asked in where.asked if operation == "BatchDeleteImage"]
+    assert [image["imageDigest"] for batch in batches for image in batch] == digests
+    assert max(map(len, batches)) <= 100
 
 
 def test_a_refused_removal_names_what_it_did_not_do() -> None:

@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guard.guard import READY, Answer, Guard, Wanted, cross_origin
-from guard.keys import installed
+from guard.keys import _kept, installed
 from guard.signatures import Request, Secret
 
 HOST = "127.0.0.1:4566"
@@ -513,6 +513,15 @@ def test_forms_mean_nothing_else(change: dict[str, Any]) -> None:
     assert code(decided(with_header(request, "X-Amz-Target", "x"), encoded(fields))) == "AccessDenied"
 
 
+def test_a_form_is_a_call_of_s3() -> None:
+    """An emulator without S3 takes no form, also with a valid signature: it could be another call there."""
+    request, _ = form()
+    without_s3 = Guard(frozenset({HOST}), frozenset(), SECRETS.get, services=frozenset({"ecs", "logs"}))
+
+    assert code(without_s3.decide(request)) == "AccessDenied"
+    assert ALL_SERVICES.decide(request) is Wanted.FORM
+
+
 # --- any bytes at all
 
 AUTHORIZATION = (
@@ -642,3 +651,17 @@ def test_keys_are_made_once_for_their_owner_alone(tmp_path: Any) -> None:
     assert first.secret.key not in repr(first)
     assert first.secret_of(first.access_key) == first.secret
     assert first.secret_of("test") is None
+
+
+def test_a_key_is_private_before_it_is_written(tmp_path: Any) -> None:
+    """The file has its mode before it has the key, so no other user can open it in between."""
+    path = tmp_path / "signing_key"
+    modes: list[int] = []
+
+    def make() -> str:
+        modes.extend(file.stat().st_mode & 0o777 for file in tmp_path.iterdir())
+        return "key"
+
+    assert _kept(path, make, None) == "key"
+    assert modes == [0o600]
+    assert list(tmp_path.iterdir()) == [path]

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urljoin, urlsplit
@@ -1177,6 +1178,21 @@ def test_healthz_waits_for_nothing_once_s3_was_reached(
 
     assert answers == [200] * 20
     assert len(asked) == 1
+
+
+def test_healthz_keeps_asking_s3_in_the_background() -> None:
+    """The state of S3 stays known without traffic. A question that has ended allows the next one."""
+    asked: list[int] = []
+    readiness = health.Readiness(lambda: asked.append(1))
+    assert readiness.failure() is None
+
+    def is_asked(times: int) -> bool:
+        readiness._checked_at = float("-inf")  # as if WATCHED_SECONDS had passed
+        assert readiness.failure_before_first_success() is None
+        return len(asked) >= times
+
+    for times in (2, 3, 4):
+        until(partial(is_asked, times), f"S3 is asked {times} times")
 
 
 def test_healthz_fails_while_draining(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

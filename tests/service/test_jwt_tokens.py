@@ -856,6 +856,26 @@ def test_the_log_says_once_why_a_file_is_not_used(tmp_path: Path, caplog: pytest
         assert after("g") == (333, [wrong])
 
 
+def test_an_invalid_file_is_parsed_once(tmp_path: Path) -> None:
+    """Each request looks at the file. It parses the file again only after another change."""
+    path = tmp_path / "number"
+    path.write_text("1")
+    parsed: list[str] = []
+
+    def parse(text: str) -> int:
+        parsed.append(text)
+        return int(text)
+
+    read = Reloaded(path, parse)
+    path.write_text("not a number")
+
+    assert [read() for _ in range(3)] == [1, 1, 1]
+    assert parsed == ["1", "not a number"]
+    path.write_text("22")
+    assert [read() for _ in range(3)] == [22, 22, 22]
+    assert parsed == ["1", "not a number", "22"]
+
+
 def test_a_file_that_cannot_be_read_for_a_time(
     make_client: Callable[..., FlaskClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

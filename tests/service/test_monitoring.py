@@ -194,6 +194,15 @@ def test_slow_requests_are_those_above_a_bucket(lines: Lines) -> None:
     assert json.loads(lines.next(time.time()))["SlowRequests"] == 2
 
 
+def test_the_status_divides_errors_between_client_and_server(lines: Lines) -> None:
+    """RFC 9110, section 15: 400 to 499 are errors of the client, 500 and above are errors of the server."""
+    for status in ("399", "400", "499", "500", "599"):
+        _series("GET", "/divided", status)[0].inc()
+    line = json.loads(lines.next(time.time()))
+
+    assert (line["Requests"], line["ClientErrors"], line["ServerErrors"]) == (5, 2, 2)
+
+
 def test_the_log_has_the_metrics(ministack_s3: S3, make_service: Callable[..., Service]) -> None:
     """A worker writes them as one line each, on their own; METRICS_LOG_SECONDS is how often."""
     service = make_service(ministack_s3, ministack_s3.make_bucket("day02-emf"), metrics_log_seconds=1)
