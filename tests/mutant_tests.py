@@ -116,15 +116,17 @@ def _in_a_fork(work: Callable[[], str], seconds: float) -> str | None:
     os.close(writing)
     text = b""
     deadline = time.monotonic() + seconds
-    while select.select([reading], [], [], max(0, deadline - time.monotonic()))[0]:
-        read = os.read(reading, 1 << 20)
-        text += read
-        if not read or text.endswith(b"\n"):
-            break
-    os.close(reading)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)  # also what a test started
-    os.waitpid(process, 0)
+    try:
+        while select.select([reading], [], [], max(0, deadline - time.monotonic()))[0]:
+            read = os.read(reading, 1 << 20)
+            text += read
+            if not read or text.endswith(b"\n"):
+                break
+    finally:  # also after Ctrl-C
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)  # also what a test started
+        os.waitpid(process, 0)
     return text.decode().rstrip("\n") if text.endswith(b"\n") else None
 
 

@@ -11,6 +11,7 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
+import grimp
 import pytest
 
 from support.servers import ROOT
@@ -63,6 +64,42 @@ FORBIDDEN = [
     ("emulator.entrance", "from s3api import files", "s3api.files"),
 ]
 
+#: What each package, or module, imports besides itself and the standard library. A new module of a package is
+#: covered as well.
+IMPORTED = {
+    "deploy": "boto3 botocore docker guard.keys s3api.bucket s3api.safe_text",
+    "emulator": "cryptography docker guard hypercorn ministack",
+    "guard": "localstack ministack rolo",
+    "s3api.client": "click rich s3api s3api.misspelt_variables s3api.private s3api.safe_text urllib3",
+    # Used by the others above, so they have a list as well.
+    "s3api.bucket": "botocore",
+    "s3api.misspelt_variables": "",
+    "s3api.private": "",
+    "s3api.safe_text": "",
+}
+#: The modules of the service that import each library, without `s3api.`. They import no other one.
+IMPORTING = {
+    "apiflask": "app errors openapi pages routes tus upload_link_routes",
+    "boto3": "s3_http s3_session s3_store",
+    "botocore": "bucket s3_answers s3_errors s3_http s3_session s3_signing s3_store",
+    "click": "__main__ manage",
+    "cryptography": "jwt_tokens",
+    "flask": "admission app copy_routes cors errors forms json_bodies observability pages routes services "
+    "tus upload_link_routes version_routes write_headers",
+    "gevent": "gevent_patches waiting worker",
+    "gunicorn": "serve worker",
+    "itsdangerous": "signed_values",
+    "jwt": "jwt_tokens",
+    "orjson": "json_text",
+    "prometheus_client": "cloudwatch metrics observability shared_metrics worker",
+    "pydantic": "admission manage routes schemas settings",
+    "pydantic_core": "settings",
+    "pydantic_settings": "settings",
+    "urllib3": "jwt_tokens s3_answers s3_errors s3_http s3_store",
+    "werkzeug": "admission app copy_routes errors forms headers json_bodies origins presentation routes tus "
+    "upload_link_routes version_routes write_headers",
+}
+
 #: A chain of one import; the later imports of a longer chain are on indented lines.
 _DIRECT = re.compile(r"^-\s+([\w.]+) -> ([\w.]+) \(l\.[^)]*\)\n(?!\s+[\w.]+ -> )", re.MULTILINE)
 
@@ -106,6 +143,54 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_forbidden_import_is_refused(refused: set[tuple[str, str]], module: str, imported: str) -> None:
     """A contract names the import, so `make check` fails on it."""
     assert (module, imported) in refused
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """The imports of the four packages, wherever a statement stands."""
+    return grimp.build_graph(
+        "deploy", "emulator", "guard", "s3api", include_external_packages=True, cache_dir=None
+    )
+
+
+def imports(graph: grimp.ImportGraph, package: str, *, without: str = "-") -> dict[str, set[str]]:
+    """What the modules of the package import from elsewhere, and which of them do."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for module in graph.modules:
+        if is_in(module, package) and not is_in(module, without):
+            for imported in graph.find_modules_directly_imported_by(module):
+                if imported.split(".")[0] not in sys.stdlib_module_names and not is_in(imported, package):
+                    found[imported].add(module)
+    return found
+
+
+def is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("package", IMPORTED)
+def test_a_package_imports_no_more_than_its_list(graph: grimp.ImportGraph, package: str) -> None:
+    """A new import of another package or library is a decision."""
+    allowed = IMPORTED[package].split()
+    found = imports(graph, package)
+    more = {
+        imported: modules
+        for imported, modules in found.items()
+        if imported not in allowed and not any(is_in(imported, one) for one in allowed if one != "s3api")
+    }
+
+    assert more == {}
+    assert all(any(is_in(imported, one) for imported in found) for one in allowed)
+
+
+def test_each_library_is_imported_by_its_modules_alone(graph: grimp.ImportGraph) -> None:
+    """Flask stays at the edge, boto3 in the store, gunicorn in the server, and so on."""
+    found = {
+        library: {module.removeprefix("s3api.") for module in modules}
+        for library, modules in imports(graph, "s3api", without="s3api.client").items()
+    }
+
+    assert found == {library: set(modules.split()) for library, modules in IMPORTING.items()}
 
 
 def test_contracts_that_name_modules_name_all_of_their_kind() -> None:

@@ -227,6 +227,9 @@ def running_seaweedfs(data: Path, *, tls: bool = False, volumes: int = 1) -> Ite
         process.kill()  # an orderly stop takes half a minute, and its data is removed anyway
         process.wait()
         shutil.rmtree(data, ignore_errors=True)
+        for port in ports.values():  # its sockets have a fixed place
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
 
 
 def _lists(s3: S3) -> bool:
