@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import PROGRAM, Command
-from cli.test_terminal import hostile_server
+from cli.hostile_server import hostile_server
 from support.servers import S3, need
 from support.tls import running_tls
 

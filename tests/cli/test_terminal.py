@@ -10,17 +10,14 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from cli.command import PROGRAM, Command
+from cli.hostile_server import hostile_server
 from s3api.safe_text import json_line, shown, shown_lines
-from support.http_server import serving
 from support.terminal import read_until, running_on_terminal
 
 HOSTILE = (
@@ -34,31 +31,6 @@ FORBIDDEN = re.compile(
     rb"[\x00-\x08\x0b-\x0c\x0e-\x1a\x1c-\x1f\x7f]|\r(?![\n\x1b\r]|$)|\xc2[\x80-\x9f]|\xe2\x80[\x8b-\x8f\xa8-\xae]"
     rb"|\xe2\x81[\xa6-\xa9]|\x1b[^\[]|\x1b\[5;8m|\x1b\[2J"
 )
-
-Answer = Callable[[str, str], tuple[int, object]]
-
-
-@contextmanager
-def hostile_server(answer: Answer) -> Iterator[str]:
-    """A server of the API's form whose answers `answer` makes from method and path."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, body = answer(self.command, urlsplit(self.path).path)
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def __getattr__(self, name: str) -> Callable[[], None]:
-            if name.startswith("do_"):
-                return self.respond
-            raise AttributeError(name)
-
-    with serving(Handler) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 def lie(_method: str, path: str) -> tuple[int, object]:

@@ -2,100 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from support.faulty_s3 import AnswerError, Asked, running_faulty_s3
-from support.http_server import Server
-from support.servers import S3, SEAWEEDFS_KEYS, Service, presigned, running_service, unguarded_ministack
+from support.container_credentials import ContainerCredentials, ministack_keys, seaweedfs_keys
+from support.faulty_s3 import AnswerError, running_faulty_s3
+from support.servers import S3, Service, presigned, running_service, unguarded_ministack
 
 MiB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Keys:
-    key: str
-    secret: str
-    token: str | None
-
-
-def seaweedfs_keys() -> Iterator[Keys]:
-    """It checks every signature and knows several keys, but no session tokens."""
-    for key, secret in SEAWEEDFS_KEYS.items():
-        yield Keys(key, secret, None)
-
-
-def ministack_keys(s3: S3) -> Iterator[Keys]:
-    """Its STS gives out keys with session tokens, which its presigned URLs need to be right."""
-    sts = s3.session().client("sts", endpoint_url=s3.url)
-    while True:
-        made = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/task", RoleSessionName="task")
-        made = made["Credentials"]
-        yield Keys(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
-
-
-class ContainerCredentials:
-    """The credentials endpoint of ECS: it returns the current credentials, which expire in 14 minutes.
-
-    This close to their expiry, boto3 asks for them before every use, and gets those that `rotate` made.
-    """
-
-    def __init__(self, supply: Iterator[Keys]) -> None:
-        self._supply = supply
-        self.rotate()
-
-    def rotate(self) -> None:
-        self.keys = next(self._supply)
-        self.ends = (datetime.now(UTC) + timedelta(minutes=14)).replace(microsecond=0)
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "AccessKeyId": self.keys.key,
-            "SecretAccessKey": self.keys.secret,
-            "Token": self.keys.token,
-            "Expiration": self.ends.isoformat(),
-        }
-
-    def are_not_of(self, asked: Asked) -> bool:
-        """Whether a request is signed with other credentials than these. In a form, the fields are signed."""
-        signed = asked.headers.get("Authorization", "") + "".join(asked.query.get("X-Amz-Credential", []))
-        token = asked.headers.get("X-Amz-Security-Token", *asked.query.get("X-Amz-Security-Token", [None]))
-        is_form = asked.headers.get("Content-Type", "").startswith("multipart/form-data")
-        return not is_form and (f"{self.keys.key}/" not in signed or token != self.keys.token)
-
-    @contextmanager
-    def served(self) -> Iterator[str]:
-        """The URL where they are had."""
-        current = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = json.dumps(current.document()).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/credentials"
-        finally:
-            server.shutdown()
-            server.server_close()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from local_servers import free_port
 from s3api.__main__ import main
 from s3api.doctor import Finding, Verdict, diagnose
 from s3api.s3_store import S3FileStore
-from service.test_credentials import ContainerCredentials, Keys
+from support.container_credentials import ContainerCredentials, Keys
 from support.faulty_s3 import ARN, AnswerError, Asked, FaultyS3, running_faulty_s3
 from support.http_server import serving
 from support.memory_store import MemoryStore

@@ -347,6 +347,26 @@ def test_every_exception_from_a_lint_rule_has_a_reason() -> None:
     assert bare == []
 
 
+def test_no_test_imports_a_file_of_tests() -> None:
+    """A change of a file of tests changes no other tests. What tests share is in modules without tests."""
+    imported = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        if "node_modules" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        if any(name.rpartition(".")[2].startswith("test_") for name in _names_of(node))
+    ]
+
+    assert imported == []
+
+
+def _names_of(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The names that a statement imports, and the module from which it imports them."""
+    names = [alias.name for alias in node.names]
+    return [node.module or "", *names] if isinstance(node, ast.ImportFrom) else names
+
+
 def test_every_test_has_a_docstring() -> None:
     """The docstring of each test says what it checks, not only which standard asks for it."""
     found = 0

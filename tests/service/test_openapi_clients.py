@@ -15,11 +15,11 @@ import pytest
 from local_servers import without_aws
 from s3api import manage
 from s3api.auth import ALL_VERBS, new_token
+from service.npm_programs import NODE_MODULES, node
 from support.servers import ROOT, S3, Service, need
 
 HERE = Path(__file__).parent
 DOCUMENT = ROOT / "services" / "s3api" / "static" / "openapi.json"
-NODE_MODULES = HERE / "node" / "node_modules"
 PYTHON_GENERATOR = ROOT / ".venv-openapi" / "bin"
 TOKEN, ENTRY = new_token("generated", ALL_VERBS, "")
 
@@ -42,15 +42,6 @@ def run(*command: str | Path, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def node(package: str, program: str) -> tuple[str, Path]:
-    """The command that runs a program of an npm package."""
-    found = shutil.which("node")
-    need(found, "Node.js is not installed; the OpenAPI document is not tried with its tools")
-    need((NODE_MODULES / ".ready").exists(), f"{NODE_MODULES} is not complete: `make test` installs it")
-    assert found is not None
-    return found, NODE_MODULES / package / program
 
 
 def test_redocly_finds_no_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusUploadFailed
 
 from s3api.file_store import MiB
-from service.test_openapi_clients import NODE_MODULES, node
+from service.npm_programs import NODE_MODULES, node
 from support.servers import Service
 
 HERE = Path(__file__).parent

@@ -5,25 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from support.servers import ROOT, S3, Service
-from ui.window import MakeWindow, MiB, Window
+from ui.window import LOOKS, MakeWindow, MiB, Window
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 720}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 720}},
-    "phone": {
-        "color_scheme": "light",
-        "viewport": {"width": 360, "height": 740},
-        "device_scale_factor": 2,
-        "is_mobile": True,
-        "has_touch": True,
-    },
-}
 PICTURES = ROOT / "docs" / "pictures"
 PICTURE_BYTES = 150_000
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from support.servers import S3, Service
-from ui.test_access import LOOKS
-from ui.window import MakeWindow, Window
+from ui.window import LOOKS, MakeWindow, Window
 
 
 def delete(window: Window, *names: str) -> None:

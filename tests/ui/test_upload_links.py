@@ -11,8 +11,7 @@ import requests
 from playwright.sync_api import Locator, expect
 
 from support.servers import S3, Service
-from ui.test_access import LOOKS
-from ui.window import MakeWindow, Window
+from ui.window import LOOKS, MakeWindow, Window
 
 Tokens = dict[str, tuple[str, str]]
 

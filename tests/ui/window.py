@@ -27,6 +27,18 @@ from playwright.sync_api import (
 from support.servers import S3, Service, until
 
 MiB = 1024 * 1024
+#: Kinds of screens, as options of a browser's context.
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 720}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 720}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 360, "height": 740},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    },
+}
 
 # Reports violations of the policy on the console, where the tests read them.
 LISTENER = """
