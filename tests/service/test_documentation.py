@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise, product
 from pathlib import Path
 
 from s3api import errors, failures
@@ -78,6 +79,29 @@ def test_the_architecture_names_the_clients_modules() -> None:
     modules = {path.stem for path in (SERVICES / "s3api" / "client").glob("*.py")} - {"__init__"}
 
     assert set(re.findall(r"`(\w+)`", row[1])) == modules
+
+
+def test_each_arrow_of_the_architecture_is_an_import() -> None:
+    """Inside the service, each arrow of docs/architecture.md is an import that its first module has."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    diagram = text.partition("direction LR\n")[2].partition("\n    end\n")[0]
+    arrows = [
+        (importer, imported)
+        for line in diagram.splitlines()
+        for sources, targets in pairwise(re.split(r" -(?:[-.]* [^-]* -)?[-.]+>? ", line.strip()))
+        for importer, imported in product(sources.split(" & "), targets.split(" & "))
+    ]
+
+    assert len(arrows) > 8
+    for importer, imported in arrows:
+        assert imported in _imports(SERVICES / "s3api" / f"{importer}.py"), f"{importer} --> {imported}"
+
+
+def _imports(module: Path) -> set[str]:
+    """What a module of `s3api` imports. The names of other modules of `s3api` are without the package."""
+    nodes = ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+    statements = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return {name.removeprefix("s3api.") for statement in statements for name in _names_of(statement)}
 
 
 # --- codes and metrics
