@@ -192,7 +192,7 @@ def balancer(environment: Environment, outputs: dict[str, str]) -> Balancer | No
 
 
 def _as_deployer(environment: Environment, report: Reporter) -> Environment:
-    """Start the emulated AWS, make there what the operator has on AWS, and continue as the deployer."""
+    """Start the emulated AWS and create in it what a deployment needs. Return the deployer's environment."""
     assert environment.emulated is not None
     emulated = emulated_aws.start(docker_engine(), environment.emulated, report)
     environment = replace(environment, emulated=emulated, credentials=emulated_aws.root_key(emulated))

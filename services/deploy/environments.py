@@ -180,10 +180,10 @@ class Environment:
 
     @property
     def aws_variables(self) -> Mapping[str, str]:
-        """For emulated AWS, the environment variables that lead every AWS SDK there with its key.
+        """The environment variables that make every AWS SDK use the emulated AWS and its key. Empty for AWS.
 
-        They are the only difference between a deployment there and one on AWS that Terraform sees: its
-        provider and its backend read them. Files of the operator are not read: they could name an account.
+        The provider and the backend of Terraform read them. Terraform sees no other difference between the
+        emulated AWS and AWS. The SDKs read no files of the operator, because these could name an account.
         https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
         """
         if self.emulated is None:

@@ -31,7 +31,7 @@ class Balancer:
     """Where the load balancer is, whatever DNS says of the URL's host.
 
     DNS may not lead to it yet, or may still lead to an older one. `ports` maps the port of a URL to the port
-    of `host`, where they differ. `ca` is the file of a CA that is no public one.
+    of `host`, where they differ. `ca` is the certificate file of a private CA.
     """
 
     host: str

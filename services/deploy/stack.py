@@ -103,7 +103,11 @@ class Stack:
         return self._carry_out(image, *(f"-target={target}" for target in targets), watch=watch)
 
     def destroy(self, *, keep: tuple[str, ...] = ()) -> bool:
-        """Destroy all modules except those in `keep`, which nothing that is destroyed may need."""
+        """Destroy all modules except those in `keep`. They must have no dependency on the others.
+
+        The others must not depend on them either: with `-target`, Terraform also destroys dependencies.
+        https://developer.hashicorp.com/terraform/cli/commands/destroy
+        """
         targets: set[str] = set()
         if keep:
             targets = {".".join(address.split(".")[:2]) for address in self.addresses()} - set(keep)

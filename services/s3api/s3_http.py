@@ -80,7 +80,7 @@ class _Connections:
         self._sent_from = 0 if target == first else len(origin)
 
     def send(self, request: AWSPreparedRequest) -> Answer:
-        """The answer, of which only the head has been read. Raises `HTTPClientError`."""
+        """Send a request and return the answer. Its body has not been read yet. Raises `HTTPClientError`."""
         headers: Any = request.headers
         try:
             raw = self._pool.urlopen(

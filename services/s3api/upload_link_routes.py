@@ -56,7 +56,7 @@ def create_upload_link(wanted: UploadLinkRequest) -> Response:
         seconds=_life(services, wanted.expires),
         overwrite=wanted.overwrite,
     )
-    # The uses of the link have the second name in the log. The first one is that of this request.
+    # `caller` made the link. The log names each upload with the link by `link`.
     fields = {"request_id": app_ctx.g.request_id, "caller": current_caller().name, "link": link.caller.name}
     log.info("upload_link_created", extra={"fields": fields})
     path = f"upload_links/{link.value}{'/' if link.is_folder else ''}"
@@ -209,7 +209,7 @@ def _wants_page() -> bool:
 
 
 def register(app: APIFlask) -> None:
-    """Keep the URL, which is a secret, out of the requests that follow from an answer."""
+    """The URL is a secret. So a browser does not send it as the referrer of later requests."""
 
     @app.after_request
     def hide_url(response: Response) -> Response:

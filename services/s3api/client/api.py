@@ -201,7 +201,7 @@ class Api:
             yield data
 
     def retried(self, once: Callable[[], T], *, repeat: bool = True) -> T:
-        """The value of `once`, which is called again while its failure is passing."""
+        """Call `once` and return its value. Call it again after a failure that can pass by itself."""
         failures = 0
         while True:
             try:
