@@ -65,6 +65,7 @@ from s3api.file_store import (
     VersionPage,
     part_size_for,
 )
+from s3api.names import UNKNOWN_TYPE
 from s3api.s3_answers import REQUEST_ID, UnexpectedAnswer, check_answers, expect_owner
 from s3api.s3_copying import COPY_OF, S3Copying, copied_headers
 from s3api.s3_errors import S3Errors, is_denial, look
@@ -273,7 +274,7 @@ class S3FileStore:
         return OpenFile(
             file=file,
             length=length,
-            content_type=answer.headers.get("Content-Type") or "application/octet-stream",
+            content_type=answer.headers.get("Content-Type") or UNKNOWN_TYPE,
             content_range=content_range,
             chunks=_chunks(answer.raw, length, self._patience) if with_body else iter(()),
             sha256=answer.headers.get(f"x-amz-meta-{SHA256}"),
