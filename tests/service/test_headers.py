@@ -171,10 +171,24 @@ def test_a_type_keeps_its_meaning(kind: str, sub: str, name: str, value: str, sp
     assert given_value in (value, f'"{quoted}"')
 
 
-def test_a_type_is_read_in_linear_time() -> None:
-    """Spaces and semicolons that could be split in many ways take no exponential time."""
-    for value in ("a/b" + "; " * 120 + "!", "a/b;" + " " * 250 + ";", 'a/b;c="' + "\\a" * 120):
-        headers.media_type(value)
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("a/b" + "; " * 120 + "!", None),
+        ("a/b;" + " " * 250 + ";", "a/b"),
+        ('a/b;c="' + "\\a" * 120, None),
+        ("a/b" + "; \t" * 80 + "c", None),
+    ],
+    ids=["semicolons", "spaces", "escapes", "tabs"],
+)
+def test_a_type_is_read_in_linear_time(value: str, read: str | None) -> None:
+    """Spaces and semicolons that could be split in many ways take no exponential time.
+
+    Without possessive quantifiers, the pattern tries each way to divide the spaces of the first value and of
+    the last one. That takes more than 2**80 steps and exceeds the timeout of a test, so the test measures no
+    time.
+    """
+    assert headers.media_type(value) == read
 
 
 @MANY
