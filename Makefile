@@ -200,14 +200,16 @@ TESTS ?= $(or $(NOTICED_$(MODULE)),$(call SERVICE_TESTS,edges use_cases views ht
 SAMPLE ?=
 SEED ?= 1
 
+HAS_MODULE = [ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make $@ MODULE=auth"; exit 1; }
+
 .PHONY: tests-of
 tests-of: $(VENV)/.test $(MINISTACK)/.ready ## Run the tests of MODULE, for example make tests-of MODULE=auth
-	@[ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make tests-of MODULE=auth"; exit 1; }
+	@$(HAS_MODULE)
 	$(PYTEST) -q -m 'not docker and not browser' $(TESTS)
 
 .PHONY: mutants
 mutants: $(VENV)/.test $(MINISTACK)/.ready $(COSMIC_RAY)/.ready ## Change MODULE in one place at a time, in a copy; print the changes that no test notices, and the score
-	@[ -f services/s3api/$(MODULE).py ] || { echo "Name a module: make mutants MODULE=auth"; exit 1; }
+	@$(HAS_MODULE)
 	@rm -rf .mutants && mkdir .mutants
 	@git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C .mutants
 	@ln -s ../$(VENV) ../$(MINISTACK) .mutants

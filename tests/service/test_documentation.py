@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from itertools import pairwise, product
 from pathlib import Path
 
 from s3api import errors, failures
@@ -79,29 +78,6 @@ def test_the_architecture_names_the_clients_modules() -> None:
     modules = {path.stem for path in (SERVICES / "s3api" / "client").glob("*.py")} - {"__init__"}
 
     assert set(re.findall(r"`(\w+)`", row[1])) == modules
-
-
-def test_each_arrow_of_the_architecture_is_an_import() -> None:
-    """Inside the service, each arrow of docs/architecture.md is an import that its first module has."""
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    diagram = text.partition("direction LR\n")[2].partition("\n    end\n")[0]
-    arrows = [
-        (importer, imported)
-        for line in diagram.splitlines()
-        for sources, targets in pairwise(re.split(r" -(?:[-.]* [^-]* -)?[-.]+>? ", line.strip()))
-        for importer, imported in product(sources.split(" & "), targets.split(" & "))
-    ]
-
-    assert len(arrows) > 8
-    for importer, imported in arrows:
-        assert imported in _imports(SERVICES / "s3api" / f"{importer}.py"), f"{importer} --> {imported}"
-
-
-def _imports(module: Path) -> set[str]:
-    """What a module of `s3api` imports. The names of other modules of `s3api` are without the package."""
-    nodes = ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-    statements = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
-    return {name.removeprefix("s3api.") for statement in statements for name in _names_of(statement)}
 
 
 # --- codes and metrics
@@ -375,14 +351,20 @@ def test_no_test_imports_a_file_of_tests() -> None:
     """A change of a file of tests changes no other tests. What tests share is in modules without tests."""
     imported = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in (ROOT / "tests").rglob("*.py")
-        if "node_modules" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path, node in _nodes_of_tests("*.py")
         if isinstance(node, (ast.Import, ast.ImportFrom))
         if any(name.rpartition(".")[2].startswith("test_") for name in _names_of(node))
     ]
 
     assert imported == []
+
+
+def _nodes_of_tests(pattern: str) -> Iterator[tuple[Path, ast.AST]]:
+    """Each node of the syntax of the files below `tests`, with its file."""
+    for path in (ROOT / "tests").rglob(pattern):
+        if "node_modules" not in path.parts:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                yield path, node
 
 
 def _names_of(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -395,18 +377,15 @@ def test_every_test_has_a_docstring() -> None:
     """The docstring of each test says what it checks, not only which standard asks for it."""
     found = 0
     without = []
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        if "node_modules" in path.parts:
+    for path, node in _nodes_of_tests("test_*.py"):
+        if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
-                continue
-            found += 1
-            text = ast.get_docstring(node) or ""
-            # Without its citations, such as "RFC 9110, sections 8.6 and 13.1", a sentence must remain.
-            said = re.sub(r"https?://\S+|RFC \d+|\b(sections?|appendix) [\d.A-Z]+( and [\d.]+)?", "", text)
-            if len(re.findall(r"\w+", said)) < 3:
-                without.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
+        found += 1
+        text = ast.get_docstring(node) or ""
+        # Without its citations, such as "RFC 9110, sections 8.6 and 13.1", a sentence must remain.
+        said = re.sub(r"https?://\S+|RFC \d+|\b(sections?|appendix) [\d.A-Z]+( and [\d.]+)?", "", text)
+        if len(re.findall(r"\w+", said)) < 3:
+            without.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
 
     assert found > 1000
     assert without == [], "say in one sentence which behaviour the test checks"
@@ -414,8 +393,8 @@ def test_every_test_has_a_docstring() -> None:
 
 # --- plain English
 
-#: Each key is a pattern. It finds a phrase that is hard to read. The value names better words. The pattern of
-#: `nobody` ignores quoted words, because Unix has a user of that name.
+#: Each key is a pattern of a phrase that is hard to read. Each value names better words. The first pattern
+#: does not match a word in quotes: a user of Unix has that name.
 BANNED = {
     r"(?<![\"'`_])\bnobody\b(?![\"'`_-])": "no one, no caller, none",
     r"\bwhoever\b": "the person who, a caller who, everyone who",

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml fail on an import that they forbid."""
+"""What may import what: the contracts of pyproject.toml fail, and closed lists and the diagram are true."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from itertools import pairwise, product
 from pathlib import Path
 
 import grimp
@@ -191,6 +192,23 @@ def test_each_library_is_imported_by_its_modules_alone(graph: grimp.ImportGraph)
     }
 
     assert found == {library: set(modules.split()) for library, modules in IMPORTING.items()}
+
+
+def test_each_arrow_of_the_architecture_is_an_import(graph: grimp.ImportGraph) -> None:
+    """Inside the service, each arrow of docs/architecture.md is an import that its first module has."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    diagram = text.partition("direction LR\n")[2].partition("\n    end\n")[0]
+    arrows = [
+        (importer, imported)
+        for line in diagram.splitlines()
+        for sources, targets in pairwise(re.split(r" -(?:[-.]* [^-]* -)?[-.]+>? ", line.strip()))
+        for importer, imported in product(sources.split(" & "), targets.split(" & "))
+    ]
+
+    assert len(arrows) > 8
+    for importer, imported in arrows:
+        found = graph.find_modules_directly_imported_by(f"s3api.{importer}")
+        assert f"s3api.{imported}" in found, f"{importer} --> {imported}"
 
 
 def test_contracts_that_name_modules_name_all_of_their_kind() -> None:

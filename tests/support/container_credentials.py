@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from support.faulty_s3 import Asked
-from support.http_server import Server
+from support.http_server import serving
 from support.servers import S3, SEAWEEDFS_KEYS
 
 
@@ -80,13 +79,5 @@ class ContainerCredentials:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/credentials"
-        finally:
-            server.shutdown()
-            server.server_close()
+        with serving(Handler) as port:
+            yield f"http://127.0.0.1:{port}/credentials"
