@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from local_servers import free_port
 from s3api import manage
 from s3api.__main__ import OPERATOR
 from s3api.auth import new_token
+from support.http_server import serving
 from support.servers import ROOT, S3, Service, need
 from support.terminal import read_until, running_on_terminal
 
@@ -653,15 +653,10 @@ def test_a_server_that_is_not_the_api(tmp_path: Path) -> None:
             self.end_headers()
             self.wfile.write(b"<html>")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        s3api = Command(f"http://127.0.0.1:{server.server_port}", tmp_path)
+    with serving(Handler) as port:
+        s3api = Command(f"http://127.0.0.1:{port}", tmp_path)
         ping = s3api("ping", S3API_TOKEN="secret")
         listed = s3api("list")
-        server.shutdown()
 
     assert (ping.status, listed.status) == (1, 5)
     assert "redirects to https://elsewhere.example/" in ping.err
@@ -686,16 +681,11 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
                 b'{"message": "busy", "code": "too_busy"}' if busy else b'{"message": "ok", "content": []}'
             )
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        s3api = Command(f"http://127.0.0.1:{server.server_port}", tmp_path)
+    with serving(Handler) as port:
+        s3api = Command(f"http://127.0.0.1:{port}", tmp_path)
         with running_on_terminal([*PROGRAM, "list"], s3api.folder, s3api.environment) as (process, screen, _):
             shown = read_until(process, screen).decode()
             status = process.wait(60)
-        server.shutdown()
 
     assert status == 0, shown
     assert asked[1] - asked[0] >= 2

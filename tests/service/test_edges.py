@@ -10,12 +10,11 @@ import io
 import os
 import socket
 import string
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from s3api.settings import Settings
 from s3api.signed_values import Signer
 from s3api.staging import Staging
 from support.faulty_s3 import AnswerError, Asked, FaultyS3, running_faulty_s3
+from support.http_server import serving
 from support.memory_store import MemoryStore
 from support.servers import S3, SIGNING_KEY
 from support.stores import s3_store
@@ -599,20 +599,13 @@ class Answers(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @contextmanager
 def answering() -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
     handler = type("Handler", (Answers,), {"asked": asked})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
+    with serving(handler) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 def test_a_file_without_a_type_is_a_stream_of_bytes() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -19,7 +18,7 @@ from botocore.credentials import Credentials
 from playwright.sync_api import Browser, Page
 
 from local_servers import REGION
-from support.http_server import Server
+from support.http_server import serving
 from support.localstack import running_localstack
 from support.servers import S3
 
@@ -76,14 +75,8 @@ def evil() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"<!doctype html><title>evil</title><body>")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module", params=["ministack", "localstack"])
